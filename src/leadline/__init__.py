@@ -1,0 +1,1 @@
+"""Leadline measures depth from one photograph, and teaches small networks to do it."""

@@ -1,0 +1,16 @@
+"""Errors that a user can mend: each says what is wrong and what to do."""
+
+from collections.abc import Iterable
+
+
+class BadInput(ValueError):
+    """Something given from outside (a file, a name, an option) cannot be used; the message says the cure."""
+
+
+class UnreadableFile(BadInput):
+    """One file of many cannot be read; `skip_unreadable` goes on without it."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
+    """The error for a name that is in no table: `No model is called 'dtp'. Known models: cnn, hybrid.`"""
+    return BadInput(f"No {what} is called {name!r}. Known {what}s: {', '.join(sorted(known))}.")

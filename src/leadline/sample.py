@@ -1,0 +1,89 @@
+"""Samples: an image, the depth measured for it, and what that depth promises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Image = Float[Tensor, "*batch 3 H W"]
+"""RGB in [0, 1]."""
+Depth = Float[Tensor, "*batch 1 H W"]
+"""Depth in the unit that its `Kind` says; along the optical axis, never along the ray."""
+Mask = Bool[Tensor, "*batch 1 H W"]
+"""True where a depth was measured."""
+Intrinsics = Float[Tensor, "*batch 4"]
+"""fx, fy, cx, cy in pixels of the image; the centre of the top left pixel is (0, 0). NaN where unknown."""
+
+
+class Kind(StrEnum):
+    """What a number in a depth map promises; a comparison aligns by the weaker promise, or refuses."""
+
+    METRIC = "metric"
+    """Metres along the optical axis."""
+    SCALE_FREE = "scale_free"
+    """Depth up to one positive factor per image."""
+    RELATIVE = "relative"
+    """Inverse depth up to a positive factor and a shift per image: larger is nearer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its measured depth, or a batch of them; `replace()` is the only edit."""
+
+    image: Image
+    depth: Depth
+    """In the unit that `kind` says; meaningless (but finite) where not `valid`."""
+    valid: Mask
+    kind: Kind = Kind.METRIC
+    intrinsics: Intrinsics | None = None
+    name: str | tuple[str, ...] = ""
+    """Where the sample comes from, unique in its dataset: `SCENE/0007`; one per image in a batch."""
+
+    def __post_init__(self) -> None:
+        *batch, channels, height, width = self.image.shape
+        single = (*batch, 1, height, width)
+        if channels != 3 or self.depth.shape != single or self.valid.shape != single:
+            raise ValueError(
+                f"Sample {self.name!r}: image {tuple(self.image.shape)}, depth {tuple(self.depth.shape)} and valid "
+                f"{tuple(self.valid.shape)} must be (…, 3, H, W), (…, 1, H, W) and (…, 1, H, W) of one size."
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+    def replace(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str) -> Self:
+        return self.replace(
+            image=self.image.to(device),
+            depth=self.depth.to(device),
+            valid=self.valid.to(device),
+            intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
+        )
+
+
+def batch(samples: Sequence[Sample]) -> Sample:
+    """Stack samples of one size and one kind; intrinsics that some of them lack become NaN."""
+    kinds = {sample.kind for sample in samples}
+    sizes = {sample.size for sample in samples}
+    if len(kinds) != 1 or len(sizes) != 1:
+        raise ValueError(f"A batch needs one kind and one size, and this one has {sorted(kinds)} and {sorted(sizes)}.")
+    unknown = torch.full((4,), torch.nan)
+    known = [sample.intrinsics for sample in samples]
+    return Sample(
+        image=torch.stack([sample.image for sample in samples]),
+        depth=torch.stack([sample.depth for sample in samples]),
+        valid=torch.stack([sample.valid for sample in samples]),
+        kind=samples[0].kind,
+        intrinsics=None
+        if all(each is None for each in known)
+        else torch.stack([unknown if each is None else each for each in known]),
+        name=tuple(str(sample.name) for sample in samples),
+    )

@@ -1,0 +1,17 @@
+"""What every test shares: shape checks in the whole package, one thread's worth of threads, the real data if it is here."""
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("leadline", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data and reference outputs beside the checkout; the test skips where they are absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared (real photographs and reference outputs), which is not beside this checkout")
+    return folder
