@@ -48,8 +48,8 @@ class Sample:
         single = (*batch, 1, height, width)
         if channels != 3 or self.depth.shape != single or self.valid.shape != single:
             raise ValueError(
-                f"Sample {self.name!r}: image {tuple(self.image.shape)}, depth {tuple(self.depth.shape)} and valid "
-                f"{tuple(self.valid.shape)} must be (…, 3, H, W), (…, 1, H, W) and (…, 1, H, W) of one size."
+                f"Sample {self.name!r}: image {tuple(self.image.shape)}, depth {tuple(self.depth.shape)} and "
+                f"valid {tuple(self.valid.shape)} must be (…, 3, H, W), (…, 1, H, W) and (…, 1, H, W) of one size."
             )
 
     @property

@@ -44,7 +44,7 @@ def open_data(spec: str, split: str, **defaults: Any) -> Dataset:
     name, _, path = head.partition(":")
     if name not in DATASETS:
         if not Path(head).exists():
-            raise unknown("dataset", head, DATASETS) if "/" not in head else BadInput(f"No folder or file {head}.")
+            raise (unknown("dataset", head, DATASETS) if "/" not in head else BadInput(f"No folder or file {head}."))
         name, path = "folder", head
     module, _, builder_name = DATASETS[name].partition(":")
     builder = getattr(import_module(module), builder_name)

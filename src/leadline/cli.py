@@ -1,0 +1,66 @@
+"""The command line: `leadline COMMAND`; a command's module is imported when it is asked for."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "predict": ("leadline.predict:Predict", "Measure the depth of photographs: files, folders or globs."),
+    "train": ("leadline.recipes.train:Train", "Train a model by one of the recipes."),
+    "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
+    "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
+    "study stages": ("leadline.recipes.stages:StudyStages", "Multi-stage against end-to-end training, over seeds."),
+}
+"""Command → (`module:frozen dataclass with run()`, what it does)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for bad input or something skipped, 2 for a command that is none."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"leadline {version('leadline')}")
+        return 0
+    command = next((name for name in COMMANDS if words[: len(name.split())] == name.split()), None)
+    if command is None:
+        print(f"No command is called {words[0]!r}.\n\n{_overview()}", file=sys.stderr)
+        return 2
+
+    import tyro
+
+    from leadline.errors import BadInput
+
+    module, _, name = COMMANDS[command][0].partition(":")
+    options = tyro.cli(
+        getattr(import_module(module), name), args=words[len(command.split()) :], prog=f"leadline {command}"
+    )
+    try:
+        return options.run()
+    except BadInput as mistake:
+        print(f"leadline {command}: {mistake}", file=sys.stderr)
+    except OSError as failure:
+        print(f"leadline {command}: {failure.strerror or failure}: {failure.filename or ''}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"leadline {command}: interrupted; the same command continues a training", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Leadline measures depth from one photograph, and teaches small networks to do it.",
+            "",
+            "usage: leadline COMMAND [OPTIONS]",
+            "",
+            *rows,
+            "",
+            "`leadline COMMAND --help` shows a command's options.",
+        ]
+    )

@@ -1,0 +1,92 @@
+"""Loading: samples → batches, in an order that depends on the seed and the step only."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from leadline.datasets import Dataset
+from leadline.errors import BadInput, UnreadableFile
+from leadline.sample import Sample, batch
+
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+
+def batches(
+    dataset: Dataset,
+    transform: Transform,
+    *,
+    seed: int,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    rank: int = 0,
+    ranks: int = 1,
+    workers: int = 0,
+) -> Iterator[Sample]:
+    """The batches of steps `first_step` … `last_step` − 1, each of `batch_size` samples over all ranks.
+
+    Each visit to the dataset takes its samples in a new order, `permutation(seed, visit)`, and `transform` draws from
+    `default_rng((seed, visit, index))`: what a step sees is the same however often the training was interrupted.
+    """
+    if len(dataset) == 0:
+        raise BadInput(f"{dataset.name} has no samples.")
+    positions = range(first_step * batch_size + rank, last_step * batch_size, ranks)
+    loader = DataLoader(
+        _Visits(dataset, transform, seed),
+        batch_size=batch_size // ranks,
+        sampler=positions,
+        num_workers=workers,
+        collate_fn=batch,
+        worker_init_fn=_use_one_thread,
+    )
+    return iter(loader)
+
+
+class Subset:
+    """Some of a dataset's samples, in the order given."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], name: str | None = None) -> None:
+        self.dataset, self.indices = dataset, tuple(indices)
+        self.name, self.kind = name or dataset.name, dataset.kind
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.indices[index]]
+
+
+def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The dataset without the samples whose files cannot be read, and what is wrong with each of those.
+
+    Reads everything once: the bad files are known before hours of training, not after.
+    """
+    good, faults = [], []
+    for index in range(len(dataset)):
+        try:
+            dataset[index]
+            good.append(index)
+        except UnreadableFile as fault:
+            faults.append(str(fault))
+    return (Subset(dataset, good) if faults else dataset), tuple(faults)
+
+
+class _Visits(torch.utils.data.Dataset[Sample]):
+    """The endless row of a dataset's visits, each in its own order."""
+
+    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def __getitem__(self, position: int) -> Sample:
+        visit, place = divmod(position, len(self.dataset))
+        if self.order[0] != visit:
+            self.order = visit, np.random.default_rng((self.seed, visit)).permutation(len(self.dataset))
+        index = int(self.order[1][place])
+        return self.transform(self.dataset[index], np.random.default_rng((self.seed, visit, index)))
+
+
+def _use_one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,114 @@
+"""Losses: how far a prediction is from the measured depth; pure functions of (predicted, measured, valid).
+
+Every loss is a mean over the valid pixels of each image, then over the images that have any: an image without a
+valid pixel adds nothing to the value and nothing to the gradient, and a value under an invalid pixel is never read.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Depths = Float[Tensor, "B 1 H W"]
+Valid = Bool[Tensor, "B 1 H W"]
+Loss = Float[Tensor, ""]
+PerImage = Float[Tensor, "B 1 1 1"]
+
+
+def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float = 0.85, alpha: float = 10.0) -> Loss:
+    """α·√(mean g² − λ·(mean g)²) with g = log d̂ − log d: the scale-invariant log loss.
+
+    Eigen et al. 2014, eq. 4, with the square root and the constants of Lee et al. 2019 (BTS), eq. 2–3, which the
+    source paper uses. λ = 1 ignores the global scale, λ = 0 is α × the root mean square log error. Depth in metres (or in
+    any one unit), positive where valid.
+    """
+    g = _log_ratio(predicted, measured, valid)
+    squared = _mean(g.square(), valid) - lam * _mean(g, valid).square()
+    # A perfect prediction has √0, whose derivative is infinite: its gradient is 0 here.
+    positive = squared > 0
+    root = torch.where(positive, squared, 1.0).sqrt()
+    return _over_images(torch.where(positive, alpha * root, 0.0), valid)
+
+
+def l1_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
+    """Mean |d̂ − d|, in the unit of the depth."""
+    return _over_images(_mean(_difference(predicted, measured, valid).abs(), valid), valid)
+
+
+def berhu_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
+    """The reverse Huber loss: |r| up to c, (r² + c²) / 2c beyond it. Laina et al. 2016, eq. 1–2.
+
+    c is a fifth of the largest |r| of the batch, taken as a constant.
+    """
+    residual = _difference(predicted, measured, valid).abs()
+    threshold = (residual.detach().amax() / 5).clamp_min(torch.finfo(residual.dtype).tiny)
+    beyond = residual > threshold
+    quadratic = (torch.where(beyond, residual, threshold).square() + threshold.square()) / (2 * threshold)
+    return _over_images(_mean(torch.where(beyond, quadratic, residual), valid), valid)
+
+
+def scale_and_shift_invariant_loss(predicted: Depths, measured: Depths, valid: Valid, *, trim: float = 0.2) -> Loss:
+    """Mean |p* − m*| over the pixels that fit best, each side with its median at 0 and its mean deviation at 1.
+
+    Ranftl et al. 2020 (MiDaS), eq. 5–8 (`ssitrim`): `trim` is the share of pixels with the largest residuals that an
+    image leaves out. Both sides are in the space where scale and shift are free, which is inverse depth.
+    """
+    residual = (standardised(predicted, valid) - standardised(measured, valid)).abs()
+    flat = torch.where(valid, residual.detach(), torch.inf).flatten(1)
+    kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long()
+    last = flat.sort(dim=1).values.gather(1, (kept - 1).clamp_min(0)[:, None])
+    inside = valid & (residual.detach() <= last[:, :, None, None])
+    summed = torch.where(inside, residual, 0.0).sum(dim=(1, 2, 3), keepdim=True)
+    # Ranftl et al. divide by twice the number of all valid pixels, so that trimming does not reward itself.
+    return _over_images(summed / (2 * _count(valid)), valid)
+
+
+def gradient_matching_loss(predicted: Depths, measured: Depths, valid: Valid, *, scales: int = 4) -> Loss:
+    """Mean |∂x R| + |∂y R| of the residual R = p − m at `scales` resolutions, each half of the one before.
+
+    Li & Snavely 2018 (MegaDepth), eq. 3, where R is in log depth; Ranftl et al. 2020, eq. 11, where both sides are
+    `standardised` inverse depths. A difference counts where both its pixels are valid.
+    """
+    residual = _difference(predicted, measured, valid)
+    total = residual.new_zeros(())
+    for scale in range(scales):
+        step = 2**scale
+        r, v = residual[..., ::step, ::step], valid[..., ::step, ::step]
+        across, down = v[..., :, 1:] & v[..., :, :-1], v[..., 1:, :] & v[..., :-1, :]
+        dx = torch.where(across, (r[..., :, 1:] - r[..., :, :-1]).abs(), 0.0).sum(dim=(1, 2, 3), keepdim=True)
+        dy = torch.where(down, (r[..., 1:, :] - r[..., :-1, :]).abs(), 0.0).sum(dim=(1, 2, 3), keepdim=True)
+        total = total + _over_images((dx + dy) / _count(v), v)
+    return total
+
+
+def standardised(depth: Depths, valid: Valid) -> Depths:
+    """Each image less its median, over its mean deviation from it; 0 where not valid. Ranftl et al. 2020, eq. 5–6."""
+    filled = torch.where(valid, depth, torch.nan).flatten(1)
+    median = filled.nanmedian(dim=1).values.nan_to_num(0.0)[:, None, None, None]
+    centred = torch.where(valid, depth - median, 0.0)
+    deviation = _mean(centred.abs(), valid)
+    # An image of one depth has no deviation to divide by; it stays at 0.
+    return centred / torch.where(deviation > 0, deviation, 1.0)
+
+
+def _log_ratio(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
+    return torch.where(valid, predicted, 1.0).log() - torch.where(valid, measured, 1.0).log()
+
+
+def _difference(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
+    return torch.where(valid, predicted, 0.0) - torch.where(valid, measured, 0.0)
+
+
+def _mean(values: Depths, valid: Valid) -> PerImage:
+    """The mean of each image over its valid pixels (values are 0 elsewhere); 0 for an image without any."""
+    return values.sum(dim=(1, 2, 3), keepdim=True) / _count(valid)
+
+
+def _count(valid: Bool[Tensor, "B 1 h w"]) -> PerImage:
+    """How many valid pixels each image has; 1 for an image without any, so that dividing is safe."""
+    return valid.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1).to(torch.get_default_dtype())
+
+
+def _over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
+    """The mean over the images that have a valid pixel; 0 if none has."""
+    has_any = valid.flatten(1).any(1)
+    return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
