@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -57,10 +57,10 @@ class Sample:
         """Height and width in pixels."""
         return self.image.shape[-2], self.image.shape[-1]
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> "Sample":
         return replace(self, **changes)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Sample":
         return self.replace(
             image=self.image.to(device),
             depth=self.depth.to(device),

@@ -1,0 +1,85 @@
+"""Augmentation: image, depth, mask and intrinsics move together."""
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.augment import Augmentation, crop, flip, resize
+from leadline.sample import Sample
+
+INTRINSICS = torch.tensor([80.0, 75.0, 30.0, 20.0])
+
+
+@pytest.fixture
+def ramp() -> Sample:
+    """A floor-like plane: depth and the red channel are both linear in the pixel's coordinates."""
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
+    plane = 1 + rows / 48 + columns / 64
+    image = torch.stack([plane / 3, rows / 48, columns / 64])
+    return Sample(image=image, depth=plane[None], valid=plane[None] > 1.1, intrinsics=INTRINSICS, name="ramp")
+
+
+def ray(sample: Sample, row: float, column: float) -> np.ndarray:
+    """Where the viewing ray of a pixel goes, per metre of depth."""
+    assert sample.intrinsics is not None
+    fx, fy, cx, cy = sample.intrinsics.tolist()
+    return np.array([(column - cx) / fx, (row - cy) / fy])
+
+
+def test_a_crop_keeps_every_pixels_depth_and_ray(ramp):
+    window = crop(ramp, 5, 9, 20, 30)
+    assert torch.equal(window.depth[0, 2, 3], ramp.depth[0, 7, 12])
+    np.testing.assert_allclose(ray(window, 2, 3), ray(ramp, 7, 12), rtol=1e-6)
+
+
+def test_a_mirrored_sample_looks_the_other_way(ramp):
+    mirrored = flip(ramp)
+    assert torch.equal(mirrored.depth[0, 4, 0], ramp.depth[0, 4, 63])
+    np.testing.assert_allclose(ray(mirrored, 4, 0), ray(ramp, 4, 63) * [-1, 1], rtol=1e-6)
+    twice = flip(mirrored)
+    assert torch.equal(twice.image, ramp.image)
+    assert twice.intrinsics is not None
+    torch.testing.assert_close(twice.intrinsics, INTRINSICS)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (96, 128), (31, 50)])
+def test_a_resized_pixel_looks_along_the_rays_of_those_it_covers(ramp, size):
+    resized = resize(ramp, size)
+    assert resized.size == size
+    row, column = 10, 13
+    # The centre of the small pixel, in the large image's coordinates.
+    there = (row + 0.5) * 48 / size[0] - 0.5, (column + 0.5) * 64 / size[1] - 0.5
+    np.testing.assert_allclose(ray(resized, row, column), ray(ramp, *there), rtol=1e-5)
+    expected = 1 + there[0] / 48 + there[1] / 64
+    assert resized.depth[0, row, column].item() == pytest.approx(expected, abs=1.5 / 48)
+
+
+def test_resizing_makes_no_new_depths(ramp):
+    resized = resize(ramp, (20, 30))
+    assert np.isin(resized.depth.numpy(), ramp.depth.numpy()).all()
+
+
+def test_augmenting_is_a_function_of_the_generators_address(ramp):
+    augment = Augmentation(crop=0.5)
+    first = augment(ramp, np.random.default_rng((1, 2, 3)), (24, 32))
+    again = augment(ramp, np.random.default_rng((1, 2, 3)), (24, 32))
+    other = augment(ramp, np.random.default_rng((1, 2, 4)), (24, 32))
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.depth, again.depth)
+    assert not torch.equal(first.image, other.image)
+
+
+def test_augmenting_keeps_the_mask_on_its_pixels(ramp):
+    for seed in range(20):
+        sample = Augmentation(crop=0.6)(ramp, np.random.default_rng(seed), (24, 32))
+        assert torch.equal(sample.valid, sample.depth > 1.1)
+        assert sample.image.min() >= 0
+        assert sample.image.max() <= 1
+
+
+def test_a_photograph_of_another_shape_is_cropped_and_not_squeezed(ramp):
+    sample = Augmentation()(ramp, np.random.default_rng(0), (32, 32))
+    assert sample.size == (32, 32)
+    assert sample.intrinsics is not None
+    fx, fy, *_ = sample.intrinsics.tolist()
+    assert fx / fy == pytest.approx(80 / 75)

@@ -1,0 +1,87 @@
+"""Loading: what a step sees depends on the seed and the step only."""
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.errors import BadInput, UnreadableFile
+from leadline.loader import Subset, batches, readable
+from leadline.sample import Kind, Sample
+
+
+class Numbered:
+    """Seven tiny samples, each filled with its index; `damaged` ones cannot be read."""
+
+    name, kind = "numbered", Kind.METRIC
+
+    def __init__(self, damaged: tuple[int, ...] = ()) -> None:
+        self.damaged = damaged
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.damaged:
+            raise UnreadableFile(f"{index}.jpg is cut short.")
+        depth = torch.full((1, 2, 2), float(index))
+        return Sample(image=torch.zeros(3, 2, 2), depth=depth, valid=depth >= 0, name=str(index))
+
+
+def noisy(sample: Sample, rng: np.random.Generator) -> Sample:
+    return sample.replace(image=torch.from_numpy(rng.random((3, 2, 2))).float())
+
+
+def steps(**settings) -> list[Sample]:
+    return list(batches(Numbered(), noisy, seed=3, batch_size=4, **settings))
+
+
+def same(one: Sample, other: Sample) -> bool:
+    return one.name == other.name and torch.equal(one.image, other.image)
+
+
+def test_a_run_that_starts_in_the_middle_sees_what_the_whole_run_saw():
+    whole = steps(first_step=0, last_step=9)
+    late = steps(first_step=5, last_step=9)
+    assert len(whole) == 9
+    assert all(same(one, other) for one, other in zip(whole[5:], late, strict=True))
+
+
+def test_workers_change_nothing():
+    alone = steps(first_step=2, last_step=6)
+    helped = steps(first_step=2, last_step=6, workers=1)
+    assert all(same(one, other) for one, other in zip(alone, helped, strict=True))
+
+
+def test_every_visit_sees_every_sample_once_in_its_own_order():
+    names = [name for step in steps(first_step=0, last_step=7) for name in step.name]
+    visits = [names[start : start + 7] for start in range(0, 28, 7)]
+    assert all(sorted(visit) == [str(index) for index in range(7)] for visit in visits)
+    assert len({tuple(visit) for visit in visits}) > 1
+
+
+def test_ranks_share_a_batch_without_overlap():
+    whole = steps(first_step=0, last_step=4)
+    parts = [steps(first_step=0, last_step=4, rank=rank, ranks=2) for rank in range(2)]
+    for step, one, other in zip(whole, *parts, strict=True):
+        assert sorted(step.name) == sorted((*one.name, *other.name))
+
+
+def test_a_damaged_sample_stops_the_loading_with_its_name():
+    with pytest.raises(UnreadableFile, match=r"2\.jpg"):
+        list(batches(Numbered(damaged=(2,)), noisy, seed=0, batch_size=7, first_step=0, last_step=1))
+
+
+def test_the_readable_part_leaves_damaged_samples_out_and_names_them():
+    good, faults = readable(Numbered(damaged=(2, 5)))
+    assert [good[index].name for index in range(len(good))] == ["0", "1", "3", "4", "6"]
+    assert faults == ("2.jpg is cut short.", "5.jpg is cut short.")
+
+
+def test_a_dataset_without_damage_is_left_as_it_is():
+    whole = Numbered()
+    assert readable(whole) == (whole, ())
+
+
+def test_an_empty_dataset_is_refused_by_name():
+    with pytest.raises(BadInput, match="numbered has no samples"):
+        list(batches(Subset(Numbered(), ()), noisy, seed=0, batch_size=1, first_step=0, last_step=1))
