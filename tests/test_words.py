@@ -1,0 +1,54 @@
+"""Words: options are read as the builder annotates them, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from leadline.datasets import open_data
+from leadline.errors import BadInput
+from leadline.words import parse, typed
+
+
+def builder(
+    split: str, *, count: int | None = None, scale: float = 1.0, path: Path = Path(), holes: bool = True
+) -> None:
+    """What a dataset's builder looks like."""
+
+
+def test_words_fall_into_name_path_and_options():
+    assert parse("rooms") == ("rooms", "", {})
+    assert parse("nyu:data/nyu,truth=raw, count=3") == ("nyu", "data/nyu", {"truth": "raw", "count": "3"})
+
+
+def test_options_take_the_builders_types():
+    read = typed(builder, {"count": "12", "scale": "256", "path": "a/b", "holes": "no"}, "thing")
+    assert read == {"count": 12, "scale": 256.0, "path": Path("a/b"), "holes": False}
+    assert typed(builder, {"count": "none"}, "thing") == {"count": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cuont": "3"}, "No thing option is called 'cuont'. Known thing options: count, holes, path, scale"),
+        ({"count": "many"}, "thing option count: 'many' is no int"),
+        ({"holes": "1"}, "thing option holes: '1' is no bool"),
+    ],
+)
+def test_a_wrong_option_is_named(options, message):
+    with pytest.raises(BadInput, match=message):
+        typed(builder, options, "thing")
+
+
+def test_an_option_without_a_value_is_refused():
+    with pytest.raises(BadInput, match="write option=value"):
+        parse("rooms,holes")
+
+
+def test_an_unknown_dataset_is_refused_with_the_known_ones():
+    with pytest.raises(BadInput, match="No dataset is called 'romos'. Known datasets: folder, nyu, rooms"):
+        open_data("romos", "train")
+
+
+def test_a_folder_that_is_not_there_is_refused_by_its_path():
+    with pytest.raises(BadInput, match="No folder or file data/nowhere"):
+        open_data("data/nowhere,depth_scale=1000", "train")
