@@ -19,7 +19,7 @@ import torch
 from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngInfo
 
-from leadline.errors import BadInput, UnreadableFile
+from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.sample import Depth, Image, Intrinsics, Kind, Mask
 
 PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -122,7 +122,7 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     _must_be_sound(path, values, valid, depth.kind)
     words = {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
     if depth.intrinsics is not None:
-        words["intrinsics"] = " ".join(repr(number) for number in depth.intrinsics.tolist())
+        words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     words |= depth.provenance
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
@@ -235,7 +235,7 @@ def _photo(path: Path) -> tuple[np.ndarray, int]:
         return _deep_pixels(path), 1  # colour in floats, which Pillow does not know
     orientation = picture.getexif().get(_ORIENTATION, 1)
     is_deep_png = start[:4] == b"\x89PNG" and start[24] == 16
-    is_deep_tiff = is_tiff and max(picture.getexif().get(_BITS_PER_SAMPLE, (8,))) > 8
+    is_deep_tiff = is_tiff and np.max(picture.getexif().get(_BITS_PER_SAMPLE, 8)) > 8
     if picture.mode.startswith("I"):
         return np.asarray(picture).astype(np.uint16), orientation
     if picture.mode == "F":
@@ -274,9 +274,12 @@ def _meaning(
     path: Path, dtype: np.dtype, words: Mapping[str, str], depth_scale: float | None, kind: Kind | str | None
 ) -> tuple[Kind, float, float]:
     """Kind, scale and offset (depth = number / scale + offset), agreed between the file's words and the caller's."""
+    for name in filter(None, (words.get("kind"), kind)):
+        if name not in Kind:
+            raise unknown("kind", name, Kind)
     stated, own = None if kind is None else Kind(kind), words.get("kind")
     if own and stated and own != stated:
-        raise BadInput(f"{path} says that its depth is {own}, and not {stated}: leave kind out.")
+        raise BadInput(f"{path} says that its depth is {own}, and not {stated}: state kind={own}.")
     promised = Kind(own) if own else stated or Kind.METRIC
     if dtype.itemsize == 1 and promised == Kind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
@@ -334,7 +337,8 @@ def _read_picture(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")
-    words = {key.removeprefix(_PREFIX): str(text) for key, text in picture.info.items() if str(key).startswith(_PREFIX)}
+    info = {str(key): str(text) for key, text in picture.info.items()}
+    words = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
     description = picture.getexif().get(_IMAGE_DESCRIPTION, "")
     if description.startswith('{"leadline"'):
         words = json.loads(description)["leadline"]
