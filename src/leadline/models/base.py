@@ -1,0 +1,168 @@
+"""DepthModel: what every network promises, its kind, its preprocessing and where its weights come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, floor, sqrt
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leadline.errors import BadInput
+from leadline.sample import Kind
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Interpolation = Literal["bilinear", "cubic", "area"]
+"""`bilinear` smooths first where it shrinks; `cubic` never does (OpenCV's INTER_CUBIC: Keys with a = −0.75);
+`area` averages the pixels that each new one covers."""
+
+
+class Resize(StrEnum):
+    """How a photograph's size becomes the network's; each side is then rounded to the multiple."""
+
+    SAME_AREA = "same_area"
+    """Keep the aspect and the native number of pixels, so that time and memory never depend on the photograph."""
+    LOWER_BOUND = "lower_bound"
+    """Keep the aspect; both sides at least the native ones."""
+    UPPER_BOUND = "upper_bound"
+    """Keep the aspect; both sides at most the native ones."""
+    MINIMAL = "minimal"
+    """Keep the aspect; fit the side whose scale is nearer to one."""
+    STRETCH = "stretch"
+    """The native size, whatever the aspect."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photograph becomes what the network was trained on."""
+
+    size: tuple[int, int]
+    """Native height and width in pixels."""
+    multiple: int = 32
+    """Both sides of every input divide by it."""
+    resize: Resize = Resize.SAME_AREA
+    interpolation: Interpolation = "bilinear"
+    """Brings the photograph to the network's size."""
+    restore: Interpolation = "bilinear"
+    """Brings the prediction back to the photograph's size."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Of RGB in [0, 1]; the model subtracts it itself."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Of RGB in [0, 1]; the model divides by it itself."""
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a photograph of `height` × `width` is resized to before the network."""
+        tall, wide = self.size[0] / height, self.size[1] / width
+        match self.resize:
+            case Resize.SAME_AREA:
+                tall = wide = sqrt(tall * wide)
+            case Resize.LOWER_BOUND:
+                tall = wide = max(tall, wide)
+            case Resize.UPPER_BOUND:
+                tall = wide = min(tall, wide)
+            case Resize.MINIMAL:
+                tall = wide = wide if abs(1 - wide) < abs(1 - tall) else tall
+            case Resize.STRETCH:
+                pass
+        return self._rounded(tall * height, self.size[0]), self._rounded(wide * width, self.size[1])
+
+    def _rounded(self, side: float, native: int) -> int:
+        """The multiple nearest to `side` that keeps to the bound that `native` sets, and at least one multiple."""
+        steps = round(side / self.multiple)
+        if self.resize is Resize.LOWER_BOUND and steps * self.multiple < native:
+            steps = ceil(side / self.multiple)
+        if self.resize is Resize.UPPER_BOUND and steps * self.multiple > native:
+            steps = floor(side / self.multiple)
+        return max(steps, 1) * self.multiple
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model's weights come from and what may be done with them."""
+
+    training_data: str = ""
+    """What the whole model was trained on; empty: nothing yet."""
+    encoder: str = ""
+    """What the encoder held before that training; empty: random numbers."""
+    licence: str = "Apache-2.0"
+    notes: str = ""
+
+
+class DepthModel(nn.Module, ABC):
+    """A network from RGB in [0, 1] to depth in the unit of its `kind`; it normalises the image itself."""
+
+    name: str
+    """Its key in `MODELS`; set by `build`."""
+    arguments: Mapping[str, Any]
+    """The builder's keyword arguments as JSON would hold them; set by `build`."""
+    encoder: nn.Module
+    """The part that may come pretrained: image to pyramid."""
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, kind: Kind, preprocessing: Preprocessing, provenance: Provenance) -> None:
+        super().__init__()
+        self.kind = kind
+        self.provenance = provenance
+        self.prepare_as(preprocessing)
+
+    def prepare_as(self, preprocessing: Preprocessing) -> None:
+        """Take `preprocessing` as the model's own; the only way to change it."""
+        self.preprocessing = preprocessing
+        for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+            # On the CPU even where weights are not drawn yet (the meta device): no file brings these.
+            column = torch.tensor(values, device="cpu").view(3, 1, 1)
+            self.register_buffer(name, column, persistent=False)
+
+    @property
+    def pretrained_encoder(self) -> bool:
+        """Whether the encoder brings knowledge that a high learning rate would destroy."""
+        return bool(self.provenance.encoder)
+
+    @abstractmethod
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        """Depth of `image` (RGB in [0, 1], sides divisible by `preprocessing.multiple`) in the unit of `kind`."""
+
+    @abstractmethod
+    def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
+        """The pyramid that `forward` decodes, finest map first, each `(B, C, h, w)`."""
+
+    def normalised(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """The image as the encoder wants it.
+
+        Raises:
+            BadInput: a side does not divide.
+        """
+        multiple = self.preprocessing.multiple
+        height, width = image.shape[-2:]
+        if height % multiple or width % multiple:
+            raise BadInput(
+                f"Model {self.name!r} takes sides that divide by {multiple}, not {height} × {width}. "
+                "leadline.predict resizes images of any size."
+            )
+        return (image - self.mean) / self.std
+
+
+def misfit(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """What keeps tensors of the `found` names and shapes from being the `expected` ones, in words; empty: nothing."""
+    shared = expected.keys() & found.keys()
+    misshapen = [f"{key} {found[key]} for {expected[key]}" for key in shared if found[key] != expected[key]]
+    return "; ".join(
+        f"{len(keys)} {fault} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
+        for fault, keys in (
+            ("missing", expected.keys() - found.keys()),
+            ("surplus", found.keys() - expected.keys()),
+            ("misshapen", misshapen),
+        )
+        if keys
+    )
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Name → shape, as `misfit` compares them."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}

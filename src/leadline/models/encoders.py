@@ -1,0 +1,128 @@
+"""Encoders: any timm network as a pyramid of maps at 1/4, 1/8, 1/16 and 1/32 of the image."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from leadline.errors import BadInput
+from leadline.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Provenance, misfit, shapes
+
+REDUCTIONS = (4, 8, 16, 32)
+"""How much smaller than the image each map is, finest first."""
+
+
+def make_encoder(
+    name: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    weights: Path | str | None = None,
+    pretrained: bool = False,
+) -> nn.Module:
+    """The timm network `name` as a module from an image to a list of four maps, with random weights unless told.
+
+    `options` are timm's own keyword arguments, e.g. `{"pad_type": "same"}`; `weights` is a safetensors file in timm's
+    layout of the whole network; `pretrained` lets timm download its own. `channels()` tells the maps' widths.
+
+    Raises:
+        BadInput: timm does not know the network, it has no such pyramid, or the weights are not its own.
+    """
+    options = dict(options or {})
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3) or ["resnext101_32x8d", "mobilenetv3_small_100"]
+        raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
+    try:
+        with torch.device("meta"):
+            reductions = _info(timm.create_model(name, features_only=True, **options)).reduction()
+    except (AttributeError, RuntimeError, TypeError) as problem:
+        raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
+    if not set(REDUCTIONS) <= set(reductions):
+        raise BadInput(
+            f"{name!r} gives maps at 1/{', 1/'.join(map(str, reductions))} of the image; "
+            f"an encoder needs 1/{', 1/'.join(map(str, REDUCTIONS))}, as ResNets and MobileNets give."
+        )
+    levels = tuple(reductions.index(reduction) for reduction in REDUCTIONS)
+    try:
+        pyramid = timm.create_model(name, features_only=True, out_indices=levels, pretrained=pretrained, **options)
+    except Exception as problem:
+        if not pretrained:
+            raise
+        raise BadInput(
+            f"timm could not download the weights of {name!r} ({problem}): give a file of them."
+        ) from problem
+    if weights is not None:
+        whole = _read(Path(weights), name, options)
+        # timm flattens stages.0 of the whole network to stages_0 in its pyramid.
+        flat = {key.replace(".", "_"): tensor for key, tensor in whole.items()}
+        pyramid.load_state_dict({key: flat[key.replace(".", "_")] for key in pyramid.state_dict()})
+    return pyramid
+
+
+def channels(encoder: nn.Module) -> list[int]:
+    """The width of each map, finest first."""
+    return _info(encoder).channels()
+
+
+def encoder_preprocessing(
+    name: str,
+    size: Sequence[int],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    *,
+    multiple: int = 32,
+) -> Preprocessing:
+    """What an own network with this encoder wants: `mean` and `std` where given, else those of timm's own weights.
+
+    Raises:
+        BadInput: the native size does not divide, or mean and std are not three numbers each.
+    """
+    trained = timm.get_pretrained_cfg(name)
+    if len(size) != 2 or any(side < multiple or side % multiple for side in size):
+        raise BadInput(f"input_size {tuple(size)} must be a height and a width that divide by {multiple}.")
+    red, green, blue = mean or (trained.mean if trained else IMAGENET_MEAN)
+    spread_red, spread_green, spread_blue = std or (trained.std if trained else IMAGENET_STD)
+    return Preprocessing(
+        size=(size[0], size[1]),
+        multiple=multiple,
+        mean=(red, green, blue),
+        std=(spread_red, spread_green, spread_blue),
+    )
+
+
+def encoder_provenance(name: str, weights: Path | str | None, *, pretrained: bool) -> Provenance:
+    """Says what the encoder starts from."""
+    if weights is not None:
+        return Provenance(encoder=f"{name} from {Path(weights).name}")
+    return Provenance(encoder=f"{name} as timm publishes it" if pretrained else "")
+
+
+def _info(encoder: nn.Module) -> Any:
+    """What timm knows of a pyramid's maps."""
+    return encoder.feature_info
+
+
+def _read(file: Path, name: str, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The whole network's tensors; its classifier, which no pyramid has, may be missing or another's."""
+    if not file.is_file():
+        raise BadInput(f"No encoder weights at {file}.")
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as problem:
+        raise BadInput(f"{file} is not a whole safetensors file ({problem}).") from problem
+    with torch.device("meta"):
+        whole = timm.create_model(name, **options)
+    trained = timm.get_pretrained_cfg(name)
+    head = f"{trained.classifier if trained else 'head'}."
+    expected, told = (
+        {key: shape for key, shape in shapes(tensors).items() if not key.startswith(head)}
+        for tensors in (whole.state_dict(), found)
+    )
+    if fault := misfit(expected, told):
+        raise BadInput(f"{file} does not hold the weights of timm's {name!r}: {fault}.")
+    return found

@@ -1,0 +1,92 @@
+"""Heads: from the decoder's map, at half the image's resolution, to depth at all of it."""
+
+from math import exp, expm1, log
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leadline.errors import BadInput, unknown
+from leadline.sample import Kind
+
+_TYPICAL_DEPTH = 2.5
+"""Metres: what an untrained head answers, about the median of indoor photographs."""
+
+
+def dense_head(width: int, inner: int, answer: nn.Module, *, align_corners: bool) -> nn.Sequential:
+    """The head of MiDaS and DPT: convolves once at half resolution, upsamples, and convolves again at all of it."""
+    return nn.Sequential(
+        nn.Conv2d(width, width // 2, 3, padding=1),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=align_corners),
+        nn.Conv2d(width // 2, inner, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(inner, 1, 1),
+        answer,
+    )
+
+
+def light_head(width: int, inner: int, answer: nn.Module) -> nn.Sequential:
+    """Convolves at half resolution only and upsamples the one number per pixel: a tenth of the dense head's cost."""
+    return nn.Sequential(
+        nn.Conv2d(width, inner, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(inner, 1, 1),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        answer,
+    )
+
+
+def answer(head: str, kind: str, min_depth: float, max_depth: float) -> nn.Module:
+    """The last step of our own networks: any number → depth in (metric) or its inverse (relative), never 0, inf or NaN.
+
+    Raises:
+        BadInput: an unknown head, a kind that no head answers, or bounds that are none.
+    """
+    if head not in _ANSWERS:
+        raise unknown("head", head, _ANSWERS)
+    if kind not in (Kind.METRIC, Kind.RELATIVE):
+        raise BadInput(f"kind={kind}: an own network answers metric or relative depth.")
+    if not 0 < min_depth < max_depth < float("inf"):
+        raise BadInput(f"min_depth {min_depth} and max_depth {max_depth} must be metres, 0 < min < max.")
+    return _ANSWERS[head](min_depth, max_depth, inverts=kind == Kind.RELATIVE)
+
+
+class _BoundedLog(nn.Module):
+    """Depth whose logarithm moves between two bounds: log d = log min + sigmoid(x) · (log max − log min)."""
+
+    def __init__(self, min_depth: float, max_depth: float, *, inverts: bool) -> None:
+        super().__init__()
+        self.low, self.high, self.inverts = log(min_depth), log(max_depth), inverts
+        share = (log(_typical(min_depth, max_depth)) - self.low) / (self.high - self.low)
+        self.offset = log(share / (1 - share))
+
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
+        depth = self.low + (self.high - self.low) * torch.sigmoid(x.float() + self.offset)
+        return torch.exp(-depth if self.inverts else depth)
+
+
+class _Softplus(nn.Module):
+    """Depth that grows linearly with x: d = min + softplus(x), cut off at max."""
+
+    def __init__(self, min_depth: float, max_depth: float, *, inverts: bool) -> None:
+        super().__init__()
+        if inverts:
+            min_depth, max_depth, typical = 1 / max_depth, 1 / min_depth, 1 / _typical(min_depth, max_depth)
+        else:
+            typical = _typical(min_depth, max_depth)
+        self.low, self.high = min_depth, max_depth
+        self.offset = log(expm1(typical - min_depth))
+
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
+        return (self.low + F.softplus(x.float() + self.offset)).clamp(max=self.high)
+
+
+_ANSWERS = {"log": _BoundedLog, "softplus": _Softplus}
+
+
+def _typical(min_depth: float, max_depth: float) -> float:
+    """The typical indoor depth, or the geometric middle of bounds that leave it out."""
+    if min_depth < _TYPICAL_DEPTH < max_depth:
+        return _TYPICAL_DEPTH
+    return exp((log(min_depth) + log(max_depth)) / 2)

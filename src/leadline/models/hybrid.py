@@ -1,0 +1,136 @@
+"""hybrid: encoder, transformer over its last map, and the fusion decoder over both; the paper's network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from leadline.errors import BadInput, unknown
+from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder
+from leadline.models.fusion import FusionModel, decoder_and_head
+from leadline.models.heads import answer
+from leadline.sample import Kind
+
+
+@dataclass(frozen=True)
+class Size:
+    """What `size` stands for where an argument is not given."""
+
+    encoder: str
+    decoder: str
+    input_size: tuple[int, int]
+    dim: int
+    blocks: int
+    heads: int
+
+
+SIZES: Mapping[str, Size] = {
+    "paper": Size("resnext101_32x8d", "full", (224, 224), dim=768, blocks=12, heads=12),  # ViT-B's transformer
+    "tiny": Size("mobilenetv3_small_100", "light", (128, 160), dim=192, blocks=4, heads=3),
+}
+
+
+def hybrid(
+    *,
+    size: str = "paper",
+    encoder: str | None = None,
+    encoder_options: Mapping[str, Any] | None = None,
+    weights: Path | str | None = None,
+    pretrained: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    dim: int | None = None,
+    blocks: int | None = None,
+    heads: int | None = None,
+    patch: int = 1,
+    decoder: str | None = None,
+    width: int | None = None,
+    head: str = "log",
+    min_depth: float = 0.1,
+    max_depth: float = 100.0,
+    kind: str = Kind.METRIC,
+    input_size: Sequence[int] | None = None,
+) -> FusionModel:
+    """The encoder's last map becomes tokens, passes a transformer, and is fused with the encoder's finer maps.
+
+    Args:
+        size: "paper" or "tiny"; says what is not given of `encoder`, `dim`, `blocks`, `heads`, `decoder`, `input_size`.
+        encoder: any timm network with maps at 1/4 … 1/32.
+        encoder_options: timm's own keyword arguments.
+        weights: safetensors file of the encoder in timm's layout.
+        pretrained: let timm download weights for the encoder.
+        mean, std: of RGB in [0, 1], where `weights` want others than timm's.
+        dim: length of a token.
+        blocks: of the transformer.
+        heads: of its attention.
+        patch: p; each p × p patch of the last map (at 1/32) is one token, so sides divide by 32 p, the transformer
+            sees 1/p² of the tokens, and its map comes back at 1/(32 p).
+        decoder: "full" (256 channels, as MiDaS and DPT) or "light".
+        width: channels of the decoder's finest level, where the decoder's own are not wanted.
+        head: "log" or "softplus".
+        min_depth, max_depth: metres that the answer never leaves.
+        kind: "metric", or "relative" for inverse depth.
+        input_size: native height and width; also the grid that the position embedding is learnt on.
+    """
+    if size not in SIZES:
+        raise unknown("size", size, SIZES)
+    preset = SIZES[size]
+    encoder = encoder or preset.encoder
+    dim = dim or preset.dim
+    preprocessing = encoder_preprocessing(encoder, input_size or preset.input_size, mean, std, multiple=32 * patch)
+    pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
+    *finer, last = channels(pyramid)
+    height, width_ = preprocessing.size
+    transformer = Transformer(
+        last,
+        dim,
+        blocks=blocks or preset.blocks,
+        heads=heads or preset.heads,
+        patch=patch,
+        grid=(height // preprocessing.multiple, width_ // preprocessing.multiple),
+    )
+    fusion, top = decoder_and_head(
+        decoder or preset.decoder, [*finer, dim], width, answer(head, kind, min_depth, max_depth)
+    )
+    return FusionModel(
+        Kind(kind),
+        preprocessing,
+        encoder_provenance(encoder, weights, pretrained=pretrained),
+        encoder=pyramid,
+        transformer=transformer,
+        decoder=fusion,
+        head=top,
+    )
+
+
+class Transformer(nn.Module):
+    """ViT blocks (Dosovitskiy et al. 2021) over the patches of a feature map; no class token: the answer is a map."""
+
+    def __init__(self, channels: int, dim: int, *, blocks: int, heads: int, patch: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        if dim % heads:
+            raise BadInput(f"dim {dim} must divide by heads {heads}.")
+        self.embed = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.position = nn.Parameter(torch.empty(1, dim, *grid))
+        self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, last: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D i j"]:
+        tokens = self.embed(last)
+        tokens = tokens + self._position(tokens.shape[-2:])
+        height, width = tokens.shape[-2:]
+        sequence = self.norm(self.blocks(tokens.flatten(2).transpose(1, 2)))
+        return sequence.transpose(1, 2).unflatten(2, (height, width))
+
+    def _position(self, grid: Sequence[int]) -> Tensor:
+        """The position embedding, resampled where the input is not of the native size."""
+        if tuple(grid) == tuple(self.position.shape[-2:]):
+            return self.position
+        return F.interpolate(self.position, tuple(grid), mode="bicubic", align_corners=False)
