@@ -1,6 +1,8 @@
 """Words: options are read as the builder annotates them, and mistakes are named."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +12,16 @@ from leadline.words import parse, typed
 
 
 def builder(
-    split: str, *, count: int | None = None, scale: float = 1.0, path: Path = Path(), holes: bool = True
+    split: str,
+    *,
+    count: int | None = None,
+    scale: float = 1.0,
+    path: Path = Path(),
+    holes: bool = True,
+    size: Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
-    """What a dataset's builder looks like."""
+    """What a builder looks like."""
 
 
 def test_words_fall_into_name_path_and_options():
@@ -24,14 +33,18 @@ def test_options_take_the_builders_types():
     read = typed(builder, {"count": "12", "scale": "256", "path": "a/b", "holes": "no"}, "thing")
     assert read == {"count": 12, "scale": 256.0, "path": Path("a/b"), "holes": False}
     assert typed(builder, {"count": "none"}, "thing") == {"count": None}
+    assert typed(builder, {"size": "192:256"}, "thing") == {"size": (192, 256)}
+    assert typed(builder, {"size": "0.5:0.5"}, "thing") == {"size": (0.5, 0.5)}
+    assert typed(builder, {"options": "pad_type:same"}, "thing") == {"options": {"pad_type": "same"}}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cuont": "3"}, "No thing option is called 'cuont'. Known thing options: count, holes, path, scale"),
-        ({"count": "many"}, "thing option count: 'many' is no int"),
-        ({"holes": "1"}, "thing option holes: '1' is no bool"),
+        ({"cuont": "3"}, "No thing option is called 'cuont'. Known thing options: count, holes, options, path"),
+        ({"count": "many"}, "thing option count: 'many' is not a whole number"),
+        ({"options": "pad_type"}, "thing option options: 'pad_type' is not name:value pairs"),
+        ({"holes": "1"}, "thing option holes: '1' is not yes or no"),
     ],
 )
 def test_a_wrong_option_is_named(options, message):

@@ -1,0 +1,79 @@
+"""Recipes: one file a training regime, each reading like its paragraph in the paper."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leadline.datasets import Dataset
+from leadline.errors import unknown
+from leadline.fit import Machine, Plan, fit
+from leadline.models import DepthModel, build
+from leadline.objectives import Objective, Supervised
+from leadline.protocols import Protocol, protocol
+
+
+@dataclass(frozen=True)
+class Course:
+    """What every recipe is given: a network to build, what it learns from, for how long, and how it is judged."""
+
+    network: str
+    """A name in `MODELS`."""
+    arguments: Mapping[str, Any]
+    """The network's."""
+    train: Dataset
+    validation: Dataset
+    plan: Plan = field(default_factory=Plan)
+    """Over all stages together."""
+    objective: Objective = field(default_factory=Supervised)
+    protocol: Protocol = field(default_factory=lambda: protocol("indoor"))
+    """Of the validation."""
+    machine: Machine = field(default_factory=Machine)
+
+    def build(self, network: str | None = None, arguments: Mapping[str, Any] | None = None) -> DepthModel:
+        """The untrained network (or another one that a stage needs): the same weights for the same seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.plan.seed)
+            return build(network or self.network, **(self.arguments if arguments is None else arguments))
+
+    def fit(
+        self, model: DepthModel, out: Path, *, steps: int | None = None, frozen: tuple[str, ...] = ()
+    ) -> DepthModel:
+        """`leadline.fit.fit` on this course; `steps` where it is one stage of several."""
+        plan = replace(self.plan, steps=self.plan.steps if steps is None else steps)
+        return fit(
+            model,
+            self.train,
+            self.validation,
+            self.objective,
+            plan,
+            out,
+            protocol=self.protocol,
+            frozen=frozen,
+            machine=self.machine,
+        )
+
+
+RECIPES: Mapping[str, str] = {
+    "end_to_end": "leadline.recipes.end_to_end:end_to_end",
+    "multi_stage": "leadline.recipes.multi_stage:multi_stage",
+}
+"""Name → recipe."""
+
+Recipe = Callable[[Course, Path], DepthModel]
+"""`(course, out)` → the trained model; the run folders lie in `out`."""
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of this name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    module, _, function = RECIPES[name].partition(":")
+    return getattr(import_module(module), function)

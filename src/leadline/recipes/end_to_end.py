@@ -1,0 +1,11 @@
+"""End to end: encoder, transformer and decoder learn depth together, from the first step to the last."""
+
+from pathlib import Path
+
+from leadline.models import DepthModel
+from leadline.recipes import Course
+
+
+def end_to_end(course: Course, out: Path) -> DepthModel:
+    """Train the whole network at once; serves any model."""
+    return course.fit(course.build(), out)
