@@ -7,6 +7,7 @@ import shutil
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,14 +84,13 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: Kind | str
         BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
         UnreadableFile: truncated, empty or no depth map.
     """
-    if path.suffix.lower() not in _READERS:
-        raise BadInput(f"Cannot read depth from {path.name}: the known formats are {', '.join(sorted(_READERS))}.")
+    read, _ = _format(path)
     _must_exist(path)
     with _decoding(path):
-        values, words = _READERS[path.suffix.lower()](path)
+        values, words = read(path)
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
     depth = values.astype(np.float32) if (scale, offset) == (1, 0) else (values / scale + offset).astype(np.float32)
-    valid = values > 0 if values.dtype.kind in "iu" else np.isfinite(depth)
+    valid = np.isfinite(depth) if values.dtype.kind == "f" else values > 0
     if kind != Kind.RELATIVE:
         valid &= depth > 0
     known = words.pop("intrinsics", None)
@@ -116,8 +116,7 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     Raises:
         BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
     """
-    if path.suffix.lower() not in _WRITERS:
-        raise BadInput(f"Cannot write depth as {path.name}: the known formats are {', '.join(sorted(_WRITERS))}.")
+    _, write = _format(path)
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
     words = {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
@@ -128,7 +127,7 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
         words |= scaling
     with swapped(path) as half:
-        _WRITERS[path.suffix.lower()](half, values, valid, words)
+        write(half, values, valid, words)
 
 
 @contextmanager
@@ -160,6 +159,7 @@ def swapped_folder(path: Path) -> Iterator[Path]:
     Raises:
         BadInput: as `swapped`, or `path` holds other files.
     """
+    path = path.resolve()
     half = path.with_name(f".{path.name}.{os.getpid()}.half")
     before = half.with_suffix(".before")
     with _writing(path):
@@ -181,6 +181,15 @@ def swapped_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(before) if path.exists() else before.replace(path)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what kills left half-written in `folder`: the hidden files and folders of `swapped` and `swapped_folder`.
+
+    Only for a folder that no other process is writing to.
+    """
+    for stale in [*folder.glob(".*.half*"), *folder.glob(".*.before")]:
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
 _UNITS: Mapping[Kind, str] = {
     Kind.METRIC: "metres",
     Kind.SCALE_FREE: "depth, up to one factor",
@@ -196,6 +205,12 @@ _BITS_PER_SAMPLE = 258
 """The TIFF tag that says how deep each channel is."""
 _LAST_STEP = 65535
 """The largest number that 16 bits hold."""
+
+
+def _format(path: Path) -> tuple["_Reader", "_Writer"]:
+    if path.suffix.lower() not in _FORMATS:
+        raise BadInput(f"{path} is no known depth format: choose one of {', '.join(sorted(_FORMATS))}.")
+    return _FORMATS[path.suffix.lower()]
 
 
 def _must_exist(path: Path) -> None:
@@ -215,8 +230,11 @@ def _decoding(path: Path) -> Iterator[None]:
         raise
     except Pictures.DecompressionBombError as error:
         raise UnreadableFile(f"{path} has more than 178 megapixels: make it smaller first.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, cv2.error, zipfile.BadZipFile) as error:
-        reason = "it is empty" if path.stat().st_size == 0 else str(error).replace(repr(str(path)), "it")
+    except Pictures.UnidentifiedImageError as error:
+        reason = "is empty" if path.stat().st_size == 0 else "is no image of a known format"
+        raise UnreadableFile(f"{path} {reason}. Copy or make it again, or leave it out.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, zipfile.BadZipFile) as error:
+        reason = str(error).rstrip(".")
         raise UnreadableFile(f"Cannot read {path}: {reason}. Copy or make it again, or leave it out.") from error
 
 
@@ -236,10 +254,13 @@ def _photo(path: Path) -> tuple[np.ndarray, int]:
     orientation = picture.getexif().get(_ORIENTATION, 1)
     is_deep_png = start[:4] == b"\x89PNG" and start[24] == 16
     is_deep_tiff = is_tiff and np.max(picture.getexif().get(_BITS_PER_SAMPLE, 8)) > 8
-    if picture.mode.startswith("I"):
-        return np.asarray(picture).astype(np.uint16), orientation
     if picture.mode == "F":
-        return np.asarray(picture), orientation
+        return np.array(picture), orientation
+    if picture.mode.startswith("I"):
+        pixels = np.array(picture)
+        if pixels.max() > _LAST_STEP:
+            raise ValueError(f"it holds {pixels.max()}, more than the {_LAST_STEP} of 16 bits")
+        return pixels.astype(np.uint16), orientation
     if is_deep_png or is_deep_tiff:
         return _deep_pixels(path), orientation
     return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB")), orientation
@@ -274,13 +295,13 @@ def _meaning(
     path: Path, dtype: np.dtype, words: Mapping[str, str], depth_scale: float | None, kind: Kind | str | None
 ) -> tuple[Kind, float, float]:
     """Kind, scale and offset (depth = number / scale + offset), agreed between the file's words and the caller's."""
-    for name in filter(None, (words.get("kind"), kind)):
-        if name not in Kind:
+    own = words.get("kind")
+    for name in (own, kind):
+        if name and name not in tuple(Kind):
             raise unknown("kind", name, Kind)
-    stated, own = None if kind is None else Kind(kind), words.get("kind")
-    if own and stated and own != stated:
-        raise BadInput(f"{path} says that its depth is {own}, and not {stated}: state kind={own}.")
-    promised = Kind(own) if own else stated or Kind.METRIC
+    if own and kind and own != kind:
+        raise BadInput(f"{path} says that its depth is {own}, and not {kind}: state kind={own}.")
+    promised = Kind(own or kind or Kind.METRIC)
     if dtype.itemsize == 1 and promised == Kind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
     if own:
@@ -291,7 +312,7 @@ def _meaning(
     if depth_scale is None and dtype.kind != "f" and promised == Kind.METRIC:
         cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
         raise BadInput(f"{path} does not say its unit: {cure}.")
-    if depth_scale is None and stated is None:
+    if depth_scale is None and kind is None:
         raise BadInput(f"{path} does not say its unit: state kind=metric for metres, scale_free or relative.")
     if depth_scale is not None and not depth_scale > 0:
         raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
@@ -358,11 +379,15 @@ def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mappin
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no NPZ archive, or its end is missing")
     with np.load(path, allow_pickle=False) as arrays:
         if "depth" not in arrays:
             raise BadInput(f"{path} holds no array `depth`, only {', '.join(arrays) or 'nothing'}.")
         depth = arrays["depth"].astype(np.float32)
         depth = depth.reshape(depth.shape[-2:])
+        if depth.ndim != 2:
+            raise ValueError(f"its array `depth` has the shape {depth.shape}, not (height, width)")
         if "valid" in arrays:
             depth = np.where(arrays["valid"].reshape(depth.shape), depth, np.float32(np.nan))
         words = {key: arrays[key] for key in arrays if key not in ("depth", "valid")}
@@ -398,22 +423,17 @@ def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + numbers.tobytes())
 
 
-_READERS: Mapping[str, Callable[[Path], tuple[np.ndarray, dict[str, str]]]] = {
-    ".npz": _read_npz,
-    ".pfm": _read_pfm,
-    ".png": _read_picture,
-    ".tif": _read_picture,
-    ".tiff": _read_picture,
+_Reader = Callable[[Path], tuple[np.ndarray, dict[str, str]]]
+_Writer = Callable[[Path, np.ndarray, np.ndarray, Mapping[str, str]], None]
+_FORMATS: Mapping[str, tuple[_Reader, _Writer]] = {
+    ".npz": (_read_npz, _write_npz),
+    ".pfm": (_read_pfm, _write_pfm),
+    ".png": (_read_picture, _write_png),
+    ".tif": (_read_picture, _write_tiff),
+    ".tiff": (_read_picture, _write_tiff),
 }
-_WRITERS: Mapping[str, Callable[[Path, np.ndarray, np.ndarray, Mapping[str, str]], None]] = {
-    ".npz": _write_npz,
-    ".pfm": _write_pfm,
-    ".png": _write_png,
-    ".tif": _write_tiff,
-    ".tiff": _write_tiff,
-}
-DEPTH_SUFFIXES = frozenset(_READERS)
-"""The formats that `read_depth` knows."""
+DEPTH_SUFFIXES = frozenset(_FORMATS)
+"""The formats that `read_depth` and `write_depth` know."""
 
 
 @contextmanager

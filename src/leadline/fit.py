@@ -5,7 +5,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from leadline.augment import Augmentation
 from leadline.datasets import Dataset
 from leadline.errors import BadInput
 from leadline.evaluate import measure
-from leadline.files import swapped
+from leadline.files import swapped, sweep
 from leadline.loader import batches
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
@@ -113,6 +113,8 @@ def fit(
         precision=_precision(plan, machine.accelerator),
     )
     fabric.launch()
+    sweep(out)
+    model.provenance = replace(model.provenance, training_data=train.name)
     for name in frozen:
         model.get_submodule(name).requires_grad_(False)
     optimizer = AdamW(_parameter_groups(model, plan))

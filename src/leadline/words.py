@@ -49,7 +49,7 @@ def _read(text: str, hint: Any, where: str) -> Any:
     return text
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(text: str) -> tuple[int, ...] | tuple[float, ...]:
     numbers = tuple(float(part) for part in text.split(":"))
     return tuple(int(number) for number in numbers) if all(number.is_integer() for number in numbers) else numbers
 
