@@ -203,6 +203,8 @@ _ORIENTATION = 274
 """The EXIF tag that says how the camera was held."""
 _BITS_PER_SAMPLE = 258
 """The TIFF tag that says how deep each channel is."""
+_STUMBLES = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, zipfile.BadZipFile, cv2.error)
+"""What Pillow, NumPy and OpenCV raise for damaged files."""
 _LAST_STEP = 65535
 """The largest number that 16 bits hold."""
 
@@ -233,7 +235,7 @@ def _decoding(path: Path) -> Iterator[None]:
     except Pictures.UnidentifiedImageError as error:
         reason = "is empty" if path.stat().st_size == 0 else "is no image of a known format"
         raise UnreadableFile(f"{path} {reason}. Copy or make it again, or leave it out.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, zipfile.BadZipFile) as error:
+    except _STUMBLES as error:
         reason = str(error).rstrip(".")
         raise UnreadableFile(f"Cannot read {path}: {reason}. Copy or make it again, or leave it out.") from error
 
