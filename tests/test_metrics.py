@@ -96,7 +96,7 @@ def test_what_lies_in_the_holes_does_not_matter(maps):
 def test_a_perfect_prediction_scores_perfectly(maps):
     _, measured, valid = maps
     scores = Scores.of(measured, measured, valid).averaged()
-    assert all(scores[name] == (1 if metric.better == "higher" else 0) for name, metric in METRICS.items())
+    assert all(scores[name] == metric.higher_is_better for name, metric in METRICS.items())
 
 
 def test_silogs_forget_the_scale_and_the_loss_form_does_not(maps):

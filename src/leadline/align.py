@@ -21,7 +21,7 @@ def unaligned(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
 
 
 def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
-    """Scaled so that the medians over valid pixels agree (Zhou et al. 2017, section 4.1).
+    """Scaled so that the medians over valid pixels agree (Zhou et al. 2017).
 
     An image without valid pixels, or with a median prediction that is not positive, stays as it is.
     """
@@ -32,7 +32,7 @@ def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
 
 
 def least_squares_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """Scaled by the s that minimises Σ (s d − t)² (Eigen et al. 2014), or Σ |s d − t| when `robust`."""
+    """Scaled by the s that minimises Σ (s d − t)², or Σ |s d − t| when `robust`."""
     return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale, robust=robust)
 
 
@@ -45,7 +45,7 @@ def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *,
 
 
 def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """Metres from inverse depth `predicted`: 1 / (s p + h), fitted to 1 / t (Ranftl et al. 2020, eq. 3 and 4).
+    """Metres from inverse depth `predicted`: 1 / (s p + h), fitted to 1 / t (Ranftl et al. 2020).
 
     What comes out at or beyond infinity is `FARTHEST`. `robust` minimises absolute differences.
     """

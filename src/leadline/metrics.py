@@ -26,13 +26,24 @@ class Metric:
     """What a table prints: no two metrics share one."""
     formula: str
     source: str
-    better: Literal["lower", "higher"]
     terms: tuple[Callable[..., Any], ...]
     """Functions (predicted pixels, measured pixels) → one number a pixel."""
     value: Callable[..., Any]
     """Function of the terms' means."""
     unit: str = ""
-    """"m", "×100", or nothing for a plain number."""
+    """`m`, `×100`, or nothing for a plain number."""
+    higher_is_better: bool = False
+    digits: int = 3
+    """How many a table prints after the point."""
+
+    @property
+    def heading(self) -> str:
+        """`RMSE (m) ↓`: the label, the unit and where better is."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label}{unit} {'↑' if self.higher_is_better else '↓'}"
+
+    def printed(self, value: float) -> str:
+        return "–" if math.isnan(value) else f"{value:.{self.digits}f}"
 
     def __call__(self, predicted: Depth, measured: Depth, valid: Mask) -> Float[Tensor, ""]:
         """The metric pooled over all valid pixels given; NaN if there are none."""
@@ -105,31 +116,30 @@ def _training_form(mean_g: Tensor, mean_squared_g: Tensor) -> Tensor:
     return 10 * _log_variance(mean_g, mean_squared_g, held=0.85).sqrt()
 
 
-_EIGEN = "Eigen et al. 2014, section 3.2"
+_EIGEN = "Eigen et al. 2014, table 1"
 
 METRICS: Mapping[str, Metric] = {
-    "abs_rel": Metric("AbsRel", "mean |d − t| / t", _EIGEN, "lower", (relative_error,), _same),
-    "sq_rel": Metric("SqRel", "mean (d − t)² / t", _EIGEN, "lower", (squared_relative_error,), _same, "m"),
-    "rmse": Metric("RMSE", "√ mean (d − t)²", _EIGEN, "lower", (squared_error,), torch.sqrt, "m"),
-    "mae": Metric("MAE", "mean |d − t|", "the mean absolute error", "lower", (absolute_error,), _same, "m"),
-    "log_rms": Metric("RMSE log", "√ mean g²", _EIGEN, "lower", (squared_log_ratio,), torch.sqrt),
-    "log10": Metric("log10", "mean |log₁₀ d − log₁₀ t|", "Saxena et al. 2009", "lower", (absolute_log10_ratio,), _same),
-    "d1": Metric("δ < 1.25", "share with max(d/t, t/d) < 1.25", _EIGEN, "higher", (within_1,), _same),
-    "d2": Metric("δ < 1.25²", "share with max(d/t, t/d) < 1.25²", _EIGEN, "higher", (within_2,), _same),
-    "d3": Metric("δ < 1.25³", "share with max(d/t, t/d) < 1.25³", _EIGEN, "higher", (within_3,), _same),
+    "abs_rel": Metric("AbsRel", "mean |d − t| / t", _EIGEN, (relative_error,), _same),
+    "sq_rel": Metric("SqRel", "mean (d − t)² / t", _EIGEN, (squared_relative_error,), _same, "m"),
+    "rmse": Metric("RMSE", "√ mean (d − t)²", _EIGEN, (squared_error,), torch.sqrt, "m"),
+    "mae": Metric("MAE", "mean |d − t|", "the mean absolute error", (absolute_error,), _same, "m"),
+    "log_rms": Metric("RMSE log", "√ mean g²", _EIGEN, (squared_log_ratio,), torch.sqrt),
+    "log10": Metric("log10", "mean |log₁₀ d − log₁₀ t|", "Saxena et al. 2009", (absolute_log10_ratio,), _same),
+    "d1": Metric("δ < 1.25", "share with max(d/t, t/d) < 1.25", _EIGEN, (within_1,), _same, higher_is_better=True),
+    "d2": Metric("δ < 1.25²", "share with max(d/t, t/d) < 1.25²", _EIGEN, (within_2,), _same, higher_is_better=True),
+    "d3": Metric("δ < 1.25³", "share with max(d/t, t/d) < 1.25³", _EIGEN, (within_3,), _same, higher_is_better=True),
     "silog": Metric(
         "SILog",
         "mean g² − (mean g)²",
         "Eigen et al. 2014, eq. 1",
-        "lower",
         (log_ratio, squared_log_ratio),
         _log_variance,
+        digits=4,
     ),
     "silog_bts": Metric(
         "SILog √",
         "100 √(mean g² − (mean g)²)",
         "the KITTI depth benchmark; Lee et al. 2019 (BTS)",
-        "lower",
         (log_ratio, squared_log_ratio),
         _root_log_variance,
         "×100",
@@ -137,8 +147,7 @@ METRICS: Mapping[str, Metric] = {
     "silog_loss": Metric(
         "SILog loss",
         "10 √(mean g² − 0.85 (mean g)²)",
-        "Lee et al. 2019 (BTS), eq. 4",
-        "lower",
+        "Lee et al. 2019 (BTS), training loss",
         (log_ratio, squared_log_ratio),
         _training_form,
         "×10",
