@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("leadline", "beartype.beartype")
+# Tests are small: threads would cost more than they bring, above all beside other work.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
