@@ -1,0 +1,395 @@
+"""What stands in a room: random but sensible indoor scenes, as convex bodies in metres."""
+
+import colorsys
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from leadline.datasets.rooms_stock import FURNITURE, ORNAMENTS, Domain, Piece, Range, Vector
+
+
+@dataclass(frozen=True)
+class Material:
+    """How a face looks: two colours that a texture mixes, and how it throws light back."""
+
+    texture: str
+    colours: tuple[Vector, Vector]
+    """Linear RGB where the texture is 0 and where it is 1."""
+    scale: float
+    """Metres that one period of the texture takes."""
+    shine: float
+    """Share of the light that is mirrored rather than scattered."""
+    glow: float
+    """Light that the face gives off itself."""
+    phase: float
+    """Shifts the texture, so that no two rooms have the same floor."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A convex solid, or a box-shaped empty space seen from inside."""
+
+    shape: Literal["space", "box", "ball", "cylinder"]
+    centre: Vector
+    half: Vector
+    """Half the extent along the body's own axes; of a cylinder (which stands) and a ball, the radii."""
+    yaw: float
+    """Turn about the vertical in radians."""
+    faces: tuple[Material, ...]
+    """Materials of the faces −x, +x, −y, +y, −z, +z; or one for all of them."""
+
+
+@dataclass(frozen=True)
+class Light:
+    position: Vector
+    colour: Vector
+    """Linear RGB, as bright as it lights a face one metre away."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera; its horizontal field of view is the same for an image of any size."""
+
+    eye: Vector
+    yaw: float
+    pitch: float
+    roll: float
+    field_of_view: float
+    """Horizontal; this and the angles in radians."""
+
+    def rotation(self) -> np.ndarray:
+        """(3, 3): columns are the image's right, down and forward in the world."""
+        cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
+        cos_pitch, sin_pitch = math.cos(self.pitch), math.sin(self.pitch)
+        forward = np.array([cos_pitch * cos_yaw, cos_pitch * sin_yaw, sin_pitch])
+        right = np.array([sin_yaw, -cos_yaw, 0.0])
+        down = np.cross(forward, right)
+        cos_roll, sin_roll = math.cos(self.roll), math.sin(self.roll)
+        return np.stack([cos_roll * right + sin_roll * down, cos_roll * down - sin_roll * right, forward], axis=1)
+
+    def intrinsics(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """fx, fy, cx, cy in pixels; the centre of the top left pixel is (0, 0)."""
+        focal = width / 2 / math.tan(self.field_of_view / 2)
+        return focal, focal, (width - 1) / 2, (height - 1) / 2
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What the camera makes of the light."""
+
+    exposure: float
+    """Brightness that the mean of the picture is brought to."""
+    white_balance: Vector
+    contrast: float
+    noise: float
+    """Standard deviation of a mid-grey pixel, of 1."""
+    vignetting: float
+    """Share of the light that the corners lose."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    bodies: tuple[Body, ...]
+    """Spaces first, each reached through those before it, the main room first of all; then the solids."""
+    lights: tuple[Light, ...]
+    ambient: Vector
+    camera: Camera
+    sensor: Sensor
+
+
+def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
+    """Draw a room, the camera in it, what its walls have, its lights, and the furniture.
+
+    The photographer stands first and furniture goes where he does not, so no scene is ever drawn again.
+    """
+    room = _Room(domain, rng)
+    camera = _camera(room)
+    for wall, feature in enumerate(rng.permutation(np.array(domain.walls))[:4]):
+        _FEATURES[str(feature)](room, wall)
+    for _ in range(room.count(domain.lamps)):
+        _lamp(room)
+    for _ in range(room.count(domain.pieces)):
+        _try_to_place(room, FURNITURE[room.pick(domain.furniture)])
+    ambient = room.draw(domain.ambient)
+    return Scene(
+        bodies=(*room.spaces, *room.solids),
+        lights=tuple(room.lights),
+        ambient=tuple(ambient * channel for channel in room.tint()),
+        camera=camera,
+        sensor=Sensor(
+            exposure=room.draw(domain.exposure),
+            white_balance=(room.draw((0.93, 1.07)), 1.0, room.draw((0.93, 1.07))),
+            contrast=room.draw(domain.contrast),
+            noise=room.draw(domain.noise),
+            vignetting=room.draw(domain.vignetting),
+        ),
+    )
+
+
+T = TypeVar("T")
+
+
+class _Room:
+    """A room that is being furnished."""
+
+    def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
+        self.domain, self.rng = domain, rng
+        self.width, self.length, self.height = self.draw(domain.side), self.draw(domain.side), self.draw(domain.ceiling)
+        floor, ceiling, wall = self.material("floor"), self.material("ceiling"), self.material("wall")
+        accent = self.pick((wall, wall, self.material("wall")))
+        self.faces = (wall, wall, accent, wall, floor, ceiling)
+        self.trim = self.material("skirting")
+        self.spaces = [
+            Body("space", (0, 0, self.height / 2), (self.width / 2, self.length / 2, self.height / 2), 0.0, self.faces)
+        ]
+        self.solids: list[Body] = []
+        self.lights: list[Light] = []
+        self.taken: list[tuple[float, float, float, float]] = []
+        """Floor that nothing more may stand on: left, right, near and far end."""
+
+    def draw(self, of: Range) -> float:
+        return of[0] + (of[1] - of[0]) * self.rng.random()
+
+    def count(self, of: tuple[int, int]) -> int:
+        return int(self.rng.integers(of[0], of[1] + 1))
+
+    def pick(self, options: Sequence[T]) -> T:
+        return options[int(self.rng.random() * len(options))]
+
+    def chance(self, of: float) -> bool:
+        return self.rng.random() < of
+
+    def tint(self) -> Vector:
+        """The colour of lamps here."""
+        warmth = self.draw(self.domain.warmth)
+        return 1 + warmth / 2, 1.0, 1 - warmth / 2
+
+    def material(self, name: str) -> Material:
+        finish = self.domain.finishes[name]
+        hue, saturation, value = self.draw(finish.hue), self.draw(finish.saturation), self.draw(finish.value)
+        contrast = self.draw(finish.contrast)
+        # The less two colours match in brightness, the less they need to in hue.
+        other_hue = hue + (1 - contrast) * self.draw((-0.3, 0.3))
+        return Material(
+            texture=self.pick(finish.textures),
+            colours=(_linear(other_hue, saturation, value * contrast), _linear(hue, saturation, value)),
+            scale=self.draw(finish.scale),
+            shine=self.draw(finish.shine),
+            glow=finish.glow,
+            phase=self.draw((0, 100)),
+        )
+
+    def span(self, wall: int) -> float:
+        """A wall's length."""
+        return self.length if wall % 2 else self.width
+
+    def at(self, wall: int, along: float, inward: float, z: float) -> Vector:
+        """A point seen from the middle of a wall's foot; wall 0 lies at −y, and the others follow leftwards round."""
+        across, ahead = math.sin(wall * math.pi / 2), math.cos(wall * math.pi / 2)
+        inward -= self.span(wall + 1) / 2
+        return along * ahead - inward * across, along * across + inward * ahead, z
+
+    def fix(
+        self, wall: int, along: float, inward: float, z: float, size: Vector, *faces: Material, shape="box"
+    ) -> None:
+        """Hang something on a wall: `size` along, inward and upwards around the point given."""
+        half = (size[0] / 2, size[1] / 2, size[2] / 2)
+        body = Body(shape, self.at(wall, along, inward, z), half, wall * math.pi / 2, faces)
+        (self.spaces if shape == "space" else self.solids).append(body)
+
+    def keep_free(self, x: float, y: float, half_x: float, half_y: float) -> None:
+        self.taken.append((x - half_x, x + half_x, y - half_y, y + half_y))
+
+    def is_free(self, x: float, y: float, half_x: float, half_y: float) -> bool:
+        """Is this rectangle of floor inside the room and clear of everything placed before?"""
+        if abs(x) + half_x > self.width / 2 or abs(y) + half_y > self.length / 2:
+            return False
+        return all(
+            x + half_x < left or x - half_x > right or y + half_y < near or y - half_y > far
+            for left, right, near, far in self.taken
+        )
+
+
+def _linear(hue: float, saturation: float, value: float) -> Vector:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
+    return red * red, green * green, blue * blue
+
+
+def _camera(room: _Room) -> Camera:
+    """Somewhere in the room, at arm's length from its walls, and more often towards its depth than at a wall."""
+    domain = room.domain
+    free_x, free_y = room.width / 2 - 0.5, room.length / 2 - 0.5
+    x, y = room.draw((-free_x, free_x)), room.draw((-free_y, free_y))
+    room.keep_free(x, y, 0.6, 0.6)
+
+    def view(yaw: float) -> float:
+        """How far the opposite wall is."""
+        ahead, across = math.cos(yaw), math.sin(yaw)
+        return min(
+            (math.copysign(room.width / 2, ahead) - x) / ahead, (math.copysign(room.length / 2, across) - y) / across
+        )
+
+    return Camera(
+        eye=(x, y, room.draw(domain.camera_height)),
+        yaw=max((room.draw((-math.pi, math.pi)) for _ in range(3)), key=view),
+        pitch=math.radians(room.draw(domain.pitch)),
+        roll=math.radians(room.draw(domain.roll)),
+        field_of_view=math.radians(room.draw(domain.field_of_view)),
+    )
+
+
+def _bare(room: _Room, wall: int) -> None:
+    """Nothing but a skirting board."""
+    room.fix(wall, 0, 0.006, 0.04, (room.span(wall), 0.012, 0.08), room.trim)
+
+
+def _window(room: _Room, wall: int) -> None:
+    """Daylight through a recess with glazing bars, perhaps between curtains."""
+    _bare(room, wall)
+    width = room.draw((0.7, min(2.0, room.span(wall) - 0.6)))
+    height, sill, recess = room.draw((0.9, 1.3)), room.draw((0.75, 1.0)), room.draw((0.06, 0.2))
+    along = _along(room, wall, width)
+    frame = room.material("white")
+    faces = (frame, frame, room.material("sky"), frame, frame, frame)
+    middle = sill + height / 2
+    room.fix(wall, along, -recess / 2, middle, (width, recess + _OVERLAP, height), *faces, shape="space")
+    room.fix(wall, along, 0.02 - recess, middle, (0.05, 0.04, height), frame)
+    if room.chance(0.5):
+        room.fix(wall, along, 0.02 - recess, sill + 0.65 * height, (width, 0.03, 0.04), frame)
+    room.fix(wall, along, 0.05, sill - 0.02, (width + 0.1, 0.1, 0.03), frame)
+    if room.chance(0.5):
+        curtain, wide, top = room.material("curtain"), room.draw((0.2, 0.45)), sill + height + 0.15
+        for side in (-1, 1):
+            room.fix(wall, along + side * (width + wide) / 2, 0.08, top / 2 + 0.03, (wide, 0.06, top), curtain)
+    power = room.draw((1.0, 3.0)) * width * height
+    room.lights.append(Light(room.at(wall, along, 0.3, middle), (0.92 * power, power, 1.08 * power)))
+
+
+def _door(room: _Room, wall: int) -> None:
+    """A closed door in its frame."""
+    width, height = room.draw((0.75, 0.95)), room.draw((1.98, 2.08))
+    along = _along(room, wall, width + 0.2)
+    room.fix(wall, along, 0.01, height / 2, (width, 0.04, height), room.material("door"))
+    room.fix(wall, along + 0.42 * width, 0.05, 1.05, (0.1, 0.05, 0.03), room.material("metal"))
+    _frame(room, wall, along, width, height)
+
+
+def _doorway(room: _Room, wall: int) -> None:
+    """An open door and the room behind it."""
+    width, height, thickness = room.draw((0.8, 1.1)), room.draw((1.98, 2.08)), room.draw((0.1, 0.2))
+    along = _along(room, wall, width + 0.2)
+    *_, floor, ceiling = room.faces
+    other = room.material("wall")
+    faces = (other, other, other, other, room.pick((floor, room.material("floor"))), ceiling)
+    room.fix(wall, along, -thickness / 2, height / 2, (width, thickness + _OVERLAP, height), *faces, shape="space")
+    wide, deep, high = room.draw((1.6, 5.0)), room.draw((1.2, 4.0)), room.height
+    shift = room.draw((-0.5, 0.5)) * (wide - width - 0.2)
+    behind = -thickness - deep / 2
+    room.fix(wall, along + shift, behind, high / 2, (wide, deep + _OVERLAP, high), *faces, shape="space")
+    room.lights.append(Light(room.at(wall, along + shift, behind, 0.8 * high), room.tint()))
+    _frame(room, wall, along, width, height)
+
+
+def _frame(room: _Room, wall: int, along: float, width: float, height: float) -> None:
+    """The trim around a door, and free floor before it."""
+    for side in (-1, 1):
+        room.fix(wall, along + side * (width / 2 + 0.035), 0.015, height / 2, (0.07, 0.03, height), room.trim)
+    room.fix(wall, along, 0.015, height + 0.035, (width + 0.14, 0.03, 0.07), room.trim)
+    x, y, _ = room.at(wall, along, 0.3, 0)
+    room.keep_free(x, y, 0.45, 0.45)
+
+
+def _niche(room: _Room, wall: int) -> None:
+    """The room goes on beside a corner: what makes a floor plan an L."""
+    width, depth = room.draw((0.3, 0.7)) * room.span(wall), room.draw((0.3, 1.8))
+    height = room.pick((room.height, room.draw((2.0, 2.3))))
+    along = _along(room, wall, width)
+    room.fix(wall, along, -depth / 2, height / 2, (width, depth + _OVERLAP, height), *room.faces, shape="space")
+
+
+def _pictures(room: _Room, wall: int) -> None:
+    _bare(room, wall)
+    for _ in range(room.count((1, 3))):
+        width, height, border = room.draw((0.3, 0.9)), room.draw((0.3, 0.8)), room.draw((0.015, 0.05))
+        along, z = _along(room, wall, width), room.draw((1.35, 1.65))
+        room.fix(wall, along, 0.0125, z, (width, 0.025, height), room.material("dark"))
+        inner = (width - 2 * border, 0.02, height - 2 * border)
+        room.fix(wall, along, 0.02, z, inner, room.material("picture"))
+
+
+_FEATURES: Mapping[str, Callable[[_Room, int], None]] = {
+    "bare": _bare,
+    "door": _door,
+    "doorway": _doorway,
+    "niche": _niche,
+    "pictures": _pictures,
+    "window": _window,
+}
+_OVERLAP = 0.002
+"""Metres that a space reaches into the one before it, so that no ray falls between the two."""
+
+
+def _along(room: _Room, wall: int, width: float) -> float:
+    """Where on a wall something of this width may hang."""
+    reach = max(room.span(wall) - width - 0.1, 0.0) / 2
+    return room.draw((-reach, reach))
+
+
+def _lamp(room: _Room) -> None:
+    """A lamp on the ceiling or hanging from it."""
+    x, y = room.draw((-0.3, 0.3)) * room.width, room.draw((-0.3, 0.3)) * room.length
+    drop = room.pick((0.0, 0.0, room.draw((0.2, 0.7))))
+    radius, z, shade = room.draw((0.1, 0.25)), room.height - drop - 0.05, room.material("shade")
+    if drop:
+        room.solids.append(Body("ball", (x, y, z), (radius, radius, radius), 0.0, (shade,)))
+        cord = (room.material("dark"),)
+        room.solids.append(Body("box", (x, y, room.height - drop / 2), (0.008, 0.008, drop / 2), 0.0, cord))
+    else:
+        room.solids.append(Body("cylinder", (x, y, z), (radius, radius, 0.05), 0.0, (shade,)))
+    power = room.draw(room.domain.lamp_power) * room.height
+    red, green, blue = room.tint()
+    room.lights.append(Light((x, y, z - 0.1), (power * red, power * green, power * blue)))
+
+
+def _try_to_place(room: _Room, piece: Piece, tries: int = 5) -> None:
+    """Put a piece of furniture where the floor is free; after some tries the room is full."""
+    width, depth, height = (room.draw(sizes) for sizes in piece.size)
+    for _ in range(tries):
+        if piece.is_at_wall:
+            wall = room.count((0, 3))
+            yaw, reach = wall * math.pi / 2, (room.span(wall) - width) / 2
+            x, y, _ = room.at(wall, room.draw((-reach, reach)), depth / 2 + 0.02, 0)
+        else:
+            yaw = room.count((0, 3)) * math.pi / 2 + room.draw((-0.3, 0.3))
+            x, y = room.draw((-0.5, 0.5)) * room.width, room.draw((-0.5, 0.5)) * room.length
+        cos, sin = abs(math.cos(yaw)), abs(math.sin(yaw))
+        footprint = (cos * width + sin * depth) / 2, (sin * width + cos * depth) / 2
+        is_rug = height < 0.05
+        if is_rug or room.is_free(x, y, *footprint):
+            if not is_rug:
+                room.keep_free(x, y, *footprint)
+            _place(room, piece, (width, depth, height), (x, y, 0.0), yaw)
+            break
+
+
+def _place(room: _Room, piece: Piece, size: Vector, foot: Vector, yaw: float) -> None:
+    """Build a piece of furniture around `foot`, and perhaps stand things on it."""
+    cos, sin = math.cos(yaw), math.sin(yaw)
+
+    def at(x: float, y: float, z: float) -> Vector:
+        """A point of the piece, in shares of its size."""
+        x, y = x * size[0], y * size[1]
+        return foot[0] + cos * x - sin * y, foot[1] + sin * x + cos * y, foot[2] + z * size[2]
+
+    materials = {name: (room.material(name),) for name in {part.finish: None for part in piece.parts}}
+    for part in piece.parts:
+        half = tuple(share * whole / 2 for share, whole in zip(part.size, size, strict=True))
+        room.solids.append(Body(part.shape, at(*part.centre), half, yaw, materials[part.finish]))
+    for _ in range(room.count((0, 3)) if piece.has_top else 0):
+        ornament = ORNAMENTS[room.pick(tuple(ORNAMENTS))]
+        small = tuple(room.draw(sizes) for sizes in ornament.size)
+        top = at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), 1.0)
+        _place(room, ornament, small, top, yaw + room.draw((-0.3, 0.3)))
