@@ -11,6 +11,10 @@ class UnreadableFile(BadInput):
     """One file of many cannot be read; `skip_unreadable` goes on without it."""
 
 
+class NoSplit(BadInput):
+    """The data has no part of this name; what needs one may make it from another part."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
     """The error for a name that is in no table: `No model is called 'dtp'. Known models: cnn, hybrid.`"""
     return BadInput(f"No {what} is called {name!r}. Known {what}s: {', '.join(sorted(known))}.")

@@ -114,7 +114,8 @@ def fit(
     )
     fabric.launch()
     sweep(out)
-    model.provenance = replace(model.provenance, training_data=train.name)
+    learnt_from = [model.provenance.training_data, train.name] if model.provenance.training_data else [train.name]
+    model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from))
     for name in frozen:
         model.get_submodule(name).requires_grad_(False)
     optimizer = AdamW(_parameter_groups(model, plan))

@@ -58,6 +58,16 @@ class Subset:
         return self.dataset[self.indices[index]]
 
 
+def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
+    """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by."""
+    indices = range(len(dataset))
+    held = indices[every - 1 :: every]
+    return (
+        Subset(dataset, sorted(set(indices) - set(held)), f"{dataset.name} less every {every}th"),
+        Subset(dataset, held, f"every {every}th of {dataset.name}"),
+    )
+
+
 def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     """The dataset without the samples whose files cannot be read, and what is wrong with each of those.
 

@@ -21,8 +21,8 @@ def parse(words: str) -> tuple[str, str, dict[str, str]]:
     return name, path, options
 
 
-def typed(builder: Callable[..., Any], options: Mapping[str, str], what: str) -> dict[str, Any]:
-    """The options' texts read as the builder's annotations say; `split` is never an option.
+def typed(builder: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The options' texts read as the builder's annotations say, and all else as it is; `split` is never an option.
 
     Numbers in a row and pairs are written with colons, `input_size=192:256` and `encoder_options=pad_type:same`.
 
@@ -33,7 +33,10 @@ def typed(builder: Callable[..., Any], options: Mapping[str, str], what: str) ->
     for key in options:
         if key not in hints:
             raise unknown(f"{what} option", key, hints)
-    return {key: _read(text, hints[key], f"{what} option {key}") for key, text in options.items()}
+    return {
+        key: _read(value, hints[key], f"{what} option {key}") if isinstance(value, str) else value
+        for key, value in options.items()
+    }
 
 
 def _read(text: str, hint: Any, where: str) -> Any:

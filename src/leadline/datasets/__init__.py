@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,10 +33,11 @@ DATASETS: Mapping[str, str] = {
 """Name → builder `(split, *, option=…) -> Dataset`; nothing is imported until it is opened."""
 
 
-def open_data(words: str, split: str) -> Dataset:
+def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
     """Open a dataset from `NAME[:PATH][,option=value]…`, or from the path of a folder or of a CSV of pairs.
 
     `rooms`, `rooms,domain=b`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. `split` is "train", "val" or "test".
+    `cache` is where a dataset that renders its samples may keep them, unless the words say where.
 
     Raises:
         BadInput: an unknown dataset, option or split, or data that is not where the words say.
@@ -50,4 +52,6 @@ def open_data(words: str, split: str) -> Dataset:
         options["path"] = path
     module, _, builder_name = DATASETS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
+    if cache and "cache" in signature(builder).parameters:
+        options.setdefault("cache", str(cache))
     return builder(split, **typed(builder, options, name))

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from leadline.errors import BadInput, unknown
+from leadline.errors import BadInput, NoSplit, unknown
 from leadline.files import DEPTH_SUFFIXES, PHOTO_SUFFIXES, read_depth, read_image
 from leadline.sample import Kind, Sample
 
@@ -87,7 +87,8 @@ def folder(
         exclude: patterns of scene names to leave out.
 
     Raises:
-        BadInput: no such split, no pairs, or a file without its partner.
+        NoSplit: no such split.
+        BadInput: no pairs, or a file without its partner.
     """
     if kind not in tuple(Kind):
         raise unknown("kind", kind, Kind)
@@ -199,7 +200,7 @@ def _taken_split(path: Path, split: str, pairs: Mapping[str, list[Pair]]) -> str
     if split == "test" and "val" in pairs:
         return "val"
     cure = f"make a folder {split} with scenes of its own (or, in a CSV file, a column split)"
-    raise BadInput(f"{path} has no {split} split, only {', '.join(sorted(pairs))}: {cure}.")
+    raise NoSplit(f"{path} has no {split} split, only {', '.join(sorted(pairs))}: {cure}.")
 
 
 def _is_wanted(pair: Pair, include: str, exclude: str) -> bool:

@@ -11,7 +11,7 @@ import torch
 from leadline.datasets import Dataset
 from leadline.errors import unknown
 from leadline.fit import Machine, Plan, fit
-from leadline.models import DepthModel, build
+from leadline.models import DepthModel, build, open_model
 from leadline.objectives import Objective, Supervised
 from leadline.protocols import Protocol, protocol
 
@@ -21,9 +21,7 @@ class Course:
     """What every recipe is given: a network to build, what it learns from, for how long, and how it is judged."""
 
     network: str
-    """A name in `MODELS`."""
-    arguments: Mapping[str, Any]
-    """The network's."""
+    """In words: `hybrid,size=tiny`, or the folder of a saved model to go on from."""
     train: Dataset
     validation: Dataset
     plan: Plan = field(default_factory=Plan)
@@ -33,11 +31,11 @@ class Course:
     """Of the validation."""
     machine: Machine = field(default_factory=Machine)
 
-    def build(self, network: str | None = None, arguments: Mapping[str, Any] | None = None) -> DepthModel:
-        """The untrained network (or another one that a stage needs): the same weights for the same seed."""
+    def build(self, network: str = "", **arguments: Any) -> DepthModel:
+        """The untrained network, or another one that a stage needs: the same weights for the same seed."""
         with torch.random.fork_rng():
             torch.manual_seed(self.plan.seed)
-            return build(network or self.network, **(self.arguments if arguments is None else arguments))
+            return build(network, **arguments) if network else open_model(self.network)
 
     def fit(
         self, model: DepthModel, out: Path, *, steps: int | None = None, frozen: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from leadline.errors import BadInput
 from leadline.models import DepthModel
 from leadline.models.cnn import cnn
 from leadline.recipes import Course
+from leadline.words import parse
 
 
 def multi_stage(course: Course, out: Path) -> DepthModel:
@@ -15,16 +16,15 @@ def multi_stage(course: Course, out: Path) -> DepthModel:
     Raises:
         BadInput: the network has no transformer to train apart from its encoder.
     """
-    if course.network != "hybrid":
+    name, _, arguments = parse(course.network)
+    if name != "hybrid":
         raise BadInput(f"multi_stage trains the parts of a hybrid, and {course.network!r} is none: use end_to_end.")
+    shared = {key: value for key, value in arguments.items() if key in signature(cnn).parameters}
     first = course.plan.steps // 2
-    alone = course.fit(_encoder_alone(course), out / "1-encoder", steps=first)
+
+    alone = course.build("cnn", **{**shared, "decoder": "light", "width": None})
+    alone = course.fit(alone, out / "1-encoder", steps=first)
+
     network = course.build()
     network.encoder.load_state_dict(alone.encoder.state_dict())
     return course.fit(network, out / "2-transformer", steps=course.plan.steps - first, frozen=("encoder",))
-
-
-def _encoder_alone(course: Course) -> DepthModel:
-    """The hybrid's encoder under a light decoder, which is there only to let the encoder learn."""
-    shared = {key: value for key, value in course.arguments.items() if key in signature(cnn).parameters}
-    return course.build("cnn", {**shared, "decoder": "light", "width": None})

@@ -1,0 +1,101 @@
+"""`leadline train`: one recipe, one network, one dataset, from the command line."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from leadline.datasets import Dataset, open_data
+from leadline.errors import BadInput, NoSplit
+from leadline.evaluate import measure
+from leadline.fit import Machine, Plan
+from leadline.loader import hold_out, readable
+from leadline.metrics import METRICS
+from leadline.models import save
+from leadline.objectives import Supervised
+from leadline.protocols import protocol
+from leadline.recipes import Course, recipe
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from what, as the command line names it."""
+
+    data: str = "rooms"
+    """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`."""
+    model: str = "hybrid,size=tiny"
+    """NAME[,option=value]…, or the folder of a saved model to go on from."""
+    loss: str = "silog=1"
+    """Loss terms and their weights: `silog=1,l1=0.5`."""
+    protocol: str = "indoor"
+    """How validation is scored."""
+    skip_unreadable: bool = False
+    """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
+    plan: Annotated[Plan, tyro.conf.arg(name="")] = field(default_factory=Plan)
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+
+    def course(self, train: Dataset, validation: Dataset, *, seed: int) -> Course:
+        """This lesson on these samples.
+
+        Raises:
+            BadInput: no such loss term or protocol.
+        """
+        return Course(
+            network=self.model,
+            train=train,
+            validation=validation,
+            plan=replace(self.plan, seed=seed),
+            objective=Supervised(_weights(self.loss)),
+            protocol=protocol(self.protocol),
+            machine=self.machine,
+        )
+
+    def open(self, split: str, cache: Path) -> Dataset:
+        """One split of the data; what renders its samples keeps them in `cache`."""
+        dataset = open_data(self.data, split, cache=cache)
+        if not self.skip_unreadable:
+            return dataset
+        dataset, faults = readable(dataset)
+        for fault in faults:
+            print(f"left out: {fault}", file=sys.stderr)
+        if faults:
+            print(f"{len(faults)} of {len(faults) + len(dataset)} samples of {dataset.name} left out.", file=sys.stderr)
+        return dataset
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network; run the same command again to continue a training that was interrupted."""
+
+    out: Path
+    """The run folder; the trained model will be in `model/` below it."""
+    recipe: str = "end_to_end"
+    """end_to_end or multi_stage."""
+    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
+
+    def run(self) -> int:
+        chosen = recipe(self.recipe)
+        train = self.lesson.open("train", self.out / "cache")
+        try:
+            validation = self.lesson.open("val", self.out / "cache")
+        except NoSplit:
+            train, validation = hold_out(train)
+        course = self.lesson.course(train, validation, seed=self.lesson.plan.seed)
+        model = chosen(course, self.out)
+        save(model, self.out / "model")
+        scores = measure(model, validation, course.protocol)
+        figures = ", ".join(f"{METRICS[name].heading} {scores[name]:.3f}" for name in ("rmse", "abs_rel", "d1"))
+        print(f"{validation.name} ({course.protocol.words}): {figures}")
+        print(f"The model is in {self.out / 'model'}")
+        return 0
+
+
+def _weights(words: str) -> Mapping[str, float]:
+    """`silog=1,l1=0.5` → {"silog": 1.0, "l1": 0.5}"""
+    try:
+        return {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}
+    except ValueError as mistake:
+        raise BadInput(f"{words!r} are no loss terms with weights: write `silog=1,l1=0.5`.") from mistake
