@@ -372,7 +372,8 @@ def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping
     chunks = PngInfo()
     for key, text in words.items():
         chunks.add_text(_PREFIX + key, text)
-    Pictures.fromarray(values).save(path, pnginfo=chunks)
+    # Half the time of Pillow's level 6, for a tenth more bytes.
+    Pictures.fromarray(values).save(path, pnginfo=chunks, compress_level=3)
 
 
 def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
