@@ -1,12 +1,25 @@
 """Prediction: an image of any size → depth of that size."""
 
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
-from leadline.models import DepthModel
+from leadline.errors import BadInput
+from leadline.files import PHOTO_SUFFIXES, DepthMap, read_image, write_depth, write_image
+from leadline.models import DepthModel, load
 from leadline.models.base import Interpolation
+from leadline.pictures import depth_scale, fitted_scale, painted, with_legend
 from leadline.sample import Depth, Image, Kind
 
 
@@ -32,6 +45,119 @@ def predict(model: DepthModel, image: Image) -> Depth:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         depth = depth.clamp_min(answer.min().item())
     return depth if image.ndim == 4 else depth[0]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Measure the depth of photographs of any size: a 16-bit PNG and a colour picture for each.
+
+    The PNG holds millimetres along the optical axis, and says so in its own text; the picture's colours mean the same
+    metres in every picture. What cannot be read is skipped and named, and the exit code is then 1.
+    """
+
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """Files, folders (with all below them) or patterns like 'holiday/*.jpg'."""
+    model: Path
+    """Folder of a saved model, or an official checkpoint file."""
+    out: Path = Path("depth")
+    """Folder for NAME.png and NAME.colour.png; folders below a given folder are kept."""
+    near: float = 0.5
+    """Metres at the near end of the colours."""
+    far: float = 10.0
+    """Metres at the far end of the colours."""
+    json: bool = False
+    """Print one JSON object a line for each image, and nothing else, to standard output."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto: a GPU if there is one."""
+
+    def run(self) -> int:
+        depth_scale(self.near, self.far)
+        model = load(self.model).to(_device(self.device))
+        found, missing = find_images(self.images)
+        skipped = len(missing)
+        for reason in missing:
+            self._say({"error": reason})
+        written: dict[Path, Path] = {}
+        for source, place in tqdm(found, unit=" images", disable=self.json or len(found) < 2):
+            target = self.out / place.with_suffix(".png")
+            try:
+                if target.resolve() == source.resolve():
+                    raise BadInput(f"{target} is the photograph itself: choose another --out.")
+                if target in written:
+                    raise BadInput(f"{source} would overwrite the depth of {written[target]}: choose another --out.")
+                image = read_image(source)
+            except BadInput as fault:
+                skipped += 1
+                self._say({"image": str(source), "error": str(fault)})
+                continue
+            self._say({"image": str(source), **self._write(model, image, target)})
+            written[target] = source
+        if not self.json:
+            print(f"{len(written)} of {len(written) + skipped} images measured, {skipped} skipped. See {self.out}.")
+        return 1 if skipped else 0
+
+    def _write(self, model: DepthModel, image: Image, target: Path) -> dict[str, Any]:
+        """Write the depth and its picture; what there is to say of them."""
+        depth = predict(model, image)
+        everywhere = torch.ones_like(depth, dtype=torch.bool)
+        low, middle, high = depth.min().item(), depth.median().item(), depth.max().item()
+        # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
+        steps = 1000.0 if high < 65.0 else 256.0
+        trained = model.provenance.training_data or "nothing"
+        about = {"model": model.name, "trained_on": trained}
+        write_depth(target, DepthMap(depth, everywhere, model.kind, provenance=about), depth_scale=steps)
+        is_metric = model.kind is Kind.METRIC
+        scale = depth_scale(self.near, self.far) if is_metric else fitted_scale(depth, everywhere, model.kind)
+        picture = target.with_suffix(".colour.png")
+        write_image(picture, with_legend(painted(depth, scale), scale))
+        height, width = depth.shape[-2:]
+        figures = {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
+        files = {"depth": str(target), "picture": str(picture)}
+        return {**files, "height": height, "width": width, "kind": model.kind.value, **figures}
+
+    def _say(self, about: dict[str, Any]) -> None:
+        if self.json:
+            print(json.dumps(about, ensure_ascii=False))
+        elif "error" in about:
+            tqdm.write(f"skipped: {about['error']}", file=sys.stderr)
+
+
+def find_images(words: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Photographs that files, folders and patterns name, each with its place below where it was found.
+
+    Also what could not be found, in words.
+
+    Raises:
+        BadInput: there is not one photograph.
+    """
+    found: dict[Path, Path] = {}
+    missing = []
+    for word in words:
+        paths = [Path(word)] if Path(word).exists() or not has_magic(word) else sorted(map(Path, glob(word)))
+        inside = [pair for path in paths for pair in _photographs(path)]
+        found |= {source: place for source, place in inside if source not in found}
+        if not inside:
+            missing.append(f"{word}: no photograph there.")
+    if not found:
+        raise BadInput(" ".join(missing) or "Name photographs, folders or patterns.")
+    return list(found.items()), missing
+
+
+def _photographs(path: Path) -> Iterator[tuple[Path, Path]]:
+    if path.is_file():
+        yield path, Path(path.name)
+    for file in sorted(path.rglob("*")) if path.is_dir() else ():
+        if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file():
+            yield file, file.relative_to(path)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as problem:
+        raise BadInput(f"No device {name!r} here ({str(problem).splitlines()[0]}): leave --device out.") from problem
 
 
 def _resized(
