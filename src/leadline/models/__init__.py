@@ -16,12 +16,19 @@ from leadline.errors import BadInput, unknown
 from leadline.files import swapped_folder
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, misfit, shapes
 from leadline.sample import Kind
+from leadline.words import parse, typed
 
-__all__ = ["MODELS", "DepthModel", "Preprocessing", "Provenance", "Resize", "build", "load", "save"]
+__all__ = ["MODELS", "DepthModel", "Preprocessing", "Provenance", "Resize", "build", "load", "open_model", "save"]
 
 MODELS: Mapping[str, str] = {
     "cnn": "leadline.models.cnn:cnn",
+    "dpt_hybrid": "leadline.models.dpt:dpt_hybrid",
+    "dpt_hybrid_kitti": "leadline.models.dpt:dpt_hybrid_kitti",
+    "dpt_hybrid_nyu": "leadline.models.dpt:dpt_hybrid_nyu",
+    "dpt_large": "leadline.models.dpt:dpt_large",
     "hybrid": "leadline.models.hybrid:hybrid",
+    "midas_small": "leadline.models.midas:midas_small",
+    "midas_v21": "leadline.models.midas:midas_v21",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
 
@@ -33,7 +40,7 @@ _SOURCES = frozenset({"weights", "pretrained"})
 
 
 def build(name: str, **arguments: Any) -> DepthModel:
-    """Make the model called `name`; `arguments` are its builder's.
+    """Make the model called `name`; `arguments` are its builder's, or words for them as on the command line.
 
     Raises:
         BadInput: no such model, an argument that its builder does not take, or a value it cannot use.
@@ -42,17 +49,14 @@ def build(name: str, **arguments: Any) -> DepthModel:
         raise unknown("model", name, MODELS)
     module, _, builder_name = MODELS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
-    signature = inspect.signature(builder)
-    for key in arguments:
-        if key not in signature.parameters:
-            raise unknown(f"{name} argument", key, signature.parameters)
-    given = signature.bind(**arguments)
-    given.apply_defaults()
-    model = builder(**arguments)
+    given = inspect.signature(builder).bind(**typed(builder, arguments, name))
+    model = builder(**given.kwargs)
     model.name = name
-    kept = {key: value for key, value in given.arguments.items() if key not in _SOURCES}
+    given.apply_defaults()
     try:
-        model.arguments = json.loads(json.dumps(kept))
+        model.arguments = json.loads(
+            json.dumps({key: value for key, value in given.kwargs.items() if key not in _SOURCES})
+        )
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem
     return model
@@ -78,17 +82,52 @@ def save(model: DepthModel, directory: Path | str) -> None:
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def load(path: Path | str) -> DepthModel:
-    """Read back a folder that `save` wrote: the same model, bit by bit, ready to predict (in evaluation mode).
+def load(path: Path | str, as_name: str | None = None) -> DepthModel:
+    """Read back a folder that `save` wrote, bit by bit, or an official MiDaS or DPT checkpoint; in evaluation mode.
+
+    `as_name` says which model a checkpoint is, where neither its keys nor its file name do.
 
     Raises:
-        BadInput: no such folder, or one that does not hold a whole model.
+        BadInput: nothing there, a folder that does not hold a whole model, or a file that is no known checkpoint.
     """
-    folder = Path(path)
+    if Path(path).is_file():
+        from leadline.models.checkpoints import from_file
+
+        return from_file(Path(path), as_name)
+    if as_name is not None:
+        raise BadInput(
+            f"{path} is no checkpoint file, so it cannot be read as {as_name!r}; a saved model has its name."
+        )
+    return _from_folder(Path(path))
+
+
+def open_model(words: str) -> DepthModel:
+    """Load the model at a path, or build an untrained one from `NAME[,argument=value]…`: `hybrid,size=tiny`.
+
+    Raises:
+        BadInput: neither a path nor a known model, or as `load` and `build` say.
+    """
+    if Path(words).exists():
+        return load(words)
+    name, path, arguments = parse(words)
+    return load(words) if path or "/" in name else build(name, **arguments)
+
+
+def blank(name: str, **arguments: Any) -> DepthModel:
+    """`build` without drawing weights that `load_state_dict(…, assign=True)` replaces at once."""
+    with torch.device("meta"):
+        model = build(name, **arguments)
+    kept = model.state_dict().keys()
+    if any(buffer.is_meta for key, buffer in model.named_buffers() if key not in kept):
+        return build(name, **arguments)  # Its encoder computes tables that no file holds.
+    return model
+
+
+def _from_folder(folder: Path) -> DepthModel:
     description = _description(folder)
     try:
-        name, kind = description["name"], Kind(description["kind"])
-        arguments = description["arguments"]
+        name, kind = str(description["name"]), Kind(description["kind"])
+        arguments = dict(description["arguments"])
         preprocessing = _preprocessing(description["preprocessing"])
         provenance = Provenance(**description["provenance"])
     except (KeyError, TypeError, ValueError) as problem:
@@ -106,16 +145,6 @@ def load(path: Path | str) -> DepthModel:
     model.provenance = provenance
     model.prepare_as(preprocessing)
     return model.eval()
-
-
-def blank(name: str, **arguments: Any) -> DepthModel:
-    """`build` without drawing weights that `load_state_dict(…, assign=True)` replaces at once."""
-    with torch.device("meta"):
-        model = build(name, **arguments)
-    kept = model.state_dict().keys()
-    if any(buffer.is_meta for key, buffer in model.named_buffers() if key not in kept):
-        return build(name, **arguments)  # Its encoder computes tables that no file holds.
-    return model
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -52,6 +52,17 @@ def answer(head: str, kind: str, min_depth: float, max_depth: float) -> nn.Modul
     return _ANSWERS[head](min_depth, max_depth, inverts=kind == Kind.RELATIVE)
 
 
+class InverseDepth(nn.Module):
+    """DPT's finetuned networks learnt inverse depth times a constant: d = 1 / (scale · relu(x) + shift)."""
+
+    def __init__(self, *, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
+        return 1 / (self.scale * F.relu(x) + self.shift)
+
+
 class _BoundedLog(nn.Module):
     """Depth whose logarithm moves between two bounds: log d = log min + sigmoid(x) · (log max − log min)."""
 
