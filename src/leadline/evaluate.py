@@ -61,7 +61,7 @@ def evaluate(
     elif not isinstance(training, Constants):
         training = constants(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    bar = tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=not progress)
+    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=not progress))
     return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
@@ -112,7 +112,7 @@ def evaluate_maps(
     check_alignment(protocol.alignment, promised)
     facts = (measured(fact) for _, fact in _spread(list(pairs.values())))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
-    bar = tqdm(compared(), total=len(pairs), unit=" maps", disable=not progress)
+    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=not progress))
     return _table(bar, predictions.name, promised, protocol, baseline, title=f"{predictions} against {truth}")
 
 
@@ -367,7 +367,10 @@ def _table(pairs: Iterable[_Pair], name: str, kind: Kind, protocol: Protocol, kn
         title=title,
         rows=(
             _row(name, scores, names, kind, protocol, note=note),
-            *(_row(each, Scores.merged(some), names, Kind.METRIC, protocol) for each, some in parts.items()),
+            *(
+                _row(each, Scores.merged(some), names, Kind.METRIC, protocol, is_baseline=True)
+                for each, some in parts.items()
+            ),
         ),
         notes=(_left_out(left_out, len(names)),) if left_out else (),
         protocol=protocol.as_dict(),
@@ -387,7 +390,16 @@ def _unusable(pair: _Pair, kind: Kind, protocol: Protocol) -> int:
     return int((wrong & protocol.counts(pair.measured, pair.valid)).sum())
 
 
-def _row(name: str, scores: Scores, names: Sequence[str], kind: Kind, protocol: Protocol, *, note: str = "") -> Row:
+def _row(
+    name: str,
+    scores: Scores,
+    names: Sequence[str],
+    kind: Kind,
+    protocol: Protocol,
+    *,
+    is_baseline: bool = False,
+    note: str = "",
+) -> Row:
     figures = scores.per_image()
     return Row(
         name=name,
@@ -396,6 +408,7 @@ def _row(name: str, scores: Scores, names: Sequence[str], kind: Kind, protocol: 
         kind=kind.value,
         images=scores.counted,
         pixels=int(scores.pixels.sum()),
+        is_baseline=is_baseline,
         note=note,
         per_image=tuple(
             ImageScore(names[i], i, {metric: values[i] for metric, values in figures.items()}, pixels)

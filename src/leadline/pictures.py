@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
@@ -87,7 +88,7 @@ def error_picture(predicted: Depth, measured: Depth, valid: Mask) -> Image:
     return painted(predicted / torch.where(valid, measured, 1), ERRORS, valid)
 
 
-def with_legend(picture: Image, scale: ColourScale, note: str = "") -> Image:
+def with_legend(picture: Image, scale: ColourScale, note: str = "") -> Float[Tensor, "3 h w"]:
     """The picture above a bar of the scale's colours with its numbers, its label and a note."""
     height, width = picture.shape[-2:]
     size = min(max(round(width / 42), 11), 90)

@@ -111,27 +111,16 @@ class Table:
         """The notes of the table and of its rows."""
         return [*self.notes, *(f"{row.name}: {row.note}" for row in self.rows if row.note)]
 
+    @property
+    def bold(self) -> frozenset[tuple[int, int]]:
+        """Row and column of the cells of `body()` that hold a best value."""
+        return frozenset(
+            (place, column) for column, metric in enumerate(COLUMNS, start=1) for place in self.best(metric)
+        )
+
     def markdown(self) -> str:
-        """A heading, the table with the best values bold, and its notes."""
-        best = [self.best(name) for name in COLUMNS]
-        lines = [[cell.replace("|", "\\|") for cell in cells] for cells in (self.head(), *self.body())]
-        for place, cells in enumerate(lines[1:]):
-            for column, places in enumerate(best, start=1):
-                if place in places:
-                    cells[column] = f"**{cells[column]}**"
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        is_text = [column in ("", "depth", "protocol") for column in lines[0]]
-        rule = [
-            f":{'-' * (width - 1)}" if text else f"{'-' * (width - 1)}:"
-            for text, width in zip(is_text, widths, strict=True)
-        ]
-        padded = [
-            [f"{cell:{'<' if text else '>'}{width}}" for cell, text, width in zip(cells, is_text, widths, strict=True)]
-            for cells in lines
-        ]
-        table = "\n".join("| " + " | ".join(cells) + " |" for cells in [padded[0], rule, *padded[1:]])
-        remarks = "\n".join(f"- {remark}" for remark in self.remarks)
-        return "\n\n".join(filter(None, [f"**{self.title}**", table, remarks])) + "\n"
+        """The title, the table with the best values bold, and its remarks."""
+        return _markdown(self)
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON holds: `metrics` and `per_image` are those of the first row."""
@@ -144,6 +133,30 @@ class Table:
             "notes": list(self.notes),
             "per_image": [{**vars(image), "metrics": _plain(image.metrics)} for image in first.per_image],
         }
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of words."""
+
+    title: str
+    header: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
+    bold: frozenset[tuple[int, int]] = frozenset()
+    """Row and column of the cells to stress."""
+
+    def head(self) -> list[str]:
+        return list(self.header)
+
+    def body(self) -> list[list[str]]:
+        return [list(line) for line in self.lines]
+
+    def markdown(self) -> str:
+        return _markdown(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"title": self.title, "head": self.head(), "body": self.body(), "notes": list(self.remarks)}
 
 
 def over_runs(name: str, rows: Sequence[Row]) -> Row:
@@ -171,6 +184,30 @@ def over_runs(name: str, rows: Sequence[Row]) -> Row:
         else {metric: stdev(values) / math.sqrt(len(values)) for metric, values in metrics.items()},
         note="; ".join(dict.fromkeys(row.note for row in rows if row.note)),
     )
+
+
+def is_numeric(column: Sequence[str]) -> bool:
+    """Whether a column holds numbers, which stand at its right edge."""
+    return all(cell[:1].isdigit() or cell[:1] in "–-" for cell in column)
+
+
+def _markdown(table: Table | Listing) -> str:
+    body = [
+        [f"**{cell}**" if (row, column) in table.bold else cell for column, cell in enumerate(cells)]
+        for row, cells in enumerate(table.body())
+    ]
+    lines = [[cell.replace("|", "\\|") for cell in cells] for cells in (table.head(), *body)]
+    columns = []
+    for column, plain in zip(zip(*lines, strict=True), zip(*table.body(), strict=True), strict=True):
+        width = max(3, *map(len, column))
+        rule = "-" * (width - 1)
+        if is_numeric(plain):
+            columns.append([column[0].rjust(width), f"{rule}:", *(cell.rjust(width) for cell in column[1:])])
+        else:
+            columns.append([column[0].ljust(width), f":{rule}", *(cell.ljust(width) for cell in column[1:])])
+    grid = "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
+    remarks = "\n".join(f"- {remark}" for remark in table.remarks)
+    return "\n\n".join(filter(None, [f"**{table.title}**", grid, remarks])) + "\n"
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,0 +1,364 @@
+"""Reports: tables and pictures → one HTML page that needs nothing else, and the same as Markdown and JSON."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from leadline.charts import colour_legend, metric_bars
+from leadline.datasets import Dataset, open_data
+from leadline.evaluate import Constants, ProtocolOptions, evaluate
+from leadline.files import swapped
+from leadline.metrics import METRICS
+from leadline.models import DepthModel, load
+from leadline.pictures import ERRORS, ColourScale, depth_scale, encoded, error_picture, painted
+from leadline.predict import predict
+from leadline.protocols import Protocol
+from leadline.sample import Image
+from leadline.tables import ImageScore, Listing, Table, is_numeric
+
+PANEL_WIDTH = 360
+"""Pixels: larger pictures are shrunk to it in a gallery."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, as SVG."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """One line of a gallery: a photograph, and maps of it."""
+
+    caption: str
+    photograph: Image
+    maps: tuple[Image, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photographs with maps of them, side by side."""
+
+    columns: tuple[str, ...]
+    """What the photograph and each map are."""
+    exhibits: tuple[Exhibit, ...]
+    legends: tuple[ColourScale, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report. In `prose`, an empty line parts paragraphs, **stars** stress and `backquotes` quote."""
+
+    title: str
+    prose: str = ""
+    tables: tuple[Table | Listing, ...] = ()
+    figures: tuple[Chart | Gallery, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page says."""
+
+    title: str
+    sections: tuple[Section, ...]
+    prose: str = ""
+
+
+def write_report(report: Report, directory: Path) -> Path:
+    """Write `report.html`, `report.md` (with its figures in `figures/`) and `report.json`; the page's path.
+
+    The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
+    """
+    figures = _Figures(directory)
+    _write(directory / "report.md", _markdown(report, figures))
+    _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
+    _write(directory / "report.html", _html(report))
+    return directory / "report.html"
+
+
+def model_report(
+    model: DepthModel,
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    training: Dataset | Constants | None = None,
+    name: str = "",
+    worst: int = 8,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> Report:
+    """A model's table and bars beside the baselines', and its worst images first, with their truths and errors."""
+    table = evaluate(model, dataset, protocol, training=training, name=name, batch_size=batch_size, progress=progress)
+    numbers = Section(
+        "Numbers",
+        f"Protocol {protocol.description}. The two grey rows have seen depths but no image: they say what a number is "
+        "worth.",
+        (table,),
+        (Chart(metric_bars(table.rows), "The same numbers as bars from zero; arrows point to where better is."),),
+    )
+    return Report(
+        f"{table.rows[0].name} on {dataset.name}",
+        (numbers, _worst_images(model, dataset, protocol, table.rows[0].worst(worst)), reading()),
+        _introduced(model),
+    )
+
+
+def reading() -> Section:
+    """What every column of a table means, for the end of a report."""
+    lines = tuple((metric.heading, metric.formula, metric.source) for metric in METRICS.values())
+    return Section(
+        "How to read this",
+        "d is the predicted and t the measured depth of a pixel, g = ln d − ln t; means are over the pixels that count "
+        "under the row's protocol, and then over images unless it says pooled. Bold is the best of the rows under one "
+        "protocol.",
+        (Listing("Metrics", ("metric", "formula", "source"), lines),),
+    )
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Evaluate a model on a dataset and write tables, bars and its worst images as one page."""
+
+    options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
+    model: Path = tyro.MISSING
+    """Folder of a saved model."""
+    data: str = tyro.MISSING
+    """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
+    split: str = "test"
+    """Of the dataset: train, val or test."""
+    train_data: str | None = None
+    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
+    out: Path = Path("report")
+    """Folder for report.html, report.md and report.json."""
+    worst: int = 8
+    """How many images to show."""
+    batch_size: int = 8
+    """Images that are predicted at once."""
+
+    def run(self) -> int:
+        model = load(self.model)
+        report = model_report(
+            model,
+            open_data(self.data, self.split),
+            self.options.chosen(),
+            training=open_data(self.train_data, "train") if self.train_data else None,
+            name=f"{model.name} ({self.model})",
+            worst=self.worst,
+            batch_size=self.batch_size,
+            progress=True,
+        )
+        page = write_report(report, self.out)
+        print(report.sections[0].tables[0].markdown())
+        print(f"The report is {page}.")
+        return 0
+
+
+def _introduced(model: DepthModel) -> str:
+    millions = sum(each.numel() for each in model.parameters()) / 1e6
+    trained = model.provenance.training_data
+    return (
+        f"The model is a `{model.name}` of {millions:.1f} million parameters that promises {model.kind.value} depth"
+        + (f", trained on {trained}." if trained else ".")
+    )
+
+
+def _worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores: Sequence[ImageScore]) -> Section:
+    scale = depth_scale(protocol.cap / 20, protocol.cap)
+    exhibits = []
+    for score in scores:
+        sample = dataset[score.index]
+        depth = predict(model, sample.image)
+        metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
+        figures = ", ".join(
+            f"{METRICS[each].label} {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
+        )
+        maps = (
+            painted(sample.depth, scale, sample.valid),
+            painted(metres, scale),
+            error_picture(metres, sample.depth, counted),
+        )
+        exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
+    caption = (
+        "Largest RMSE first. Stripes: not measured, or not counted. Colours mean the same metres in every picture."
+    )
+    columns = ("image", "measured, with its holes", "predicted", "error")
+    return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERRORS), caption),))
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    with swapped(path) as half:
+        half.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@dataclass
+class _Figures:
+    """The files that the Markdown shows, numbered in the order of their first use."""
+
+    directory: Path
+    count: int = 0
+
+    def add(self, content: str | bytes, suffix: str) -> str:
+        """Write one and return its path as the Markdown names it."""
+        self.count += 1
+        name = f"figures/{self.count:02}{suffix}"
+        _write(self.directory / name, content)
+        return name
+
+
+def _markdown(report: Report, figures: _Figures) -> str:
+    parts = [f"# {report.title}", report.prose]
+    for section in report.sections:
+        parts += [f"## {section.title}", section.prose, *(table.markdown().rstrip() for table in section.tables)]
+        for figure in section.figures:
+            if isinstance(figure, Chart):
+                parts += [f"![{figure.caption}]({figures.add(figure.svg, '.svg')})", figure.caption]
+            else:
+                parts += [_gallery_markdown(figure, figures), figure.caption]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _gallery_markdown(gallery: Gallery, figures: _Figures) -> str:
+    lines = [("", *gallery.columns), (":--",) * (len(gallery.columns) + 1)]
+    for exhibit in gallery.exhibits:
+        pictures = [figures.add(content, suffix) for content, suffix in _pictures(exhibit)]
+        lines.append(
+            (exhibit.caption, *(f"![{column}]({path})" for column, path in zip(gallery.columns, pictures, strict=True)))
+        )
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    legends = " ".join(f"![{scale.label}]({figures.add(colour_legend(scale), '.svg')})" for scale in gallery.legends)
+    return f"{table}\n\n{legends}"
+
+
+def _pictures(exhibit: Exhibit) -> list[tuple[bytes, str]]:
+    """The photograph as JPEG and the maps as PNG, which keeps the edges of holes."""
+    shrunk = [_shrunk(each) for each in (exhibit.photograph, *exhibit.maps)]
+    return [(encoded(shrunk[0], ".jpg"), ".jpg"), *((encoded(each, ".png"), ".png") for each in shrunk[1:])]
+
+
+def _shrunk(picture: Image) -> Float[Tensor, "3 h w"]:
+    height, width = picture.shape[-2:]
+    if width <= PANEL_WIDTH:
+        return picture
+    return F.interpolate(picture[None], (max(1, height * PANEL_WIDTH // width), PANEL_WIDTH), mode="area")[0]
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    """What JSON holds: everything but the pictures."""
+    return {
+        "title": report.title,
+        "prose": report.prose,
+        "sections": [
+            {
+                "title": section.title,
+                "prose": section.prose,
+                "tables": [table.as_dict() for table in section.tables],
+                "figures": [
+                    {"caption": figure.caption}
+                    if isinstance(figure, Chart)
+                    else {"caption": figure.caption, "exhibits": [each.caption for each in figure.exhibits]}
+                    for figure in section.figures
+                ],
+            }
+            for section in report.sections
+        ],
+    }
+
+
+def _html(report: Report) -> str:
+    style = files("leadline").joinpath("report.css").read_text(encoding="utf-8")
+    body = "\n".join(_section_html(section) for section in report.sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<title>{escape(report.title)}</title>\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(report.title)}</h1>\n"
+        f"{_prose_html(report.prose)}</header>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _section_html(section: Section) -> str:
+    figures = [
+        _chart_html(figure) if isinstance(figure, Chart) else _gallery_html(figure) for figure in section.figures
+    ]
+    return "\n".join(
+        [
+            f"<section>\n<h2>{escape(section.title)}</h2>",
+            _prose_html(section.prose),
+            *(_table_html(table) for table in section.tables),
+            *figures,
+            "</section>",
+        ]
+    )
+
+
+def _prose_html(prose: str) -> str:
+    text = escape(prose.strip(), quote=False)
+    text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    text = re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", text)
+    return "\n".join(f"<p>{paragraph}</p>" for paragraph in text.split("\n\n") if paragraph)
+
+
+def _table_html(table: Table | Listing) -> str:
+    body = table.body()
+    classes = [' class="number"' if is_numeric(column) else "" for column in zip(*body, strict=True)]
+    head = "".join(f"<th{kind}>{_head_html(cell)}</th>" for cell, kind in zip(table.head(), classes, strict=True))
+    lines = []
+    for row, cells in enumerate(body):
+        marked = [_cell_html(cell, (row, column) in table.bold) for column, cell in enumerate(cells)]
+        lines.append("".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(marked, classes, strict=True)))
+    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in table.remarks)
+    return (
+        f'<div class="wide"><table><caption>{escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>" + (f'\n<ul class="remarks">{remarks}</ul>' if remarks else "")
+    )
+
+
+def _head_html(text: str) -> str:
+    """A label that breaks only before its unit or its arrow."""
+    return re.sub(r" (?![(↑↓])", "\u00a0", escape(text))
+
+
+def _cell_html(text: str, is_bold: bool) -> str:
+    value, sign, error = escape(text).partition(" ± ")
+    stressed = f"<strong>{value}</strong>" if is_bold else value
+    return f"{stressed} <small>± {error}</small>" if sign and error[:1].isdigit() else f"{stressed}{sign}{error}"
+
+
+def _chart_html(chart: Chart) -> str:
+    return f"<figure>{chart.svg}<figcaption>{escape(chart.caption)}</figcaption></figure>"
+
+
+def _gallery_html(gallery: Gallery) -> str:
+    heads = "".join(f"<span>{escape(column)}</span>" for column in gallery.columns)
+    legends = "".join(colour_legend(scale) for scale in gallery.legends)
+    lines = []
+    for exhibit in gallery.exhibits:
+        pictures = "".join(
+            f'<img alt="{escape(column)} of {escape(exhibit.caption)}" src="data:image/{_TYPES[suffix]};base64,'
+            f'{b64encode(content).decode()}">'
+            for column, (content, suffix) in zip(gallery.columns, _pictures(exhibit), strict=True)
+        )
+        lines.append(f'<div class="exhibit"><p>{escape(exhibit.caption)}</p><div class="strip">{pictures}</div></div>')
+    return (
+        f'<figure class="gallery" style="--columns: {len(gallery.columns)}"><div class="legends">{legends}</div>'
+        f'<div class="strip heads">{heads}</div>\n' + "\n".join(lines) + f"\n<figcaption>{escape(gallery.caption)}"
+        "</figcaption></figure>"
+    )
+
+
+_TYPES = {".jpg": "jpeg", ".png": "png"}

@@ -1,0 +1,262 @@
+"""Evaluation gives the published program's figures, and says what every figure was measured on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from leadline.errors import BadInput
+from leadline.evaluate import Constants, Evaluate, ProtocolOptions, constants, evaluate, evaluate_maps, measure
+from leadline.files import DepthMap, write_depth
+from leadline.models import DepthModel, Preprocessing, Provenance
+from leadline.protocols import protocol
+from leadline.sample import Kind, Sample
+
+INDOOR = protocol("indoor")
+BTS_NAMES = {
+    "abs_rel": "AbsRel",
+    "sq_rel": "SqRel",
+    "rmse": "RMSE",
+    "log_rms": "RMSElog",
+    "log10": "log10",
+    "silog_bts": "SILog",
+    "d1": "d1",
+    "d2": "d2",
+    "d3": "d3",
+}
+
+
+class Brightness(DepthModel):
+    """Depth is ten times the red channel, which the rooms below hold, and `factor` says by how much it errs."""
+
+    name = "brightness"
+
+    def __init__(self, factor: float = 1.0, kind: Kind = Kind.METRIC) -> None:
+        super().__init__(kind, Preprocessing(size=(8, 12), multiple=1), Provenance())
+        self.encoder = nn.Identity()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, image: Tensor) -> Tensor:
+        depth = 10 * self.factor * image[:, :1]
+        return depth.reciprocal() if self.kind is Kind.RELATIVE else depth
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self.encoder(image),)
+
+
+@dataclass
+class Listed:
+    samples: Sequence[Sample]
+    name: str = "listed test"
+    kind: Kind = Kind.METRIC
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def _sample(index: int, size: tuple[int, int] = (8, 12)) -> Sample:
+    depth = torch.rand(1, *size, generator=torch.Generator().manual_seed(index)) * 6 + 1 + index / 2
+    valid = torch.rand(1, *size, generator=torch.Generator().manual_seed(100 + index)) < 0.8
+    return Sample(depth.expand(3, -1, -1) / 10, torch.where(valid, depth, 0), valid, name=f"scene/{index}")
+
+
+@pytest.fixture
+def data() -> Listed:
+    return Listed([_sample(index) for index in range(5)])
+
+
+def _folder(path: Path, maps: dict[str, np.ndarray]) -> Path:
+    """Millimetres as 16-bit PNG."""
+    for name, metres in maps.items():
+        depth = torch.tensor(metres, dtype=torch.float32)[None]
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_depth(path / f"{name}.png", DepthMap(depth, depth > 0))
+    return path
+
+
+def test_the_published_program_prints_the_same_figures(shared, tmp_path, capsys):
+    nyu = shared / "oracles" / "bts" / "nyu"
+    command = Evaluate(
+        options=ProtocolOptions(protocol="nyu_eigen"),
+        predictions=nyu / "pred",
+        truth=nyu / "gt",
+        depth_scale=1000.0,
+        json=tmp_path / "figures.json",
+    )
+    assert command.run() == 0
+    said = json.loads((tmp_path / "figures.json").read_text())
+    published = json.loads((nyu.parent / "numbers.json").read_text())["eigen_crop, cap 10 m"]
+    for ours, theirs in BTS_NAMES.items():
+        assert said["metrics"][ours] == pytest.approx(published[theirs], rel=1e-6)
+    assert said["metrics"].keys() >= {*BTS_NAMES, "mae", "silog"}
+    assert (said["protocol"]["words"], said["protocol"]["cap"]) == ("nyu_eigen", 10)
+    assert [image["name"] for image in said["per_image"]] == [f"000{i}" for i in range(9)]
+    assert "predicted as zero" in capsys.readouterr().out
+
+
+def test_a_table_holds_the_model_and_both_blind_predictors(data):
+    table = evaluate(Brightness(1.1), data, INDOOR)
+    model, mean, median = table.rows
+    pixels = torch.cat([sample.depth[sample.valid] for sample in data.samples]).double().numpy()
+    assert (model.name, model.images, model.pixels) == ("brightness", 5, len(pixels))
+    assert model.metrics["abs_rel"] == pytest.approx(0.1, rel=1e-3)
+    assert mean.name == f"mean depth of these truths ({pixels.mean():.2f} m)"
+    assert median.name == f"median depth of these truths ({np.median(pixels):.2f} m)"
+    off = [sample.depth[sample.valid].double().numpy() - np.median(pixels) for sample in data.samples]
+    assert median.metrics["rmse"] == pytest.approx(np.mean([np.sqrt(np.mean(each**2)) for each in off]), rel=1e-5)
+    assert all(row.protocol == "indoor" and row.kind == "metric" for row in table.rows)
+
+
+def test_blind_predictors_learn_from_the_training_data_if_there_is_any(data):
+    training = Listed([_sample(5), _sample(6)], "listed train")
+    known = constants(training, INDOOR)
+    for given in (training, known, Constants(3.0, 2.0, "elsewhere")):
+        rows = evaluate(Brightness(), data, INDOOR, training=given).rows
+        said = given if isinstance(given, Constants) else known
+        assert rows[1].name == f"mean depth of {said.source} ({said.mean:.2f} m)"
+    assert known.source == "listed train"
+    assert constants(data, INDOOR) == constants(data, INDOOR)
+
+
+def test_measure_is_the_first_row_whatever_the_batches(data):
+    mixed = Listed([*data.samples, _sample(7, (9, 7)), _sample(8, (9, 7)), _sample(9)])
+    whole = evaluate(Brightness(0.8), mixed, INDOOR)
+    for batch_size in (1, 2, 8):
+        assert measure(Brightness(0.8), mixed, INDOOR, batch_size=batch_size) == whole.rows[0].metrics
+
+
+def test_each_image_keeps_its_own_figures(data):
+    samples = [data[0], data[1].replace(image=data[1].image * 0.5), data[2]]
+    row = evaluate(Brightness(), Listed(samples), INDOOR).rows[0]
+    assert [(image.name, image.index) for image in row.worst(1)] == [("scene/1", 1)]
+    assert row.metrics["rmse"] == pytest.approx(np.mean([image.metrics["rmse"] for image in row.per_image]))
+    assert row.worst(3, "d1")[0].name == "scene/1"
+
+
+def test_flip_takes_the_mean_with_the_mirror_image(data):
+    class Slanted(Brightness):
+        def forward(self, image: Tensor) -> Tensor:
+            return super().forward(image) * torch.linspace(0.5, 1.5, image.shape[-1])
+
+    plain, flipped = (measure(Slanted(), data, protocol("indoor", flip=flip)) for flip in (False, True))
+    assert plain["abs_rel"] > 0.2
+    assert flipped["abs_rel"] == pytest.approx(0, abs=1e-5)
+
+
+def test_images_without_truth_are_left_out_and_said(data):
+    empty = data[0].replace(valid=torch.zeros_like(data[0].valid), name="scene/empty")
+    table = evaluate(Brightness(1.2), Listed([*data.samples, empty]), INDOOR)
+    assert table.rows[0].metrics == evaluate(Brightness(1.2), data, INDOOR).rows[0].metrics
+    assert table.rows[0].images == 5
+    assert table.notes == ("1 of 6 images have no truth that counts and are left out (scene/empty).",)
+    for judge in (evaluate, measure):
+        with pytest.raises(BadInput, match="pixel that counts"):
+            judge(Brightness(), Listed([empty]), INDOOR)
+
+
+def test_predictions_that_are_no_numbers_are_held_to_the_range_and_said(data):
+    image = data[0].image.clone()
+    image[:, 0, 0], image[:, 1, 1] = torch.inf, 0
+    valid = torch.ones_like(data[0].valid)
+    spoilt = data[0].replace(image=image, valid=valid, depth=torch.full_like(data[0].depth, 2.0))
+    row = evaluate(Brightness(), Listed([spoilt]), INDOOR).rows[0]
+    assert all(np.isfinite(value) for value in row.metrics.values())
+    assert row.note.startswith("2 counted pixels are predicted as zero, less or no number")
+
+
+def test_a_departure_from_the_protocol_shows_in_every_row(data):
+    table = evaluate(Brightness(), data, protocol("nyu_eigen", cap=50.0, alignment="median"))
+    assert {row.protocol for row in table.rows} == {"nyu_eigen, cap 50 m, alignment median"}
+    assert "nyu_eigen, cap 50 m, alignment median" in table.markdown()
+
+
+def test_relative_depth_needs_its_own_alignment(data):
+    model = Brightness(0.3, Kind.RELATIVE)
+    with pytest.raises(BadInput, match="--alignment inverse_scale_shift"):
+        evaluate(model, data, INDOOR)
+    row = evaluate(model, data, protocol("indoor", alignment="inverse_scale_shift")).rows[0]
+    assert row.metrics["rmse"] == pytest.approx(0, abs=1e-3)
+    assert row.kind == "relative"
+
+
+def test_truths_without_a_unit_are_refused(data):
+    with pytest.raises(BadInput, match="listed test are scale_free"):
+        evaluate(Brightness(), Listed(data.samples, kind=Kind.SCALE_FREE), INDOOR)
+
+
+METRES = np.linspace(1, 6, 48, dtype=np.float32).reshape(6, 8)
+
+
+def test_maps_are_matched_by_name_in_subfolders_too(tmp_path):
+    truth = _folder(tmp_path / "truth", {"a/1": METRES, "b/1": METRES + 1})
+    guess = _folder(tmp_path / "guess", {"b/1": METRES + 1, "a/1": METRES * 1.1})
+    table = evaluate_maps(guess, truth, INDOOR)
+    figures = {image.name: image.metrics["abs_rel"] for image in table.rows[0].per_image}
+    assert figures == pytest.approx({"a/1": 0.1, "b/1": 0.0}, rel=1e-3)
+
+
+def test_zeros_in_predicted_maps_are_no_holes(tmp_path):
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    guess = _folder(tmp_path / "guess", {"1": np.where(METRES > 3, 0, METRES)})
+    row = evaluate_maps(guess, truth, INDOOR).rows[0]
+    assert row.pixels == METRES.size
+    assert row.metrics["d1"] == pytest.approx(np.mean(METRES <= 3))
+
+
+def test_predictions_may_have_a_scale_and_a_kind_of_their_own(tmp_path):
+    from PIL import Image
+
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    (tmp_path / "guess").mkdir()
+    Image.fromarray((METRES * 2 * 256).round().astype(np.uint16)).save(tmp_path / "guess" / "1.png")
+    scores = evaluate_maps(tmp_path / "guess", truth, INDOOR, prediction_scale=512.0).rows[0].metrics
+    assert scores["abs_rel"] == pytest.approx(0, abs=2e-3)
+    aligned = protocol("indoor", alignment="median")
+    row = evaluate_maps(tmp_path / "guess", truth, aligned, prediction_scale=77.0, kind=Kind.SCALE_FREE).rows[0]
+    assert row.metrics["abs_rel"] == pytest.approx(0, abs=2e-3)
+    assert row.kind == "scale_free"
+
+
+def test_maps_of_another_size_are_refused_or_resized(tmp_path):
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    guess = _folder(tmp_path / "guess", {"1": np.full((12, 16), 2.0)})
+    with pytest.raises(BadInput, match=r"1: the prediction is 12 × 16 and the truth 6 × 8 pixels.*--resize"):
+        evaluate_maps(guess, truth, INDOOR)
+    resized = evaluate_maps(guess, truth, INDOOR, resize=True).rows[0]
+    assert resized.metrics["mae"] == pytest.approx(np.abs(METRES - 2).mean(), rel=1e-3)
+
+
+def test_bad_folders_are_refused_with_what_is_wrong(tmp_path):
+    truth = _folder(tmp_path / "truth", {"1": METRES, "2": METRES})
+    guess = _folder(tmp_path / "guess", {"1": METRES, "3": METRES})
+    zero = _folder(tmp_path / "zero", {"1": METRES * 0, "3": METRES * 0})
+    (tmp_path / "empty").mkdir()
+    for predictions, truths, message in (
+        (guess, truth, r"1 in .*guess only \(3\); 1 in .*truth only \(2\)"),
+        (guess, tmp_path / "empty", "No depth maps in .*empty"),
+        (tmp_path / "none", truth, "No folder .*none"),
+        (guess, zero, "no pixel that counts"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            evaluate_maps(predictions, truths, INDOOR)
+    with pytest.raises(BadInput, match="leave --flip out"):
+        evaluate_maps(guess, guess, protocol("indoor", flip=True))
+    (guess / "1.npz").write_bytes((guess / "1.png").read_bytes())
+    with pytest.raises(BadInput, match="have the same name"):
+        evaluate_maps(guess, truth, INDOOR)
+
+
+def test_a_command_that_does_not_say_what_to_score_is_refused(tmp_path):
+    for command in (Evaluate(), Evaluate(model=tmp_path), Evaluate(predictions=tmp_path, data="rooms")):
+        with pytest.raises(BadInput, match="either --model and --data, or --predictions and --truth"):
+            command.run()
+    with pytest.raises(BadInput, match="Known protocols: indoor, kitti_eigen"):
+        Evaluate(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, truth=tmp_path).run()

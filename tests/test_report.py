@@ -1,0 +1,174 @@
+"""Reports are one page that needs nothing else, and hold the same figures as Markdown and as JSON."""
+
+import json
+import re
+from base64 import b64decode
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from PIL import Image as Pictures
+
+from leadline.charts import colour_legend, metric_bars
+from leadline.cli import main
+from leadline.errors import BadInput
+from leadline.metrics import METRICS
+from leadline.models import build, save
+from leadline.pictures import ERRORS, depth_scale
+from leadline.report import Chart, Exhibit, Gallery, Report, Section, reading, write_report
+from leadline.tables import Listing, Row, Table, over_runs
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _row(name: str, value: float, *, is_baseline: bool = False) -> Row:
+    return Row(name, dict.fromkeys(METRICS, value), "indoor", "metric", 3, 900, is_baseline)
+
+
+@pytest.fixture
+def report() -> Report:
+    rows = (over_runs("end to end", [_row("", 0.4), _row("", 0.5)]), _row("median <depth>", 0.9, is_baseline=True))
+    picture = torch.rand(3, 500, 700, generator=torch.Generator().manual_seed(0))
+    gallery = Gallery(
+        ("image", "error"), (Exhibit('room "7"', picture, (picture,)),), (depth_scale(), ERRORS), "Worst first."
+    )
+    numbers = Section(
+        "Numbers", "A **bold** `word`.\n\nx < y", (Table("Rooms", rows),), (Chart(metric_bars(rows), "Bars."),)
+    )
+    return Report("Seeds & stages", (numbers, Section("Pictures", figures=(gallery,)), reading()), "Short.")
+
+
+class _Page(HTMLParser):
+    """The tags that are open and the texts and pictures between them; fails on tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.images: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.add(tag)
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        if tag in ("img", "image"):
+            self.images.append(dict(attrs).get("src") or dict(attrs)["href"] or "")
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_needs_nothing_else(report, tmp_path):
+    text = write_report(report, tmp_path / "out").read_text()
+    page = _Page(text)
+    assert not page.tags & {"script", "link", "iframe"}
+    assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import", text)
+    for source in page.images:
+        picture = Pictures.open(BytesIO(b64decode(source.partition("base64,")[2])))
+        assert picture.width <= 360
+    assert len(page.images) == 2 + 2  # the exhibit's and the legends'
+
+
+def test_the_page_holds_every_figure_and_escapes_what_it_is_told(report, tmp_path):
+    text = write_report(report, tmp_path).read_text()
+    said = " ".join("".join(_Page(text).texts).split())
+    for words in ("Seeds & stages", "median <depth>", "0.450 ± 0.050", "indoor", 'room "7"', "x < y", "A bold word."):
+        assert words in said
+    for metric in METRICS.values():
+        assert metric.formula in said
+
+
+def test_markdown_shows_the_same_with_figures_that_exist(report, tmp_path):
+    write_report(report, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "0.450 ± 0.050" in text
+    figures = re.findall(r"!\[[^]]*\]\((.+?)\)", text)
+    assert len(figures) == 1 + 2 + 2
+    for name in figures:
+        content = (tmp_path / name).read_bytes()
+        if name.endswith(".svg"):
+            ElementTree.fromstring(content)
+        else:
+            Pictures.open(BytesIO(content)).verify()
+
+
+def test_json_holds_the_numbers(report, tmp_path):
+    write_report(report, tmp_path)
+    said = json.loads((tmp_path / "report.json").read_text())
+    row = said["sections"][0]["tables"][0]["rows"][0]
+    assert row["metrics"]["rmse"] == pytest.approx(0.45)
+    assert row["errors"]["rmse"] == pytest.approx(0.05)
+    assert said["sections"][1]["figures"][0]["exhibits"] == ['room "7"']
+
+
+def test_writing_again_replaces_and_leaves_nothing_half_done(report, tmp_path):
+    write_report(report, tmp_path)
+    write_report(replace(report, title="Anew"), tmp_path)
+    assert "Anew" in (tmp_path / "report.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.html", "report.json", "report.md"]
+
+
+def test_a_report_of_words_alone_is_a_page(tmp_path):
+    listing = Listing("Differences", ("metric", "difference"), (("RMSE", "-0.1 ± 0.2"),))
+    text = write_report(Report("Words", (Section("Only", tables=(listing,)),)), tmp_path).read_text()
+    assert "Differences" in "".join(_Page(text).texts)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(report, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput):
+        write_report(report, tmp_path / "file")
+
+
+def test_bars_are_as_high_as_their_numbers_and_whiskers_as_long_as_their_errors():
+    rows = (over_runs("a", [_row("", 0.4), _row("", 0.6)]), _row("b", 0.25, is_baseline=True))
+    drawing = ElementTree.fromstring(metric_bars(rows, ("rmse",)))
+    first, second = (rect for rect in drawing.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None)
+    assert float(first.attrib["height"]) / float(second.attrib["height"]) == pytest.approx(0.5 / 0.25, rel=0.01)
+    assert first.attrib["fill"] != second.attrib["fill"]
+    paths = [path.attrib["d"] for path in drawing.iter(f"{SVG}path")]
+    (whisker,) = (found for path in paths if (found := re.fullmatch(r"M[\d.]+ ([\d.]+)h8m-4 0V([\d.]+)m-4 0h8", path)))
+    up, down = map(float, whisker.groups())
+    assert (down - up) / float(first.attrib["height"]) == pytest.approx(2 * rows[0].errors["rmse"] / 0.5, rel=0.02)
+    assert "a: 0.500 ± 0.100" in "".join(drawing.itertext())
+
+
+def test_a_bar_for_no_number_is_left_out():
+    rows = (_row("a", float("nan")), _row("b", 0.0))
+    drawing = ElementTree.fromstring(metric_bars(rows))
+    assert "nan" not in ElementTree.tostring(drawing).decode()
+
+
+def test_a_legend_is_drawn_with_its_numbers():
+    said = "".join(ElementTree.fromstring(colour_legend(depth_scale())).itertext())
+    for words in ("depth in metres", "≤ 0.5", "≥ 10"):
+        assert words in said
+
+
+def test_the_command_reports_a_saved_model_on_rooms(tmp_path, capsys):
+    save(build("hybrid", size="tiny"), tmp_path / "model")
+    rooms = "rooms,count=3,height=64,width=96"
+    command = ["report", "--model", str(tmp_path / "model"), "--data", rooms, "--train-data", rooms]
+    assert main([*command, "--out", str(tmp_path / "out"), "--worst", "2", "--cap", "8"]) == 0
+    assert "report.html" in capsys.readouterr().out
+    said = json.loads((tmp_path / "out" / "report.json").read_text())
+    (table,) = said["sections"][0]["tables"]
+    assert {row["protocol"] for row in table["rows"]} == {"indoor, cap 8 m"}
+    assert "rooms" in table["rows"][1]["name"]
+    shown = said["sections"][1]["figures"][0]["exhibits"]
+    scores = sorted((image["metrics"]["rmse"], image["name"]) for image in table["per_image"])
+    assert [caption.partition(":")[0] for caption in shown] == [name for _, name in scores[:-3:-1]]
