@@ -9,7 +9,7 @@ import cv2
 import torch
 
 from leadline.datasets.rooms import rooms
-from leadline.datasets.rooms_stock import DOMAINS
+from leadline.datasets.rooms.stock import DOMAINS
 
 SCENES = 200
 

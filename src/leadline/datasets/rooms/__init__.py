@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leadline.datasets.rooms_render import render
-from leadline.datasets.rooms_scene import furnish
-from leadline.datasets.rooms_stock import DOMAINS
+from leadline.datasets.rooms.render import render
+from leadline.datasets.rooms.scene import furnish
+from leadline.datasets.rooms.stock import DOMAINS
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped
 from leadline.sample import Kind, Sample

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from leadline.datasets.rooms_stock import FURNITURE, ORNAMENTS, Domain, Piece, Range, Vector
+from leadline.datasets.rooms.stock import FURNITURE, ORNAMENTS, Domain, Piece, Range, Vector
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,10 @@ def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
         _lamp(room)
     for _ in range(room.count(domain.pieces)):
         _try_to_place(room, FURNITURE[room.pick(domain.furniture)])
-    ambient = room.draw(domain.ambient)
     return Scene(
         bodies=(*room.spaces, *room.solids),
         lights=tuple(room.lights),
-        ambient=tuple(ambient * channel for channel in room.tint()),
+        ambient=room.lamplight(room.draw(domain.ambient)),
         camera=camera,
         sensor=Sensor(
             exposure=room.draw(domain.exposure),
@@ -162,10 +161,13 @@ class _Room:
     def chance(self, of: float) -> bool:
         return self.rng.random() < of
 
-    def tint(self) -> Vector:
-        """The colour of lamps here."""
+    def lamplight(self, power: float) -> Vector:
         warmth = self.draw(self.domain.warmth)
-        return 1 + warmth / 2, 1.0, 1 - warmth / 2
+        return power * (1 + warmth / 2), power, power * (1 - warmth / 2)
+
+    def size(self, piece: Piece) -> Vector:
+        width, depth, height = piece.size
+        return self.draw(width), self.draw(depth), self.draw(height)
 
     def material(self, name: str) -> Material:
         finish = self.domain.finishes[name]
@@ -192,13 +194,16 @@ class _Room:
         inward -= self.span(wall + 1) / 2
         return along * ahead - inward * across, along * across + inward * ahead, z
 
-    def fix(
-        self, wall: int, along: float, inward: float, z: float, size: Vector, *faces: Material, shape="box"
-    ) -> None:
-        """Hang something on a wall: `size` along, inward and upwards around the point given."""
+    def fix(self, wall: int, along: float, inward: float, z: float, size: Vector, material: Material) -> None:
+        """Hang a box on a wall: `size` along, inward and upwards around the point given."""
         half = (size[0] / 2, size[1] / 2, size[2] / 2)
-        body = Body(shape, self.at(wall, along, inward, z), half, wall * math.pi / 2, faces)
-        (self.spaces if shape == "space" else self.solids).append(body)
+        self.solids.append(Body("box", self.at(wall, along, inward, z), half, wall * math.pi / 2, (material,)))
+
+    def hollow(self, wall: int, along: float, outward: Range, height: Range, width: float, *faces: Material) -> None:
+        """Open a space in a wall or behind it, from one distance outward to another and from one height to another."""
+        inward, z = -(outward[0] + outward[1]) / 2, (height[0] + height[1]) / 2
+        half = (width / 2, (outward[1] - outward[0]) / 2 + _OVERLAP, (height[1] - height[0]) / 2)
+        self.spaces.append(Body("space", self.at(wall, along, inward, z), half, wall * math.pi / 2, faces))
 
     def keep_free(self, x: float, y: float, half_x: float, half_y: float) -> None:
         self.taken.append((x - half_x, x + half_x, y - half_y, y + half_y))
@@ -234,7 +239,7 @@ def _camera(room: _Room) -> Camera:
 
     return Camera(
         eye=(x, y, room.draw(domain.camera_height)),
-        yaw=max((room.draw((-math.pi, math.pi)) for _ in range(3)), key=view),
+        yaw=max((room.draw((-math.pi, math.pi)) for _ in range(6)), key=view),
         pitch=math.radians(room.draw(domain.pitch)),
         roll=math.radians(room.draw(domain.roll)),
         field_of_view=math.radians(room.draw(domain.field_of_view)),
@@ -255,7 +260,7 @@ def _window(room: _Room, wall: int) -> None:
     frame = room.material("white")
     faces = (frame, frame, room.material("sky"), frame, frame, frame)
     middle = sill + height / 2
-    room.fix(wall, along, -recess / 2, middle, (width, recess + _OVERLAP, height), *faces, shape="space")
+    room.hollow(wall, along, (0, recess), (sill, sill + height), width, *faces)
     room.fix(wall, along, 0.02 - recess, middle, (0.05, 0.04, height), frame)
     if room.chance(0.5):
         room.fix(wall, along, 0.02 - recess, sill + 0.65 * height, (width, 0.03, 0.04), frame)
@@ -284,12 +289,10 @@ def _doorway(room: _Room, wall: int) -> None:
     *_, floor, ceiling = room.faces
     other = room.material("wall")
     faces = (other, other, other, other, room.pick((floor, room.material("floor"))), ceiling)
-    room.fix(wall, along, -thickness / 2, height / 2, (width, thickness + _OVERLAP, height), *faces, shape="space")
-    wide, deep, high = room.draw((1.6, 5.0)), room.draw((1.2, 4.0)), room.height
+    room.hollow(wall, along, (0, thickness), (0, height), width, *faces)
+    wide, deep = room.draw((1.6, 5.0)), room.draw((1.2, 4.0))
     shift = room.draw((-0.5, 0.5)) * (wide - width - 0.2)
-    behind = -thickness - deep / 2
-    room.fix(wall, along + shift, behind, high / 2, (wide, deep + _OVERLAP, high), *faces, shape="space")
-    room.lights.append(Light(room.at(wall, along + shift, behind, 0.8 * high), room.tint()))
+    room.hollow(wall, along + shift, (thickness, thickness + deep), (0, room.height), wide, *faces)
     _frame(room, wall, along, width, height)
 
 
@@ -307,7 +310,7 @@ def _niche(room: _Room, wall: int) -> None:
     width, depth = room.draw((0.3, 0.7)) * room.span(wall), room.draw((0.3, 1.8))
     height = room.pick((room.height, room.draw((2.0, 2.3))))
     along = _along(room, wall, width)
-    room.fix(wall, along, -depth / 2, height / 2, (width, depth + _OVERLAP, height), *room.faces, shape="space")
+    room.hollow(wall, along, (0, depth), (0, height), width, *room.faces)
 
 
 def _pictures(room: _Room, wall: int) -> None:
@@ -328,7 +331,7 @@ _FEATURES: Mapping[str, Callable[[_Room, int], None]] = {
     "pictures": _pictures,
     "window": _window,
 }
-_OVERLAP = 0.002
+_OVERLAP = 0.001
 """Metres that a space reaches into the one before it, so that no ray falls between the two."""
 
 
@@ -349,14 +352,12 @@ def _lamp(room: _Room) -> None:
         room.solids.append(Body("box", (x, y, room.height - drop / 2), (0.008, 0.008, drop / 2), 0.0, cord))
     else:
         room.solids.append(Body("cylinder", (x, y, z), (radius, radius, 0.05), 0.0, (shade,)))
-    power = room.draw(room.domain.lamp_power) * room.height
-    red, green, blue = room.tint()
-    room.lights.append(Light((x, y, z - 0.1), (power * red, power * green, power * blue)))
+    room.lights.append(Light((x, y, z - 0.1), room.lamplight(room.draw(room.domain.lamp_power) * room.height)))
 
 
 def _try_to_place(room: _Room, piece: Piece, tries: int = 5) -> None:
     """Put a piece of furniture where the floor is free; after some tries the room is full."""
-    width, depth, height = (room.draw(sizes) for sizes in piece.size)
+    size = width, depth, height = room.size(piece)
     for _ in range(tries):
         if piece.is_at_wall:
             wall = room.count((0, 3))
@@ -371,7 +372,7 @@ def _try_to_place(room: _Room, piece: Piece, tries: int = 5) -> None:
         if is_rug or room.is_free(x, y, *footprint):
             if not is_rug:
                 room.keep_free(x, y, *footprint)
-            _place(room, piece, (width, depth, height), (x, y, 0.0), yaw)
+            _place(room, piece, size, (x, y, 0.0), yaw)
             break
 
 
@@ -386,10 +387,9 @@ def _place(room: _Room, piece: Piece, size: Vector, foot: Vector, yaw: float) ->
 
     materials = {name: (room.material(name),) for name in {part.finish: None for part in piece.parts}}
     for part in piece.parts:
-        half = tuple(share * whole / 2 for share, whole in zip(part.size, size, strict=True))
+        half = (part.size[0] * size[0] / 2, part.size[1] * size[1] / 2, part.size[2] * size[2] / 2)
         room.solids.append(Body(part.shape, at(*part.centre), half, yaw, materials[part.finish]))
     for _ in range(room.count((0, 3)) if piece.has_top else 0):
         ornament = ORNAMENTS[room.pick(tuple(ORNAMENTS))]
-        small = tuple(room.draw(sizes) for sizes in ornament.size)
         top = at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), 1.0)
-        _place(room, ornament, small, top, yaw + room.draw((-0.3, 0.3)))
+        _place(room, ornament, room.size(ornament), top, yaw + room.draw((-0.3, 0.3)))
