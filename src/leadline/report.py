@@ -184,7 +184,7 @@ def _worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, score
         depth = predict(model, sample.image)
         metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
         figures = ", ".join(
-            f"{METRICS[each].label} {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
+            f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
         )
         maps = (
             painted(sample.depth, scale, sample.valid),
