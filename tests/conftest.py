@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("leadline", "beartype.beartype")
+install_import_hook("leadline", "strict.checked")
 # Tests are small: threads would cost more than they bring, above all beside other work.
 torch.set_num_threads(1)
 

@@ -9,7 +9,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("leadline.recipes.train:Train", "Train a model by one of the recipes."),
     "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
     "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
-    "study stages": ("leadline.recipes.stages:StudyStages", "Multi-stage against end-to-end training, over seeds."),
+    "models": ("leadline.catalogue:Models", "List the models: size, cost, kind, licence, figures, weights here or not."),
+    "study stages": ("leadline.recipes.study:StudyStages", "Multi-stage against end-to-end training, over seeds."),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
 

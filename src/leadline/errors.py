@@ -17,4 +17,5 @@ class NoSplit(BadInput):
 
 def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
     """The error for a name that is in no table: `No model is called 'dtp'. Known models: cnn, hybrid.`"""
-    return BadInput(f"No {what} is called {name!r}. Known {what}s: {', '.join(sorted(known))}.")
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return BadInput(f"No {what} is called {name!r}. Known {plural}: {', '.join(sorted(known))}.")

@@ -5,6 +5,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,7 @@ class Machine:
     workers: int = 1
     """Processes that load data, per device."""
     save_every: float = 30.0
-    """Seconds between two checkpoints: what a kill can cost at the most."""
+    """Seconds after which a checkpoint is due; it is written with the next line of the log."""
     log_every: int = 20
     """Steps between two lines in the logs."""
 
@@ -145,35 +146,35 @@ def fit(
     wrapped.train()
     for name in frozen:
         model.get_submodule(name).eval()
-    log = _Log(out, plan, machine, state.step, silent=not fabric.is_global_zero)
-    started_at = time.monotonic() - state.seconds
-    saved_at = time.monotonic()
-    for step in range(state.step, plan.steps):
-        torch.manual_seed(_address(plan.seed, step, fabric.global_rank))
-        terms = objective(wrapped, next(loader).to(fabric.device))  # pyright: ignore[reportArgumentType]
-        fabric.backward(sum(terms.values(), torch.zeros((), device=fabric.device)))
-        fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=plan.clip, error_if_nonfinite=False)
-        wrapped_optimizer.step()
-        wrapped_optimizer.zero_grad()
-        log.step(step + 1, {name: term.detach() for name, term in terms.items()}, schedule.get_last_lr()[-1])
-        schedule.step()
-        state.average.update(model, step=step)
-        state.step, state.seconds = step + 1, time.monotonic() - started_at
+    with closing(_Log(out, plan, machine, state.step, silent=not fabric.is_global_zero)) as log:
+        started_at = time.monotonic() - state.seconds
+        saved_at = time.monotonic()
+        for step in range(state.step, plan.steps):
+            torch.manual_seed(_address(plan.seed, step, fabric.global_rank))
+            terms = objective(wrapped, next(loader).to(fabric.device))  # pyright: ignore[reportArgumentType]
+            fabric.backward(sum(terms.values(), torch.zeros((), device=fabric.device)))
+            fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=plan.clip, error_if_nonfinite=False)
+            wrapped_optimizer.step()
+            wrapped_optimizer.zero_grad()
+            log.step(step + 1, {name: term.detach() for name, term in terms.items()}, schedule.get_last_lr()[-1])
+            schedule.step()
+            state.average.update(model, step=step)
+            state.step, state.seconds = step + 1, time.monotonic() - started_at
 
-        if state.step % plan.validate_every == 0 or state.step == plan.steps:
-            log.flush()
-            scores = measure(state.average.module, validation, protocol)
-            log.validation(state.step, scores)
-            if state.improves(plan.best_by, scores):
-                state.best = {"step": state.step, **scores}
-                if fabric.is_global_zero:
-                    save(state.average.module, out / "best")
-        if fabric.is_global_zero and time.monotonic() - saved_at >= machine.save_every:
-            log.flush()
-            state.write(out / "last.ckpt")
-            saved_at = time.monotonic()
+            if state.step % plan.validate_every == 0 or state.step == plan.steps:
+                log.flush()
+                scores = measure(state.average.module, validation, protocol)
+                log.validation(state.step, scores)
+                if state.improves(plan.best_by, scores):
+                    state.best = {"step": state.step, **scores}
+                    if fabric.is_global_zero:
+                        save(state.average.module, out / "best")
+            # Only where a line of the log has just been completed: a continued run then writes the same lines.
+            is_due = time.monotonic() - saved_at >= machine.save_every
+            if is_due and state.step % machine.log_every == 0 and fabric.is_global_zero:
+                state.write(out / "last.ckpt")
+                saved_at = time.monotonic()
 
-    log.close()
     if fabric.is_global_zero:
         save(state.average.module, out / "last")
         summary = {"steps": plan.steps, "seconds": round(state.seconds, 1), "best": state.best}
@@ -246,7 +247,7 @@ class _Log:
         if not np.isfinite(list(means.values())).all():
             raise BadInput(
                 f"The loss is no longer a number at step {self.last_step}: {means}. The last checkpoint is from before "
-                f"that. Start anew in another folder with a lower learning rate (it peaks at {self.plan.learning_rate})."
+                f"that. Start in another folder with a lower learning rate (it peaks at {self.plan.learning_rate})."
             )
         self._write("train", {**means, "learning_rate": self.rate})
         if not self.silent:
@@ -257,7 +258,6 @@ class _Log:
         self._write("validation", scores)
 
     def close(self) -> None:
-        self.flush()
         if not self.silent:
             self.lines.close()
             self.board.close()

@@ -23,10 +23,10 @@ def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float 
     """
     g = _log_ratio(predicted, measured, valid)
     squared = _mean(g.square(), valid) - lam * _mean(g, valid).square()
-    # A perfect prediction has √0, whose derivative is infinite: its gradient is 0 here.
-    positive = squared > 0
-    root = torch.where(positive, squared, 1.0).sqrt()
-    return _over_images(torch.where(positive, alpha * root, 0.0), valid)
+    # A perfect prediction has √0, whose derivative is infinite: its gradient is 0 here. NaN stays NaN.
+    perfect = squared <= 0
+    root = torch.where(perfect, 1.0, squared).sqrt()
+    return _over_images(torch.where(perfect, 0.0, alpha * root), valid)
 
 
 def l1_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:

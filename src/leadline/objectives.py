@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -16,14 +16,26 @@ from leadline.losses import (
     silog_loss,
     standardised,
 )
-from leadline.models import DepthModel
-from leadline.sample import Depth, Kind, Mask, Sample
+from leadline.sample import Depth, Image, Kind, Mask, Sample
 
 
+@runtime_checkable
+class Network(Protocol):
+    """What an objective needs of a `DepthModel`, which a training may have wrapped for its devices and precision."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def __call__(self, image: Image) -> Depth: ...
+
+    def features(self, image: Image) -> tuple[Tensor, ...]: ...
+
+
+@runtime_checkable
 class Objective(Protocol):
     """A frozen dataclass (its fields go into the run's configuration) that a batch can be put to."""
 
-    def __call__(self, model: DepthModel, batch: Sample) -> dict[str, Tensor]:
+    def __call__(self, model: Network, batch: Sample) -> dict[str, Tensor]:
         """The weighted loss terms by name; their sum is what is minimised."""
         ...
 
@@ -39,7 +51,7 @@ class Supervised:
             if name not in TERMS:
                 raise unknown("loss", name, TERMS)
 
-    def __call__(self, model: DepthModel, batch: Sample) -> dict[str, Tensor]:
+    def __call__(self, model: Network, batch: Sample) -> dict[str, Tensor]:
         measured = measured_as(model.kind, batch)
         # Losses square and take logarithms: in full precision whatever the network computed in.
         predicted = model(batch.image).float()

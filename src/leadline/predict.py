@@ -33,14 +33,20 @@ def predict(model: DepthModel, image: Image) -> Depth:
     images = image if image.ndim == 4 else image[None]
     height, width = images.shape[-2:]
     rule = model.preprocessing
-    fitted = _resized(images.to(next(model.parameters()).device), rule.size_for(height, width), rule.interpolation)
+    rows, columns = rule.margin_for(height, width)
+    whole = (height + 2 * rows, width + 2 * columns)
+    images = images.to(next(model.parameters()).device)
+    if rows or columns:
+        images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
+    fitted = _resized(images, rule.size_for(*whole), rule.interpolation)
     was_training = model.training
     model.eval()
     try:
         answer = model(fitted).float()
     finally:
         model.train(was_training)
-    depth = _resized(answer, (height, width), rule.restore).to(image.device)
+    restored = _resized(answer, whole, rule.restore)
+    depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
     if model.kind is not Kind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         depth = depth.clamp_min(answer.min().item())
@@ -133,7 +139,7 @@ def find_images(words: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str
     found: dict[Path, Path] = {}
     missing = []
     for word in words:
-        paths = [Path(word)] if Path(word).exists() or not has_magic(word) else sorted(map(Path, glob(word)))
+        paths = [Path(word)] if Path(word).exists() or not has_magic(word) else sorted(map(Path, glob(word)))  # noqa: PTH207 (Path.glob takes no absolute patterns)
         inside = [pair for path in paths for pair in _photographs(path)]
         found |= {source: place for source, place in inside if source not in found}
         if not inside:
@@ -170,5 +176,13 @@ def _resized(
             return F.interpolate(images, size, mode="area")
         case "cubic":
             return F.interpolate(images, size, mode="bicubic", align_corners=False)
+        case "cubic_smooth":
+            return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
         case "bilinear":
             return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        case "bilinear_sharp":
+            return F.interpolate(images, size, mode="bilinear", align_corners=False)
+        case "bilinear_corners":
+            return F.interpolate(images, size, mode="bilinear", align_corners=True)
+        case "bilinear_inverse":
+            return 1 / F.interpolate(1 / images, size, mode="bilinear", align_corners=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from leadline.errors import BadInput, unknown
 from leadline.sample import Kind, Sample

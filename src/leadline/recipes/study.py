@@ -1,13 +1,27 @@
 """Studies: recipes against each other over seeds, at equal budgets, and what the figures support."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, stdev
+from typing import Annotated
 
+import tyro
 from scipy.stats import t as student_t
 
+from leadline.charts import metric_bars
+from leadline.datasets import Dataset
+from leadline.errors import BadInput, NoSplit
+from leadline.evaluate import constants, evaluate
+from leadline.loader import hold_out
 from leadline.metrics import METRICS
+from leadline.models import load, save
+from leadline.protocols import protocol
+from leadline.recipes import recipe
+from leadline.recipes.train import Lesson
+from leadline.report import Chart, Report, Section, photographs, reading, worst_images, write_report
+from leadline.tables import COLUMNS, Listing, Row, Table, over_runs
 
 CONFIDENCE = 0.95
 
@@ -26,6 +40,11 @@ class Difference:
         """0 if the first is better, 1 if the second is, None where the interval holds zero."""
         if not abs(self.mean) > self.margin:
             return None
+        return self.leader
+
+    @property
+    def leader(self) -> int:
+        """0 if the first is better on average, else 1."""
         return 0 if (self.mean > 0) == METRICS[self.metric].higher_is_better else 1
 
 
@@ -44,28 +63,136 @@ def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds
 
     `first` and `second` name the treatments; "end to end", "multi-stage".
     """
-    named = {0: first, 1: second}
-    lead = [(first if _is_better(each) else second) for each in differences]
+    count = len(differences)
+    ahead = sum(each.leader == 0 for each in differences)
+    leads = f"on average {first} is ahead in {ahead} and {second} in {count - ahead} of {count} metrics"
     if seeds < 2:
-        ahead = lead.count(first)
-        return (
-            f"With one seed nothing can be said of chance. In this run {first} was better in {ahead} and {second} in "
-            f"{len(lead) - ahead} of {len(lead)} metrics."
-        )
-    won = {side: [METRICS[each.metric].label for each in differences if each.winner == side] for side in (0, 1)}
-    undecided = len(differences) - len(won[0]) - len(won[1])
-    sentences = [
-        f"{named[side].capitalize()} is better in {', '.join(won[side])} (95 % intervals of {seeds} paired seeds exclude zero)."
-        for side in (0, 1)
-        if won[side]
-    ]
-    if undecided == len(differences):
-        sentences.append(f"{seeds} paired seeds decide no metric: every 95 % interval holds zero.")
+        return f"One seed says nothing of chance, so this decides nothing; {leads.removeprefix('on average ')}."
+    sentences = []
+    for side, name in ((0, first), (1, second)):
+        if won := [METRICS[each.metric].label for each in differences if each.winner == side]:
+            sentences.append(f"{name.capitalize()} is better in {', '.join(won)}.")
+    undecided = sum(each.winner is None for each in differences)
+    if undecided == count:
+        sentences.append(f"{seeds} seeds decide no metric; {leads}.")
     elif undecided:
-        sentences.append(f"The other {undecided} of {len(differences)} metrics are undecided.")
-    return " ".join(sentences)
+        sentences.append(f"The other {undecided} of {count} metrics are undecided; {leads}.")
+    return " ".join(
+        [*sentences, f"(Decided: the 95 % interval of the difference over {seeds} paired seeds is off zero.)"]
+    )
 
 
-def _is_better(difference: Difference) -> bool:
-    """Whether the first treatment's mean is the better one."""
-    return (difference.mean > 0) == METRICS[difference.metric].higher_is_better
+TREATMENTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
+"""Recipe → what the study's tables call it."""
+
+
+@dataclass(frozen=True)
+class StudyStages:
+    """Multi-stage against end-to-end training over seeds, with equal steps and images; a killed study continues."""
+
+    out: Path = Path("runs/stages")
+    """Folder for the runs and for report.html, report.md and report.json."""
+    seeds: int = 3
+    """Each recipe is trained once from each of the seeds 0 … n − 1."""
+    photos: tuple[Path, ...] = ()
+    """Photographs without a truth to show predictions of in the report: files or folders."""
+    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
+
+    def run(self) -> int:
+        if self.seeds < 1:
+            raise BadInput(f"--seeds {self.seeds}: a study needs one seed at least.")
+        report = self.report()
+        page = write_report(report, self.out)
+        for table in report.sections[0].tables:
+            print(table.markdown())
+        print(report.prose)
+        print(f"The report is {page}")
+        return 0
+
+    def report(self) -> Report:
+        """Train each recipe from each seed, evaluate, and compare."""
+        train, validation, test = _splits(self.lesson, self.out / "cache")
+        ruling = protocol(self.lesson.protocol)
+        known = constants(train, ruling)
+        runs: dict[str, list[Row]] = {name: [] for name in TREATMENTS}
+        baselines: Sequence[Row] = ()
+        for seed in range(self.seeds):
+            course = self.lesson.course(train, validation, seed=seed)
+            for name, words in TREATMENTS.items():
+                out = self.out / name / f"seed-{seed}"
+                model = recipe(name)(course, out)
+                save(model, out / "model")
+                scored, *baselines = evaluate(model, test, ruling, training=known, name=words).rows
+                runs[name].append(scored)
+
+        differences = [
+            paired_difference(metric, *([row.metrics[metric] for row in rows] for rows in runs.values()))
+            for metric in COLUMNS
+        ]
+        table = Table(
+            f"Trained on {train.name}, scored on {test.name}",
+            (*(over_runs(TREATMENTS[name], rows) for name, rows in runs.items()), *baselines),
+            notes=(_budget(self.lesson, len(train)),),
+            protocol=ruling.as_dict(),
+        )
+        shown = min(TREATMENTS, key=lambda name: runs[name][0].metrics["rmse"])
+        model = load(self.out / shown / "seed-0" / "model")
+        sections = [
+            Section(
+                "Numbers",
+                f"Protocol {ruling.description}.",
+                (table, _listed(differences)),
+                (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero, after the paper's Figure 2."),),
+            ),
+            worst_images(model, test, ruling, runs[shown][0].worst(6)),
+            *([photographs(model, self.photos)] if self.photos else []),
+            reading(),
+        ]
+        return Report(
+            "Multi-stage against end-to-end training",
+            tuple(sections),
+            f"**{verdict(*TREATMENTS.values(), differences, seeds=self.seeds)}** "
+            f"Pictures are of {TREATMENTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
+        )
+
+
+def _splits(lesson: Lesson, cache: Path) -> tuple[Dataset, Dataset, Dataset]:
+    """What to learn from, what to choose the best weights by, and what to score them on: no two share a sample.
+
+    Where the validation split has to serve as the test, every tenth training sample takes its place.
+    """
+    train, test = lesson.open("train", cache), lesson.open("test", cache)
+    try:
+        validation = lesson.open("val", cache)
+    except NoSplit:
+        validation = test
+    if validation.name == test.name:
+        return *hold_out(train), test
+    return train, validation, test
+
+
+def _budget(lesson: Lesson, samples: int) -> str:
+    plan = lesson.plan
+    return (
+        f"Each run had {plan.steps} optimiser steps of {plan.batch_size} images, {plan.steps * plan.batch_size:,} "
+        f"in all, from {samples:,} samples; multi-stage spends half of them on the encoder alone. "
+        f"Network: {lesson.model}."
+    )
+
+
+def _listed(differences: Sequence[Difference]) -> Listing:
+    first, second = TREATMENTS.values()
+    lines = tuple(
+        (
+            METRICS[each.metric].heading,
+            f"{each.mean:+.4f}",
+            "–" if math.isinf(each.margin) else f"± {each.margin:.4f}",
+            "undecided" if each.winner is None else (first, second)[each.winner],
+        )
+        for each in differences
+    )
+    return Listing(
+        f"{first.capitalize()} less {second}, paired by seed",
+        ("metric", "mean difference", "95 % interval", "better"),
+        lines,
+    )

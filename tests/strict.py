@@ -1,0 +1,5 @@
+"""The type checker that tests put into the whole package: beartype, to which a whole number is a float, as to Python."""
+
+from beartype import BeartypeConf, beartype
+
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))

@@ -1,0 +1,183 @@
+"""Fitting: a run folder survives kills, refuses other configurations, and says what happened in it."""
+
+import json
+import random
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+
+from leadline.augment import Augmentation
+from leadline.datasets.rooms import rooms
+from leadline.errors import BadInput
+from leadline.fit import Machine, Plan, fit
+from leadline.models import DepthModel, build, load
+from leadline.objectives import Supervised
+from leadline.protocols import protocol
+from leadline.sample import Kind
+
+PLAN = Plan(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
+MACHINE = Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=2)
+TRAIN = rooms("train", count=8, height=64, width=64)
+VALIDATION = rooms("val", count=2, height=64, width=64)
+
+
+def model(seed: int = 0, **arguments) -> DepthModel:
+    torch.manual_seed(seed)
+    return build("hybrid", size="tiny", dim=48, blocks=1, input_size=(64, 64), **arguments)
+
+
+def run(out: Path, plan: Plan = PLAN, **changes) -> DepthModel:
+    given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised(), **changes}
+    return fit(**given, plan=plan, out=out, protocol=protocol("rooms"), machine=MACHINE)
+
+
+def lines(out: Path, part: str) -> list[dict]:
+    every = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line for line in every if line["part"] == part]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(out)
+    return out
+
+
+def test_a_run_leaves_its_models_its_logs_and_its_summary(whole):
+    assert {path.name for path in whole.iterdir()} == {
+        "run.json", "best", "last", "log.jsonl", "tensorboard", "done.json"
+    }  # fmt: skip
+    assert [line["step"] for line in lines(whole, "train")] == [2, 3, 4, 6]
+    assert [line["step"] for line in lines(whole, "validation")] == [3, 6]
+    assert lines(whole, "train")[0].keys() == {"step", "part", "silog", "learning_rate"}
+    summary = json.loads((whole / "done.json").read_text())
+    assert summary["best"]["rmse"] == min(line["rmse"] for line in lines(whole, "validation"))
+    assert load(whole / "best").provenance.training_data == TRAIN.name
+
+
+def test_training_lowers_the_loss(tmp_path):
+    plan = replace(PLAN, steps=20, batch_size=4, validate_every=20, augmentation=Augmentation(flip=0, brightness=0))
+    run(tmp_path / "run", plan)
+    losses = [line["silog"] for line in lines(tmp_path / "run", "train")]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_finished_run_returns_its_best_weights_at_once(whole):
+    before = (whole / "log.jsonl").read_bytes()
+    again = run(whole)
+    assert (whole / "log.jsonl").read_bytes() == before
+    best = load(whole / "best").state_dict()
+    assert all(torch.equal(tensor, best[key]) for key, tensor in again.state_dict().items())
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(whole):
+    with pytest.raises(BadInput, match=r"plan\.batch_size: 2 → 4\n.*delete this one"):
+        run(whole, replace(PLAN, batch_size=4))
+    with pytest.raises(BadInput, match=r"objective\.weights\.l1: absent → 1\.0"):
+        run(whole, objective=Supervised({"silog": 1.0, "l1": 1.0}))
+    with pytest.raises(BadInput, match=r"train\.samples: 8 → 4"):
+        run(whole, train=rooms("train", count=4, height=64, width=64))
+    with pytest.raises(BadInput, match=r"train\.first sample: .*rooms"):
+        run(whole, train=rooms("train", count=8, height=64, width=64, seed=5))
+    with pytest.raises(BadInput, match=r"model\.arguments\.blocks: 1 → 2"):
+        run(whole, model=build("hybrid", size="tiny", dim=48, blocks=2, input_size=(64, 64)))
+
+
+def test_a_run_killed_at_any_moment_continues_to_the_same_bits(whole, tmp_path):
+    took = json.loads((whole / "done.json").read_text())["seconds"]
+    out, moments, kills = tmp_path / "run", random.Random(0), 0
+    while not (out / "done.json").exists():
+        process = get_context("fork").Process(target=run, args=(out,))
+        process.start()
+        process.join(moments.uniform(0.2, 1.2) * took if kills < 5 else None)
+        if process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+    assert kills
+    assert_same_run(out, whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["end_to_end", "multi_stage"])
+def test_a_command_killed_ten_times_ends_as_one_that_was_not(tmp_path, recipe):
+    def command(out: Path) -> list[str]:
+        return [
+            sys.executable, "-c", "import sys; from leadline.cli import main; sys.exit(main())",
+            "train", "--out", str(out), "--recipe", recipe, "--data", "rooms,count=96", "--steps", "60",
+            "--batch-size", "8", "--validate-every", "20", "--save-every", "1", "--learning-rate", "1e-3",
+        ]  # fmt: skip
+
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    moments = random.Random(1)
+    for _ in range(10):
+        # Long enough to import, short enough never to finish.
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command(tmp_path / "killed"), capture_output=True, timeout=moments.uniform(8, 16))
+    assert not (tmp_path / "killed" / "model").exists()
+    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
+    weights = [tmp_path / each / "model" / "weights.safetensors" for each in ("whole", "killed")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_frozen_parts_keep_their_weights_and_their_statistics(tmp_path):
+    start = model()
+    trained = run(tmp_path / "run", model=model(), frozen=("encoder",)).state_dict()
+    for key, tensor in start.state_dict().items():
+        assert torch.equal(tensor, trained[key]) == key.startswith("encoder."), key
+
+
+def test_a_pretrained_encoder_learns_more_slowly(tmp_path):
+    start = model()
+    scratch = run(tmp_path / "scratch", model=model()).encoder.state_dict()
+    pretrained = model()
+    pretrained.provenance = replace(pretrained.provenance, encoder="photographs")
+    slow = run(tmp_path / "slow", model=pretrained).encoder.state_dict()
+    key = next(key for key, tensor in scratch.items() if tensor.ndim == 4)
+    origin = start.encoder.state_dict()[key]
+    assert (slow[key] - origin).norm() < 0.5 * (scratch[key] - origin).norm()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    with pytest.raises(BadInput, match="no longer a number at step 2.*lower learning rate"):
+        run(tmp_path / "run", model=spoiled(model()))
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 0
+
+
+def spoiled(model: DepthModel) -> DepthModel:
+    """A model whose first weight is no number."""
+    next(model.parameters()).data.fill_(torch.nan)
+    return model
+
+
+def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_and_shift(tmp_path):
+    trained = fit(
+        model(kind="relative"),
+        TRAIN,
+        VALIDATION,
+        Supervised({"ssi": 1.0, "ssi_gradient": 0.5}),
+        PLAN,
+        tmp_path / "run",
+        protocol=protocol("rooms", alignment="inverse_scale_shift"),
+        machine=MACHINE,
+    )
+    assert trained.kind is Kind.RELATIVE
+
+
+def test_an_unknown_loss_is_refused_with_the_known_ones():
+    with pytest.raises(BadInput, match="No loss is called 'l2'. Known losses: berhu, gradient, l1, silog"):
+        Supervised({"l2": 1.0})
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for part in ("best", "last"):
+        weights = [folder / part / "weights.safetensors" for folder in (one, other)]
+        assert weights[0].read_bytes() == weights[1].read_bytes(), part
+    assert (one / "log.jsonl").read_text() == (other / "log.jsonl").read_text()
