@@ -1,4 +1,4 @@
-"""What every test shares: shape checks in the whole package, one thread's worth of threads, the real data if it is here."""
+"""What every test shares: shape checks in the whole package, one thread, the real data if it is here."""
 
 from pathlib import Path
 

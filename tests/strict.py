@@ -1,4 +1,4 @@
-"""The type checker that tests put into the whole package: beartype, to which a whole number is a float, as to Python."""
+"""The type checker that tests put into the whole package: to it a whole number is a float, as to Python."""
 
 from beartype import BeartypeConf, beartype
 

@@ -146,7 +146,7 @@ def test_a_pretrained_encoder_learns_more_slowly(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
-    with pytest.raises(BadInput, match="no longer a number at step 2.*lower learning rate"):
+    with pytest.raises(BadInput, match=r"no longer a number at step 2.*lower learning rate"):
         run(tmp_path / "run", model=spoiled(model()))
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 0
 
@@ -172,7 +172,7 @@ def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_
 
 
 def test_an_unknown_loss_is_refused_with_the_known_ones():
-    with pytest.raises(BadInput, match="No loss is called 'l2'. Known losses: berhu, gradient, l1, silog"):
+    with pytest.raises(BadInput, match=r"No loss is called .l2.\. Known losses: berhu, gradient, l1, silog"):
         Supervised({"l2": 1.0})
 
 

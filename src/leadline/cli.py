@@ -9,7 +9,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("leadline.recipes.train:Train", "Train a model by one of the recipes."),
     "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
     "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
-    "models": ("leadline.catalogue:Models", "List the models: size, cost, kind, licence, figures, weights here or not."),
+    "models": (
+        "leadline.catalogue:Models",
+        "List the models: size, cost, kind, licence, figures, weights here or not.",
+    ),
     "study stages": ("leadline.recipes.study:StudyStages", "Multi-stage against end-to-end training, over seeds."),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
@@ -37,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     module, _, name = COMMANDS[command][0].partition(":")
     options = tyro.cli(
-        getattr(import_module(module), name), args=words[len(command.split()) :], prog=f"leadline {command}"
+        getattr(import_module(module), name),
+        args=words[len(command.split()) :],
+        prog=f"leadline {command}",
+        config=(tyro.conf.DisallowNone, tyro.conf.EnumChoicesFromValues),
     )
     try:
         return options.run()

@@ -18,8 +18,8 @@ def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float 
     """α·√(mean g² − λ·(mean g)²) with g = log d̂ − log d: the scale-invariant log loss.
 
     Eigen et al. 2014, eq. 4, with the square root and the constants of Lee et al. 2019 (BTS), eq. 2–3, which the
-    source paper uses. λ = 1 ignores the global scale, λ = 0 is α × the root mean square log error. Depth in metres (or in
-    any one unit), positive where valid.
+    source paper uses. λ = 1 ignores the global scale, λ = 0 is α × the root mean square log error. Depth in metres (or
+    in any one unit), positive where valid.
     """
     g = _log_ratio(predicted, measured, valid)
     squared = _mean(g.square(), valid) - lam * _mean(g, valid).square()

@@ -49,7 +49,7 @@ def predict(model: DepthModel, image: Image) -> Depth:
     depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
     if model.kind is not Kind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
-        depth = depth.clamp_min(answer.min().item())
+        depth = depth.clamp_min(answer.nan_to_num(nan=torch.inf).min().item())
     return depth if image.ndim == 4 else depth[0]
 
 

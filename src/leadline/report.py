@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from leadline.charts import colour_legend, metric_bars
 from leadline.datasets import Dataset, open_data
 from leadline.evaluate import Constants, ProtocolOptions, evaluate
-from leadline.files import swapped
+from leadline.files import read_image, swapped
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load
-from leadline.pictures import ERRORS, ColourScale, depth_scale, encoded, error_picture, painted
+from leadline.pictures import ERRORS, ColourScale, depth_scale, encoded, error_picture, fitted_scale, painted
 from leadline.predict import predict
 from leadline.protocols import Protocol
-from leadline.sample import Image
+from leadline.sample import Image, Kind
 from leadline.tables import ImageScore, Listing, Table, is_numeric
 
 PANEL_WIDTH = 360
@@ -112,9 +112,47 @@ def model_report(
     )
     return Report(
         f"{table.rows[0].name} on {dataset.name}",
-        (numbers, _worst_images(model, dataset, protocol, table.rows[0].worst(worst)), reading()),
+        (numbers, worst_images(model, dataset, protocol, table.rows[0].worst(worst)), reading()),
         _introduced(model),
     )
+
+
+def worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores: Sequence[ImageScore]) -> Section:
+    """Images of a dataset with their truths, the model's predictions and their errors, as `Row.worst` ordered them."""
+    scale = depth_scale(protocol.cap / 20, protocol.cap)
+    exhibits = []
+    for score in scores:
+        sample = dataset[score.index]
+        depth = predict(model, sample.image)
+        metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
+        figures = ", ".join(
+            f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
+        )
+        maps = (
+            painted(sample.depth, scale, sample.valid),
+            painted(metres, scale),
+            error_picture(metres, sample.depth, counted),
+        )
+        exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
+    caption = (
+        "Largest RMSE first. Stripes: not measured, or not counted. Colours mean the same metres in every picture."
+    )
+    columns = ("image", "measured, with its holes", "predicted", "error")
+    return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERRORS), caption),))
+
+
+def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
+    """What a model makes of photographs whose depth nobody measured; files that cannot be read raise `BadInput`."""
+    scale = depth_scale(near, far)
+    exhibits = []
+    for source in sources:
+        photo = read_image(source)
+        depth = predict(model, photo)
+        shown = scale if model.kind is Kind.METRIC else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
+        exhibits.append(Exhibit(source.name, photo, (painted(depth, shown),)))
+    caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
+    gallery = Gallery(("photograph", "predicted"), tuple(exhibits), (scale,), caption)
+    return Section("Photographs", figures=(gallery,))
 
 
 def reading() -> Section:
@@ -174,29 +212,6 @@ def _introduced(model: DepthModel) -> str:
         f"The model is a `{model.name}` of {millions:.1f} million parameters that promises {model.kind.value} depth"
         + (f", trained on {trained}." if trained else ".")
     )
-
-
-def _worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores: Sequence[ImageScore]) -> Section:
-    scale = depth_scale(protocol.cap / 20, protocol.cap)
-    exhibits = []
-    for score in scores:
-        sample = dataset[score.index]
-        depth = predict(model, sample.image)
-        metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
-        figures = ", ".join(
-            f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
-        )
-        maps = (
-            painted(sample.depth, scale, sample.valid),
-            painted(metres, scale),
-            error_picture(metres, sample.depth, counted),
-        )
-        exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
-    caption = (
-        "Largest RMSE first. Stripes: not measured, or not counted. Colours mean the same metres in every picture."
-    )
-    columns = ("image", "measured, with its holes", "predicted", "error")
-    return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERRORS), caption),))
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -15,10 +15,15 @@ from leadline.words import parse, typed
 class Dataset(Protocol):
     """A finite, ordered collection of samples that answers the same sample for the same index, always."""
 
-    name: str
-    """Names the data and the split in tables and run folders: `nyu test`."""
-    kind: Kind
-    """What its depth promises."""
+    @property
+    def name(self) -> str:
+        """Names the data and the split in tables and run folders: `nyu test`."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What its depth promises."""
+        ...
 
     def __len__(self) -> int: ...
 

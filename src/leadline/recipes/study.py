@@ -17,6 +17,7 @@ from leadline.evaluate import constants, evaluate
 from leadline.loader import hold_out
 from leadline.metrics import METRICS
 from leadline.models import load, save
+from leadline.predict import find_images
 from leadline.protocols import protocol
 from leadline.recipes import recipe
 from leadline.recipes.train import Lesson
@@ -94,8 +95,8 @@ class StudyStages:
     """Folder for the runs and for report.html, report.md and report.json."""
     seeds: int = 3
     """Each recipe is trained once from each of the seeds 0 … n − 1."""
-    photos: tuple[Path, ...] = ()
-    """Photographs without a truth to show predictions of in the report: files or folders."""
+    photos: tuple[str, ...] = ()
+    """Photographs without a truth to show predictions of in the report: files, folders or patterns."""
     lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
 
     def run(self) -> int:
@@ -111,6 +112,7 @@ class StudyStages:
 
     def report(self) -> Report:
         """Train each recipe from each seed, evaluate, and compare."""
+        photos = [source for source, _ in find_images(self.photos)[0]] if self.photos else []
         train, validation, test = _splits(self.lesson, self.out / "cache")
         ruling = protocol(self.lesson.protocol)
         known = constants(train, ruling)
@@ -145,7 +147,7 @@ class StudyStages:
                 (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero, after the paper's Figure 2."),),
             ),
             worst_images(model, test, ruling, runs[shown][0].worst(6)),
-            *([photographs(model, self.photos)] if self.photos else []),
+            *([photographs(model, photos)] if photos else []),
             reading(),
         ]
         return Report(
