@@ -1,4 +1,4 @@
-# `make demo` and `make test` need git, make and python3 (3.11 or newer) only.
+# Needs git, make and python3 (3.11 or newer) only; everything is installed into .venv.
 .PHONY: install demo test test-long check
 .DELETE_ON_ERROR:
 
@@ -9,6 +9,29 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,hub]'
 	touch $@
+
+# Train both ways on procedural rooms, evaluate, and measure two photographs: some ten minutes on two cores.
+demo: install
+	$(BIN)/leadline study stages --out demo --seeds 1 --photos examples/photos \
+	    --data rooms,height=96,width=128 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
+	    --steps 1000 --validate-every 250 --learning-rate 2e-3
+	$(BIN)/leadline predict examples/photos --model demo/end_to_end/seed-0/model --out demo/photos
+	@echo
+	@echo "Depth of the two photographs: demo/photos"
+	@echo "The whole report:             demo/report.html"
+
+check: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest
+
+# Proofs that take minutes to hours: trainings killed ten times, large checkpoints.
+test-long: install
+	$(BIN)/pytest -m long
