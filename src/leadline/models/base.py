@@ -17,8 +17,12 @@ from leadline.sample import Kind
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Interpolation = Literal["bilinear", "cubic", "area"]
-"""`bilinear` smooths first where it shrinks; `cubic` never does (OpenCV's INTER_CUBIC: Keys with a = −0.75);
+Interpolation = Literal[
+    "bilinear", "bilinear_sharp", "bilinear_corners", "bilinear_inverse", "cubic", "cubic_smooth", "area"
+]
+"""`bilinear` and `cubic_smooth` (Pillow's bicubic: Keys with a = −0.5, held to [0, 1]) smooth first where they shrink;
+`bilinear_sharp` and `cubic` (OpenCV's INTER_CUBIC: a = −0.75) never do; `bilinear_corners` is sharp too, and lays the
+centres of the corner pixels on each other; `bilinear_inverse` is sharp too, on one over the numbers;
 `area` averages the pixels that each new one covers."""
 
 
@@ -35,6 +39,8 @@ class Resize(StrEnum):
     """Keep the aspect; fit the side whose scale is nearer to one."""
     STRETCH = "stretch"
     """The native size, whatever the aspect."""
+    OWN = "own"
+    """The photograph's own size, each side cut down to the multiple."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,19 @@ class Preprocessing:
     """Of RGB in [0, 1]; the model subtracts it itself."""
     std: tuple[float, float, float] = IMAGENET_STD
     """Of RGB in [0, 1]; the model divides by it itself."""
+    margin: float = 0.0
+    """Times √(side / 2): pixels by which a mirror continues the photograph at each edge; the answer is cut back."""
+
+    def margin_for(self, height: int, width: int) -> tuple[int, int]:
+        """Rows above and below, and columns left and right, that a photograph gets before it is resized."""
+        # A mirror at the last pixel has one pixel less to show than there are.
+        return (
+            min(int(sqrt(height / 2) * self.margin), height - 1),
+            min(int(sqrt(width / 2) * self.margin), width - 1),
+        )
 
     def size_for(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a photograph of `height` × `width` is resized to before the network."""
+        """Height and width that a photograph of `height` × `width`, margins included, is resized to."""
         tall, wide = self.size[0] / height, self.size[1] / width
         match self.resize:
             case Resize.SAME_AREA:
@@ -69,6 +85,8 @@ class Preprocessing:
                 tall = wide = wide if abs(1 - wide) < abs(1 - tall) else tall
             case Resize.STRETCH:
                 pass
+            case Resize.OWN:
+                return max(height // self.multiple, 1) * self.multiple, max(width // self.multiple, 1) * self.multiple
         return self._rounded(tall * height, self.size[0]), self._rounded(wide * width, self.size[1])
 
     def _rounded(self, side: float, native: int) -> int:
