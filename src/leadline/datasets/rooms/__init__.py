@@ -19,47 +19,14 @@ from leadline.sample import Kind, Sample
 
 SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 4096), "val": (1, 128), "test": (2, 256)}
 """Split → its number in the randomness' address, and how many samples it has by default."""
-RENDERER = 1
-"""Raised whenever the same scene would look different, so that what was cached before is not read again."""
-
-
-def rooms(
-    split: str,
-    *,
-    count: int | None = None,
-    height: int = 128,
-    width: int = 160,
-    domain: str = "a",
-    holes: bool = True,
-    seed: int = 0,
-    cache: Path | None = None,
-) -> "Rooms":
-    """Rooms of a domain: `count` scenes that no other split or seed has, each a function of its index alone.
-
-    `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
-    are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
-
-    Raises:
-        BadInput: an unknown split or domain, or a size or count that is not positive.
-    """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    if domain not in DOMAINS:
-        raise unknown("domain", domain, DOMAINS)
-    count = SPLITS[split][1] if count is None else count
-    if min(count, height, width) < 1:
-        raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
-    if cache is not None:
-        # The domain's own words are part of the key: ranges edited in the table are new scenes.
-        version = zlib.crc32(f"{RENDERER} {DOMAINS[domain]}".encode())
-        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-{version:08x}"
-    return Rooms(split, count, height, width, domain, holes, seed, cache)
 
 
 @dataclass(frozen=True)
 class Rooms:
     """The samples of one split of one domain; build it with `rooms`."""
 
+    name: str
+    kind: Kind
     split: str
     count: int
     height: int
@@ -69,11 +36,6 @@ class Rooms:
     seed: int
     folder: Path | None
     """Where rendered samples are kept."""
-    kind = Kind.METRIC
-
-    @property
-    def name(self) -> str:
-        return f"rooms-{self.domain} {self.split}"
 
     def __len__(self) -> int:
         return self.count
@@ -120,9 +82,46 @@ class Rooms:
         return record
 
 
+def rooms(
+    split: str,
+    *,
+    count: int | None = None,
+    height: int = 128,
+    width: int = 160,
+    domain: str = "a",
+    holes: bool = True,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> Rooms:
+    """Rooms of a domain: `count` scenes that no other split or seed has, each a function of its index alone.
+
+    `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
+    are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
+
+    Raises:
+        BadInput: an unknown split or domain, or a size or count that is not positive.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if domain not in DOMAINS:
+        raise unknown("domain", domain, DOMAINS)
+    count = SPLITS[split][1] if count is None else count
+    if min(count, height, width) < 1:
+        raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
+    if cache is not None:
+        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-{_version(domain):08x}"
+    return Rooms(f"rooms-{domain} {split}", Kind.METRIC, split, count, height, width, domain, holes, seed, cache)
+
+
 def _record(height: int, width: int) -> np.dtype:
     """One sample as it lies in the cache, four-byte fields first so that all are aligned."""
     pixels = (height, width)
     return np.dtype(
         [("intrinsics", "f4", (4,)), ("depth", "f4", pixels), ("image", "u1", (3, *pixels)), ("measured", "?", pixels)]
     )
+
+
+def _version(domain: str) -> int:
+    """A number that changes with the domain's ranges and with the code here: a cache never answers for older ones."""
+    code = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    return zlib.crc32(b"".join([repr(DOMAINS[domain]).encode(), *code]))

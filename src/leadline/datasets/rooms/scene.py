@@ -3,16 +3,16 @@
 import colorsys
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from leadline.datasets.rooms.stock import FURNITURE, ORNAMENTS, Domain, Piece, Range, Vector
 
+# Named tuples rather than dataclasses: an image takes hundreds of them.
 
-@dataclass(frozen=True)
-class Material:
+
+class Material(NamedTuple):
     """How a face looks: two colours that a texture mixes, and how it throws light back."""
 
     texture: str
@@ -28,8 +28,7 @@ class Material:
     """Shifts the texture, so that no two rooms have the same floor."""
 
 
-@dataclass(frozen=True)
-class Body:
+class Body(NamedTuple):
     """A convex solid, or a box-shaped empty space seen from inside."""
 
     shape: Literal["space", "box", "ball", "cylinder"]
@@ -42,15 +41,13 @@ class Body:
     """Materials of the faces −x, +x, −y, +y, −z, +z; or one for all of them."""
 
 
-@dataclass(frozen=True)
-class Light:
+class Light(NamedTuple):
     position: Vector
     colour: Vector
     """Linear RGB, as bright as it lights a face one metre away."""
 
 
-@dataclass(frozen=True)
-class Camera:
+class Camera(NamedTuple):
     """A pinhole camera; its horizontal field of view is the same for an image of any size."""
 
     eye: Vector
@@ -76,8 +73,7 @@ class Camera:
         return focal, focal, (width - 1) / 2, (height - 1) / 2
 
 
-@dataclass(frozen=True)
-class Sensor:
+class Sensor(NamedTuple):
     """What the camera makes of the light."""
 
     exposure: float
@@ -90,8 +86,7 @@ class Sensor:
     """Share of the light that the corners lose."""
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     bodies: tuple[Body, ...]
     """Spaces first, each reached through those before it, the main room first of all; then the solids."""
     lights: tuple[Light, ...]

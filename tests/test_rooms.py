@@ -1,0 +1,241 @@
+"""Rooms: exact geometry, images that depend on the address alone, and a cache that changes nothing."""
+
+import math
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.datasets import Dataset, open_data
+from leadline.datasets.rooms import SPLITS, Rooms, rooms
+from leadline.datasets.rooms.render import NEAREST, View, render
+from leadline.datasets.rooms.scene import Body, Camera, Light, Material, Scene, Sensor, furnish
+from leadline.datasets.rooms.stock import DOMAINS, FURNITURE, ORNAMENTS
+from leadline.datasets.rooms.textures import TEXTURES
+from leadline.errors import BadInput
+from leadline.sample import Kind, Sample
+
+PAINT = Material("plain", ((0.2, 0.2, 0.2), (0.6, 0.6, 0.6)), scale=0.1, shine=0.0, glow=0.0, phase=0.0)
+ROOM = Body("space", centre=(0, 0, 1.3), half=(2.5, 2, 1.3), yaw=0, faces=(PAINT,))
+CAMERA = Camera(eye=(-1.5, 0.2, 1.4), yaw=0.1, pitch=-0.3, roll=0.05, field_of_view=1.2)
+
+
+def scene_of(*bodies: Body, camera: Camera = CAMERA) -> Scene:
+    return Scene(
+        bodies=bodies,
+        lights=(Light((0, 0, 2.4), (3, 3, 3)),),
+        ambient=(0.4, 0.4, 0.4),
+        camera=camera,
+        sensor=Sensor(exposure=0.5, white_balance=(1, 1, 1), contrast=0.2, noise=0.01, vignetting=0.1),
+    )
+
+
+def seen(scene: Scene, height: int = 48, width: int = 64) -> View:
+    return render(scene, height, width, np.random.default_rng(0))
+
+
+def unprojected(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """World points (H, W, 3) from depth and intrinsics, by the pinhole equations in double precision."""
+    fx, fy, cx, cy = camera.intrinsics(*depth.shape)
+    y, x = np.indices(depth.shape)
+    local = np.stack([(x - cx) / fx * depth, (y - cy) / fy * depth, depth.astype(float)], axis=-1)
+    return local @ camera.rotation().T + np.array(camera.eye)
+
+
+def same(one: Sample, other: Sample) -> bool:
+    pairs = ((one.image, other.image), (one.depth, other.depth), (one.valid, other.valid))
+    return all(torch.equal(a, b) for a, b in pairs) and one.name == other.name
+
+
+def test_depth_times_ray_lies_on_the_walls_of_an_empty_room():
+    depth = seen(scene_of(ROOM)).depth
+    distance = np.array(ROOM.half) - np.abs(unprojected(depth, CAMERA) - np.array(ROOM.centre))
+    np.testing.assert_allclose(distance.min(axis=-1), 0, atol=1e-4)
+    floor = unprojected(depth, CAMERA)[-1]
+    np.testing.assert_allclose(floor[:, 2], 0, atol=1e-4)
+
+
+def test_depth_is_along_the_optical_axis_and_not_along_the_ray():
+    level = Camera(eye=(-1.0, 0.0, 1.3), yaw=0.0, pitch=0.0, roll=0.0, field_of_view=0.8)
+    depth = seen(scene_of(ROOM, camera=level)).depth
+    np.testing.assert_allclose(depth, 3.5, rtol=1e-5)  # one flat wall fills this view
+
+
+CENTRE, HALF, YAW = (1.0, 0.3, 0.6), (0.3, 0.4, 0.5), 0.7
+
+
+@pytest.mark.parametrize(
+    ("body", "reach"),
+    [
+        (Body("box", CENTRE, HALF, YAW, (PAINT,)), lambda x, y, z: np.maximum(np.maximum(abs(x), abs(y)), abs(z))),
+        (Body("ball", CENTRE, HALF, YAW, (PAINT,)), lambda x, y, z: np.hypot(np.hypot(x, y), z)),
+        (Body("cylinder", CENTRE, HALF, YAW, (PAINT,)), lambda x, y, z: np.maximum(np.hypot(x, y), abs(z))),
+    ],
+    ids=["box", "ball", "cylinder"],
+)
+def test_a_solid_is_seen_on_its_surface_and_nowhere_inside(body: Body, reach: Callable[..., np.ndarray]):
+    depth = seen(scene_of(ROOM, body)).depth
+    turn = np.array([[math.cos(YAW), -math.sin(YAW), 0], [math.sin(YAW), math.cos(YAW), 0], [0, 0, 1]])
+    shares = reach(*np.moveaxis((unprojected(depth, CAMERA) - CENTRE) @ turn / HALF, -1, 0))
+    on_body = depth < seen(scene_of(ROOM)).depth
+    assert on_body.sum() > 50
+    np.testing.assert_allclose(shares[on_body], 1, atol=1e-3)
+    assert (shares[~on_body] > 1).all()
+
+
+def test_an_opening_in_a_wall_shows_what_lies_behind_it():
+    behind = Body("space", centre=(3.5, 0, 1.0), half=(1.001, 0.5, 1.0), yaw=0, faces=(PAINT,))
+    level = Camera(eye=(-1.0, 0.0, 1.0), yaw=0.0, pitch=0.0, roll=0.0, field_of_view=0.8)
+    depth = seen(scene_of(ROOM, behind, camera=level)).depth
+    np.testing.assert_allclose(depth[24, 32], 5.501, rtol=1e-4)
+    np.testing.assert_allclose(depth[24, 0], 3.5, rtol=1e-4)
+
+
+def test_another_size_is_another_sampling_of_the_same_scene():
+    scene = furnish(DOMAINS["a"], np.random.default_rng(4))
+    coarse, fine = seen(scene, 33, 41).depth, seen(scene, 99, 123).depth
+    np.testing.assert_array_equal(coarse, fine[1::3, 1::3])  # the centres of the coarse pixels
+
+
+def test_a_depth_camera_loses_the_shadow_of_its_projector_and_what_sends_no_light_back():
+    black = PAINT._replace(colours=((0.001, 0.001, 0.001), (0.002, 0.002, 0.002)))
+    panel = Body("box", centre=(0.0, 0.0, 1.3), half=(0.01, 0.3, 0.3), yaw=0, faces=(PAINT,))
+    level = Camera(eye=(-1.2, 0.0, 1.3), yaw=0.0, pitch=0.0, roll=0.0, field_of_view=1.0)
+    view = seen(scene_of(ROOM, panel, camera=level), 60, 80)
+    row = view.measured[30]
+    first, last = np.flatnonzero(view.depth[30] < 1.5)[[0, -1]]
+    shadow = 0.075 * level.intrinsics(60, 80)[0] * (1 / 1.19 - 1 / 3.7)
+    assert not row[first - int(shadow) : first].any()  # the projector is on the right, so its shadows fall to the left
+    assert row[first + 3 : last - 3].mean() > 0.9
+    assert row[last + 4 : last + 12].mean() > 0.8
+    dark = seen(scene_of(ROOM, panel._replace(faces=(black,)), camera=level), 60, 80)
+    assert not dark.measured[dark.depth < 1.5].any()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_sample_is_a_sound_metric_one(domain: str):
+    dataset = rooms("val", domain=domain, count=6, height=48, width=64)
+    assert isinstance(dataset, Dataset)
+    assert len(dataset) == 6
+    for index in range(6):
+        sample = dataset[index]
+        assert sample.kind == dataset.kind == Kind.METRIC
+        assert sample.name == f"rooms-{domain}/val/{index:06d}"
+        assert sample.image.shape == (3, 48, 64)
+        assert sample.image.dtype == sample.depth.dtype == torch.float32
+        assert 0 <= sample.image.min() < sample.image.max() <= 1
+        assert sample.depth[sample.valid].min() > NEAREST
+        assert (sample.depth[~sample.valid] == 0).all()
+        assert sample.intrinsics is not None
+        fx, fy, cx, cy = sample.intrinsics.tolist()
+        low, high = DOMAINS[domain].field_of_view
+        assert fx == fy
+        assert low <= math.degrees(2 * math.atan(32 / fx)) <= high
+        assert (cx, cy) == (31.5, 23.5)
+
+
+def test_holes_leave_the_image_and_the_measured_depth_as_they_are():
+    with_holes, whole = rooms("test", count=4, height=48, width=64), rooms("test", holes=False, height=48, width=64)
+    for index in range(4):
+        sample, truth = with_holes[index], whole[index]
+        assert torch.equal(sample.image, truth.image)
+        assert truth.valid.all()
+        assert torch.equal(sample.depth, truth.depth * sample.valid)
+    assert 0.05 < 1 - torch.stack([with_holes[index].valid for index in range(4)]).float().mean() < 0.4
+
+
+def test_a_sample_depends_on_seed_split_and_index_alone():
+    dataset = rooms("train", height=24, width=32)
+    forwards = [dataset[index] for index in (0, 1, 2)]
+    backwards = [rooms("train", count=3, height=24, width=32)[index] for index in (2, 1, 0)]
+    assert all(same(one, other) for one, other in zip(forwards, reversed(backwards), strict=True))
+    others = [rooms("val", height=24, width=32)[0], rooms("train", seed=1, height=24, width=32)[0], forwards[1]]
+    assert not any(torch.equal(forwards[0].image, other.image) for other in others)
+
+
+def sample_for(index: int, cache: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Plain arrays, which go through a pipe without sharing memory."""
+    sample = rooms("train", height=24, width=32, cache=cache)[index]
+    return sample.image.numpy(), sample.depth.numpy(), sample.valid.numpy()
+
+
+def test_other_processes_render_and_keep_the_same(tmp_path: Path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        theirs = pool.starmap(sample_for, [(index, tmp_path) for index in (0, 1, 0, 1)])
+    for index, arrays in zip((0, 1, 0, 1), theirs, strict=True):
+        for our, their in zip(sample_for(index, None), arrays, strict=True):
+            np.testing.assert_array_equal(our, their)
+
+
+def test_what_is_read_from_the_cache_is_what_was_rendered(tmp_path: Path):
+    fresh, kept = rooms("train", height=25, width=31), rooms("train", height=25, width=31, cache=tmp_path)
+    for _ in range(2):
+        assert all(same(fresh[index], kept[index]) for index in (3, 0))
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    whole = rooms("train", height=25, width=31, cache=tmp_path, holes=False)
+    assert torch.equal(whole[3].image, fresh[3].image)
+    assert whole[3].valid.all()
+    assert len(list(tmp_path.rglob("*.npy"))) == 2  # holes are left out when a sample is read, not when it is kept
+
+
+def test_caches_of_different_rooms_never_meet(tmp_path: Path):
+    variants = [{}, {"seed": 1}, {"domain": "b"}, {"height": 16}]
+    kept = [rooms("train", **({"height": 24, "width": 32, "cache": tmp_path} | variant)) for variant in variants]
+    assert len({dataset.folder for dataset in kept}) == len(variants)
+
+
+def test_a_damaged_cache_file_is_rendered_again(tmp_path: Path):
+    kept = rooms("train", height=24, width=32, cache=tmp_path)
+    before = kept[0]
+    (file,) = tmp_path.rglob("*.npy")
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b""):
+        file.write_bytes(damaged)
+        assert same(kept[0], before)
+        assert file.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_said_once_and_done_without(tmp_path: Path):
+    blocked = tmp_path / "a file"
+    blocked.write_text("not a folder")
+    kept = rooms("train", height=24, width=32, cache=blocked)
+    with pytest.warns(UserWarning, match="Cannot write to .*rendered anew"):
+        sample = kept[0]
+    assert same(sample, rooms("train", height=24, width=32)[0])
+
+
+def test_domains_differ_in_depth():
+    medians = {
+        domain: torch.cat(
+            [rooms("val", domain=domain, height=24, width=32)[i].depth.flatten() for i in range(10)]
+        ).median()
+        for domain in DOMAINS
+    }
+    assert medians["a"] > 1.3 * medians["b"]
+
+
+def test_tables_name_only_what_there_is():
+    for domain in DOMAINS.values():
+        assert set(domain.furniture) <= set(FURNITURE)
+        assert {name for finish in domain.finishes.values() for name in finish.textures} <= set(TEXTURES)
+        for piece in (*FURNITURE.values(), *ORNAMENTS.values()):
+            assert {part.finish for part in piece.parts} <= set(domain.finishes)
+
+
+def test_rooms_open_by_name_and_refuse_what_they_do_not_know():
+    dataset = open_data("rooms,domain=b,count=5,holes=no", "val")
+    assert isinstance(dataset, Rooms)
+    assert (dataset.domain, dataset.holes, len(dataset), dataset.name) == ("b", False, 5, "rooms-b val")
+    assert len({number for number, _ in SPLITS.values()}) == len(SPLITS)
+    with pytest.raises(BadInput, match=r"No split is called 'training'. Known splits: test, train, val."):
+        rooms("training")
+    with pytest.raises(BadInput, match=r"No domain is called 'c'. Known domains: a, b."):
+        rooms("train", domain="c")
+    with pytest.raises(BadInput, match="at least 1"):
+        rooms("train", height=0)
+    for index in (-1, 5):
+        with pytest.raises(IndexError, match="0 … 4"):
+            dataset[index]
