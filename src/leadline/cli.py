@@ -9,10 +9,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("leadline.recipes.train:Train", "Train a model by one of the recipes."),
     "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
     "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
-    "models": (
-        "leadline.catalogue:Models",
-        "List the models: size, cost, kind, licence, figures, weights here or not.",
-    ),
+    "models": ("leadline.catalogue:Models", "List the models: size, cost, kind of depth, licence, published figures."),
     "study stages": ("leadline.recipes.study:StudyStages", "Multi-stage against end-to-end training, over seeds."),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""

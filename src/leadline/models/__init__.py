@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped_folder
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, misfit, shapes
+from leadline.models.published import RELEASES, weights_file
 from leadline.sample import Kind
 from leadline.words import parse, typed
 
@@ -26,6 +27,7 @@ MODELS: Mapping[str, str] = {
     "dpt_hybrid_kitti": "leadline.models.dpt:dpt_hybrid_kitti",
     "dpt_hybrid_nyu": "leadline.models.dpt:dpt_hybrid_nyu",
     "dpt_large": "leadline.models.dpt:dpt_large",
+    "hub": "leadline.models.teachers:hub",
     "hybrid": "leadline.models.hybrid:hybrid",
     "midas_small": "leadline.models.midas:midas_small",
     "midas_v21": "leadline.models.midas:midas_v21",
@@ -85,11 +87,20 @@ def save(model: DepthModel, directory: Path | str) -> None:
 def load(path: Path | str, as_name: str | None = None) -> DepthModel:
     """Read back a folder that `save` wrote, bit by bit, or an official MiDaS or DPT checkpoint; in evaluation mode.
 
+    Where nothing lies at `path`, it may be the name of a published model, whose weights are downloaded at first use.
     `as_name` says which model a checkpoint is, where neither its keys nor its file name do.
+    `hub:PLACE[,kind=…][,revision=…]` is a model of the Hugging Face hub, or a folder of the transformers library.
 
     Raises:
-        BadInput: nothing there, a folder that does not hold a whole model, or a file that is no known checkpoint.
+        BadInput: nothing there, a folder that does not hold a whole model, a file that is no known checkpoint, or
+            weights that cannot be downloaded.
     """
+    if str(path).startswith("hub:"):
+        from leadline.models.sharing import opened
+
+        return opened(str(path))
+    if str(path) in RELEASES and not Path(path).exists():
+        path, as_name = weights_file(str(path)), as_name or str(path)
     if Path(path).is_file():
         from leadline.models.checkpoints import from_file
 
@@ -150,7 +161,10 @@ def _from_folder(folder: Path) -> DepthModel:
 def _description(folder: Path) -> dict[str, Any]:
     file = folder / _DESCRIPTION
     if not file.is_file():
-        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}.")
+        raise BadInput(
+            f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}. "
+            f"Published models go by their names: {', '.join(sorted(RELEASES))}."
+        )
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as problem:
