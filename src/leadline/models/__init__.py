@@ -27,12 +27,13 @@ MODELS: Mapping[str, str] = {
     "dpt_hybrid_kitti": "leadline.models.dpt:dpt_hybrid_kitti",
     "dpt_hybrid_nyu": "leadline.models.dpt:dpt_hybrid_nyu",
     "dpt_large": "leadline.models.dpt:dpt_large",
-    "hub": "leadline.models.teachers:hub",
     "hybrid": "leadline.models.hybrid:hybrid",
     "midas_small": "leadline.models.midas:midas_small",
     "midas_v21": "leadline.models.midas:midas_v21",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
+_BUILDERS: Mapping[str, str] = {**MODELS, "hub": "leadline.models.teachers:hub"}
+"""Also of what is no network of ours, but is saved and loaded as one."""
 
 FORMAT = 1
 """Of the saved folder; a reader refuses what is newer."""
@@ -47,9 +48,9 @@ def build(name: str, **arguments: Any) -> DepthModel:
     Raises:
         BadInput: no such model, an argument that its builder does not take, or a value it cannot use.
     """
-    if name not in MODELS:
+    if name not in _BUILDERS:
         raise unknown("model", name, MODELS)
-    module, _, builder_name = MODELS[name].partition(":")
+    module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
     given = inspect.signature(builder).bind(**typed(builder, arguments, name))
     model = builder(**given.kwargs)

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, floor, sqrt
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -109,6 +110,8 @@ class Provenance:
     """What the encoder held before that training; empty: random numbers."""
     licence: str = "Apache-2.0"
     notes: str = ""
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What the model scored: data and protocol in words → metric → value."""
 
 
 class DepthModel(nn.Module, ABC):
@@ -149,6 +152,25 @@ class DepthModel(nn.Module, ABC):
     @abstractmethod
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """The pyramid that `forward` decodes, finest map first, each `(B, C, h, w)`."""
+
+    def save_pretrained(self, directory: Path | str) -> None:
+        """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
+        from leadline.models import sharing
+
+        sharing.write(self, directory)
+
+    @classmethod
+    def from_pretrained(cls, place: Path | str, **options: Any) -> "DepthModel":
+        """The model in the folder, or in the hub's repository, `place`; options as `leadline.models.sharing.pulled`."""
+        from leadline.models import sharing
+
+        return sharing.pulled(str(place), **options)
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Upload the model with a model card; its address. Options as `leadline.models.sharing.push`."""
+        from leadline.models import sharing
+
+        return sharing.push(self, repo, **options)
 
     def normalised(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """The image as the encoder wants it.

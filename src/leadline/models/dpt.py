@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leadline.errors import BadInput
 from leadline.models.base import Preprocessing, Provenance, Resize
+from leadline.models.encoders import timm_options
 from leadline.models.fusion import FusionDecoder, FusionModel
 from leadline.models.heads import InverseDepth, dense_head
 from leadline.sample import Kind
@@ -55,7 +56,7 @@ def _dpt(
     size: tuple[int, int],
     answer: nn.Module,
 ) -> FusionModel:
-    encoder = VitPyramid(_vit(vit, dict(vit_options or {})), width)
+    encoder = VitPyramid(_vit(vit, timm_options(vit_options)), width)
     return FusionModel(
         kind,
         Preprocessing(
@@ -86,6 +87,9 @@ class VitPyramid(nn.Module):
         """How many maps are the ResNet's."""
         dim, depth = self.vit.embed_dim, len(self.vit.blocks)
         self.channels = [width, 2 * width, dim, dim]
+        if self.stages:
+            of_stages = self.vit.patch_embed.backbone.feature_info[1:]  # The first is its stem.
+            self.channels[: self.stages] = (stage["num_chs"] for stage in of_stages[: self.stages])
         self.taps = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)][self.stages :]
         """The blocks whose tokens become maps."""
         scales = (4, 2, 1, 0.5)

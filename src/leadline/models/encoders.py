@@ -1,5 +1,6 @@
 """Encoders: any timm network as a pyramid of maps at 1/4, 1/8, 1/16 and 1/32 of the image."""
 
+import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +10,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers.format import Format
 from torch import Tensor, nn
 
 from leadline.errors import BadInput
@@ -33,7 +35,7 @@ def make_encoder(
     Raises:
         BadInput: timm does not know the network, it has no such pyramid, or the weights are not its own.
     """
-    options = dict(options or {})
+    options = timm_options(options)
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3) or ["resnext101_32x8d", "mobilenetv3_small_100"]
         raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
@@ -61,7 +63,14 @@ def make_encoder(
         # timm flattens stages.0 of the whole network to stages_0 in its pyramid.
         flat = {key.replace(".", "_"): tensor for key, tensor in whole.items()}
         pyramid.load_state_dict({key: flat[key.replace(".", "_")] for key in pyramid.state_dict()})
+    if getattr(pyramid, "output_fmt", Format.NCHW) is Format.NHWC:
+        pyramid.register_forward_hook(_channels_first)
     return pyramid
+
+
+def timm_options(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """timm's keyword arguments, with texts from a command line (`depth:4`, `strict_img_size:false`) as their values."""
+    return {key: _value(value) if isinstance(value, str) else value for key, value in (told or {}).items()}
 
 
 def channels(encoder: nn.Module) -> list[int]:
@@ -85,14 +94,11 @@ def encoder_preprocessing(
     trained = timm.get_pretrained_cfg(name)
     if len(size) != 2 or any(side < multiple or side % multiple for side in size):
         raise BadInput(f"input_size {tuple(size)} must be a height and a width that divide by {multiple}.")
-    red, green, blue = mean or (trained.mean if trained else IMAGENET_MEAN)
-    spread_red, spread_green, spread_blue = std or (trained.std if trained else IMAGENET_STD)
-    return Preprocessing(
-        size=(size[0], size[1]),
-        multiple=multiple,
-        mean=(red, green, blue),
-        std=(spread_red, spread_green, spread_blue),
-    )
+    mean = tuple(mean or (trained.mean if trained else IMAGENET_MEAN))
+    std = tuple(std or (trained.std if trained else IMAGENET_STD))
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
+    return Preprocessing(size=(size[0], size[1]), multiple=multiple, mean=mean, std=std)
 
 
 def encoder_provenance(name: str, weights: Path | str | None, *, pretrained: bool) -> Provenance:
@@ -100,6 +106,19 @@ def encoder_provenance(name: str, weights: Path | str | None, *, pretrained: boo
     if weights is not None:
         return Provenance(encoder=f"{name} from {Path(weights).name}")
     return Provenance(encoder=f"{name} as timm publishes it" if pretrained else "")
+
+
+def _value(text: str) -> Any:
+    """What JSON makes of it, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _channels_first(encoder: nn.Module, arguments: Any, maps: list[Tensor]) -> list[Tensor]:
+    """Swin transformers answer (B, H, W, C)."""
+    return [each.permute(0, 3, 1, 2) for each in maps]
 
 
 def _info(encoder: nn.Module) -> Any:

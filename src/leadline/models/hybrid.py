@@ -124,13 +124,13 @@ class Transformer(nn.Module):
 
     def forward(self, last: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D i j"]:
         tokens = self.embed(last)
-        tokens = tokens + self._position(tokens.shape[-2:])
         height, width = tokens.shape[-2:]
+        tokens = tokens + self._position(height, width)
         sequence = self.norm(self.blocks(tokens.flatten(2).transpose(1, 2)))
         return sequence.transpose(1, 2).unflatten(2, (height, width))
 
-    def _position(self, grid: Sequence[int]) -> Tensor:
+    def _position(self, height: int, width: int) -> Float[Tensor, "1 D i j"]:
         """The position embedding, resampled where the input is not of the native size."""
-        if tuple(grid) == tuple(self.position.shape[-2:]):
+        if self.position.shape[-2:] == (height, width):
             return self.position
-        return F.interpolate(self.position, tuple(grid), mode="bicubic", align_corners=False)
+        return F.interpolate(self.position, (height, width), mode="bicubic", align_corners=False)
