@@ -119,7 +119,7 @@ def fit(
     model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from))
     for name in frozen:
         model.get_submodule(name).requires_grad_(False)
-    optimizer = AdamW(_parameter_groups(model, plan))
+    optimizer = AdamW(_parameter_groups(model, plan), fused=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = OneCycleLR(optimizer, rates, total_steps=plan.steps)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

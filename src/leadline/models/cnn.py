@@ -18,12 +18,13 @@ class Size:
 
     encoder: str
     decoder: str
+    width: int | None
     input_size: tuple[int, int]
 
 
 SIZES: Mapping[str, Size] = {
-    "paper": Size("resnext101_32x8d", "full", (224, 224)),
-    "tiny": Size("mobilenetv3_small_100", "light", (128, 160)),
+    "paper": Size("resnext101_32x8d", "full", None, (224, 224)),
+    "tiny": Size("mobilenetv3_small_100", "light", 16, (128, 160)),
 }
 
 
@@ -47,14 +48,14 @@ def cnn(
     """An encoder's four maps, fused; without the transformer, this is the paper's first stage.
 
     Args:
-        size: "paper" or "tiny"; says `encoder`, `decoder` and `input_size` where they are not given.
+        size: "paper" or "tiny"; says `encoder`, `decoder`, `width` and `input_size` where they are not given.
         encoder: any timm network with maps at 1/4 … 1/32.
         encoder_options: timm's own keyword arguments.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
         mean, std: of RGB in [0, 1], where `weights` want others than timm's.
         decoder: "full" (256 channels, as MiDaS and DPT) or "light".
-        width: channels of the decoder's finest level, where the decoder's own are not wanted.
+        width: channels of the decoder's finest level; each coarser one of a light decoder has twice as many.
         head: "log" or "softplus".
         min_depth, max_depth: metres that the answer never leaves.
         kind: "metric", or "relative" for inverse depth.
@@ -66,7 +67,7 @@ def cnn(
     encoder = encoder or preset.encoder
     pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
     fusion, top = decoder_and_head(
-        decoder or preset.decoder, channels(pyramid), width, answer(head, kind, min_depth, max_depth)
+        decoder or preset.decoder, channels(pyramid), width or preset.width, answer(head, kind, min_depth, max_depth)
     )
     return FusionModel(
         Kind(kind),

@@ -24,6 +24,7 @@ class Size:
 
     encoder: str
     decoder: str
+    width: int | None
     input_size: tuple[int, int]
     dim: int
     blocks: int
@@ -31,8 +32,8 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "paper": Size("resnext101_32x8d", "full", (224, 224), dim=768, blocks=12, heads=12),  # ViT-B's transformer
-    "tiny": Size("mobilenetv3_small_100", "light", (128, 160), dim=192, blocks=4, heads=3),
+    "paper": Size("resnext101_32x8d", "full", None, (224, 224), dim=768, blocks=12, heads=12),  # ViT-B's transformer
+    "tiny": Size("mobilenetv3_small_100", "light", 16, (128, 160), dim=192, blocks=4, heads=3),
 }
 
 
@@ -60,7 +61,8 @@ def hybrid(
     """The encoder's last map becomes tokens, passes a transformer, and is fused with the encoder's finer maps.
 
     Args:
-        size: "paper" or "tiny"; says what is not given of `encoder`, `dim`, `blocks`, `heads`, `decoder`, `input_size`.
+        size: "paper" or "tiny"; says what is not given of `encoder`, `dim`, `blocks`, `heads`, `decoder`, `width`
+            and `input_size`.
         encoder: any timm network with maps at 1/4 … 1/32.
         encoder_options: timm's own keyword arguments.
         weights: safetensors file of the encoder in timm's layout.
@@ -72,7 +74,7 @@ def hybrid(
         patch: p; each p × p patch of the last map (at 1/32) is one token, so sides divide by 32 p, the transformer
             sees 1/p² of the tokens, and its map comes back at 1/(32 p).
         decoder: "full" (256 channels, as MiDaS and DPT) or "light".
-        width: channels of the decoder's finest level, where the decoder's own are not wanted.
+        width: channels of the decoder's finest level; each coarser one of a light decoder has twice as many.
         head: "log" or "softplus".
         min_depth, max_depth: metres that the answer never leaves.
         kind: "metric", or "relative" for inverse depth.
@@ -96,7 +98,7 @@ def hybrid(
         grid=(height // preprocessing.multiple, width_ // preprocessing.multiple),
     )
     fusion, top = decoder_and_head(
-        decoder or preset.decoder, [*finer, dim], width, answer(head, kind, min_depth, max_depth)
+        decoder or preset.decoder, [*finer, dim], width or preset.width, answer(head, kind, min_depth, max_depth)
     )
     return FusionModel(
         Kind(kind),
