@@ -277,15 +277,17 @@ def _faces(scene: Scene) -> tuple[tuple[Material, ...], np.ndarray]:
 def _albedo(seen: _Seen) -> np.ndarray:
     """(3, H, W) the share of red, green and blue light that every pixel's surface throws back."""
     scale = seen.each("scale")
-    across, along, blur = (seen.across + seen.each("phase")) / scale, seen.along / scale, seen.pixel / scale
+    places = seen.across + seen.each("phase"), seen.along, seen.pixel
+    across, along, blur = ((metres / scale).ravel() for metres in places)
     mixture = np.empty_like(across)
-    textures = np.array([list(TEXTURES).index(material.texture) for material in seen.materials])[seen.material]
+    names = [material.texture for material in seen.materials]
+    textures = np.array([list(TEXTURES).index(name) for name in names])[seen.material.ravel()]
     for number, texture in enumerate(TEXTURES.values()):
-        at = np.nonzero(textures == number)
+        at = np.flatnonzero(textures == number)
         mixture[at] = texture(across[at], along[at], blur[at])
     dark, light = seen.each("colours")
     wear = 0.85 + 0.3 * noise(seen.across / 3, seen.along / 3)
-    return (dark + (light - dark) * mixture) * wear
+    return (dark + (light - dark) * mixture.reshape(wear.shape)) * wear
 
 
 def _light(scene: Scene, seen: _Seen, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

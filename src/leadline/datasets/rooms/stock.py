@@ -59,9 +59,9 @@ class Domain:
     """Positive is upwards."""
     roll: Range
     walls: tuple[str, ...]
-    """What a wall may have: names in `FEATURES`, drawn alike."""
+    """What the four walls get, each entry for one wall at most: bare, door, doorway (once), niche, pictures, window."""
     furniture: tuple[str, ...]
-    """Names in `FURNITURE`, drawn alike."""
+    """Names in `FURNITURE`, drawn alike; twice named is twice as likely."""
     pieces: tuple[int, int]
     """How many are tried; fewer find room."""
     finishes: Mapping[str, Finish]
