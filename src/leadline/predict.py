@@ -21,6 +21,7 @@ from leadline.models import DepthModel, load
 from leadline.models.base import Interpolation
 from leadline.pictures import depth_scale, fitted_scale, painted, with_legend
 from leadline.sample import Depth, Image, Kind
+from leadline.scaling import WAYS, Scaled, ruler
 
 
 @torch.inference_mode()
@@ -49,7 +50,8 @@ def predict(model: DepthModel, image: Image) -> Depth:
     depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
     if model.kind is not Kind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
-        depth = depth.clamp_min(answer.nan_to_num(nan=torch.inf).min().item())
+        nearest = answer.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
+        depth = depth.maximum(nearest.to(image.device))
     return depth if image.ndim == 4 else depth[0]
 
 
@@ -67,6 +69,14 @@ class Predict:
     """Folder of a saved model, or an official checkpoint file."""
     out: Path = Path("depth")
     """Folder for NAME.png and NAME.colour.png; folders below a given folder are kept."""
+    metres: bool = False
+    """Refuse a model that does not promise metres, unless --scale-from makes metres of its answers."""
+    scale_from: tuple[str, ...] = ()
+    """Makes metres of any answer: measured points X,Y,METRES … (pixels from the top left, metres along the optical
+    axis), a sparse depth map of the photograph's size, a folder of them named as the photographs, or a camera's height
+    as floor:1.45,field_of_view=60 with options pitch=DEGREES down (for relative depth) and box=X0:Y0:X1:Y1 of floor."""
+    depth_scale: float | None = None
+    """Numbers in sparse depth maps are metres × this, where the files do not say it: 1000 for millimetres."""
     near: float = 0.5
     """Metres at the near end of the colours."""
     far: float = 10.0
@@ -79,7 +89,10 @@ class Predict:
     def run(self) -> int:
         depth_scale(self.near, self.far)
         model = load(self.model).to(_device(self.device))
+        if self.metres and model.kind is not Kind.METRIC and not self.scale_from:
+            raise BadInput(f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {WAYS}.")
         found, missing = find_images(self.images)
+        scale = ruler(self.scale_from, len(found), depth_scale=self.depth_scale) if self.scale_from else None
         skipped = len(missing)
         for reason in missing:
             self._say({"error": reason})
@@ -91,41 +104,46 @@ class Predict:
                     raise BadInput(f"{target} is the photograph itself: choose another --out.")
                 if target in written:
                     raise BadInput(f"{source} would overwrite the depth of {written[target]}: choose another --out.")
-                image = read_image(source)
+                answer = self._answer(model, read_image(source))
+                scaled = scale(answer, place) if scale else None
             except BadInput as fault:
                 skipped += 1
                 self._say({"image": str(source), "error": str(fault)})
                 continue
-            self._say({"image": str(source), **self._write(model, image, target)})
+            figures = self._write(scaled.depth if scaled else answer, target)
+            self._say({"image": str(source), **figures, **(_said(scaled) if scaled else {})})
             written[target] = source
         if not self.json:
             print(f"{len(written)} of {len(written) + skipped} images measured, {skipped} skipped. See {self.out}.")
         return 1 if skipped else 0
 
-    def _write(self, model: DepthModel, image: Image, target: Path) -> dict[str, Any]:
-        """Write the depth and its picture; what there is to say of them."""
+    def _answer(self, model: DepthModel, image: Image) -> DepthMap:
         depth = predict(model, image)
-        everywhere = torch.ones_like(depth, dtype=torch.bool)
-        low, middle, high = depth.min().item(), depth.median().item(), depth.max().item()
+        about = {"model": model.name, "trained_on": model.provenance.training_data or "nothing"}
+        return DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, provenance=about)
+
+    def _write(self, answer: DepthMap, target: Path) -> dict[str, Any]:
+        """Write the depth and its picture; what there is to say of them."""
+        known = answer.depth[answer.valid]
+        low, middle, high = known.min().item(), known.median().item(), known.max().item()
         # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
-        steps = 1000.0 if high < 65.0 else 256.0
-        trained = model.provenance.training_data or "nothing"
-        about = {"model": model.name, "trained_on": trained}
-        write_depth(target, DepthMap(depth, everywhere, model.kind, provenance=about), depth_scale=steps)
-        is_metric = model.kind is Kind.METRIC
-        scale = depth_scale(self.near, self.far) if is_metric else fitted_scale(depth, everywhere, model.kind)
+        write_depth(target, answer, depth_scale=1000.0 if high < 65.0 else 256.0)
+        is_metric = answer.kind is Kind.METRIC
+        scale = depth_scale(self.near, self.far) if is_metric else fitted_scale(answer.depth, answer.valid, answer.kind)
         picture = target.with_suffix(".colour.png")
-        write_image(picture, with_legend(painted(depth, scale), scale))
-        height, width = depth.shape[-2:]
+        write_image(picture, with_legend(painted(answer.depth, scale, answer.valid), scale))
+        height, width = answer.depth.shape[-2:]
         figures = {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
         files = {"depth": str(target), "picture": str(picture)}
-        return {**files, "height": height, "width": width, "kind": model.kind.value, **figures}
+        return {**files, "height": height, "width": width, "kind": answer.kind.value, **figures}
 
     def _say(self, about: dict[str, Any]) -> None:
         if self.json:
             print(json.dumps(about, ensure_ascii=False))
         elif "error" in about:
             tqdm.write(f"skipped: {about['error']}", file=sys.stderr)
+        elif "scaled_from" in about:
+            tqdm.write(f"{about['image']}: scaled from {about['scaled_from']}.", file=sys.stderr)
 
 
 def find_images(words: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str]]:
@@ -155,6 +173,14 @@ def _photographs(path: Path) -> Iterator[tuple[Path, Path]]:
     for file in sorted(path.rglob("*")) if path.is_dir() else ():
         if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file():
             yield file, file.relative_to(path)
+
+
+def _said(scaled: Scaled) -> dict[str, Any]:
+    """What a machine is told of how metres were made."""
+    numbers = {
+        key: getattr(scaled, key) for key in ("scale", "shift", "used", "rejected", "residual", "relative_residual")
+    }
+    return {"scaled_from": str(scaled), **numbers}
 
 
 def _device(name: str) -> torch.device:
