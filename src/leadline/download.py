@@ -18,18 +18,16 @@ from tqdm import tqdm
 
 from leadline.errors import BadInput
 
-_PATIENCE = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
 _PIECE = 1 << 18
-"""Bytes that are read at once."""
+"""Bytes that are read at once, at most."""
 
 
-def download(addresses: Sequence[str], file: Path, sha256: str) -> None:
+def download(addresses: Sequence[str], file: Path, sha256: str, *, patience: float = 30.0) -> None:
     """Bring `file` from the first of `addresses` that has it; `sha256` is its hash in hex digits, or their beginning.
 
     What came before a break stays beside it as `.part`, and both this call and the next go on from there. `file` itself
     is whole or not there. Of two processes the later waits, and finds the file. Redirections are followed, and the
-    environment's proxies used.
+    environment's proxies used. A connection counts as broken after `patience` seconds without a byte.
 
     Raises:
         BadInput: no server, no such file there, a break after which nothing more came, other bytes than the hash
@@ -39,7 +37,7 @@ def download(addresses: Sequence[str], file: Path, sha256: str) -> None:
     try:
         with _alone(file):
             if not file.is_file():
-                _bring(addresses, part)
+                _bring(addresses, part, patience)
                 _must_match(part, sha256, file)
                 part.replace(file)
     except _Broken as problem:
@@ -74,23 +72,23 @@ def _alone(file: Path) -> Iterator[None]:
         lock.release()
 
 
-def _bring(addresses: Sequence[str], part: Path) -> None:
+def _bring(addresses: Sequence[str], part: Path, patience: float) -> None:
     """Fill `part`, connecting again as long as each connection brings it further than any before."""
     furthest = -1
     fault = _Broken("the connection broke before the end")
     while _size(part) > furthest:
         furthest = _size(part)
         try:
-            if _is_complete_after_one_connection(addresses, part):
+            if _is_complete_after_one_connection(addresses, part, patience):
                 return
         except _Broken as problem:
             fault = problem
     raise fault
 
 
-def _is_complete_after_one_connection(addresses: Sequence[str], part: Path) -> bool:
+def _is_complete_after_one_connection(addresses: Sequence[str], part: Path, patience: float) -> bool:
     here = _size(part)
-    with _opened(addresses, here) as response:
+    with _opened(addresses, here, patience) as response:
         if response.status == 416:
             return True  # Nothing follows what we have: the hash decides.
         # Only 206 goes on from where we are: a server that knows no ranges answers 200 and sends the whole file.
@@ -110,15 +108,16 @@ def _is_complete_after_one_connection(addresses: Sequence[str], part: Path) -> b
     return total is None or _size(part) == total
 
 
-def _opened(addresses: Sequence[str], start: int) -> Any:
+def _opened(addresses: Sequence[str], start: int, patience: float) -> Any:
     """The answer of the first address that does not say 404."""
     headers = {"User-Agent": "leadline"} | ({"Range": f"bytes={start}-"} if start else {})
     for address in addresses:
         try:
-            return build_opener().open(Request(address, headers=headers), timeout=_PATIENCE)
+            return build_opener().open(Request(address, headers=headers), timeout=patience)
         except HTTPError as answer:
             if answer.code == 416:
                 return answer
+            answer.close()
             if answer.code != 404 or address == addresses[-1]:
                 raise _Broken(f"the server answers {answer.code} {answer.reason}") from answer
         except (OSError, HTTPException) as problem:
@@ -128,7 +127,7 @@ def _opened(addresses: Sequence[str], start: int) -> Any:
 
 def _pieces(response: Any) -> Iterator[bytes]:
     try:
-        while piece := response.read(_PIECE):
+        while piece := response.read1(_PIECE):
             yield piece
     except (OSError, HTTPException) as problem:
         raise _Broken(str(problem) or type(problem).__name__) from problem
