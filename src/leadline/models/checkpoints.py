@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 from zipfile import is_zipfile
@@ -84,10 +85,6 @@ class _Layout:
         ours = next(prefix for prefix in self.prefixes if key.startswith(prefix))
         return self.prefixes[ours] + key.removeprefix(ours)
 
-    def expected(self) -> dict[str, tuple[int, ...]]:
-        """Official key → shape."""
-        return {self.official(key): shape for key, shape in shapes(blank(self.name).state_dict()).items()}
-
 
 def _tensors(file: Path) -> dict[str, Tensor]:
     """The file's tensors by name, mapped rather than read where it is a zip archive (all but the oldest are)."""
@@ -109,11 +106,16 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 def _recognised(file: Path, weights: Mapping[str, Tensor]) -> _Layout:
     """The layout that the file has to the last key, those aside that no output depends on."""
     found = {key: shape for key, shape in shapes(weights).items() if not key.startswith(_IDLE)}
-    expected = {layout: layout.expected() for layout in _LAYOUTS}
-    nearest = min(_LAYOUTS, key=lambda layout: len(expected[layout].items() ^ found.items()))
-    if fault := misfit(expected[nearest], found):
+    nearest = min(_LAYOUTS, key=lambda layout: len(_expected(layout).items() ^ found.items()))
+    if fault := misfit(_expected(nearest), found):
         raise BadInput(f"{file} is none of the known checkpoints. Nearest is {nearest.name}, but for {fault}.")
     return nearest
+
+
+@cache
+def _expected(layout: _Layout) -> dict[str, tuple[int, ...]]:
+    """Official key → shape, those aside that no output depends on."""
+    return {layout.official(key): shape for key, shape in shapes(blank(layout.name).state_dict()).items()}
 
 
 def _decided(file: Path, layout: _Layout, as_name: str | None) -> str:

@@ -65,10 +65,10 @@ def cnn(
         raise unknown("size", size, SIZES)
     preset = SIZES[size]
     encoder = encoder or preset.encoder
+    decoder = decoder or preset.decoder
+    width = width or (preset.width if decoder == preset.decoder else None)
     pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
-    fusion, top = decoder_and_head(
-        decoder or preset.decoder, channels(pyramid), width or preset.width, answer(head, kind, min_depth, max_depth)
-    )
+    fusion, top = decoder_and_head(decoder, channels(pyramid), width, answer(head, kind, min_depth, max_depth))
     return FusionModel(
         Kind(kind),
         encoder_preprocessing(encoder, input_size or preset.input_size, mean, std),

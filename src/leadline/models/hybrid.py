@@ -84,6 +84,8 @@ def hybrid(
         raise unknown("size", size, SIZES)
     preset = SIZES[size]
     encoder = encoder or preset.encoder
+    decoder = decoder or preset.decoder
+    width = width or (preset.width if decoder == preset.decoder else None)
     dim = dim or preset.dim
     preprocessing = encoder_preprocessing(encoder, input_size or preset.input_size, mean, std, multiple=32 * patch)
     pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
@@ -97,9 +99,7 @@ def hybrid(
         patch=patch,
         grid=(height // preprocessing.multiple, width_ // preprocessing.multiple),
     )
-    fusion, top = decoder_and_head(
-        decoder or preset.decoder, [*finer, dim], width or preset.width, answer(head, kind, min_depth, max_depth)
-    )
+    fusion, top = decoder_and_head(decoder, [*finer, dim], width, answer(head, kind, min_depth, max_depth))
     return FusionModel(
         Kind(kind),
         preprocessing,
