@@ -10,6 +10,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
     "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": ("leadline.catalogue:Models", "List the models: size, cost, kind of depth, licence, published figures."),
+    "convert": ("leadline.models.checkpoints:Convert", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "share": ("leadline.models.sharing:Share", "Put a saved model on the Hugging Face hub, with a model card."),
     "study stages": ("leadline.recipes.study:StudyStages", "Multi-stage against end-to-end training, over seeds."),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
