@@ -160,6 +160,17 @@ def test_the_table_has_a_line_for_every_model_and_says_every_protocol(entries: l
             assert entry["nyu"]["protocol"] in table.markdown()
 
 
+def test_the_documentation_says_what_the_table_says():
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    for name, release in RELEASES.items():
+        assert all(address.rpartition("/")[2] in page for address in release.addresses)
+        assert f"`{release.file}` | <{release.addresses[0]}>" in page
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |") and " MB" in line)
+        assert f"{release.size / 1e6:.0f} MB, {release.licence}" in line
+        for metric, value in (release.nyu.metrics if release.nyu else {}).items():
+            assert METRICS[metric].printed(value) in page
+
+
 def test_the_catalogue_sees_the_weights_that_are_here(entries: list[dict[str, Any]], mirror: Site):
     from leadline.catalogue import entry
 

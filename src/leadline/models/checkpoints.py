@@ -14,6 +14,7 @@ from torch import Tensor
 from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.models import MODELS, blank, save
 from leadline.models.base import DepthModel, Provenance, misfit, shapes
+from leadline.models.published import RELEASES
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ def from_file(file: Path, as_name: str | None = None) -> DepthModel:
     expected = model.state_dict()
     read = {key: weights[layout.official(key)].to(tensor.dtype) for key, tensor in expected.items()}
     model.load_state_dict(read, assign=True)
-    model.provenance = replace(
-        _PROVENANCE[name], notes=f"Converted from {file.name}, which has {layout.name}'s layout."
-    )
+    notes = f"Converted from {file.name}, which has {layout.name}'s layout. {RELEASES[name].terms}"
+    model.provenance = replace(_PROVENANCE[name], notes=notes)
     return model.eval()
 
 
@@ -128,7 +128,7 @@ def _decided(file: Path, layout: _Layout, as_name: str | None) -> str:
         return as_name
     if len(layout.models) == 1:
         return layout.name
-    if (released := _RELEASES.get(file.stem)) in layout.models:
+    if (released := _RELEASED_AS.get(file.stem)) in layout.models:
         return released
     raise BadInput(
         f"{file} may be {' or '.join(layout.models)}: their files have the same keys, and answer in other units. "
@@ -193,7 +193,7 @@ _LAYOUTS = (
     _Layout(("dpt_hybrid", "dpt_hybrid_nyu", "dpt_hybrid_kitti"), _dpt(range(3, 5))),
 )
 
-_RELEASES = {
+_RELEASED_AS = {
     "dpt_hybrid-midas-501f0c75": "dpt_hybrid",
     "dpt_hybrid_384": "dpt_hybrid",
     "dpt_hybrid_nyu-2ce69ec7": "dpt_hybrid_nyu",
