@@ -14,7 +14,9 @@ from PIL import Image as Pictures
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from leadline.cli import main
 from leadline.errors import BadInput
+from leadline.files import read_depth
 from leadline.models import DepthModel, build, load, open_model, save
 from leadline.predict import predict
 from leadline.sample import Kind
@@ -144,7 +146,10 @@ def written(folder: Path, config: Any, processor: Any) -> Path:
             module.weight *= 0.2
             nn.init.constant_(module.bias, 1.0)  # A closed ReLU answers nothing.
     if config.model_type == "depth_pro" and config.use_fov_model:
-        nn.init.constant_(network.fov_model.head.layers[-1].bias, 50.0)  # Degrees.
+        *hidden, last = (layer for layer in network.fov_model.head.layers if isinstance(layer, nn.Conv2d))
+        for layer in hidden:
+            nn.init.constant_(layer.bias, 1.0)
+        nn.init.constant_(last.bias, 50.0)  # Degrees.
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -217,6 +222,7 @@ def test_a_batch_is_answered_as_its_images_are(family: str, teachers: Callable[[
     model = teachers(family)
     images = torch.stack([tensor(photograph(96, 96)), tensor(photograph(96, 96)).flip(0)])
     single = torch.stack([predict(model, image) for image in images])
+    assert not torch.equal(single[0], single[1])
     assert share_of_range(predict(model, images), single) < 1e-3
 
 
@@ -301,6 +307,12 @@ def test_a_saved_teacher_loads_without_the_folder_it_came_from(
     assert again.provenance == model.provenance
     image = tensor(photograph(64, 80))
     assert torch.equal(predict(again, image), predict(model, image))
+
+
+def test_the_command_line_takes_a_teacher_by_its_place(folders: Callable[[str], Path], tmp_path: Path):
+    place = f"hub:{folders('dpt')},kind=relative"
+    assert main(["predict", str(PHOTOGRAPH), "--model", place, "--out", str(tmp_path)]) == 0
+    assert read_depth(tmp_path / "reception.png").kind is Kind.RELATIVE
 
 
 def test_a_teacher_can_learn(folders: Callable[[str], Path]):

@@ -116,7 +116,7 @@ def fit(
     fabric.launch()
     sweep(out)
     learnt_from = [model.provenance.training_data, train.name] if model.provenance.training_data else [train.name]
-    model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from))
+    model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
     for name in frozen:
         model.get_submodule(name).requires_grad_(False)
     optimizer = AdamW(_parameter_groups(model, plan), fused=True)

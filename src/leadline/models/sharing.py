@@ -29,23 +29,10 @@ _PROMISES: Mapping[Kind, str] = {
     Kind.SCALE_FREE: "depth along the optical axis, up to one factor per image",
     Kind.RELATIVE: "inverse depth, up to a positive factor and a shift per image: larger is nearer",
 }
-_LICENCES = frozenset(
-    {
-        "agpl-3.0",
-        "apache-2.0",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "cc-by-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-sa-4.0",
-        "cc-by-sa-4.0",
-        "cc0-1.0",
-        "gpl-3.0",
-        "lgpl-3.0",
-        "mit",
-        "mpl-2.0",
-    }
-)
+_LICENCES = (
+    "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
+    "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "lgpl-3.0", "mit", "mpl-2.0",
+)  # fmt: skip
 """Those of the hub's identifiers that a depth model is likely to have; any other is written out."""
 
 
@@ -64,7 +51,7 @@ class Share:
 
     def run(self) -> int:
         model = load(self.model)
-        scored = {words: metrics for file in self.figures for words, metrics in _figures(file).items()}
+        scored = {words: metrics for file in self.figures for words, metrics in figures(file).items()}
         model.provenance = replace(model.provenance, figures={**model.provenance.figures, **scored})
         print(push(model, self.repo, private=self.private))
         return 0
@@ -141,6 +128,16 @@ def push(
         return done.commit_url
 
 
+def figures(file: Path) -> dict[str, dict[str, float]]:
+    """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+        words, metrics = f"{table['title']} ({table['protocol']['words']})", table["metrics"]
+        return {words: {name: float(value) for name, value in metrics.items() if value is not None}}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise BadInput(f"{file} is no table of `leadline evaluate --json` ({problem!r}).") from problem
+
+
 def card(model: DepthModel, repo: str | None = None) -> str:
     """The model card: first what the hub reads, then the same for people."""
     provenance, rule = model.provenance, model.preprocessing
@@ -214,16 +211,6 @@ def _hub_answers(repo: str) -> Iterator[None]:
         ) from problem
     except Exception as problem:  # The client's own errors, its HTTP library's and the disk's share no class.
         raise BadInput(f"The hub and {repo!r}: {str(problem).strip() or repr(problem)}") from problem
-
-
-def _figures(file: Path) -> dict[str, dict[str, float]]:
-    """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-        words, metrics = f"{table['title']} ({table['protocol']['words']})", table["metrics"]
-        return {words: {name: float(value) for name, value in metrics.items() if value is not None}}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise BadInput(f"{file} is no table of `leadline evaluate --json` ({problem!r}).") from problem
 
 
 def _metadata(model: DepthModel, name: str) -> ModelCardData:

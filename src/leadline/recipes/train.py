@@ -1,5 +1,6 @@
 """`leadline train`: one recipe, one network, one dataset, from the command line."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -85,10 +86,13 @@ class Train:
             train, validation = hold_out(train)
         course = self.lesson.course(train, validation, seed=self.lesson.plan.seed)
         model = chosen(course, self.out)
-        save(model, self.out / "model")
         scores = measure(model, validation, course.protocol)
+        where = f"{validation.name} ({course.protocol.words})"
+        known = {name: score for name, score in scores.items() if math.isfinite(score)}
+        model.provenance = replace(model.provenance, figures={where: known})
+        save(model, self.out / "model")
         figures = ", ".join(f"{METRICS[name].heading} {scores[name]:.3f}" for name in ("rmse", "abs_rel", "d1"))
-        print(f"{validation.name} ({course.protocol.words}): {figures}")
+        print(f"{where}: {figures}")
         print(f"The model is in {self.out / 'model'}")
         return 0
 
