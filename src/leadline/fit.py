@@ -156,7 +156,7 @@ def fit(
             fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=plan.clip, error_if_nonfinite=False)
             wrapped_optimizer.step()
             wrapped_optimizer.zero_grad()
-            log.step(step + 1, {name: term.detach() for name, term in terms.items()}, schedule.get_last_lr()[-1])
+            log.step(step + 1, {name: term.detach() for name, term in terms.items()}, optimizer.param_groups[-1]["lr"])
             schedule.step()
             state.average.update(model, step=step)
             state.step, state.seconds = step + 1, time.monotonic() - started_at

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 from jaxtyping import Float
 from torch import Tensor

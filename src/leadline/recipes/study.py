@@ -128,7 +128,11 @@ class StudyStages:
                 runs[name].append(scored)
 
         differences = [
-            paired_difference(metric, *([row.metrics[metric] for row in rows] for rows in runs.values()))
+            paired_difference(
+                metric,
+                [row.metrics[metric] for row in runs["end_to_end"]],
+                [row.metrics[metric] for row in runs["multi_stage"]],
+            )
             for metric in COLUMNS
         ]
         table = Table(
@@ -169,7 +173,7 @@ def _splits(lesson: Lesson, cache: Path) -> tuple[Dataset, Dataset, Dataset]:
     except NoSplit:
         validation = test
     if validation.name == test.name:
-        return *hold_out(train), test
+        train, validation = hold_out(train)
     return train, validation, test
 
 
