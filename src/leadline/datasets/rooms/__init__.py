@@ -93,8 +93,9 @@ def rooms(
     seed: int = 0,
     cache: Path | None = None,
 ) -> Rooms:
-    """Rooms of a domain: `count` scenes that no other split or seed has, each a function of its index alone.
+    """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
 
+    `count` says how many; "val" and "test" never have more than their 128 and 256, however many there are to learn from.
     `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
     are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
 
@@ -105,7 +106,8 @@ def rooms(
         raise unknown("split", split, SPLITS)
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
-    count = SPLITS[split][1] if count is None else count
+    usual = SPLITS[split][1]
+    count = usual if count is None else count if split == "train" else min(count, usual)
     if min(count, height, width) < 1:
         raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
     if cache is not None:

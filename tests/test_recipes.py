@@ -1,0 +1,115 @@
+"""Recipes and studies: equal budgets, frozen encoders, and verdicts that say what the data support."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from leadline.datasets.rooms import rooms
+from leadline.errors import BadInput
+from leadline.fit import Machine, Plan
+from leadline.metrics import METRICS
+from leadline.models import load
+from leadline.protocols import protocol
+from leadline.recipes import RECIPES, Course, recipe
+from leadline.recipes.study import Difference, StudyStages, paired_difference, verdict
+from leadline.recipes.train import Lesson
+
+PLAN = Plan(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
+MACHINE = Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
+NETWORK = "hybrid,size=tiny,dim=48,blocks=1,input_size=64:64"
+DATA = "rooms,count=4,height=64,width=64"
+
+
+@pytest.fixture
+def course() -> Course:
+    return Course(
+        network=NETWORK,
+        train=rooms("train", count=4, height=64, width=64),
+        validation=rooms("val", count=2, height=64, width=64),
+        plan=PLAN,
+        protocol=protocol("rooms"),
+        machine=MACHINE,
+    )
+
+
+def steps(out: Path) -> int:
+    """Optimiser steps of all the finished runs below a folder."""
+    return sum(json.loads(done.read_text())["steps"] for done in out.rglob("done.json"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_spends_the_same_steps_and_returns_what_it_saved(name, course, tmp_path):
+    model = recipe(name)(course, tmp_path)
+    assert steps(tmp_path) == course.plan.steps
+    assert model.name == "hybrid"
+    saved = load(sorted(tmp_path.rglob("best"))[-1]).state_dict()
+    assert all(torch.equal(tensor, saved[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_run_again_changes_nothing(name, course, tmp_path):
+    first = recipe(name)(course, tmp_path).state_dict()
+    logs = {log: log.read_text() for log in tmp_path.rglob("log.jsonl")}
+    again = recipe(name)(course, tmp_path).state_dict()
+    assert all(torch.equal(tensor, again[key]) for key, tensor in first.items())
+    assert {log: log.read_text() for log in tmp_path.rglob("log.jsonl")} == logs
+
+
+def test_multi_stage_keeps_the_encoder_that_learnt_depth_alone(course, tmp_path):
+    model = recipe("multi_stage")(course, tmp_path)
+    alone = load(tmp_path / "1-encoder" / "best").encoder.state_dict()
+    assert all(torch.equal(tensor, alone[key]) for key, tensor in model.encoder.state_dict().items())
+
+
+def test_multi_stage_refuses_a_network_without_a_transformer(course, tmp_path):
+    with pytest.raises(BadInput, match="trains the parts of a hybrid"):
+        recipe("multi_stage")(replace(course, network="cnn,size=tiny"), tmp_path)
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones():
+    with pytest.raises(BadInput, match=r"No recipe is called 'end2end'\. Known recipes: end_to_end, multi_stage"):
+        recipe("end2end")
+
+
+def test_a_study_trains_compares_and_reports(tmp_path):
+    lesson = Lesson(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
+    study = StudyStages(out=tmp_path, seeds=2, photos=("examples/photos",), lesson=lesson)
+    assert study.run() == 0
+    told = json.loads((tmp_path / "report.json").read_text())
+    rows = {row["name"]: row for row in told["sections"][0]["tables"][0]["rows"]}
+    assert rows["end to end"]["runs"] == 2
+    assert rows["multi-stage"]["errors"]["rmse"] > 0
+    assert {row["protocol"] for row in rows.values()} == {"rooms"}
+    assert sum(row["is_baseline"] for row in rows.values()) == 2
+    page = (tmp_path / "report.html").read_text()
+    assert "reception.jpg" in page
+    assert "Multi-stage against end-to-end" in page
+
+
+def test_a_difference_is_paired_and_has_students_interval():
+    difference = paired_difference("rmse", [1.0, 1.2, 0.9], [1.1, 1.5, 1.0])
+    # Differences −0.1, −0.3, −0.1: mean −1/6, standard deviation √(4/300), and t = 4.3027 for two degrees of freedom.
+    assert difference.mean == pytest.approx(-1 / 6)
+    assert difference.margin == pytest.approx(4.30265 * math.sqrt(4 / 300) / math.sqrt(3), rel=1e-5)
+
+
+def test_lower_wins_for_errors_and_higher_for_shares_within():
+    assert Difference("rmse", -0.2, 0.1).winner == 0
+    assert Difference("d1", -0.2, 0.1).winner == 1
+    assert Difference("rmse", -0.1, 0.2).winner is None
+    assert Difference("rmse", -0.1, math.inf).winner is None
+
+
+def test_a_verdict_says_no_more_than_the_intervals_do():
+    decided = [Difference("rmse", -0.2, 0.1), Difference("d1", 0.1, 0.05), Difference("mae", -0.1, 0.3)]
+    said = verdict("end to end", "multi-stage", decided, seeds=3)
+    assert said.startswith(f"End to end is better in {METRICS['rmse'].label}, {METRICS['d1'].label}.")
+    assert "The other 1 of 3 metrics are undecided" in said
+    assert "Multi-stage is better" not in said
+    unknown = [replace(each, margin=9.0) for each in decided]
+    assert "3 seeds decide no metric" in verdict("end to end", "multi-stage", unknown, seeds=3)
+    assert "decides nothing" in verdict("end to end", "multi-stage", decided, seeds=1)
