@@ -95,7 +95,7 @@ def rooms(
 ) -> Rooms:
     """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
 
-    `count` says how many; "val" and "test" never have more than their 128 and 256, however many there are to learn from.
+    `count` says how many; "val" and "test" never have more than their 128 and 256, however many the training has.
     `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
     are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
 
