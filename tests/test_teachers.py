@@ -148,8 +148,8 @@ def written(folder: Path, config: Any, processor: Any) -> Path:
     if config.model_type == "depth_pro" and config.use_fov_model:
         *hidden, last = (layer for layer in network.fov_model.head.layers if isinstance(layer, nn.Conv2d))
         for layer in hidden:
-            nn.init.constant_(layer.bias, 1.0)
-        nn.init.constant_(last.bias, 50.0)  # Degrees.
+            nn.init.constant_(layer.get_parameter("bias"), 1.0)
+        nn.init.constant_(last.get_parameter("bias"), 50.0)  # Degrees.
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
