@@ -131,10 +131,11 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
 
 
 @contextmanager
-def swapped(path: Path) -> Iterator[Path]:
+def swapped(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write to, which takes its name once all is on disk.
 
-    A failure removes it and leaves what was under the name before; only a kill leaves the hidden `.half` file.
+    A failure removes it and leaves what was under the name before; only a kill leaves the hidden `.half` file. What can
+    be made again need not be `durable`: it is then not waited for, and a power failure may leave it cut short.
 
     Raises:
         BadInput: the folder cannot be made or written to, or the disk is full.
@@ -143,7 +144,8 @@ def swapped(path: Path) -> Iterator[Path]:
     with _writing(path):
         try:
             yield half
-            _flush(half)
+            if durable:
+                _flush(half)
             half.replace(path)
         finally:
             half.unlink(missing_ok=True)

@@ -66,7 +66,7 @@ class Rooms:
         record = self._rendered(index)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with swapped(path) as half:
+            with swapped(path, durable=False) as half:
                 np.save(half, record)
         except (OSError, BadInput):
             warnings.warn(f"Cannot write to {self.folder}: rooms are rendered anew each time.", stacklevel=3)
