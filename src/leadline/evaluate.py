@@ -155,8 +155,8 @@ class Evaluate:
     """
 
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
-    model: Path | None = None
-    """Folder of a saved model."""
+    model: Annotated[str | None, tyro.conf.arg(aliases=["--weights"])] = None
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME."""
     data: str | None = None
     """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
     split: str = "test"

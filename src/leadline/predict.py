@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -65,8 +65,10 @@ class Predict:
 
     images: tyro.conf.Positional[tuple[str, ...]]
     """Files, folders (with all below them) or patterns like 'holiday/*.jpg'."""
-    model: Path
-    """Folder of a saved model, or an official checkpoint file."""
+    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])]
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME."""
+    as_name: Annotated[str | None, tyro.conf.arg(name="as")] = None
+    """The model that a checkpoint file is, where neither its keys nor its name tell: dpt_hybrid, dpt_hybrid_nyu …"""
     out: Path = Path("depth")
     """Folder for NAME.png and NAME.colour.png; folders below a given folder are kept."""
     metres: bool = False
@@ -88,7 +90,9 @@ class Predict:
 
     def run(self) -> int:
         depth_scale(self.near, self.far)
-        model = load(self.model).to(_device(self.device))
+        model = load(self.model, self.as_name).to(_device(self.device))
+        if Path(self.model).is_file():
+            print(f"{self.model}: {model.provenance.notes}", file=sys.stderr)
         if self.metres and model.kind is not Kind.METRIC and not self.scale_from:
             raise BadInput(f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {WAYS}.")
         found, missing = find_images(self.images)

@@ -173,8 +173,8 @@ class ReportCommand:
     """Evaluate a model on a dataset and write tables, bars and its worst images as one page."""
 
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
-    model: Path = tyro.MISSING
-    """Folder of a saved model."""
+    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = tyro.MISSING
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME."""
     data: str = tyro.MISSING
     """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
     split: str = "test"
