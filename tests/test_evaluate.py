@@ -41,7 +41,7 @@ class Brightness(DepthModel):
         self.encoder = nn.Identity()
         self.factor = nn.Parameter(torch.tensor(factor))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def seen(self, image: Tensor) -> Tensor:
         depth = 10 * self.factor * image[:, :1]
         return depth.reciprocal() if self.kind is Kind.RELATIVE else depth
 
@@ -143,8 +143,8 @@ def test_each_image_keeps_its_own_figures(data):
 
 def test_flip_takes_the_mean_with_the_mirror_image(data):
     class Slanted(Brightness):
-        def forward(self, image: Tensor) -> Tensor:
-            return super().forward(image) * torch.linspace(0.5, 1.5, image.shape[-1])
+        def seen(self, image: Tensor) -> Tensor:
+            return super().seen(image) * torch.linspace(0.5, 1.5, image.shape[-1])
 
     plain, flipped = (measure(Slanted(), data, protocol("indoor", flip=flip)) for flip in (False, True))
     assert plain["abs_rel"] > 0.2

@@ -17,6 +17,7 @@ from leadline.models import MODELS, DepthModel, Preprocessing, Resize, build, lo
 from leadline.models.fusion import FusionModel
 from leadline.models.heads import answer
 from leadline.models.hybrid import Transformer
+from leadline.models.own import SIZES
 from leadline.sample import Kind
 
 VIT = {"img_size": 64, "depth": 4, "embed_dim": 24, "num_heads": 2}
@@ -34,10 +35,10 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 
 @cache
-def made(name: str) -> DepthModel:
+def made(name: str, **arguments: str) -> DepthModel:
     """The smallest model of this name, for tests that leave it as it is."""
     torch.manual_seed(0)
-    return build(name, **SMALLEST[name]).eval()
+    return build(name, **SMALLEST[name], **arguments).eval()
 
 
 def photograph(height: int, width: int, count: int = 1) -> Tensor:
@@ -129,7 +130,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"decodr": "light"}, "No cnn option is called 'decodr'. Known cnn options: decoder, encoder, "),
+        ({"decodr": "light"}, "No cnn option is called 'decodr'. Known cnn options: camera, decoder, encoder, "),
         ({"decoder": "lite"}, "No decoder is called 'lite'. Known decoders: full, light"),
         ({"size": "huge"}, "No size is called 'huge'. Known sizes: paper, tiny"),
         ({"head": "exp"}, "No head is called 'exp'. Known heads: log, softplus"),
@@ -172,6 +173,11 @@ def test_words_build_what_values_build():
     values = build("hybrid", **SMALLEST["hybrid"], input_size=(64, 96), max_depth=20.0)
     assert words.arguments == values.arguments
     assert words.preprocessing == values.preprocessing
+
+
+def test_a_saved_model_says_all_that_its_size_stood_for():
+    arguments = build("hybrid", **{**SMALLEST["hybrid"], "encoder": None, "size": "tiny"}).arguments
+    assert not [name for name in SIZES["tiny"].__dataclass_fields__ if arguments[name] is None]
 
 
 def test_words_that_name_a_saved_model_load_it(tmp_path: Path):
@@ -272,12 +278,12 @@ def test_an_encoder_trained_alone_fits_under_a_transformer():
 
 
 def test_the_native_grid_uses_the_position_embedding_as_it_was_learnt():
-    grid = Transformer(8, 16, blocks=1, heads=2, patch=1, grid=(3, 4))
+    grid = Transformer(8, (3, 4), dim=16, blocks=1, heads=2, patch=1)
     assert grid._position(3, 4) is grid.position
 
 
 def test_another_grid_resamples_the_position_embedding_smoothly():
-    transformer = Transformer(8, 4, blocks=1, heads=2, patch=1, grid=(4, 6))
+    transformer = Transformer(8, (4, 6), dim=4, blocks=1, heads=2, patch=1)
     ramp = torch.linspace(0, 1, 6).expand(1, 4, 4, 6)
     transformer.position.data.copy_(ramp)
     finer = transformer._position(8, 12)[0, 0]
@@ -294,6 +300,38 @@ def test_patches_of_two_halve_the_tokens_per_side_and_double_the_multiple():
         assert model.features(photograph(128, 192))[-1].shape[-2:] == (2, 3)
     with pytest.raises(BadInput, match="divide by 64, not 96 × 64"):
         model(photograph(96, 64))
+
+
+# ── the camera ──
+
+
+@pytest.mark.parametrize("name", ["cnn", "hybrid"])
+def test_a_lens_twice_as_long_puts_the_same_picture_twice_as_far(name: str):
+    model = made(name).eval()
+    canonical = model.preprocessing.focal
+    assert canonical is not None
+    image = photograph(64, 64).expand(3, -1, -1, -1)
+    focal = torch.tensor([canonical, 2 * canonical, torch.nan])
+    with torch.no_grad():
+        depth = model(image, torch.stack([focal, focal, focal, focal], dim=1))
+        unknown = model(image)
+    torch.testing.assert_close(depth[0], unknown[0])
+    torch.testing.assert_close(depth[1], 2 * unknown[1])
+    torch.testing.assert_close(depth[2], unknown[2])
+
+
+def test_a_network_may_take_every_camera_for_what_it_shows():
+    model = made("cnn", camera="any").eval()
+    with torch.no_grad():
+        zoomed = model(photograph(64, 64), torch.full((1, 4), 500.0))
+        assert torch.equal(zoomed, model(photograph(64, 64)))
+
+
+def test_inverse_depth_without_a_unit_does_not_depend_on_the_lens():
+    model = made("cnn", kind="relative").eval()
+    with torch.no_grad():
+        zoomed = model(photograph(64, 64), torch.full((1, 4), 500.0))
+        assert torch.equal(zoomed, model(photograph(64, 64)))
 
 
 # ── heads ──

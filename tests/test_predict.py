@@ -51,6 +51,36 @@ def test_a_batch_is_answered_like_its_images(model):
         torch.testing.assert_close(predict(model, image), depth, rtol=1e-4, atol=1e-5)
 
 
+def test_more_pixels_of_the_same_view_are_as_many_metres_and_a_zoomed_view_more():
+    seen = build("cnn", size="tiny", input_size=(64, 64)).eval()
+    small, large = torch.full((3, 64, 64), 0.5), torch.full((3, 128, 128), 0.5)
+    camera = torch.tensor([70.0, 70.0, 31.5, 31.5])
+    metres = predict(seen, small, camera).mean()
+    torch.testing.assert_close(predict(seen, large, 2 * camera).mean(), metres, rtol=1e-3, atol=0)
+    torch.testing.assert_close(predict(seen, small, 2 * camera).mean(), 2 * metres)
+
+
+def test_the_camera_is_read_from_exif_or_given_in_degrees(folder, tmp_path, capsys):
+    source = photo(tmp_path / "a.jpg", 60, 80)
+    exif = Pictures.Exif()
+    exif.get_ifd(0x8769)[41989] = 52
+    with Pictures.open(source) as picture:
+        picture.load()
+        picture.save(tmp_path / "b.jpg", exif=exif)
+    words = ["--model", folder, "--out", str(tmp_path / "out"), "--json"]
+    main(["predict", str(source), str(tmp_path / "b.jpg"), *words])
+    unknown, known = map(json.loads, capsys.readouterr().out.splitlines())
+    main(["predict", str(source), *words, "--field-of-view", "45.1833"])
+    given = json.loads(capsys.readouterr().out)
+    assert [each["camera"] for each in (unknown, known, given)] == ["unknown", "from EXIF", "given"]
+    # 52 mm on a film whose diagonal is 43.27 mm: 120.2 pixels of the 100 of this picture's, or 36.8 degrees across.
+    stored = read_depth(tmp_path / "out" / "b.png").intrinsics
+    assert stored is not None
+    assert stored[0].item() == pytest.approx(120.18, abs=0.01)
+    assert given["median"] == pytest.approx(unknown["median"] * 96.14 / (0.9 * (60 * 80) ** 0.5), rel=0.02)
+    assert main(["predict", str(source), *words, "--field-of-view", "180"]) == 1
+
+
 def test_predicting_leaves_a_model_in_training_as_it_was(model):
     model.train()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -269,9 +269,9 @@ def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: Protocol, source:
 def _predictions(model: DepthModel, dataset: Dataset, protocol: Protocol, batch_size: int) -> Iterator[_Pair]:
     for group in _alike(dataset, batch_size):
         together = batch(group)
-        predicted = predict(model, together.image)
+        predicted = predict(model, together.image, together.intrinsics)
         if protocol.flip:
-            predicted = (predicted + predict(model, together.image.flip(-1)).flip(-1)) / 2
+            predicted = (predicted + predict(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
         for sample, depth in zip(group, predicted, strict=True):
             yield _Pair(str(sample.name), depth, sample.depth, sample.valid)
 

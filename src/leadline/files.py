@@ -1,6 +1,7 @@
 """Files: photographs and depth maps, read with their unit and written whole or not at all."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -62,6 +63,21 @@ def read_image(path: Path) -> Image:
     if len(image) == 4:
         image = image[:3] * image[3:] + (1 - image[3:])
     return image.expand(3, -1, -1).contiguous()
+
+
+def read_camera(path: Path, image: Image) -> Intrinsics | None:
+    """What a photograph's EXIF tells of the camera, in pixels of `image` as `read_image` gave it; None: nothing.
+
+    The "focal length in 35 mm film" (EXIF 2.3, tag 41989) is that of the film's frame of 36 × 24 mm with the same
+    diagonal. A picture that was cropped since, and kept the tag, is taken for what it was.
+    """
+    with _decoding(path), Pictures.open(path) as picture:
+        film = picture.getexif().get_ifd(_EXIF).get(_FOCAL_LENGTH_IN_FILM, 0)
+    if not isinstance(film, int) or film <= 0:
+        return None
+    height, width = image.shape[-2:]
+    focal = film / math.hypot(36, 24) * math.hypot(height, width)
+    return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -203,6 +219,8 @@ _IMAGE_DESCRIPTION = 270
 """The TIFF tag that holds free text."""
 _ORIENTATION = 274
 """The EXIF tag that says how the camera was held."""
+_EXIF, _FOCAL_LENGTH_IN_FILM = 0x8769, 41989
+"""The EXIF block of a camera's settings, and the tag in it that says how far it was zoomed."""
 _BITS_PER_SAMPLE = 258
 """The TIFF tag that says how deep each channel is."""
 _STUMBLES = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, zipfile.BadZipFile, cv2.error)

@@ -16,7 +16,7 @@ from leadline.losses import (
     silog_loss,
     standardised,
 )
-from leadline.sample import Depth, Image, Kind, Mask, Sample
+from leadline.sample import Depth, Image, Intrinsics, Kind, Mask, Sample
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class Network(Protocol):
     @property
     def kind(self) -> Kind: ...
 
-    def __call__(self, image: Image) -> Depth: ...
+    def __call__(self, image: Image, intrinsics: Intrinsics | None = None) -> Depth: ...
 
     def features(self, image: Image) -> tuple[Tensor, ...]: ...
 
@@ -54,7 +54,7 @@ class Supervised:
     def __call__(self, model: Network, batch: Sample) -> dict[str, Tensor]:
         measured = measured_as(model.kind, batch)
         # Losses square and take logarithms: in full precision whatever the network computed in.
-        predicted = model(batch.image).float()
+        predicted = model(batch.image, batch.intrinsics).float()
         return {name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in self.weights.items()}
 
 

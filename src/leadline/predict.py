@@ -1,6 +1,7 @@
 """Prediction: an image of any size → depth of that size."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,19 +17,21 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from leadline.errors import BadInput
-from leadline.files import PHOTO_SUFFIXES, DepthMap, read_image, write_depth, write_image
+from leadline.files import PHOTO_SUFFIXES, DepthMap, read_camera, read_image, write_depth, write_image
 from leadline.models import DepthModel, load
 from leadline.models.base import Interpolation
 from leadline.pictures import depth_scale, fitted_scale, painted, with_legend
-from leadline.sample import Depth, Image, Kind
+from leadline.sample import Depth, Image, Intrinsics, Kind
 from leadline.scaling import WAYS, Scaled, ruler
 
 
 @torch.inference_mode()
-def predict(model: DepthModel, image: Image) -> Depth:
+def predict(model: DepthModel, image: Image, intrinsics: Intrinsics | None = None) -> Depth:
     """The depth of one image (3, H, W) or of a batch (B, 3, H, W), at its own size, in the unit of `model.kind`.
 
     The image is resized as the model's preprocessing says and the answer resized back, so H and W may be anything.
+    `intrinsics`, (4,) or (B, 4), are the cameras' in pixels of the image: models with a canonical camera measure better
+    with them (see `DepthModel.forward`).
     The model computes in evaluation mode, on the device that it is on, and the answer comes back to the image's.
     """
     images = image if image.ndim == 4 else image[None]
@@ -39,11 +42,12 @@ def predict(model: DepthModel, image: Image) -> Depth:
     images = images.to(next(model.parameters()).device)
     if rows or columns:
         images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
-    fitted = _resized(images, rule.size_for(*whole), rule.interpolation)
+    size = rule.size_for(*whole)
+    fitted = _resized(images, size, rule.interpolation)
     was_training = model.training
     model.eval()
     try:
-        answer = model(fitted).float()
+        answer = model(fitted, None if intrinsics is None else _intrinsics_at(size, whole, intrinsics, images)).float()
     finally:
         model.train(was_training)
     restored = _resized(answer, whole, rule.restore)
@@ -79,6 +83,9 @@ class Predict:
     as floor:1.45,field_of_view=60 with options pitch=DEGREES down (for relative depth) and box=X0:Y0:X1:Y1 of floor."""
     depth_scale: float | None = None
     """Numbers in sparse depth maps are metres × this, where the files do not say it: 1000 for millimetres."""
+    field_of_view: float | None = None
+    """Degrees from the left edge of the photographs to the right one; unset: as their EXIF says, where it does.
+    A zoomed picture looks nearer than it is: a model with a canonical camera measures better with it."""
     near: float = 0.5
     """Metres at the near end of the colours."""
     far: float = 10.0
@@ -90,6 +97,8 @@ class Predict:
 
     def run(self) -> int:
         depth_scale(self.near, self.far)
+        if not 0 < (self.field_of_view or 60) < 180:
+            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
         model = load(self.model, self.as_name).to(_device(self.device))
         if Path(self.model).is_file():
             print(f"{self.model}: {model.provenance.notes}", file=sys.stderr)
@@ -108,7 +117,7 @@ class Predict:
                     raise BadInput(f"{target} is the photograph itself: choose another --out.")
                 if target in written:
                     raise BadInput(f"{source} would overwrite the depth of {written[target]}: choose another --out.")
-                answer = self._answer(model, read_image(source))
+                answer = self._answer(model, source)
                 scaled = scale(answer, place) if scale else None
             except BadInput as fault:
                 skipped += 1
@@ -121,10 +130,21 @@ class Predict:
             print(f"{len(written)} of {len(written) + skipped} images measured, {skipped} skipped. See {self.out}.")
         return 1 if skipped else 0
 
-    def _answer(self, model: DepthModel, image: Image) -> DepthMap:
-        depth = predict(model, image)
-        about = {"model": model.name, "trained_on": model.provenance.training_data or "nothing"}
-        return DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, provenance=about)
+    def _answer(self, model: DepthModel, source: Path) -> DepthMap:
+        image = read_image(source)
+        camera = self._camera(image) if self.field_of_view else read_camera(source, image)
+        depth = predict(model, image, camera)
+        about = {
+            "model": model.name,
+            "trained_on": model.provenance.training_data or "nothing",
+            "camera": "given" if self.field_of_view else "unknown" if camera is None else "from EXIF",
+        }
+        return DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, camera, about)
+
+    def _camera(self, image: Image) -> Intrinsics:
+        height, width = image.shape[-2:]
+        focal = width / 2 / math.tan(math.radians(self.field_of_view or 0) / 2)
+        return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])
 
     def _write(self, answer: DepthMap, target: Path) -> dict[str, Any]:
         """Write the depth and its picture; what there is to say of them."""
@@ -139,7 +159,14 @@ class Predict:
         height, width = answer.depth.shape[-2:]
         figures = {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
         files = {"depth": str(target), "picture": str(picture)}
-        return {**files, "height": height, "width": width, "kind": answer.kind.value, **figures}
+        return {
+            **files,
+            "height": height,
+            "width": width,
+            "kind": answer.kind.value,
+            "camera": answer.provenance["camera"],
+            **figures,
+        }
 
     def _say(self, about: dict[str, Any]) -> None:
         if self.json:
@@ -194,6 +221,15 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as problem:
         raise BadInput(f"No device {name!r} here ({str(problem).splitlines()[0]}): leave --device out.") from problem
+
+
+def _intrinsics_at(
+    size: tuple[int, int], whole: tuple[int, int], intrinsics: Intrinsics, images: Tensor
+) -> Float[Tensor, "B 4"]:
+    """The intrinsics of images of `whole` height and width, resized to `size`; the principal point is not known."""
+    y_scale, x_scale = size[0] / whole[0], size[1] / whole[1]
+    scale = torch.tensor([x_scale, y_scale, torch.nan, torch.nan])
+    return (intrinsics.cpu() * scale).expand(len(images), 4).to(images.device)
 
 
 def _resized(

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from leadline.charts import colour_legend, metric_bars
 from leadline.datasets import Dataset, open_data
 from leadline.evaluate import Constants, ProtocolOptions, evaluate
-from leadline.files import read_image, swapped
+from leadline.files import read_camera, read_image, swapped
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load
 from leadline.pictures import ERRORS, ColourScale, depth_scale, encoded, error_picture, fitted_scale, painted
@@ -124,7 +124,7 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores
     exhibits = []
     for score in scores:
         sample = dataset[score.index]
-        depth = predict(model, sample.image)
+        depth = predict(model, sample.image, sample.intrinsics)
         metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
         figures = ", ".join(
             f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
@@ -148,7 +148,7 @@ def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5
     exhibits = []
     for source in sources:
         photo = read_image(source)
-        depth = predict(model, photo)
+        depth = predict(model, photo, read_camera(source, photo))
         shown = scale if model.kind is Kind.METRIC else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
         exhibits.append(Exhibit(source.name, photo, (painted(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."

@@ -58,7 +58,7 @@ def build(name: str, **arguments: Any) -> DepthModel:
     given.apply_defaults()
     try:
         model.arguments = json.loads(
-            json.dumps({key: value for key, value in given.kwargs.items() if key not in _SOURCES})
+            json.dumps({key: value for key, value in {**given.kwargs, **model.settled}.items() if key not in _SOURCES})
         )
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem

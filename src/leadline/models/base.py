@@ -61,6 +61,9 @@ class Preprocessing:
     """Of RGB in [0, 1]; the model subtracts it itself."""
     std: tuple[float, float, float] = IMAGENET_STD
     """Of RGB in [0, 1]; the model divides by it itself."""
+    focal: float | None = None
+    """Focal length, in pixels of the network's input, of the camera whose metres the network answers: the canonical
+    camera of Yin et al. 2023 (Metric3D). None: it answers for whatever camera it sees."""
     margin: float = 0.0
     """Times √(side / 2): pixels by which a mirror continues the photograph at each edge; the answer is cut back."""
 
@@ -121,6 +124,9 @@ class DepthModel(nn.Module, ABC):
     """Its key in `MODELS`; set by `build`."""
     arguments: Mapping[str, Any]
     """The builder's keyword arguments as JSON would hold them; set by `build`."""
+    settled: Mapping[str, Any] = {}
+    """Arguments that the builder chose where it was told none: saved with the others, so that a later choice of
+    another default changes no saved model."""
     encoder: nn.Module
     """The part that may come pretrained: image to pyramid."""
     mean: Tensor
@@ -145,9 +151,24 @@ class DepthModel(nn.Module, ABC):
         """Whether the encoder brings knowledge that a high learning rate would destroy."""
         return bool(self.provenance.encoder)
 
+    def forward(
+        self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
+    ) -> Float[Tensor, "B 1 H W"]:
+        """Depth of `image` (RGB in [0, 1], sides divisible by `preprocessing.multiple`) in the unit of `kind`.
+
+        `intrinsics` are those of `image` as it is given. A lens of twice the focal length shows a thing as large as at
+        half the distance, so depth seen by the canonical camera grows with the focal length (Yin et al. 2023, eq. 2);
+        where the camera is not known (None or NaN), it is taken for the canonical one.
+        """
+        depth = self.seen(image)
+        if self.preprocessing.focal is None or self.kind is not Kind.METRIC or intrinsics is None:
+            return depth
+        zoom = intrinsics[:, :2].prod(1).sqrt() / self.preprocessing.focal
+        return depth * zoom.where(zoom > 0, 1.0).to(depth)[:, None, None, None]
+
     @abstractmethod
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
-        """Depth of `image` (RGB in [0, 1], sides divisible by `preprocessing.multiple`) in the unit of `kind`."""
+    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        """`forward` for the canonical camera, which is the only one that most networks know of."""
 
     @abstractmethod
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:

@@ -1,31 +1,12 @@
 """cnn: any timm encoder and the fusion decoder; the paper's encoder is ResNeXt-101."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import unknown
-from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder
-from leadline.models.fusion import FusionModel, decoder_and_head
-from leadline.models.heads import answer
+from leadline.models.fusion import FusionModel
+from leadline.models.own import own_network, settled
 from leadline.sample import Kind
-
-
-@dataclass(frozen=True)
-class Size:
-    """What `size` stands for where an argument is not given."""
-
-    encoder: str
-    decoder: str
-    width: int | None
-    input_size: tuple[int, int]
-
-
-SIZES: Mapping[str, Size] = {
-    "paper": Size("resnext101_32x8d", "full", None, (224, 224)),
-    "tiny": Size("mobilenetv3_small_100", "light", 16, (128, 160)),
-}
 
 
 def cnn(
@@ -44,6 +25,7 @@ def cnn(
     max_depth: float = 100.0,
     kind: str = Kind.METRIC,
     input_size: Sequence[int] | None = None,
+    camera: str = "canonical",
 ) -> FusionModel:
     """An encoder's four maps, fused; without the transformer, this is the paper's first stage.
 
@@ -60,20 +42,21 @@ def cnn(
         min_depth, max_depth: metres that the answer never leaves.
         kind: "metric", or "relative" for inverse depth.
         input_size: native height and width.
+        camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
-    preset = SIZES[size]
-    encoder = encoder or preset.encoder
-    decoder = decoder or preset.decoder
-    width = width or (preset.width if decoder == preset.decoder else None)
-    pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
-    fusion, top = decoder_and_head(decoder, channels(pyramid), width, answer(head, kind, min_depth, max_depth))
-    return FusionModel(
-        Kind(kind),
-        encoder_preprocessing(encoder, input_size or preset.input_size, mean, std),
-        encoder_provenance(encoder, weights, pretrained=pretrained),
-        encoder=pyramid,
-        decoder=fusion,
-        head=top,
+    chosen = settled(size, encoder=encoder, decoder=decoder, width=width, input_size=input_size)
+    model = own_network(
+        encoder_options=encoder_options,
+        weights=weights,
+        pretrained=pretrained,
+        mean=mean,
+        std=std,
+        head=head,
+        min_depth=min_depth,
+        max_depth=max_depth,
+        kind=kind,
+        camera=camera,
+        **chosen,
     )
+    model.settled = chosen
+    return model

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.errors import unknown
 from leadline.models.base import DepthModel, Preprocessing, Provenance
 from leadline.models.heads import dense_head, light_head
 from leadline.sample import Kind
@@ -36,7 +35,7 @@ class FusionModel(DepthModel):
         self.decoder = decoder
         self.head = head
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         return self.head(self.decoder(self.features(image)))
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
@@ -87,26 +86,21 @@ class FusionDecoder(nn.Module):
         return path
 
 
-def decoder_and_head(
-    style: str, channels: Sequence[int], width: int | None, answer: nn.Module
-) -> tuple[FusionDecoder, nn.Sequential]:
-    """The decoder of an own network and the head on top: `full` as in MiDaS and DPT, or `light` for small machines.
+DECODERS = {"full": 256, "light": 32}
+"""The styles of an own network's decoder, each with its usual width."""
 
-    Raises:
-        BadInput: an unknown style.
-    """
-    match style:
-        case "full":
-            width = width or 256
-            decoder = FusionDecoder(channels, [width] * len(channels))
-            head = dense_head(width, 32, answer, align_corners=False)
-        case "light":
-            # As MiDaS-small: twice as wide wherever the map is half as tall, so that every level costs the same.
-            width = width or 32
-            decoder = FusionDecoder(channels, [width * 2**level for level in range(len(channels))])
-            head = light_head(width, width, answer)
-        case _:
-            raise unknown("decoder", style, ("full", "light"))
+
+def decoder_and_head(
+    style: str, channels: Sequence[int], width: int, answer: nn.Module
+) -> tuple[FusionDecoder, nn.Sequential]:
+    """The decoder of an own network and the head on top: `full` as in MiDaS and DPT, or `light` for small machines."""
+    if style == "full":
+        decoder = FusionDecoder(channels, [width] * len(channels))
+        head = dense_head(width, 32, answer, align_corners=False)
+    else:
+        # As MiDaS-small: twice as wide wherever the map is half as tall, so that every level costs the same.
+        decoder = FusionDecoder(channels, [width * 2**level for level in range(len(channels))])
+        head = light_head(width, width, answer)
     # An untrained network then answers the typical depth whatever the photograph.
     *_, last = (module for module in head if isinstance(module, nn.Conv2d))
     nn.init.normal_(last.weight, std=0.01)

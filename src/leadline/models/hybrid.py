@@ -1,7 +1,7 @@
 """hybrid: encoder, transformer over its last map, and the fusion decoder over both; the paper's network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +11,10 @@ from jaxtyping import Float
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from leadline.errors import BadInput, unknown
-from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder
-from leadline.models.fusion import FusionModel, decoder_and_head
-from leadline.models.heads import answer
+from leadline.errors import BadInput
+from leadline.models.fusion import FusionModel
+from leadline.models.own import own_network, settled
 from leadline.sample import Kind
-
-
-@dataclass(frozen=True)
-class Size:
-    """What `size` stands for where an argument is not given."""
-
-    encoder: str
-    decoder: str
-    width: int | None
-    input_size: tuple[int, int]
-    dim: int
-    blocks: int
-    heads: int
-
-
-SIZES: Mapping[str, Size] = {
-    "paper": Size("resnext101_32x8d", "full", None, (224, 224), dim=768, blocks=12, heads=12),  # ViT-B's transformer
-    "tiny": Size("mobilenetv3_small_100", "light", 16, (128, 160), dim=192, blocks=4, heads=3),
-}
 
 
 def hybrid(
@@ -57,6 +37,7 @@ def hybrid(
     max_depth: float = 100.0,
     kind: str = Kind.METRIC,
     input_size: Sequence[int] | None = None,
+    camera: str = "canonical",
 ) -> FusionModel:
     """The encoder's last map becomes tokens, passes a transformer, and is fused with the encoder's finer maps.
 
@@ -79,42 +60,43 @@ def hybrid(
         min_depth, max_depth: metres that the answer never leaves.
         kind: "metric", or "relative" for inverse depth.
         input_size: native height and width; also the grid that the position embedding is learnt on.
+        camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
-    preset = SIZES[size]
-    encoder = encoder or preset.encoder
-    decoder = decoder or preset.decoder
-    width = width or (preset.width if decoder == preset.decoder else None)
-    dim = dim or preset.dim
-    preprocessing = encoder_preprocessing(encoder, input_size or preset.input_size, mean, std, multiple=32 * patch)
-    pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
-    *finer, last = channels(pyramid)
-    height, width_ = preprocessing.size
-    transformer = Transformer(
-        last,
-        dim,
-        blocks=blocks or preset.blocks,
-        heads=heads or preset.heads,
+    chosen = settled(
+        size,
+        encoder=encoder,
+        decoder=decoder,
+        width=width,
+        input_size=input_size,
+        dim=dim,
+        blocks=blocks,
+        heads=heads,
+    )
+    inside = {name: chosen[name] for name in ("dim", "blocks", "heads")}
+    model = own_network(
+        encoder_options=encoder_options,
+        weights=weights,
+        pretrained=pretrained,
+        mean=mean,
+        std=std,
+        head=head,
+        min_depth=min_depth,
+        max_depth=max_depth,
+        kind=kind,
+        camera=camera,
         patch=patch,
-        grid=(height // preprocessing.multiple, width_ // preprocessing.multiple),
+        transformer=partial(Transformer, **inside, patch=patch),
+        dim=inside["dim"],
+        **{name: chosen[name] for name in ("encoder", "decoder", "width", "input_size")},
     )
-    fusion, top = decoder_and_head(decoder, [*finer, dim], width, answer(head, kind, min_depth, max_depth))
-    return FusionModel(
-        Kind(kind),
-        preprocessing,
-        encoder_provenance(encoder, weights, pretrained=pretrained),
-        encoder=pyramid,
-        transformer=transformer,
-        decoder=fusion,
-        head=top,
-    )
+    model.settled = chosen
+    return model
 
 
 class Transformer(nn.Module):
     """ViT blocks (Dosovitskiy et al. 2021) over the patches of a feature map; no class token: the answer is a map."""
 
-    def __init__(self, channels: int, dim: int, *, blocks: int, heads: int, patch: int, grid: tuple[int, int]) -> None:
+    def __init__(self, channels: int, grid: tuple[int, int], *, dim: int, blocks: int, heads: int, patch: int) -> None:
         super().__init__()
         if dim % heads:
             raise BadInput(f"dim {dim} must divide by heads {heads}.")

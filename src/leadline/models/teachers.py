@@ -87,7 +87,7 @@ class Teacher(DepthModel):
         """The library's backbone; a property, for a second name would store its weights twice."""
         return _part(self.network, "backbone", "dpt", "glpn", "depth_pro.encoder")
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         answer = self.network(pixel_values=self.normalised(image))
         depth = answer.predicted_depth[:, None]
         return _metres(depth, answer.field_of_view) if self.network.config.model_type == "depth_pro" else depth
