@@ -100,10 +100,8 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: Kind | str
         BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
         UnreadableFile: truncated, empty or no depth map.
     """
-    read, _ = _format(path)
-    _must_exist(path)
+    values, words = read_numbers(path)
     with _decoding(path):
-        values, words = read(path)
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
     depth = values.astype(np.float32) if (scale, offset) == (1, 0) else (values / scale + offset).astype(np.float32)
     valid = np.isfinite(depth) if values.dtype.kind == "f" else values > 0
@@ -117,6 +115,19 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: Kind | str
         intrinsics=None if known is None else torch.tensor([float(number) for number in known.split()]),
         provenance={key: text for key, text in words.items() if key not in _MEANING},
     )
+
+
+def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """The (H, W) numbers of a depth file and the words in it, before anyone says what they mean.
+
+    Raises:
+        BadInput: no depth format, or a picture in colour.
+        UnreadableFile: truncated, empty or no depth map.
+    """
+    read, _ = _format(path)
+    _must_exist(path)
+    with _decoding(path):
+        return read(path)
 
 
 def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> None:
