@@ -12,6 +12,7 @@ Depths = Float[Tensor, "B 1 H W"]
 Valid = Bool[Tensor, "B 1 H W"]
 Loss = Float[Tensor, ""]
 PerImage = Float[Tensor, "B 1 1 1"]
+Confidence = Float[Tensor, "B 1 H W"]
 
 
 def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float = 0.85, alpha: float = 10.0) -> Loss:
@@ -21,17 +22,13 @@ def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float 
     source paper uses. λ = 1 ignores the global scale, λ = 0 is α × the root mean square log error. Depth in metres (or
     in any one unit), positive where valid.
     """
-    g = _log_ratio(predicted, measured, valid)
-    squared = _mean(g.square(), valid) - lam * _mean(g, valid).square()
-    # A perfect prediction has √0, whose derivative is infinite: its gradient is 0 here. NaN stays NaN.
-    perfect = squared <= 0
-    root = torch.where(perfect, 1.0, squared).sqrt()
-    return _over_images(torch.where(perfect, 0.0, alpha * root), valid)
+    g = log_ratio(predicted, measured, valid)
+    return over_images(alpha * root(mean(g.square(), valid) - lam * mean(g, valid).square()), valid)
 
 
 def l1_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
     """Mean |d̂ − d|, in the unit of the depth."""
-    return _over_images(_mean(_difference(predicted, measured, valid).abs(), valid), valid)
+    return over_images(mean(_difference(predicted, measured, valid).abs(), valid), valid)
 
 
 def berhu_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
@@ -43,7 +40,7 @@ def berhu_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
     threshold = (residual.detach().amax() / 5).clamp_min(torch.finfo(residual.dtype).tiny)
     beyond = residual > threshold
     quadratic = (torch.where(beyond, residual, threshold).square() + threshold.square()) / (2 * threshold)
-    return _over_images(_mean(torch.where(beyond, quadratic, residual), valid), valid)
+    return over_images(mean(torch.where(beyond, quadratic, residual), valid), valid)
 
 
 def scale_and_shift_invariant_loss(predicted: Depths, measured: Depths, valid: Valid, *, trim: float = 0.2) -> Loss:
@@ -53,30 +50,29 @@ def scale_and_shift_invariant_loss(predicted: Depths, measured: Depths, valid: V
     image leaves out. Both sides are in the space where scale and shift are free, which is inverse depth.
     """
     residual = (standardised(predicted, valid) - standardised(measured, valid)).abs()
-    flat = torch.where(valid, residual.detach(), torch.inf).flatten(1)
-    kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long()
-    last = flat.sort(dim=1).values.gather(1, (kept - 1).clamp_min(0)[:, None])
-    inside = valid & (residual.detach() <= last[:, :, None, None])
-    summed = torch.where(inside, residual, 0.0).sum(dim=(1, 2, 3), keepdim=True)
     # Ranftl et al. divide by twice the number of all valid pixels, so that trimming does not reward itself.
-    return _over_images(summed / (2 * _count(valid)), valid)
+    return over_images(mean(torch.where(closest(residual, valid, trim), residual, 0.0), valid) / 2, valid)
 
 
-def gradient_matching_loss(predicted: Depths, measured: Depths, valid: Valid, *, scales: int = 4) -> Loss:
+def gradient_matching_loss(
+    predicted: Depths, measured: Depths, valid: Valid, confidence: Confidence | None = None, *, scales: int = 4
+) -> Loss:
     """Mean |∂x R| + |∂y R| of the residual R = p − m at `scales` resolutions, each half of the one before.
 
     Li & Snavely 2018 (MegaDepth), eq. 3, where R is in log depth; Ranftl et al. 2020, eq. 11, where both sides are
-    `standardised` inverse depths. A difference counts where both its pixels are valid.
+    `standardised` inverse depths. A difference counts where both its pixels are valid, and as much as the less
+    confident of them.
     """
     residual = _difference(predicted, measured, valid)
+    weight = valid.to(residual.dtype) if confidence is None else torch.where(valid, confidence, 0.0)
     total = residual.new_zeros(())
     for scale in range(scales):
         step = 2**scale
-        r, v = residual[..., ::step, ::step], valid[..., ::step, ::step]
-        across, down = v[..., :, 1:] & v[..., :, :-1], v[..., 1:, :] & v[..., :-1, :]
-        dx = torch.where(across, (r[..., :, 1:] - r[..., :, :-1]).abs(), 0.0).sum(dim=(1, 2, 3), keepdim=True)
-        dy = torch.where(down, (r[..., 1:, :] - r[..., :-1, :]).abs(), 0.0).sum(dim=(1, 2, 3), keepdim=True)
-        total = total + _over_images((dx + dy) / _count(v), v)
+        r, w = residual[..., ::step, ::step], weight[..., ::step, ::step]
+        across, down = torch.minimum(w[..., :, 1:], w[..., :, :-1]), torch.minimum(w[..., 1:, :], w[..., :-1, :])
+        dx = (across * (r[..., :, 1:] - r[..., :, :-1]).abs()).sum(dim=(1, 2, 3), keepdim=True)
+        dy = (down * (r[..., 1:, :] - r[..., :-1, :]).abs()).sum(dim=(1, 2, 3), keepdim=True)
+        total = total + over_images((dx + dy) / _total(w), w > 0)
     return total
 
 
@@ -85,30 +81,46 @@ def standardised(depth: Depths, valid: Valid) -> Depths:
     filled = torch.where(valid, depth, torch.nan).flatten(1)
     median = filled.nanmedian(dim=1).values.nan_to_num(0.0)[:, None, None, None]
     centred = torch.where(valid, depth - median, 0.0)
-    deviation = _mean(centred.abs(), valid)
+    deviation = mean(centred.abs(), valid)
     # An image of one depth has no deviation to divide by; it stays at 0.
     return centred / torch.where(deviation > 0, deviation, 1.0)
 
 
-def _log_ratio(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
+def log_ratio(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
+    """log d̂ − log d; 0 where not valid."""
     return torch.where(valid, predicted, 1.0).log() - torch.where(valid, measured, 1.0).log()
+
+
+def root(squared: PerImage) -> PerImage:
+    """√ with the gradient 0 at 0, where its derivative is infinite: a perfect prediction stays. NaN stays NaN."""
+    perfect = squared <= 0
+    return torch.where(perfect, 0.0, torch.where(perfect, 1.0, squared).sqrt())
+
+
+def closest(residual: Depths, valid: Valid, trim: float) -> Valid:
+    """The valid pixels less the share `trim` of them, image by image, whose residuals are largest."""
+    flat = torch.where(valid, residual.detach(), torch.inf).flatten(1)
+    kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long()
+    last = flat.sort(dim=1).values.gather(1, (kept - 1).clamp_min(0)[:, None])
+    return valid & (residual.detach() <= last[:, :, None, None])
+
+
+def mean(values: Depths, weight: Valid | Confidence) -> PerImage:
+    """The weighted mean of each image; 0 for an image without weight. Values are finite everywhere."""
+    return (values * weight).sum(dim=(1, 2, 3), keepdim=True) / _total(weight)
+
+
+def over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
+    """The mean over the images that have a valid pixel; 0 if none has."""
+    has_any = valid.flatten(1).any(1)
+    return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
 
 
 def _difference(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
     return torch.where(valid, predicted, 0.0) - torch.where(valid, measured, 0.0)
 
 
-def _mean(values: Depths, valid: Valid) -> PerImage:
-    """The mean of each image over its valid pixels (values are 0 elsewhere); 0 for an image without any."""
-    return values.sum(dim=(1, 2, 3), keepdim=True) / _count(valid)
-
-
-def _count(valid: Bool[Tensor, "B 1 h w"]) -> PerImage:
-    """How many valid pixels each image has; 1 for an image without any, so that dividing is safe."""
-    return valid.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1).to(torch.get_default_dtype())
-
-
-def _over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
-    """The mean over the images that have a valid pixel; 0 if none has."""
-    has_any = valid.flatten(1).any(1)
-    return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
+def _total(weight: Bool[Tensor, "B 1 h w"] | Float[Tensor, "B 1 h w"]) -> PerImage:
+    """The weight of each image's pixels, which is their number where all weigh alike; 1 where none weighs anything."""
+    total = weight.sum(dim=(1, 2, 3), keepdim=True)
+    return torch.where(total > 0, total, 1.0)
