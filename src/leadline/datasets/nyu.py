@@ -90,13 +90,18 @@ def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdou
     scenes = _scenes(path)
     training, test = _official_split(path, len(scenes))
     official = test if split == "test" else training
-    held_out = set(sorted({_room(scenes[number]) for number in training})[::holdout]) if holdout > 0 else set()
+    held_out = set(sorted({room(scenes[number]) for number in training})[::holdout]) if holdout > 0 else set()
     numbers = [
-        number for number in official if split == "test" or (_room(scenes[number]) in held_out) == (split == "val")
+        number for number in official if split == "test" or (room(scenes[number]) in held_out) == (split == "val")
     ]
     share = "" if len(numbers) == len(official) else f" ({len(numbers)} of {len(official)})"
     name = f"nyu {split}{share}{'' if truth == 'raw' else f', {truth}'}"
     return Nyu(name, Kind.METRIC, path, truth, tuple(numbers), tuple(scenes[number] for number in numbers))
+
+
+def room(scene: str) -> str:
+    """`kitchen_0004a` and `kitchen_0004b` are parts of one room."""
+    return re.sub(r"[a-z]$", "", scene)
 
 
 def _scenes(path: Path) -> list[str]:
@@ -121,11 +126,6 @@ def _official_split(path: Path, images: int) -> tuple[list[int], list[int]]:
     if len(numbers) < len(training) + len(test) or not numbers <= set(range(images)):
         raise BadInput(f"{file} does not belong to the {images} images of {path / LABELLED}. Download both again.")
     return [int(number) for number in training], [int(number) for number in test]
-
-
-def _room(scene: str) -> str:
-    """`kitchen_0004a` and `kitchen_0004b` are parts of one room."""
-    return re.sub(r"[a-z]$", "", scene)
 
 
 @contextmanager

@@ -1,0 +1,45 @@
+"""Projection: what one sensor measured, as the depth map of another camera."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+
+def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Points as a depth map (height, width), float32: the nearest hides those behind it, 0 where none fell.
+
+    Args:
+        columns: of the pixel that each point falls on, whole numbers; outside the map and behind it are left out.
+        rows: likewise.
+        metres: of each point.
+        size: height and width of the map.
+    """
+    height, width = size
+    seen = (metres > 0) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    depth = np.zeros(size, np.float32)
+    order = np.argsort(-metres[seen], kind="stable")
+    # Of several values for one pixel the last one stays.
+    depth[rows[seen][order].astype(np.int64), columns[seen][order].astype(np.int64)] = metres[seen][order]
+    return depth
+
+
+@lru_cache(maxsize=8)
+def rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
+    """x/z and y/z of what each pixel of a distorted camera sees, (2, height, width); computed once for a camera.
+
+    Args:
+        camera: fx, fy, cx, cy in pixels.
+        distortion: k1, k2, p1, p2, k3 of Brown's model, in OpenCV's order.
+        size: height and width.
+    """
+    rows, columns = np.indices(size, np.float64)
+    pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)[:, None]
+    seen = cv2.undistortPoints(pixels, matrix(camera), np.array(distortion))
+    return seen[:, 0].T.reshape(2, *size)
+
+
+def matrix(camera: tuple[float, ...]) -> np.ndarray:
+    """fx, fy, cx, cy as the 3 × 3 matrix."""
+    fx, fy, cx, cy = camera
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
