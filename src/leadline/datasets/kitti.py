@@ -123,7 +123,8 @@ def _listed(file: Path, path: Path, truth: str) -> list[Pair]:
         pairs.append(Pair(f"{drive.name}/{camera.name}/{image.stem}", image, depth, cameras[camera]))
     folders = sorted({pair.image.parent for pair in pairs})
     if absent := [folder.relative_to(path).as_posix() for folder in folders if not folder.is_dir()]:
-        raise missing("KITTI", path, f"{absent[0]} (and {len(absent) - 1} more drives of {file.name})")
+        more = f" (and {len(absent) - 1} more drives of {file.name})" if len(absent) > 1 else ""
+        raise missing("KITTI", path, f"{absent[0]}{more}")
     if not pairs:
         raise BadInput(f"{file} names no frame with a truth.")
     return pairs
