@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from leadline.datasets.rooms import rooms
+from leadline.differences import Difference, paired_difference, verdict
 from leadline.errors import BadInput
 from leadline.fit import Machine, Plan
 from leadline.metrics import METRICS
 from leadline.models import load
 from leadline.protocols import protocol
 from leadline.recipes import RECIPES, Course, recipe
-from leadline.recipes.study import Difference, StudyStages, paired_difference, verdict
+from leadline.recipes.study import StudyStages
 from leadline.recipes.train import Lesson
 
 PLAN = Plan(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)

@@ -33,7 +33,7 @@ def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
 
 def least_squares_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
     """Scaled by the s that minimises Σ (s d − t)², or Σ |s d − t| when `robust`."""
-    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale, robust=robust)
+    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale, robust=robust)[0]
 
 
 def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
@@ -41,7 +41,7 @@ def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *,
 
     A constant prediction becomes the mean measured depth; an image without valid pixels stays as it is.
     """
-    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale_shift, robust=robust)
+    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale_shift, robust=robust)[0]
 
 
 def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
@@ -49,9 +49,20 @@ def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robus
 
     What comes out at or beyond infinity is `FARTHEST`. `robust` minimises absolute differences.
     """
-    usable = _usable(predicted, measured, valid)
-    inverse = _fitted(predicted, torch.where(usable, measured, 1).reciprocal(), usable, _scale_shift, robust=robust)
-    return inverse.clamp(min=1 / FARTHEST).reciprocal()
+    return _inverted(predicted, measured, valid, robust=robust)[0]
+
+
+def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: Kind) -> tuple[Depth, Tensor, Tensor]:
+    """Metres from a prediction of `kind` by what was measured, with the scale and the shift of each image (*batch).
+
+    Relative depth by `inverse_scale_shift`, others by `least_squares_scale` (whose shift is 0), both robust.
+    """
+    if kind is Kind.RELATIVE:
+        metres, scale, shift = _inverted(predicted, measured, valid, robust=True)
+    else:
+        usable = _usable(predicted, measured, valid)
+        metres, scale, shift = _fitted(predicted, measured, usable, _scale, robust=True)
+    return metres, scale.reshape(predicted.shape[:-3]), shift.reshape(predicted.shape[:-3])
 
 
 @dataclass(frozen=True)
@@ -128,8 +139,17 @@ def _median(values: Tensor) -> Tensor:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _fitted(predicted: Depth, target: Depth, usable: Mask, solve: Callable[..., Any], *, robust: bool) -> Depth:
-    """s d + h with the s and h per image that `solve` finds for `target`, in float64.
+def _inverted(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool) -> tuple[Depth, _Factors, _Factors]:
+    usable = _usable(predicted, measured, valid)
+    target = torch.where(usable, measured, 1).reciprocal()
+    inverse, scale, shift = _fitted(predicted, target, usable, _scale_shift, robust=robust)
+    return inverse.clamp(min=1 / FARTHEST).reciprocal(), scale, shift
+
+
+def _fitted(
+    predicted: Depth, target: Depth, usable: Mask, solve: Callable[..., Any], *, robust: bool
+) -> tuple[Depth, _Factors, _Factors]:
+    """s d + h with the s and h per image that `solve` finds for `target`, in float64; and these s and h.
 
     Robust: least absolute differences, by 30 rounds of least squares reweighted with 1 / |difference|.
     """
@@ -142,7 +162,7 @@ def _fitted(predicted: Depth, target: Depth, usable: Mask, solve: Callable[..., 
         floor = 1e-3 * away.mean(dim=1, keepdim=True) + torch.finfo(torch.float32).tiny
         scale, shift = solve(x, y, once / away.maximum(floor))
     shape = (*predicted.shape[:-3], 1, 1, 1)
-    return (predicted * scale.view(shape) + shift.view(shape)).to(predicted.dtype)
+    return (predicted * scale.view(shape) + shift.view(shape)).to(predicted.dtype), scale, shift
 
 
 def _scale(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Factors]:

@@ -56,6 +56,7 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
         depth=sample.depth[:, rows][:, :, columns],
         valid=sample.valid[:, rows][:, :, columns],
         intrinsics=intrinsics,
+        taught=sample.taught and sample.taught.mapped(lambda each: each[:, rows][:, :, columns]),
     )
 
 
@@ -64,10 +65,11 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
     rows, columns = slice(top, top + height), slice(left, left + width)
     shift = torch.tensor([0.0, 0.0, left, top])
     return sample.replace(
-        image=sample.image[:, rows, columns],
-        depth=sample.depth[:, rows, columns],
-        valid=sample.valid[:, rows, columns],
+        image=sample.image[..., rows, columns],
+        depth=sample.depth[..., rows, columns],
+        valid=sample.valid[..., rows, columns],
         intrinsics=None if sample.intrinsics is None else sample.intrinsics - shift,
+        taught=sample.taught and sample.taught.mapped(lambda each: each[..., rows, columns]),
     )
 
 
@@ -75,13 +77,14 @@ def flip(sample: Sample) -> Sample:
     """Mirrored left and right, the principal point with it."""
     intrinsics = sample.intrinsics
     if intrinsics is not None:
-        fx, fy, cx, cy = intrinsics.unbind()
-        intrinsics = torch.stack([fx, fy, sample.size[1] - 1 - cx, cy])
+        fx, fy, cx, cy = intrinsics.unbind(-1)
+        intrinsics = torch.stack([fx, fy, sample.size[1] - 1 - cx, cy], dim=-1)
     return sample.replace(
         image=sample.image.flip(-1),
         depth=sample.depth.flip(-1),
         valid=sample.valid.flip(-1),
         intrinsics=intrinsics,
+        taught=sample.taught and sample.taught.mapped(lambda each: each.flip(-1)),
     )
 
 

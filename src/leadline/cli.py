@@ -12,6 +12,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "models": ("leadline.catalogue:Models", "List the models: size, cost, kind of depth, licence, published figures."),
     "convert": ("leadline.models.checkpoints:Convert", "Turn an official MiDaS or DPT checkpoint into a model folder."),
     "share": ("leadline.models.sharing:Share", "Put a saved model on the Hugging Face hub, with a model card."),
+    "label": ("leadline.recipes.label:Label", "Let a teacher label images, once, into a store to train from."),
+    "distil": ("leadline.recipes.distil:Distil", "Teach a small network by a large one, against a control without."),
+    "study distillation": (
+        "leadline.recipes.study_distillation:StudyDistillation",
+        "Why the source paper's distillation failed, and what mends it, one repair a row.",
+    ),
+    "data inspect": (
+        "leadline.care.inspect:Inspect",
+        "Say what a folder of photographs with depth holds, in pictures.",
+    ),
+    "data doctor": ("leadline.care.doctor:Doctor", "Find what is wrong with a dataset, and name the files."),
     "study stages": ("leadline.recipes.study:StudyStages", "Multi-stage against end-to-end training, over seeds."),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""

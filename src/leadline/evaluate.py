@@ -16,11 +16,12 @@ from leadline.align import check_alignment
 from leadline.datasets import Dataset, open_data
 from leadline.errors import BadInput
 from leadline.files import DEPTH_SUFFIXES, DepthMap, read_depth, swapped
+from leadline.loader import alike
 from leadline.metrics import Averaging, Scores
 from leadline.models import DepthModel, load
 from leadline.predict import predict
 from leadline.protocols import Protocol
-from leadline.sample import Depth, Kind, Mask, Sample, batch
+from leadline.sample import Depth, Kind, Mask, batch
 from leadline.tables import ImageScore, Row, Table
 
 SPREAD = 256
@@ -267,26 +268,13 @@ def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: Protocol, source:
 
 
 def _predictions(model: DepthModel, dataset: Dataset, protocol: Protocol, batch_size: int) -> Iterator[_Pair]:
-    for group in _alike(dataset, batch_size):
+    for group in alike((dataset[index] for index in range(len(dataset))), batch_size):
         together = batch(group)
         predicted = predict(model, together.image, together.intrinsics)
         if protocol.flip:
             predicted = (predicted + predict(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
         for sample, depth in zip(group, predicted, strict=True):
             yield _Pair(str(sample.name), depth, sample.depth, sample.valid)
-
-
-def _alike(dataset: Dataset, batch_size: int) -> Iterator[list[Sample]]:
-    """The samples in order, in groups of at most `batch_size` that have one size."""
-    group: list[Sample] = []
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        if group and (len(group) == batch_size or sample.size != group[0].size):
-            yield group
-            group = []
-        group.append(sample)
-    if group:
-        yield group
 
 
 def _matched(predictions: Path, truth: Path) -> dict[str, tuple[Path, Path]]:

@@ -2,7 +2,6 @@
 
 import json
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,7 +25,7 @@ from leadline.datasets import Dataset
 from leadline.errors import BadInput
 from leadline.evaluate import measure
 from leadline.files import swapped, sweep
-from leadline.loader import batches
+from leadline.loader import batches, identity
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
 from leadline.objectives import Objective
@@ -119,13 +118,19 @@ def fit(
     model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
     for name in frozen:
         model.get_submodule(name).requires_grad_(False)
-    optimizer = AdamW(_parameter_groups(model, plan), fused=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        parts = objective.parts(model)
+    optimizer = AdamW(_parameter_groups(model, parts, plan), fused=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = OneCycleLR(optimizer, rates, total_steps=plan.steps)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("features")
-    state = _State(model, ModelEmaV3(model, decay=plan.ema, use_warmup=True), optimizer, schedule)
+    if fabric.world_size > 1 and any(parts.parameters()):
+        raise BadInput("What learns beside the network (features, holistic) learns on one device only: --devices 1.")
+    parts.to(fabric.device).train()
+    state = _State(model, parts, ModelEmaV3(model, decay=plan.ema, use_warmup=True), optimizer, schedule)
     if (out / "last.ckpt").exists():
         state.read(out / "last.ckpt", fabric.device)
     elif fabric.is_global_zero:
@@ -151,7 +156,7 @@ def fit(
         saved_at = time.monotonic()
         for step in range(state.step, plan.steps):
             torch.manual_seed(_address(plan.seed, step, fabric.global_rank))
-            terms = objective(wrapped, next(loader).to(fabric.device))  # pyright: ignore[reportArgumentType]
+            terms = objective(wrapped, next(loader).to(fabric.device), parts)  # pyright: ignore[reportArgumentType]
             fabric.backward(sum(terms.values(), torch.zeros((), device=fabric.device)))
             fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=plan.clip, error_if_nonfinite=False)
             wrapped_optimizer.step()
@@ -190,6 +195,7 @@ class _State:
     """Everything that a training needs to continue as if it had never stopped."""
 
     model: DepthModel
+    parts: nn.Module
     average: ModelEmaV3
     optimizer: Optimizer
     schedule: OneCycleLR
@@ -198,13 +204,13 @@ class _State:
     best: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer", "schedule")}
+        state = {name: getattr(self, name).state_dict() for name in _LEARNING}
         with swapped(path) as half:
-            torch.save({**parts, "step": self.step, "seconds": self.seconds, "best": self.best}, half)
+            torch.save({**state, "step": self.step, "seconds": self.seconds, "best": self.best}, half)
 
     def read(self, path: Path, device: torch.device) -> None:
         stored = torch.load(path, map_location=device, weights_only=True)
-        for name in ("model", "average", "optimizer", "schedule"):
+        for name in _LEARNING:
             getattr(self, name).load_state_dict(stored[name])
         self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
 
@@ -213,6 +219,10 @@ class _State:
             return True
         before, now = self.best[metric], scores[metric]
         return now > before if METRICS[metric].higher_is_better else now < before
+
+
+_LEARNING = ("model", "parts", "average", "optimizer", "schedule")
+"""The parts of a `_State` that have a state of their own."""
 
 
 class _Log:
@@ -303,24 +313,12 @@ def _configuration(
 ) -> dict[str, Any]:
     return {
         "model": {"name": model.name, "arguments": model.arguments, "kind": model.kind},
-        "train": _identity(train),
-        "validation": _identity(validation),
+        "train": identity(train),
+        "validation": identity(validation),
         "objective": {"name": type(objective).__name__, **asdict(objective)},  # pyright: ignore[reportArgumentType]
         "plan": asdict(plan),
         "protocol": asdict(protocol),
         "frozen": list(frozen),
-    }
-
-
-def _identity(dataset: Dataset) -> dict[str, Any]:
-    """What tells one dataset from another without reading it whole."""
-    first = dataset[0]
-    pixels = first.image.numpy().tobytes() + first.depth.numpy().tobytes() + first.valid.numpy().tobytes()
-    return {
-        "name": dataset.name,
-        "samples": len(dataset),
-        "kind": dataset.kind,
-        "first sample": f"{first.name} crc32 {zlib.crc32(pixels):08x}",
     }
 
 
@@ -332,14 +330,14 @@ def _precision(plan: Plan, accelerator: str) -> Any:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _parameter_groups(model: DepthModel, plan: Plan) -> list[dict[str, Any]]:
-    """Encoder and rest at their own rates, each with its matrices decayed and its biases and norms not."""
+def _parameter_groups(model: DepthModel, parts: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """Encoder and rest (with `parts`) at their own rates, each with its matrices decayed, its biases and norms not."""
     encoder_rate = plan.encoder_rate
     if encoder_rate is None:
         encoder_rate = 0.1 if model.pretrained_encoder else 1.0
     in_encoder = {id(parameter) for parameter in model.encoder.parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
-    for parameter in model.parameters():
+    for parameter in (*model.parameters(), *parts.parameters()):
         if parameter.requires_grad:
             groups[id(parameter) in in_encoder, parameter.ndim > 1].append(parameter)
     return [

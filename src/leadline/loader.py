@@ -1,6 +1,9 @@
 """Loading: samples → batches, in an order that depends on the seed and the step only."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +61,40 @@ class Subset:
         return self.dataset[self.indices[index]]
 
 
+class Mixture:
+    """Datasets of one kind side by side, each with its share of the samples, the small ones repeated.
+
+    It is as long as every sample of every part needs; where a part comes round again is a matter of the index alone.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Dataset, float]], name: str | None = None) -> None:
+        """Raises:
+        BadInput: a share that is not positive, an empty part, or parts of different kinds.
+        """
+        kinds = {part.kind for part, _ in parts}
+        if len(kinds) != 1 or any(share <= 0 or not len(part) for part, share in parts):
+            told = ", ".join(f"{share:g} of {part.name} ({len(part)} of kind {part.kind})" for part, share in parts)
+            raise BadInput(f"A mixture needs samples of one kind and positive shares, and this one is {told}.")
+        total = sum(share for _, share in parts)
+        self.parts = tuple(part for part, _ in parts)
+        self.name = name or " + ".join(f"{share / total:.0%} {part.name}" for part, share in parts)
+        self.kind = kinds.pop()
+        length = max(math.ceil(len(part) * total / share) for part, share in parts)
+        # Places of each part evenly spread, so that any stretch of indices has the shares.
+        counts = [max(round(length * share / total), 1) for _, share in parts]
+        places = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+        owners = np.repeat(np.arange(len(parts)), counts)
+        numbers = np.concatenate([np.arange(count) % len(part) for count, part in zip(counts, self.parts, strict=True)])
+        order = np.argsort(places, kind="stable")
+        self.owners, self.numbers = owners[order], numbers[order]
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.parts[self.owners[index]][int(self.numbers[index])]
+
+
 def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
     """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by."""
     indices = range(len(dataset))
@@ -66,6 +103,18 @@ def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
         Subset(dataset, sorted(set(indices) - set(held)), f"{dataset.name} less every {every}th"),
         Subset(dataset, held, f"every {every}th of {dataset.name}"),
     )
+
+
+def alike(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
+    """The samples in order, in groups of at most `most` that have one size."""
+    group: list[Sample] = []
+    for sample in samples:
+        if group and (len(group) == most or sample.size != group[0].size):
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
 
 
 def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
@@ -81,6 +130,18 @@ def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
         except UnreadableFile as fault:
             faults.append(str(fault))
     return (Subset(dataset, good) if faults else dataset), tuple(faults)
+
+
+def identity(dataset: Dataset) -> dict[str, Any]:
+    """What tells one dataset from another without reading it whole."""
+    first = dataset[0]
+    pixels = first.image.numpy().tobytes() + first.depth.numpy().tobytes() + first.valid.numpy().tobytes()
+    return {
+        "name": dataset.name,
+        "samples": len(dataset),
+        "kind": dataset.kind,
+        "first sample": f"{first.name} crc32 {zlib.crc32(pixels):08x}",
+    }
 
 
 class _Visits(torch.utils.data.Dataset[Sample]):

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from leadline.errors import BadInput, unknown
 from leadline.losses import (
@@ -16,7 +18,9 @@ from leadline.losses import (
     silog_loss,
     standardised,
 )
-from leadline.sample import Depth, Image, Intrinsics, Kind, Mask, Sample
+from leadline.models import DepthModel, load
+from leadline.sample import Depth, Image, Intrinsics, Kind, Mask, Sample, Taught
+from leadline.teaching import TEACHING, Compared, Discriminator, Projections, Teaching
 
 
 @runtime_checkable
@@ -35,7 +39,11 @@ class Network(Protocol):
 class Objective(Protocol):
     """A frozen dataclass (its fields go into the run's configuration) that a batch can be put to."""
 
-    def __call__(self, model: Network, batch: Sample) -> dict[str, Tensor]:
+    def parts(self, model: DepthModel) -> nn.Module:
+        """What learns along with `model` and is thrown away after it: projections, a discriminator."""
+        ...
+
+    def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
         """The weighted loss terms by name; their sum is what is minimised."""
         ...
 
@@ -51,11 +59,98 @@ class Supervised:
             if name not in TERMS:
                 raise unknown("loss", name, TERMS)
 
-    def __call__(self, model: Network, batch: Sample) -> dict[str, Tensor]:
+    def parts(self, model: DepthModel) -> nn.Module:
+        return nn.Module()
+
+    def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
         measured = measured_as(model.kind, batch)
         # Losses square and take logarithms: in full precision whatever the network computed in.
         predicted = model(batch.image, batch.intrinsics).float()
         return {name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in self.weights.items()}
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The prediction against the measured depth, and against what a teacher answered for the image.
+
+    A batch's labels say what kind they are of, and terms that compare metres refuse any other.
+    """
+
+    measured: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    """Terms of `TERMS` and their factors."""
+    taught: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    """Terms of `leadline.teaching.TEACHING` and their factors."""
+    weighs_confidence: bool = True
+    """Each pixel of the teacher counts by its confidence; else all alike, but for those of confidence 0."""
+    mixes_kinds: bool = False
+    """Take the teacher's numbers for metres whatever they are: a mistake, for studying it."""
+    teacher: str = ""
+    """The model whose features the terms `features` and `pairwise` compare, as `leadline.load` names it."""
+
+    def __post_init__(self) -> None:
+        Supervised(self.measured)
+        for name in self.taught:
+            if name not in TEACHING:
+                raise unknown("teaching loss", name, TEACHING)
+        if self._feature_terms and not self.teacher:
+            raise BadInput(f"{' and '.join(self._feature_terms)} compare features, which only a running teacher has.")
+
+    @property
+    def _feature_terms(self) -> list[str]:
+        return [name for name in self.taught if TEACHING[name].compares is Compared.FEATURES]
+
+    def parts(self, model: DepthModel) -> nn.Module:
+        parts = nn.ModuleDict()
+        if "holistic" in self.taught:
+            parts["discriminator"] = Discriminator()
+        if "features" in self.taught:
+            widths = [[each.shape[1] for each in _features(one)] for one in (model, _teacher(self.teacher))]
+            parts["projections"] = Projections(*widths)
+        return parts
+
+    def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
+        taught = batch.taught
+        if taught is None:
+            raise BadInput("A distilled training needs labels: `leadline label` makes them.")
+        predicted = model(batch.image, batch.intrinsics).float()
+        measured = measured_as(model.kind, batch)
+        terms = {name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in self.measured.items()}
+        believed = taught.confidence > 0
+        confidence = taught.confidence if self.weighs_confidence else None
+        for name, weight in self.taught.items():
+            term = TEACHING[name]
+            if taught.kind not in term.measures and not self.mixes_kinds:
+                raise BadInput(
+                    f"The teacher's labels are {taught.kind.value} and {name!r} compares {term.compares.value}: align "
+                    "the labels to the truth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
+                )
+            if name == "features":
+                student, teacher = self._both_features(model, batch)
+                loss = term.function(student, teacher, _part(parts, "projections"), confidence)
+            elif name == "pairwise":
+                student, teacher = self._both_features(model, batch)
+                loss = term.function(student[-1], teacher[-1], confidence)
+            else:
+                sides = (*self._sides(term, model.kind, predicted, taught), believed, confidence)
+                critic = (_part(parts, "discriminator"), batch.image) if name == "holistic" else ()
+                loss = term.function(*critic, *sides)
+            terms[f"taught {name}"] = weight * loss
+        return terms
+
+    def _sides(self, term: Teaching, kind: Kind, predicted: Depth, taught: Taught) -> tuple[Depth, Depth]:
+        """Student and teacher in the terms that a loss compares."""
+        if term.compares is Compared.DEPTH:
+            return predicted, taught.depth.clamp_min(_LEAST)
+        return (
+            predicted if kind is Kind.RELATIVE else 1 / predicted,
+            taught.depth if taught.kind is Kind.RELATIVE else 1 / taught.depth.clamp_min(_LEAST),
+        )
+
+    def _both_features(self, model: Network, batch: Sample) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        teacher = _teacher(self.teacher).to(batch.image.device)
+        with torch.no_grad():
+            theirs = teacher.features(batch.image)
+        return model.features(batch.image), theirs
 
 
 def measured_as(kind: Kind, batch: Sample) -> Depth:
@@ -72,6 +167,29 @@ def measured_as(kind: Kind, batch: Sample) -> Depth:
         f"A {kind} model cannot learn from {batch.kind} depth. Use a dataset of metric depth, "
         f"or build the model with kind={batch.kind.value}."
     )
+
+
+_LEAST = 1e-3
+"""Metres, or whatever a label's unit is: nearer ones count as this far, so that a zero has a logarithm."""
+
+
+@lru_cache(maxsize=1)
+def _teacher(place: str) -> DepthModel:
+    return load(place).requires_grad_(False)
+
+
+def _part(parts: nn.Module, name: str) -> nn.Module:
+    return parts.get_submodule(name)
+
+
+@torch.no_grad()
+def _features(model: DepthModel) -> tuple[Tensor, ...]:
+    """The model's features of nothing, for their shapes."""
+    was_training = model.training
+    side = 2 * model.preprocessing.multiple
+    features = model.eval().features(next(model.parameters()).new_zeros(1, 3, side, side))
+    model.train(was_training)
+    return features
 
 
 def _log_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:

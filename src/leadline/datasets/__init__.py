@@ -31,9 +31,16 @@ class Dataset(Protocol):
 
 
 DATASETS: Mapping[str, str] = {
+    "diml": "leadline.datasets.diml:diml",
     "folder": "leadline.datasets.folder:folder",
+    "kitti": "leadline.datasets.kitti:kitti",
     "nyu": "leadline.datasets.nyu:nyu",
+    "photos": "leadline.datasets.photos:photos",
+    "redweb": "leadline.datasets.redweb:redweb",
     "rooms": "leadline.datasets.rooms:rooms",
+    "scannet": "leadline.datasets.scannet:scannet",
+    "sceneflow": "leadline.datasets.sceneflow:sceneflow",
+    "tum": "leadline.datasets.tum:tum",
 }
 """Name → builder `(split, *, option=…) -> Dataset`; nothing is imported until it is opened."""
 

@@ -27,7 +27,7 @@ class Lesson:
 
     data: str = "rooms"
     """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`."""
-    model: str = "hybrid,size=tiny"
+    model: Annotated[str, tyro.conf.arg(aliases=["--student"])] = "hybrid,size=tiny"
     """NAME[,option=value]…, or the folder of a saved model to go on from."""
     loss: str = "silog=1"
     """Loss terms and their weights: `silog=1,l1=0.5`."""
@@ -49,10 +49,24 @@ class Lesson:
             train=train,
             validation=validation,
             plan=replace(self.plan, seed=seed),
-            objective=Supervised(_weights(self.loss)),
+            objective=Supervised(weights(self.loss)),
             protocol=protocol(self.protocol),
             machine=self.machine,
         )
+
+    def splits(self, cache: Path) -> tuple[Dataset, Dataset, Dataset]:
+        """What to learn from, what to choose the best weights by, and what to score them on: no two share a sample.
+
+        Where the validation split has to serve as the test, every tenth training sample takes its place.
+        """
+        train, test = self.open("train", cache), self.open("test", cache)
+        try:
+            validation = self.open("val", cache)
+        except NoSplit:
+            validation = test
+        if validation.name == test.name:
+            train, validation = hold_out(train)
+        return train, validation, test
 
     def open(self, split: str, cache: Path) -> Dataset:
         """One split of the data; what renders its samples keeps them in `cache`."""
@@ -97,7 +111,7 @@ class Train:
         return 0
 
 
-def _weights(words: str) -> Mapping[str, float]:
+def weights(words: str) -> Mapping[str, float]:
     """`silog=1,l1=0.5` → {"silog": 1.0, "l1": 0.5}"""
     try:
         return {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}

@@ -1,0 +1,317 @@
+"""The study of distillation: the source paper's collapse redone, then one repair a row, against a control."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.charts import metric_bars
+from leadline.datasets import open_data
+from leadline.differences import Difference, beats
+from leadline.errors import BadInput
+from leadline.files import swapped
+from leadline.fit import Plan
+from leadline.metrics import METRICS
+from leadline.models import DepthModel, load, save
+from leadline.objectives import Supervised
+from leadline.recipes import Course
+from leadline.recipes.distil import (
+    METRES,
+    SCALE_FREE,
+    Classroom,
+    Treatment,
+    budget,
+    compared,
+    gate,
+    scored,
+    teacher_row,
+)
+from leadline.recipes.train import Lesson
+from leadline.report import Chart, Report, Section, reading, write_report
+from leadline.sample import Kind
+from leadline.tables import COLUMNS, Listing, Row, Table, over_runs
+
+TREATMENTS: Mapping[str, Treatment] = {
+    "control": Treatment("control: no teacher"),
+    "0-paper": Treatment(
+        "0 the paper's: relative teacher, its numbers taken for metres, two log losses",
+        {"silog": 1.0},
+        alignment="none",
+        relative=True,
+        mixes_kinds=True,
+        network="head=softplus",
+    ),
+    "1-aligned": Treatment(
+        "1 + labels aligned to metres", {"silog": 1.0}, alignment="truth", relative=True, network="head=softplus"
+    ),
+    "2-head": Treatment("2 + log head", {"silog": 1.0}, alignment="truth", relative=True),
+    "3-scale-free": Treatment("3 + scale-free teacher loss instead", SCALE_FREE, alignment="none", relative=True),
+    "4-confidence": Treatment("4 + confidence weights", SCALE_FREE, alignment="none", relative=True, confidence=True),
+    "5-unlabelled-relative": Treatment(
+        "5a + unlabelled images, relative teacher",
+        SCALE_FREE,
+        alignment="none",
+        relative=True,
+        confidence=True,
+        unlabelled=True,
+    ),
+    "5-unlabelled": Treatment(
+        "5b the same with a teacher in metres, log losses", METRES, alignment="none", confidence=True, unlabelled=True
+    ),
+    "6-features": Treatment(
+        "6 + features of several layers",
+        {**METRES, "features": 0.5},
+        alignment="none",
+        confidence=True,
+        unlabelled=True,
+    ),
+    "7-longer": Treatment(
+        "7 = 5b, twice as long", METRES, alignment="none", confidence=True, unlabelled=True, stretch=2.0
+    ),
+    "7-control": Treatment("control, twice as long", stretch=2.0),
+    "filled-naive": Treatment(
+        "holes filled with the relative teacher's numbers (the paper's)",
+        alignment="none",
+        relative=True,
+        holes="naive",
+        mixes_kinds=True,
+    ),
+    "filled-gated": Treatment(
+        "holes filled with metres, gated by confidence", relative=True, alignment="truth", holes="gated"
+    ),
+}
+"""Folder → treatment, in the order of the table; each row repairs one more thing than the row above it."""
+CONTROLS: Mapping[str, str] = {"7-longer": "7-control"}
+"""Treatments whose steps another control matches."""
+PAPERS = (
+    ("baseline: ground truth alone", "0.619", "0.701", "0.470"),
+    ("a second loss term from DPT", "1.151", "0.417", "0.817"),
+    ("holes filled by DPT", "1.181", "0.407", "0.907"),
+)
+"""The source paper's Table 2: RMSE (m), δ < 1.25, MAE (m); MiDaS-small on NYU Depth v2."""
+
+
+@dataclass(frozen=True)
+class StudyDistillation:
+    """Why the paper's distillation failed, and what mends it: each repair a row, against a control without a teacher.
+
+    Without options: rooms of domain a teach a hybrid, which 64 rooms of domain b fine-tune; the student is a small
+    network that has those 64, and 2000 rooms of domain b without a truth. The real thing, for who has the file:
+    --data nyu --teacher dpt_hybrid_nyu --relative-teacher dpt_hybrid --student midas_small. A killed study continues.
+    """
+
+    out: Path = Path("runs/distillation")
+    """Folder for the runs, the labels and the report."""
+    seeds: int = 3
+    """Each treatment is trained once from each of the seeds 0 … n − 1."""
+    quick: bool = False
+    """One seed and a third of the steps."""
+    teacher: str | None = None
+    """Model that answers metres; unset: a hybrid is trained on `teacher_data` and fine-tuned on the student's data."""
+    relative_teacher: str | None = None
+    """Model that answers relative depth; unset: the teacher's answers, robbed of their unit."""
+    teacher_data: str = "rooms,domain=a,count=8192,height=64,width=96"
+    """What the teacher is trained on, where none is given."""
+    teacher_steps: int = 2500
+    """Steps of that training; a fifth as many fine-tune it."""
+    unlabelled: str | None = "rooms,domain=b,seed=1,count=2000,height=64,width=96"
+    """Images without a truth; none leaves their rows out."""
+    only: tuple[str, ...] = ()
+    """Folders of `TREATMENTS` to train, besides the control; unset: all."""
+    record: Path | None = None
+    """Folder for distillation.md and distillation.json, the table alone."""
+    gate: bool = True
+    """Stop if the teacher does not beat the untaught student on held-out data."""
+    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Lesson(
+            data="rooms,domain=b,count=64,height=64,width=96",
+            model="cnn,size=tiny,input_size=64:96",
+            loss="silog=1",
+            plan=Plan(steps=400, batch_size=16, learning_rate=2e-3, validate_every=100),
+        )
+    )
+
+    def run(self) -> int:
+        if unknown_rows := [name for name in self.only if name not in TREATMENTS]:
+            raise BadInput(f"No treatment is called {unknown_rows[0]!r}. Known: {', '.join(TREATMENTS)}.")
+        report, record = self.report()
+        page = write_report(report, self.out)
+        for table in report.sections[0].tables:
+            print(table.markdown())
+        print(report.prose)
+        for folder in filter(None, (self.out, self.record)):
+            with swapped(folder / "distillation.json") as half:
+                half.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            with swapped(folder / "distillation.md") as half:
+                parts = [f"# {report.title}", report.prose, *(table.markdown() for table in report.sections[0].tables)]
+                half.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        print(f"The report is {page}")
+        return 0
+
+    def report(self) -> tuple[Report, dict[str, Any]]:
+        """Train the teacher and every treatment, evaluate and compare; the report, and what JSON keeps of it."""
+        lesson = self.lesson
+        if self.quick:
+            lesson = replace(lesson, plan=replace(lesson.plan, steps=max(lesson.plan.steps // 3, 1)))
+        seeds = 1 if self.quick else self.seeds
+        cache = self.out / "cache"
+        train, validation, test = lesson.splits(cache)
+        unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
+        course = lesson.course(train, validation, seed=0)
+        place = self.teacher or str(self._trained_teacher(course, cache))
+        teacher = load(place)
+        relative = load(self.relative_teacher) if self.relative_teacher else Unscaled(teacher)
+        classroom = Classroom(course, place, self.out, unlabelled, relative)
+        treatments = {name: each for name, each in TREATMENTS.items() if self._is_wanted(name, each)}
+
+        passed = "The teacher gate was left out (--no-gate)."
+        if self.gate:
+            passed = gate(teacher, classroom.student(TREATMENTS["control"], 0, "control"), validation, course.protocol)
+        rows, baselines = scored(classroom, treatments, seeds, test, training=train)
+        differences = {
+            name: compared(each, rows[CONTROLS.get(name, "control")])
+            for name, each in rows.items()
+            if name not in ("control", *CONTROLS.values())
+        }
+        master = teacher_row(teacher, test, course.protocol)
+        table = Table(
+            f"Trained on {train.name}, scored on {test.name}",
+            (*(over_runs(treatments[name].name, each) for name, each in rows.items()), master, *baselines),
+            notes=(budget(lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
+            protocol=course.protocol.as_dict(),
+        )
+        numbers = Section(
+            "Numbers",
+            f"Protocol {course.protocol.description}.",
+            (table, _to_control(treatments, rows, differences, master), _papers()),
+            (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero."),),
+        )
+        prose = "**" + " ".join(_sentences(treatments, differences, seeds)) + "**"
+        record = {
+            "protocol": course.protocol.as_dict(),
+            "notes": list(table.notes),
+            "rows": [
+                {
+                    **row.as_dict(),
+                    "seeds": row.runs,
+                    "difference_to_control": {
+                        each.metric: {"mean": each.mean, "margin_95": each.margin if row.runs > 1 else None}
+                        for each in differences.get(name, ())
+                    },
+                }
+                for name, row in zip((*rows, "teacher", *("baseline" for _ in baselines)), table.rows, strict=True)
+            ],
+            "papers_own_figures_on_their_data": [list(line) for line in PAPERS],
+        }
+        return Report("Distillation: the collapse, and what mends it", (numbers, reading()), prose), record
+
+    def _is_wanted(self, name: str, treatment: Treatment) -> bool:
+        if treatment.unlabelled and not self.unlabelled:
+            return False
+        wanted = {"control", *self.only, *(CONTROLS.get(each, "control") for each in self.only)}
+        return not self.only or name in wanted
+
+    def _trained_teacher(self, student: Course, cache: Path) -> Path:
+        """A hybrid that learns from the teacher's data, and then from the student's."""
+        steps = max(self.teacher_steps // 3, 1) if self.quick else self.teacher_steps
+        height, width = student.train[0].size
+        plan = Plan(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
+        apart = Course(
+            network=f"hybrid,size=tiny,input_size={height}:{width}",
+            train=open_data(self.teacher_data, "train", cache=cache),
+            validation=open_data(self.teacher_data, "val", cache=cache),
+            plan=plan,
+            objective=Supervised({"silog": 1.0, "l1": 1.0}),
+            protocol=student.protocol,
+            machine=student.machine,
+        )
+        folder = self.out / "teacher"
+        model = apart.fit(apart.build(), folder / "1-own-data")
+        tuned = replace(
+            apart,
+            train=student.train,
+            validation=student.validation,
+            plan=replace(plan, steps=max(steps // 5, 1), learning_rate=5e-4, validate_every=max(steps // 25, 1)),
+        )
+        save(tuned.fit(model, folder / "2-students-data"), folder / "model")
+        return folder / "model"
+
+
+class Unscaled(DepthModel):
+    """A network that answers metres, robbed of their unit: inverse depth from 0 to 10 over each image, like DPT's."""
+
+    def __init__(self, metric: DepthModel) -> None:
+        super().__init__(Kind.RELATIVE, replace(metric.preprocessing, focal=None), metric.provenance)
+        self.name, self.arguments = f"{metric.name} without its unit", dict(metric.arguments)
+        self.metric = metric
+        self.encoder = metric.encoder
+        self.eval()
+
+    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        inverse = 1 / self.metric.seen(image)
+        low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
+        return 10 * (inverse - low) / (high - low).clamp_min(torch.finfo(inverse.dtype).tiny)
+
+    def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
+        return self.metric.features(image)
+
+
+def _to_control(
+    treatments: Mapping[str, Treatment],
+    rows: Mapping[str, Sequence[Row]],
+    differences: Mapping[str, Sequence[Difference]],
+    master: Row,
+) -> Listing:
+    """Each treatment's RMSE against its control's: the ratio, the share of the way to the teacher, the interval."""
+    lines = []
+    for name, each in differences.items():
+        control = over_runs("", rows[CONTROLS.get(name, "control")]).metrics["rmse"]
+        own = over_runs("", rows[name]).metrics["rmse"]
+        of_rmse = next(one for one in each if one.metric == "rmse")
+        ahead = sum(one.winner == 0 for one in each)
+        behind = sum(one.winner == 1 for one in each)
+        way = (control - own) / (control - master.metrics["rmse"])
+        lines.append(
+            (
+                treatments[name].name,
+                f"{own / control:.2f}",
+                f"{way:.0%}",
+                f"{of_rmse.mean:+.3f}",
+                "–" if of_rmse.margin == float("inf") else f"± {of_rmse.margin:.3f}",
+                f"{ahead} / {behind} of {len(each)}",
+            )
+        )
+    header = (
+        "against its control",
+        "RMSE ratio",
+        "way to the teacher",
+        "RMSE difference (m)",
+        "95 % interval",
+        "metrics better / worse",
+    )
+    return Listing("Differences to the step-matched control, paired by seed", header, tuple(lines))
+
+
+def _papers() -> Listing:
+    remarks = ("Their figures, on their data (NYU Depth v2): not to be compared with the rows above, only in kind.",)
+    header = ("the source paper's Table 2", METRICS["rmse"].heading, METRICS["d1"].heading, METRICS["mae"].heading)
+    return Listing("What the source paper reports", header, PAPERS, remarks)
+
+
+def _sentences(
+    treatments: Mapping[str, Treatment], differences: Mapping[str, Sequence[Difference]], seeds: int
+) -> list[str]:
+    """The verdicts in RMSE of the paper's setup and of the best treatment."""
+    of_rmse = {name: next(one for one in each if one.metric == "rmse") for name, each in differences.items()}
+    told = []
+    if "0-paper" in of_rmse:
+        told.append(beats("The paper's distillation", "its control", of_rmse["0-paper"], seeds=seeds))
+    best = min(of_rmse, key=lambda name: of_rmse[name].mean)
+    told.append(beats(f"The best student ({treatments[best].name})", "its control", of_rmse[best], seeds=seeds))
+    return told
