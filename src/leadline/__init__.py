@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from leadline.datasets import open_data
     from leadline.errors import BadInput
     from leadline.evaluate import evaluate
-    from leadline.files import DepthMap, read_depth, read_image, write_depth
+    from leadline.files import DepthMap, read_camera, read_depth, read_image, write_depth
     from leadline.fit import fit
     from leadline.models import DepthModel, build, load, save
     from leadline.predict import predict
@@ -27,6 +27,7 @@ _HOMES = {
     "open_data": "leadline.datasets",
     "predict": "leadline.predict",
     "protocol": "leadline.protocols",
+    "read_camera": "leadline.files",
     "read_depth": "leadline.files",
     "read_image": "leadline.files",
     "save": "leadline.models",
@@ -47,6 +48,7 @@ __all__ = [
     "open_data",
     "predict",
     "protocol",
+    "read_camera",
     "read_depth",
     "read_image",
     "save",
