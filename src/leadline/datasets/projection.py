@@ -1,9 +1,13 @@
-"""Projection: what one sensor measured, as the depth map of another camera."""
+"""Projection: what one sensor measured, as the depth map of another camera, and photographs made smaller with theirs."""
 
 from functools import lru_cache
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.sample import Image, Intrinsics
 
 
 def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -43,3 +47,16 @@ def matrix(camera: tuple[float, ...]) -> np.ndarray:
     """fx, fy, cx, cy as the 3 × 3 matrix."""
     fx, fy, cx, cy = camera
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def shrunk(photo: Image, intrinsics: Intrinsics | None, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """A photograph of a smaller size, each pixel the mean of those that it covers, and its camera."""
+    height, width = size
+    small = cv2.resize(photo.permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_AREA)
+    image = torch.from_numpy(small).permute(2, 0, 1).contiguous()
+    if intrinsics is None:
+        return image, None
+    sides = torch.tensor([width / photo.shape[2], height / photo.shape[1]]).repeat(2)
+    # The centre of the first pixel is (0, 0); sizes count from its corner, half a pixel before.
+    half = torch.tensor([0.0, 0.0, 0.5, 0.5])
+    return image, (intrinsics + half) * sides - half

@@ -17,12 +17,12 @@ without zeros before them: sorted as texts, 10 comes before 2. `scene0000_00` an
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from leadline.datasets.folder import Pair
 from leadline.datasets.pairs import Pairs, check_split, missing, part
+from leadline.datasets.projection import shrunk
 from leadline.errors import BadInput, NoSplit
 from leadline.files import read_depth, read_image
 from leadline.sample import Kind, Sample
@@ -89,15 +89,7 @@ def _camera(file: Path) -> tuple[float, ...] | None:
 
 def _read(pair: Pair) -> Sample:
     measured = read_depth(pair.depth, depth_scale=1000.0, kind=Kind.METRIC)
-    photo = read_image(pair.image)
     height, width = measured.depth.shape[1:]
-    # Each new pixel is the mean of those that it covers.
-    small = cv2.resize(photo.permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_AREA)
-    image = torch.from_numpy(small).permute(2, 0, 1).contiguous()
-    intrinsics = None
-    if pair.intrinsics is not None:
-        sides = torch.tensor([width / photo.shape[2], height / photo.shape[1]]).repeat(2)
-        # The centre of the first pixel is (0, 0), so its corner, from which sizes count, is half a pixel before.
-        half = torch.tensor([0.0, 0.0, 0.5, 0.5])
-        intrinsics = (torch.tensor(pair.intrinsics) + half) * sides - half
+    camera = None if pair.intrinsics is None else torch.tensor(pair.intrinsics)
+    image, intrinsics = shrunk(read_image(pair.image), camera, (height, width))
     return Sample(image, measured.depth, measured.valid, Kind.METRIC, intrinsics, pair.name)
