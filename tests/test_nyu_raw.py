@@ -70,7 +70,7 @@ def test_numbers_become_metres_in_the_colour_camera(path: Path, numbers: np.ndar
     assert sample.name == f"{SCENES[0]}/100.000000-3136372612"
     assert sample.size == (480, 640)
     assert sample.depth[sample.valid].unique().tolist() == [pytest.approx(351.3 / (1092.5 - 917))]
-    # The depth camera sees less than the photograph shows, and 300 × 582/518 of its rows in as many columns.
+    # The depth camera sees less than the photograph shows.
     assert 0.6 < sample.valid.float().mean() < 0.9
     assert sample.valid[0, 240, 320]
     assert not sample.valid[0, :5].any()
@@ -83,11 +83,8 @@ def test_a_point_lands_where_the_toolbox_puts_it(tmp_path: Path) -> None:
     numbers[row - 1, column - 1] = number
     write_frames(tmp_path / SCENES[0], numbers)
     metres = 351.3 / (1092.5 - number)
-    point = [
-        (column - 313.04475870804731) * metres / 582.62448,
-        (row - 238.44389626620386) * metres / 582.69103,
-        metres,
-    ]
+    x, y = (column - 313.04475871) / 582.62448168, (row - 238.44389627) / 582.69103271
+    point = np.array([x, y, 1]) * metres
     seen = -ROTATION.T @ point + TRANSLATION  # the toolbox's own order of signs, which a quotient does not show
     x, y = seen[0] * 518.857901 / seen[2] + 325.582449, seen[1] * 519.469611 / seen[2] + 253.736166
     sample = nyu_raw("train", path=tmp_path, labelled=None)[0]

@@ -157,11 +157,10 @@ def _numbers(file: Path) -> np.ndarray:
     """The sensor's own numbers, whichever way round their bytes lie: 11 bits tell."""
     content = file.read_bytes()
     header = re.match(rb"P5\s+(\d+)\s+(\d+)\s+65535\s", content)
-    width_height = header and (int(header[1]), int(header[2]))
-    if not header or width_height != SIZE[::-1] or len(content) != header.end() + 2 * SIZE[0] * SIZE[1]:
-        raise UnreadableFile(
-            f"Cannot read {file}: it is no depth dump of 640 × 480, or its end is missing. Leave it out."
-        )
+    size = header and (int(header[2]), int(header[1]))
+    if not header or size != SIZE or len(content) != header.end() + 2 * SIZE[0] * SIZE[1]:
+        what = "it is no depth dump of 640 × 480, or its end is missing"
+        raise UnreadableFile(f"Cannot read {file}: {what}. Copy it again, or leave it out.")
     for order in ("<u2", ">u2"):
         numbers = np.frombuffer(content, order, offset=header.end()).reshape(SIZE)
         if numbers.max() <= LAST:

@@ -1,4 +1,4 @@
-"""Projection: what one sensor measured, as the depth map of another camera, and photographs made smaller with theirs."""
+"""Projection: what one sensor measured, as the depth map of another camera, and photographs made smaller."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.sample import Image, Intrinsics
+from leadline.sample import Image
 
 
 def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -49,14 +49,15 @@ def matrix(camera: tuple[float, ...]) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def shrunk(photo: Image, intrinsics: Intrinsics | None, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-    """A photograph of a smaller size, each pixel the mean of those that it covers, and its camera."""
-    height, width = size
-    small = cv2.resize(photo.permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_AREA)
-    image = torch.from_numpy(small).permute(2, 0, 1).contiguous()
-    if intrinsics is None:
-        return image, None
-    sides = torch.tensor([width / photo.shape[2], height / photo.shape[1]]).repeat(2)
+def shrunk(photo: Image, size: tuple[int, int]) -> Tensor:
+    """A photograph of a smaller size (height, width): each pixel is the mean of those that it covers."""
+    small = cv2.resize(photo.permute(1, 2, 0).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small).permute(2, 0, 1).contiguous()
+
+
+def resized(camera: tuple[float, ...], before: tuple[int, int], after: tuple[int, int]) -> tuple[float, ...]:
+    """fx, fy, cx, cy of a photograph made larger or smaller, from one (height, width) to another."""
+    down, across = (new / old for new, old in zip(after, before, strict=True))
+    fx, fy, cx, cy = camera
     # The centre of the first pixel is (0, 0); sizes count from its corner, half a pixel before.
-    half = torch.tensor([0.0, 0.0, 0.5, 0.5])
-    return image, (intrinsics + half) * sides - half
+    return fx * across, fy * down, (cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5

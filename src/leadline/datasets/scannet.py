@@ -22,7 +22,7 @@ import torch
 
 from leadline.datasets.folder import Pair
 from leadline.datasets.pairs import Pairs, check_split, missing, part
-from leadline.datasets.projection import shrunk
+from leadline.datasets.projection import resized, shrunk
 from leadline.errors import BadInput, NoSplit
 from leadline.files import read_depth, read_image
 from leadline.sample import Kind, Sample
@@ -88,8 +88,7 @@ def _camera(file: Path) -> tuple[float, ...] | None:
 
 
 def _read(pair: Pair) -> Sample:
-    measured = read_depth(pair.depth, depth_scale=1000.0, kind=Kind.METRIC)
-    height, width = measured.depth.shape[1:]
-    camera = None if pair.intrinsics is None else torch.tensor(pair.intrinsics)
-    image, intrinsics = shrunk(read_image(pair.image), camera, (height, width))
-    return Sample(image, measured.depth, measured.valid, Kind.METRIC, intrinsics, pair.name)
+    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=1000.0, kind=Kind.METRIC)
+    before, after = (photo.shape[1], photo.shape[2]), (measured.depth.shape[1], measured.depth.shape[2])
+    intrinsics = None if pair.intrinsics is None else torch.tensor(resized(pair.intrinsics, before, after))
+    return Sample(shrunk(photo, after), measured.depth, measured.valid, Kind.METRIC, intrinsics, pair.name)
