@@ -31,6 +31,26 @@ def metric_bars(
     return _svg(width, height, title, parts)
 
 
+def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str:
+    """A bar a bin with its share of the whole above it; the bins' labels stand at their left edges, the last one ends."""
+    slot, top, floor = 46, 44, 190
+    scale = (floor - top) / max(*shares, 1e-9)
+    width = 2 * 20 + slot * len(shares)
+    parts = [
+        f'<text x="20" y="16" font-weight="600">{escape(title)}</text>',
+        f'<path d="M20 {floor}H{width - 20}" stroke="currentColor" stroke-opacity=".5"/>',
+    ]
+    for place, share in enumerate(shares):
+        x, y = 20 + slot * place, floor - scale * share
+        parts.append(
+            f'<rect x="{x + 1}" y="{y:.1f}" width="{slot - 2}" height="{floor - y:.1f}" fill="{COLOURS[0]}"/>'
+            f'<text x="{x + slot / 2}" y="{y - 4:.1f}" text-anchor="middle">{share:.1%}</text>'
+        )
+    for place, label in enumerate(labels):
+        parts.append(f'<text x="{20 + slot * place}" y="{floor + 16}" text-anchor="middle">{escape(label)}</text>')
+    return _svg(width, floor + 24, title, parts)
+
+
 def colour_legend(scale: ColourScale) -> str:
     """The scale's colours with their numbers and what they are."""
     bar = b64encode(encoded(legend_bar(scale, 256, 1))).decode()

@@ -87,8 +87,21 @@ def write_report(report: Report, directory: Path) -> Path:
     figures = _Figures(directory)
     _write(directory / "report.md", _markdown(report, figures))
     _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
-    _write(directory / "report.html", _html(report))
+    _write(directory / "report.html", page(report))
     return directory / "report.html"
+
+
+def page(report: Report) -> str:
+    """The report as one HTML page that needs no other file."""
+    style = files("leadline").joinpath("report.css").read_text(encoding="utf-8")
+    body = "\n".join(_section_html(section) for section in report.sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<title>{escape(report.title)}</title>\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(report.title)}</h1>\n"
+        f"{_prose_html(report.prose)}</header>\n{body}\n</main>\n</body>\n</html>\n"
+    )
 
 
 def model_report(
@@ -292,18 +305,6 @@ def _plain(report: Report) -> dict[str, Any]:
             for section in report.sections
         ],
     }
-
-
-def _html(report: Report) -> str:
-    style = files("leadline").joinpath("report.css").read_text(encoding="utf-8")
-    body = "\n".join(_section_html(section) for section in report.sections)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<title>{escape(report.title)}</title>\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(report.title)}</h1>\n"
-        f"{_prose_html(report.prose)}</header>\n{body}\n</main>\n</body>\n</html>\n"
-    )
 
 
 def _section_html(section: Section) -> str:

@@ -1,0 +1,235 @@
+"""Entries: where the photographs and depth maps of a dataset lie, found without asking whether they are sound."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from leadline.datasets import DATASETS, open_data
+from leadline.datasets.folder import SPLITS, folder
+from leadline.errors import BadInput
+from leadline.files import DEPTH_SUFFIXES, PHOTO_SUFFIXES
+from leadline.sample import Kind, Sample
+from leadline.words import parse, typed
+
+Camera = tuple[float, ...]
+"""fx, fy, cx, cy in pixels of the photograph."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photograph and the depth map that should belong to it: two files, or a sample that a dataset makes."""
+
+    split: str
+    scene: str
+    name: str
+    image: Path | None = None
+    depth: Path | None = None
+    camera: Camera | None = None
+    make: Callable[[], Sample] | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What to look at when this one is named in a complaint."""
+        return tuple(str(file) for file in (self.image, self.depth) if file) or (f"{self.split}/{self.name}",)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All entries of a dataset, and what was said about them."""
+
+    words: str
+    layout: str
+    """What it was taken for."""
+    entries: tuple[Entry, ...]
+    depth_scale: float | None
+    """Steps that make a metre, as the words state it."""
+    kind: Kind
+    licence: str
+    """As the folder or the dataset states it."""
+
+
+def collect(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
+    """The entries of what `open_data` would take, or of a folder that it would refuse.
+
+    Args:
+        split: only this one.
+        frames: no more than this many of each scene, the first by name.
+
+    Raises:
+        BadInput: nothing is there.
+    """
+    name, path, options = parse(words)
+    place = Path(path if name == "folder" else words.partition(",")[0])
+    if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):
+        return collect(",".join([f"{recognised}:{place}", *words.split(",")[1:]]), split=split, frames=frames)
+    if name == "folder" or (name not in DATASETS and place.exists()):
+        return _collected_files(words, place, typed(folder, options, "folder"), split, frames)
+    return _collected_samples(words, name, Path(path) if path else None, split, frames)
+
+
+def _recognised(place: Path) -> str | None:
+    """The dataset of ours whose files lie here."""
+    for pattern, name in _MARKS.items():
+        if name in DATASETS and any(place.glob(pattern)):
+            return name
+    return None
+
+
+_MARKS: Mapping[str, str] = {"nyu_depth_v2_labeled.mat": "nyu"}
+"""A file that no other dataset has → the dataset's name."""
+
+
+def _collected_files(
+    words: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
+) -> Collection:
+    entries = _listed(place) if place.is_file() else _found(place)
+    wanted = [
+        entry
+        for entry in entries
+        if split in (None, entry.split)
+        and _is_wanted(entry.scene, options.get("include", ""), options.get("exclude", ""))
+    ]
+    if not wanted:
+        raise BadInput(
+            f"No photographs with depth in {place}: it needs rgb/ and depth/ side by side, in it or in its SPLIT/SCENE "
+            "folders, or a CSV file with the columns image,depth. See docs/datasets.md."
+        )
+    return Collection(
+        words,
+        "a CSV file of pairs" if place.is_file() else "a folder of rgb/ and depth/",
+        tuple(_first_of_each_scene(wanted, frames)),
+        options.get("depth_scale"),
+        Kind(options.get("kind", Kind.METRIC)),
+        _stated_licence(place.parent if place.is_file() else place),
+    )
+
+
+def _is_wanted(scene: str, include: str, exclude: str) -> bool:
+    if any(fnmatch(scene, pattern) for pattern in exclude.split("|")):
+        return False
+    return not include or any(fnmatch(scene, pattern) for pattern in include.split("|"))
+
+
+def _listed(path: Path) -> Iterator[Entry]:
+    """The pairs of a CSV file, whether their files exist or not."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    if not rows or not {"image", "depth"} <= rows[0].keys():
+        raise BadInput(f"{path} must begin with the line `image,depth` (or `image,depth,split,fx,fy,cx,cy`) and go on.")
+    for row in rows:
+        image, depth = (path.parent / row[key] for key in ("image", "depth"))
+        name = Path(row["image"]).with_suffix("").as_posix().lstrip("./")
+        yield Entry(
+            row.get("split") or "train",
+            name.rpartition("/")[0],
+            name,
+            image if image.is_file() else None,
+            depth if depth.is_file() else None,
+            _camera([row.get(key) or "" for key in ("fx", "fy", "cx", "cy")]),
+        )
+
+
+def _found(path: Path) -> Iterator[Entry]:
+    """The pairs of all scenes below a folder, and the files that have no partner."""
+    splits = {split: path / split for split in SPLITS if (path / split).is_dir()}
+    cameras = _known_cameras(path / "scenes.json")
+    for split, root in (splits or {"train": path}).items():
+        for scene in [root] if _is_scene(root) else sorted(filter(_is_scene, root.iterdir())):
+            images = _by_stem(scene / "rgb", PHOTO_SUFFIXES)
+            # Depth in a photograph's format is no depth, which is worth saying.
+            depths = _by_stem(scene / "depth", DEPTH_SUFFIXES | PHOTO_SUFFIXES)
+            stems = sorted(images.keys() | depths.keys(), key=_natural)
+            known = cameras.get(scene.relative_to(path).as_posix())
+            each = known if isinstance(known, list) and len(known) == len(stems) else [known] * len(stems)
+            name = scene.resolve().name
+            for stem, camera in zip(stems, each, strict=True):
+                yield Entry(split, name, f"{name}/{stem}", images.get(stem), depths.get(stem), _camera(camera))
+
+
+def _is_scene(path: Path) -> bool:
+    return (path / "rgb").is_dir() or (path / "depth").is_dir()
+
+
+def _by_stem(path: Path, suffixes: frozenset[str]) -> Mapping[str, Path]:
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    return {file.stem: file for file in files if file.suffix.lower() in suffixes and not file.name.startswith(".")}
+
+
+def _natural(stem: str) -> list[tuple[int, str]]:
+    """Frame 2 comes before frame 10."""
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", stem)]
+
+
+def _known_cameras(catalogue: Path) -> Mapping[str, Any]:
+    """SPLIT/SCENE → one camera for all its frames, or a list of one each; nothing where it cannot be read."""
+    try:
+        scenes = json.loads(catalogue.read_text())
+        return {scene: entry.get("intrinsics_fx_fy_cx_cy") for scene, entry in scenes.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _camera(numbers: Any) -> Camera | None:
+    try:
+        fx, fy, cx, cy = (float(number) for number in numbers)
+    except (TypeError, ValueError):
+        return None
+    return abs(fx), abs(fy), cx, cy
+
+
+def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[Entry]:
+    taken: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        place = (entry.split, entry.scene)
+        taken[place] = taken.get(place, 0) + 1
+        if frames is None or taken[place] <= frames:
+            yield entry
+
+
+def _collected_samples(words: str, name: str, path: Path | None, split: str | None, frames: int | None) -> Collection:
+    """What a reader of ours makes of its own files."""
+    entries, kind, refusal = [], Kind.METRIC, None
+    for each in (split,) if split else SPLITS:
+        try:
+            dataset = open_data(words, each)
+        except BadInput as reason:
+            refusal = reason
+            continue
+        kind = dataset.kind
+        count = len(dataset) if frames is None else min(frames, len(dataset))
+        entries += [
+            Entry(each, "", f"{name}/{index:06d}", make=partial(dataset.__getitem__, index)) for index in range(count)
+        ]
+    if not entries:
+        raise refusal or BadInput(f"{words} holds nothing.")
+    said = re.search(r"^.*licen[cs]e.*$", _docstring(name), re.IGNORECASE | re.MULTILINE)
+    licence = (path and _stated_licence(path)) or (said[0].strip() if said else "")
+    return Collection(words, f"the dataset {name}", tuple(entries), 1.0, kind, licence)
+
+
+def _docstring(name: str) -> str:
+    return import_module(DATASETS[name].partition(":")[0]).__doc__ or ""
+
+
+def _stated_licence(folder: Path) -> str:
+    """The first line of a licence file, or of a README's lines that speak of one."""
+    if not folder.is_dir():
+        return ""
+    texts = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
+    for name, file in texts.items():
+        if re.match(r"(licen[cs]e|copying)\b", name, re.IGNORECASE):
+            lines = [line.strip(" #*=") for line in file.read_text(errors="replace").splitlines()]
+            return f"{name}: {next(filter(None, lines), 'empty')}"
+    for name, file in texts.items():
+        if re.match(r"readme\b", name, re.IGNORECASE):
+            said = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
+            if said:
+                return f"{name}: {said[0].strip(' #*|')}"
+    return ""

@@ -1,0 +1,140 @@
+"""Evidence: what pixels alone tell of a photograph and its depth, as pure functions of arrays."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+Grey = Float[np.ndarray, "h w"]
+"""Luminance in [0, 255], at most `WORKING_SIDE` pixels long."""
+Numbers = Float[np.ndarray, "H W"]
+"""Depth in any unit, 0 where not measured."""
+Surface = Float[np.ndarray, "side side"]
+"""How alike the edges are, for shifts of −reach … reach rows and columns; 1 is the same."""
+
+WORKING_SIDE = 256
+"""Pixels: edges are compared at this length of the longer side, where a sensor's noise has gone and a pixel is 0.4 %."""
+REACH = 0.08
+"""Shifts that are tried, as a share of the longer side: an unregistered Kinect is off by 3–7 %."""
+
+
+def shrunk(picture: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
+    """The mean of the pixels that fall together when the longer side becomes `WORKING_SIDE`; never larger."""
+    height, width = picture.shape
+    factor = min(1.0, WORKING_SIDE / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def image_edges(grey: Grey) -> Float[np.ndarray, "h w"]:
+    """How steep a photograph is, relative to its surroundings, so that shade and light count alike."""
+    # The root evens out shot noise; 4 grey levels keep the dark from counting.
+    root = np.sqrt(grey + 4)
+    steep = np.hypot(cv2.Sobel(root, cv2.CV_32F, 1, 0), cv2.Sobel(root, cv2.CV_32F, 0, 1))
+    around = cv2.blur(steep, (31, 31)) + 0.5 * steep.mean() + 1e-6
+    return np.minimum(steep / around, 4)
+
+
+def depth_edges(depth: Numbers) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """Jumps in the ratio of neighbouring depths, at the working size, and where depth is known.
+
+    Slanted surfaces (ratios under 4 % over two working pixels) are no edge; jumps of more than a third count alike.
+    Holes make no edge: their borders follow the sensor, not the picture.
+    """
+    known = depth > 0
+    share = shrunk(known.astype(np.float32))
+    inverse = shrunk(np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32))
+    valid = share > 0.02  # a LiDAR's scan lines are some 5 % dense
+    logarithm = np.log(np.where(valid, inverse / np.maximum(share, 1e-9), 1).clip(1e-12))
+    steps = np.zeros((2, *valid.shape), np.float32)
+    steps[0, :, 1:-1] = np.where(valid[:, 2:] & valid[:, :-2], np.abs(logarithm[:, 2:] - logarithm[:, :-2]), 0)
+    steps[1, 1:-1] = np.where(valid[2:] & valid[:-2], np.abs(logarithm[2:] - logarithm[:-2]), 0)
+    return np.clip(np.hypot(*steps) - 0.04, 0, 0.3), valid
+
+
+def likeness(
+    image: Float[np.ndarray, "h w"],
+    depth: Float[np.ndarray, "h w"],
+    valid: Bool[np.ndarray, "h w"],
+    *,
+    is_shifted: bool = True,
+) -> Surface | None:
+    """Correlation of a photograph's edges with a depth map's, for every shift within `REACH`; None: no edges.
+
+    The value in row r, column c belongs to depth that must move (r − reach) down and (c − reach) to the right to fit.
+    Without shifts it is the one value in the middle.
+    """
+    height, width = image.shape
+    reach = min(round(REACH * max(height, width)), min(height, width) // 4)
+    inner = (slice(reach, height - reach), slice(reach, width - reach))
+    known = valid[inner]
+    if reach < 1 or known.sum() < 100:
+        return None
+    template = np.where(known, depth[inner] - depth[inner][known].mean(), 0).astype(np.float32)
+    size = np.sqrt((template**2).sum() * known.sum()) * image.std()
+    if size < 1e-6:
+        return None
+    searched = (image - image.mean()).astype(np.float32)
+    return cv2.matchTemplate(searched if is_shifted else searched[inner], template, cv2.TM_CCORR) / size
+
+
+TILES = 5
+"""Patches along each side in which a plane is looked for."""
+SLANT = 0.15
+"""A plane's depth must change by this share within its patch, or depth and inverse depth are both straight."""
+FLAT = 0.04
+"""And its points lie off it by this share of that change at most (on average), or it is no plane."""
+STRAIGHTER = 0.9
+"""And as the other of the two it must be off by more than 1 ∕ this, or the sensor's noise has decided."""
+
+
+def planes(depth: Numbers) -> tuple[int, int]:
+    """How many patches are straighter as inverse depth (as they must be), and how many as the numbers themselves.
+
+    Of a plane, inverse depth is linear in the pixels and depth is not (Hartley and Zisserman 2004, 13.1), whatever the
+    camera, the unit and a shift of the inverse.
+    """
+    stride = max(1, round(max(depth.shape) / 160))
+    depth = depth[::stride, ::stride]
+    rows, columns = depth.shape[0] // TILES, depth.shape[1] // TILES
+    if min(rows, columns) < 3:
+        return 0, 0
+    patches = depth[: rows * TILES, : columns * TILES].reshape(TILES, rows, TILES, columns).swapaxes(1, 2)
+    patches = patches.reshape(TILES * TILES, rows * columns).astype(np.float64)
+    patches = patches[(patches > 0).mean(1) > 0.15]
+    known = patches > 0
+    metres = np.where(known, patches, 1)
+    bent, slant = _off_plane(metres, known, rows, columns)
+    straight, inverse_slant = _off_plane(1 / metres, known, rows, columns)
+    bent, straight = bent / slant, straight / inverse_slant
+    is_plane = (np.minimum(slant, inverse_slant) > SLANT) & (np.minimum(bent, straight) < FLAT)
+    return (
+        int((is_plane & (straight < STRAIGHTER * bent)).sum()),
+        int((is_plane & (bent < STRAIGHTER * straight)).sum()),
+    )
+
+
+def _off_plane(
+    values: Float[np.ndarray, "n p"], known: Bool[np.ndarray, "n p"], rows: int, columns: int
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Mean distance of each patch's values from their plane, and how far that plane rises, in units of the mean."""
+    values = values / (values * known).sum(1, keepdims=True) * known.sum(1, keepdims=True)
+    y, x = np.mgrid[:rows, :columns].reshape(2, -1)
+    basis = np.stack([np.ones(x.size), x / columns - 0.5, y / rows - 0.5], 1)
+    weighted = known[:, :, None] * basis
+    # The small number keeps patches whose points lie in one line solvable.
+    matrix = weighted.swapaxes(1, 2) @ basis + 1e-6 * np.eye(3)
+    plane = np.linalg.solve(matrix, (weighted * values[:, :, None]).sum(1)[:, :, None])[:, :, 0]
+    off = (np.abs(values - plane @ basis.T) * known).sum(1) / known.sum(1)
+    return off, np.abs(plane[:, 1:]).sum(1) + 1e-9
+
+
+def fingerprint(grey: Float[np.ndarray, "H W"]) -> tuple[int, UInt8[np.ndarray, "16 16"]]:
+    """64 bits that survive JPEG, resizing and brightness, and a thumbnail to confirm by.
+
+    The signs, about their median, of the 64 lowest waves (but the mean) of the cosine transform of 32 × 32 means.
+    """
+    means = cv2.resize(grey.astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA)
+    waves = cv2.dct(means)[:9, :8].ravel()[1:65]
+    bits = np.packbits(waves > np.median(waves))
+    thumbnail = cv2.resize(means, (16, 16), interpolation=cv2.INTER_AREA).round().astype(np.uint8)
+    return int.from_bytes(bits.tobytes(), "big"), thumbnail
