@@ -467,6 +467,11 @@ def test_encoders_with_tables_and_channels_last_are_the_same_after_loading(tmp_p
         (lambda told: told.pop("kind"), "does not describe a model .*kind"),
         (lambda told: told.update(kind="relative"), "says relative, and 'cnn' so built is metric"),
         (lambda told: told.update(name="dtp"), "No model is called 'dtp'"),
+        (lambda told: told["arguments"].update(pretrained=True), "names pretrained: a saved model has its own weights"),
+        (
+            lambda told: told["arguments"].update(encoder_options={"checkpoint_path": "evil.pt"}),
+            "weights come by weights=FILE .* not by 'checkpoint_path'",
+        ),
         (lambda told: told["arguments"].update(decodr=1), "No cnn option is called 'decodr'"),
         (lambda told: told["provenance"].update(colour="red"), "does not describe a model"),
         (lambda told: told["preprocessing"].update(resize="crop"), "does not describe a model"),

@@ -144,6 +144,8 @@ def _from_folder(folder: Path) -> DepthModel:
         provenance = Provenance(**description["provenance"])
     except (KeyError, TypeError, ValueError) as problem:
         raise BadInput(f"{folder / _DESCRIPTION} does not describe a model ({problem!r}): save it again.") from problem
+    if told := sorted(_SOURCES & arguments.keys()):
+        raise BadInput(f"{folder / _DESCRIPTION} names {told[0]}: a saved model has its own weights. Save it again.")
     model = blank(name, **arguments)
     if model.kind != kind:
         raise BadInput(f"{folder / _DESCRIPTION} says {kind}, and {name!r} so built is {model.kind}: save it again.")

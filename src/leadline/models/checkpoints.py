@@ -64,7 +64,7 @@ def from_file(file: Path, as_name: str | None = None) -> DepthModel:
     read = {key: weights[layout.official(key)].to(tensor.dtype) for key, tensor in expected.items()}
     model.load_state_dict(read, assign=True)
     notes = f"Converted from {file.name}, which has {layout.name}'s layout. {RELEASES[name].terms}"
-    model.provenance = replace(_PROVENANCE[name], notes=notes)
+    model.provenance = replace(_PROVENANCE[name], notes=notes, licence=RELEASES[name].licence)
     return model.eval()
 
 
@@ -207,14 +207,12 @@ _TEN_DATASETS = (
     "(relative depth; stereo, photogrammetry and synthetic)"
 )
 _PROVENANCE = {
-    "midas_v21": Provenance(_TEN_DATASETS, encoder="ResNeXt-101 of weakly supervised Instagram images", licence="MIT"),
-    "midas_small": Provenance(_TEN_DATASETS, encoder="EfficientNet-Lite3 of ImageNet", licence="MIT"),
-    "dpt_large": Provenance(_TEN_DATASETS, encoder="ViT-L/16 of ImageNet-21k", licence="MIT"),
-    "dpt_hybrid": Provenance(_TEN_DATASETS, encoder="ResNet-50 + ViT-B of ImageNet-21k", licence="MIT"),
-    "dpt_hybrid_nyu": Provenance(
-        f"{_TEN_DATASETS}, then NYU Depth v2", encoder="ResNet-50 + ViT-B of ImageNet-21k", licence="MIT"
-    ),
+    "midas_v21": Provenance(_TEN_DATASETS, encoder="ResNeXt-101 of weakly supervised Instagram images"),
+    "midas_small": Provenance(_TEN_DATASETS, encoder="EfficientNet-Lite3 of ImageNet"),
+    "dpt_large": Provenance(_TEN_DATASETS, encoder="ViT-L/16 of ImageNet-21k"),
+    "dpt_hybrid": Provenance(_TEN_DATASETS, encoder="ResNet-50 + ViT-B of ImageNet-21k"),
+    "dpt_hybrid_nyu": Provenance(f"{_TEN_DATASETS}, then NYU Depth v2", encoder="ResNet-50 + ViT-B of ImageNet-21k"),
     "dpt_hybrid_kitti": Provenance(
-        f"{_TEN_DATASETS}, then KITTI (Eigen split)", encoder="ResNet-50 + ViT-B of ImageNet-21k", licence="MIT"
+        f"{_TEN_DATASETS}, then KITTI (Eigen split)", encoder="ResNet-50 + ViT-B of ImageNet-21k"
     ),
 }

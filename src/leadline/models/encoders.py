@@ -19,6 +19,8 @@ from leadline.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Pro
 
 REDUCTIONS = (4, 8, 16, 32)
 """How much smaller than the image each map is, finest first."""
+_SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"})
+"""Ways of timm's to get at weights, which a description from a stranger could name."""
 CAMERAS = ("canonical", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
 `any`: it takes every photograph for what it looks like."""
@@ -43,6 +45,8 @@ def make_encoder(
         BadInput: timm does not know the network, it has no such pyramid, or the weights are not its own.
     """
     options = timm_options(options)
+    if told := sorted(_SOURCES & options.keys()):
+        raise BadInput(f"An encoder's weights come by weights=FILE or pretrained=yes, and not by {told[0]!r}.")
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3) or ["resnext101_32x8d", "mobilenetv3_small_100"]
         raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
