@@ -32,7 +32,7 @@ def metric_bars(
 
 
 def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str:
-    """A bar a bin with its share of the whole above it; the bins' labels stand at their left edges, the last one ends."""
+    """A bar a bin with its share of the whole above it; labels stand at the bins' left edges, the last at its end."""
     slot, top, floor = 46, 44, 190
     scale = (floor - top) / max(*shares, 1e-9)
     width = 2 * 20 + slot * len(shares)

@@ -30,11 +30,9 @@ CHECKS: Mapping[str, Check] = {
     "impossible": Check(file_checks.impossible, "negative, NaN or infinite where numbers are depth"),
     "inverse": Check(edge_checks.inverse, "inverse depth (disparity) taken for depth", ("empty",)),
     "unit": Check(file_checks.unit, "the scale makes metres that no camera sees", ("eight_bits", "empty", "inverse")),
-    "saturated": Check(
-        file_checks.saturated, "what lay too far was cut to the highest number", ("eight_bits", "empty")
-    ),
+    "saturated": Check(file_checks.saturated, "what was too far is cut to the highest number", ("eight_bits", "empty")),
     "mispaired": Check(
-        edge_checks.mispaired, "depth belongs to the photograph before or after", ("turned", "other_size")
+        edge_checks.mispaired, "depth is that of the photograph before or after", ("turned", "other_size")
     ),
     "misaligned": Check(
         edge_checks.misaligned, "depth lies beside its photograph", ("turned", "other_size", "mispaired")

@@ -41,11 +41,8 @@ class Doctor:
             others = collect(self.against, split=self.against_split).entries
             faults += leaked(looks, list(look_at_photographs(tqdm(others, "compared", disable=None, leave=False))))
         if self.json:
-            print(
-                json.dumps(
-                    {"data": self.data, "frames": len(looks), "faults": [_plain(fault) for fault in faults]}, indent=1
-                )
-            )
+            told = {"data": self.data, "frames": len(looks), "faults": [_plain(fault) for fault in faults]}
+            print(json.dumps(told, indent=1, ensure_ascii=False))
         else:
             print(_told(self.data, looks, faults))
         return 1 if faults else 0
@@ -66,15 +63,11 @@ def _told(words: str, looks: Sequence[Look], faults: Sequence[Fault]) -> str:
         lines.append(f"{name}: {_MEANINGS[name]}")
         for fault in [fault for fault in faults if fault.check == name]:
             files = fault.files
-            more = [f"… and {len(files) - SHOWN} more files"] if len(files) > SHOWN else []
+            more = [f"… and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
             lines += [f"  {fault.message}", *(f"    {file}" for file in [*files[:SHOWN], *more])]
-    count = f"{len(looks)} frames of {words}"
-    return "\n".join(
-        [
-            *lines,
-            f"{count}: {len(faults)} faults." if faults else f"{count} are sound: no fault by {len(CHECKS)} checks.",
-        ]
-    )
+    faulty = len({id(look) for fault in faults for look in fault.looks})
+    verdict = f"{faulty} of them with a fault" if faults else f"sound, by {len(CHECKS)} checks"
+    return "\n".join([*lines, f"{len(looks)} frames of {words}: {verdict}."])
 
 
 _MEANINGS = {name: check.meaning for name, check in CHECKS.items()} | {

@@ -41,8 +41,8 @@ def inverse(looks: Sequence[Look], kind: Kind) -> list[Fault]:
         total = right + wrong
         if wrong > INVERSE_SHARE * total and (wrong - total / 2) / (total / 4) ** 0.5 > INVERSE_SIGNIFICANCE:
             message = (
-                f"{counted(group, 'depth map')}: {wrong} of {total} planes are straight only if the numbers are inverse "
-                "depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
+                f"{counted(group, 'depth map')}: {wrong} of {total} planes are straight only if the numbers are "
+                "inverse depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
             )
             found.append(Fault("inverse", message, tuple(group)))
     return found

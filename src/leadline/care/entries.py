@@ -34,10 +34,11 @@ class Entry:
     camera: Camera | None = None
     make: Callable[[], Sample] | None = None
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """What to look at when this one is named in a complaint."""
-        return tuple(str(file) for file in (self.image, self.depth) if file) or (f"{self.split}/{self.name}",)
+    def files(self, which: str | None = None) -> tuple[str, ...]:
+        """What to look at when this one is named in a complaint: its "image", its "depth" or both."""
+        files = {"image": self.image, "depth": self.depth}
+        named = [file for part, file in files.items() if file and which in (None, part)]
+        return tuple(map(str, named)) or (f"{self.split}/{self.name}",)
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,8 @@ def _collected_files(
     words: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
 ) -> Collection:
     entries = _listed(place) if place.is_file() else _found(place)
-    wanted = [
-        entry
-        for entry in entries
-        if split in (None, entry.split)
-        and _is_wanted(entry.scene, options.get("include", ""), options.get("exclude", ""))
-    ]
+    include, exclude = options.get("include", ""), options.get("exclude", "")
+    wanted = [each for each in entries if split in (None, each.split) and _is_wanted(each.scene, include, exclude)]
     if not wanted:
         raise BadInput(
             f"No photographs with depth in {place}: it needs rgb/ and depth/ side by side, in it or in its SPLIT/SCENE "

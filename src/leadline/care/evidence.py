@@ -12,7 +12,7 @@ Surface = Float[np.ndarray, "side side"]
 """How alike the edges are, for shifts of −reach … reach rows and columns; 1 is the same."""
 
 WORKING_SIDE = 256
-"""Pixels: edges are compared at this length of the longer side, where a sensor's noise has gone and a pixel is 0.4 %."""
+"""Pixels: edges are compared at this length of the longer side, where a sensor's noise is gone and a pixel is 0.4 %."""
 REACH = 0.08
 """Shifts that are tried, as a share of the longer side: an unregistered Kinect is off by 3–7 %."""
 
@@ -48,7 +48,7 @@ def depth_edges(depth: Numbers) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarr
     steps = np.zeros((2, *valid.shape), np.float32)
     steps[0, :, 1:-1] = np.where(valid[:, 2:] & valid[:, :-2], np.abs(logarithm[:, 2:] - logarithm[:, :-2]), 0)
     steps[1, 1:-1] = np.where(valid[2:] & valid[:-2], np.abs(logarithm[2:] - logarithm[:-2]), 0)
-    return np.clip(np.hypot(*steps) - 0.04, 0, 0.3), valid
+    return np.clip(np.hypot(steps[0], steps[1]) - 0.04, 0, 0.3), valid
 
 
 def likeness(

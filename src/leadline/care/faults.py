@@ -23,8 +23,16 @@ class Fault:
 
     @property
     def files(self) -> list[str]:
-        """Every file that it concerns."""
-        return list(dict.fromkeys(file for look in self.looks for file in look.entry.files))
+        """Every file that it concerns: photographs, depth maps or both."""
+        return list(dict.fromkeys(file for look in self.looks for file in look.entry.files(_CONCERNED.get(self.check))))
+
+
+_CONCERNED = {
+    **dict.fromkeys(("turned", "twins", "leaked"), "image"),
+    **dict.fromkeys(("eight_bits", "empty", "impossible", "inverse", "unit", "saturated"), "depth"),
+    **dict.fromkeys(("mispaired", "misaligned"), "depth"),
+}
+"""Check → the one file of a pair that is to blame."""
 
 
 def single(check: str, look: Look, message: str) -> Fault:

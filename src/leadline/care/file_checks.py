@@ -6,7 +6,7 @@ from statistics import median
 
 from leadline.care.faults import FEW, Fault, counted, scenes, single
 from leadline.care.looks import Look, Tally
-from leadline.care.units import SCALES, is_plausible, likely_scales, unit_of
+from leadline.care.units import SCALES, is_like_kitti, is_plausible, likely_scales, unit_of
 from leadline.sample import Kind
 
 
@@ -79,9 +79,7 @@ def impossible(looks: Sequence[Look], kind: Kind) -> list[Fault]:
                 is_convention = len(marked) >= CONVENTION * len(scene)
                 wrong = [look for look in marked if look.tally and not look.tally.is_ours and not is_convention]
             found += [
-                single(
-                    "impossible", look, f"holds {mark} numbers ({look.tally.shares[mark]:.2%}): write 0 for unmeasured."
-                )
+                single("impossible", look, f"holds {mark} numbers ({look.tally.shares[mark]:.2%}): write 0 instead.")
                 for look in wrong
                 if look.tally
             ]
@@ -100,8 +98,8 @@ def saturated(looks: Sequence[Look], kind: Kind) -> list[Fault]:
     return [
         Fault(
             "saturated",
-            f"{counted(group, 'depth map')} with {max(look.tally.top for look in group if look.tally):.0%} of the measured "
-            f"pixels at the highest number, {high:g}: what lay beyond was cut to it, so write 0 (not measured) there.",
+            f"{counted(group, 'depth map')}: {max(look.tally.top for look in group if look.tally):.0%} of what is "
+            f"measured at the highest number, {high:g}: what lay beyond was cut to it, so write 0 there.",
             tuple(group),
         )
         for (_, high), group in found.items()
@@ -146,6 +144,8 @@ def _wrong_unit(scene: Sequence[Look], tallies: Sequence[Tally]) -> str:
         return f"depth_scale={stated.scale:g} makes the median {middle / stated.scale:.3g} m; " + (
             ", ".join(cures) or "no scale in use makes metres of it"
         )
+    if stated.scale == 1000 and is_like_kitti(scene):
+        return "they are wide and sparse as KITTI's, whose unit is depth_scale=256, and not 1000"
     is_tum = all(tally.divisor % 5 == 0 and tally.divisor % 10 != 0 for tally in tallies)
     if stated.scale == 1000 and is_integer and is_tum and len(scene) >= FEW:
         return "all numbers are multiples of 5: they are in TUM's unit, depth_scale=5000, and not 1000"

@@ -1,4 +1,4 @@
-"""`leadline data inspect`: a card of what a dataset holds: sizes, unit, depths, holes, cameras, licence, and pictures."""
+"""`leadline data inspect`: a card of what a dataset holds: sizes, unit, depths, holes, cameras, licence, pictures."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from leadline.care.units import Unit, unit_of
 from leadline.charts import histogram
 from leadline.errors import BadInput
 from leadline.files import read_image, read_numbers, swapped
-from leadline.pictures import ColourScale, depth_scale, fitted_scale, painted
+from leadline.pictures import depth_scale, fitted_scale, painted
 from leadline.report import Chart, Exhibit, Gallery, Report, Section, page
 from leadline.sample import Depth, Image, Kind, Mask
 from leadline.tables import Listing
@@ -31,6 +31,24 @@ EXHIBITS = 12
 """Scenes at most that the page shows, one frame of each."""
 LEAST = 0.0005
 """Share of the depths that a bin at either end must hold to be shown."""
+
+
+@dataclass(frozen=True)
+class CameraCard:
+    """Intrinsics in pixels, and what they let in."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    across: float
+    """Degrees from the left edge to the right one."""
+    down: float
+    """Degrees from the upper edge to the lower one."""
+
+    @property
+    def field_of_view(self) -> str:
+        return f"{self.across:.0f}° × {self.down:.0f}°"
 
 
 @dataclass(frozen=True)
@@ -45,19 +63,17 @@ class SceneCard:
     depth: str
     """Format and depth of the numbers."""
     unit: Unit | None
-    """Steps per metre; None where nothing makes metres of them."""
+    """Steps per metre; None where nothing makes metres of the numbers."""
     median: float | None
-    """Metres (or the numbers' own unit, where they are not metric), as the next two."""
+    """Metres, as the next two."""
     nearest: float | None
     """1st percentile of all that was measured."""
     farthest: float | None
     """99th percentile."""
     holes: float | None
     """Mean share of pixels that were not measured."""
-    cameras: tuple[Camera, ...]
-    """fx, fy, cx, cy in pixels, each once."""
-    fields_of_view: tuple[str, ...]
-    """Degrees across and down."""
+    cameras: tuple[CameraCard, ...]
+    """Each once."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,10 @@ class Card:
     kind: str
     licence: str
     scenes: tuple[SceneCard, ...]
+    nearest: float | None
+    """Metres: 1st percentile of all that was measured."""
+    farthest: float | None
+    """And the 99th."""
     histogram: Mapping[str, float]
     """Metres where a bin begins → share of what was measured; half an octave each."""
 
@@ -104,7 +124,8 @@ class Inspect:
 def card(collection: Collection, looks: Sequence[Look]) -> Card:
     """What the looks at a dataset come to."""
     by_scene = scenes(looks)
-    units = {place: _unit(group, collection.kind) for place, group in by_scene.items()}
+    is_metric = collection.kind is Kind.METRIC
+    units = {place: unit_of(group) if is_metric else None for place, group in by_scene.items()}
     total = sum((_in_metres(group, units[place]) for place, group in by_scene.items()), _in_metres([], None))
     return Card(
         collection.words,
@@ -112,15 +133,10 @@ def card(collection: Collection, looks: Sequence[Look]) -> Card:
         str(collection.kind),
         collection.licence,
         tuple(_scene_card(place, group, units[place]) for place, group in by_scene.items()),
+        _percentile(total, 0.01),
+        _percentile(total, 0.99),
         _half_octaves(total),
     )
-
-
-def _unit(group: Sequence[Look], kind: Kind) -> Unit | None:
-    if kind is Kind.METRIC:
-        return unit_of(group)
-    scales = {look.tally.scale for look in group if look.tally}
-    return Unit(scales.pop() or 1.0, f"{kind} depth has no unit") if len(scales) == 1 else None
 
 
 def _in_metres(group: Sequence[Look], unit: Unit | None) -> Float[np.ndarray, " bins"]:
@@ -143,22 +159,19 @@ def _half_octaves(counts: Float[np.ndarray, " bins"]) -> Mapping[str, float]:
 def _scene_card(place: tuple[str, str], group: Sequence[Look], unit: Unit | None) -> SceneCard:
     tallies = [look.tally for look in group if look.tally and look.tally.median]
     counts = _in_metres(group, unit)
-    cameras = tuple(dict.fromkeys(look.camera for look in group if look.camera))
-    views = [_field_of_view(look) for look in group if look.camera and look.image_size]
+    sizes = dict.fromkeys(look.image_size for look in group if look.image_size)
+    cameras = dict.fromkeys((look.camera, look.image_size) for look in group if look.camera and look.image_size)
     return SceneCard(
         *place,
         frames=len(group),
-        image_sizes=tuple(
-            dict.fromkeys(f"{w} × {h}" for h, w in (look.image_size for look in group if look.image_size))
-        ),
+        image_sizes=tuple(f"{width} × {height}" for height, width in sizes),
         depth=", ".join(dict.fromkeys(_format(look) for look in group if look.tally)),
         unit=unit,
         median=median(tally.median for tally in tallies) / unit.scale if tallies and unit else None,
         nearest=_percentile(counts, 0.01),
         farthest=_percentile(counts, 0.99),
         holes=float(np.mean([tally.holes for tally in tallies])) if tallies else None,
-        cameras=cameras,
-        fields_of_view=tuple(dict.fromkeys(views)),
+        cameras=tuple(_camera_card(camera, size) for camera, size in cameras),
     )
 
 
@@ -176,13 +189,11 @@ def _percentile(counts: Float[np.ndarray, " bins"], share: float) -> float | Non
     return float(2 ** (OCTAVES[0] + (place + 0.5) / BINS_PER_OCTAVE))
 
 
-def _field_of_view(look: Look) -> str:
-    assert look.camera and look.image_size
-    height, width = look.image_size
-    across, down = (
-        math.degrees(2 * math.atan(side / 2 / focal)) for side, focal in zip((width, height), look.camera, strict=False)
-    )
-    return f"{across:.0f}° × {down:.0f}°"
+def _camera_card(camera: Camera, size: tuple[int, int]) -> CameraCard:
+    fx, fy, cx, cy = camera
+    height, width = size
+    across, down = (math.degrees(2 * math.atan(side / 2 / focal)) for side, focal in ((width, fx), (height, fy)))
+    return CameraCard(fx, fy, cx, cy, across, down)
 
 
 def _told(card: Card) -> str:
@@ -213,15 +224,16 @@ def _counts(card: Card) -> str:
 
 
 def _listing(card: Card) -> Listing:
-    reasons = dict.fromkeys(
-        f"{'/'.join(filter(None, (scene.split, scene.scene)))}: {_unit_told(scene.unit)}" for scene in card.scenes
-    )
     return Listing(
         "Scenes",
         ("scene", "frames", "photograph", "depth", "steps / m", "median", "1–99 %", "holes", "field of view"),
         tuple(_line(scene) for scene in card.scenes),
-        tuple(reasons),
+        tuple(f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in card.scenes) if card.kind == Kind.METRIC else (),
     )
+
+
+def _name(scene: SceneCard) -> str:
+    return "/".join(filter(None, (scene.split, scene.scene)))
 
 
 def _unit_told(unit: Unit | None) -> str:
@@ -231,7 +243,7 @@ def _unit_told(unit: Unit | None) -> str:
 def _line(scene: SceneCard) -> tuple[str, ...]:
     known = scene.nearest is not None and scene.farthest is not None
     return (
-        "/".join(filter(None, (scene.split, scene.scene))),
+        _name(scene),
         str(scene.frames),
         ", ".join(scene.image_sizes) or "–",
         scene.depth or "–",
@@ -239,7 +251,7 @@ def _line(scene: SceneCard) -> tuple[str, ...]:
         f"{scene.median:.2f} m" if scene.median else "–",
         f"{scene.nearest:.2g}–{scene.farthest:.2g} m" if known else "–",
         f"{scene.holes:.0%}" if scene.holes is not None else "–",
-        ", ".join(scene.fields_of_view) or "unknown",
+        ", ".join(dict.fromkeys(camera.field_of_view for camera in scene.cameras)) or "unknown",
     )
 
 
@@ -251,9 +263,9 @@ def _report(card: Card, collection: Collection, looks: Sequence[Look]) -> Report
         drawing = histogram(labels, list(card.histogram.values()), "Share of what was measured, by metres")
         figures.append(Chart(drawing, "Bins of half an octave; every measured pixel of every frame counts alike."))
     cameras = [
-        ("/".join(filter(None, (scene.split, scene.scene))), *(f"{number:.1f}" for number in camera), view)
+        (_name(scene), *(f"{number:.1f}" for number in (each.fx, each.fy, each.cx, each.cy)), each.field_of_view)
         for scene in card.scenes
-        for camera, view in zip(scene.cameras, scene.fields_of_view, strict=False)
+        for each in scene.cameras
     ]
     tables = (_listing(card), *([Listing("Cameras, in pixels", _CAMERA, tuple(cameras))] if cameras else []))
     return Report(
@@ -272,20 +284,18 @@ _CAMERA = ("scene", "fx", "fy", "cx", "cy", "field of view")
 
 def _gallery(card: Card, collection: Collection, looks: Sequence[Look]) -> Gallery:
     """The middle frame of each scene."""
-    known = [scene for scene in card.scenes if scene.nearest and scene.farthest]
-    near, far = min(scene.nearest or 0.5 for scene in known), max(scene.farthest or 10 for scene in known)
-    shared_scale = depth_scale(near, max(far, 1.01 * near))
+    near, far = card.nearest or 0.5, card.farthest or 10.0
+    metres = depth_scale(near, max(far, 1.01 * near))
     exhibits = []
-    for (place, group), scene in list(zip(scenes(looks).items(), card.scenes, strict=True))[:EXHIBITS]:
+    for group, scene in list(zip(scenes(looks).values(), card.scenes, strict=True))[:EXHIBITS]:
         whole = [look for look in group if look.image_size and look.tally and look.tally.levels]
-        if whole and scene.unit:
-            image, depth, valid = _shown(whole[len(whole) // 2].entry, scene.unit.scale)
-            is_metric = collection.kind is Kind.METRIC
-            colours = shared_scale if is_metric else fitted_scale(depth, valid, collection.kind)
-            caption = f"{'/'.join(filter(None, place))}: {whole[len(whole) // 2].entry.name}"
-            exhibits.append(Exhibit(caption, image, (painted(depth, colours, valid),)))
-    legends: tuple[ColourScale, ...] = (shared_scale,) if collection.kind is Kind.METRIC else ()
+        if whole:
+            middle = whole[len(whole) // 2]
+            image, depth, valid = _shown(middle.entry, scene.unit.scale if scene.unit else 1.0)
+            colours = metres if scene.unit else fitted_scale(depth, valid, collection.kind)
+            exhibits.append(Exhibit(f"{_name(scene)}: {middle.entry.name}", image, (painted(depth, colours, valid),)))
     caption = "The middle frame of each scene. Stripes: not measured."
+    legends = (metres,) if card.histogram else ()
     return Gallery(("photograph", "depth, with its holes"), tuple(exhibits), legends, caption)
 
 
@@ -293,7 +303,8 @@ def _shown(entry: Entry, scale: float) -> tuple[Image, Depth, Mask]:
     if entry.make:
         sample = entry.make()
         return sample.image, sample.depth, sample.valid
-    assert entry.image and entry.depth
+    assert entry.image
+    assert entry.depth
     values, _ = read_numbers(entry.depth)
     depth = torch.from_numpy(values.astype(np.float32))[None] / scale
     valid = depth.isfinite() & (depth > 0)

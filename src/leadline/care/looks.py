@@ -314,7 +314,7 @@ def _same_place(view: _View | None, now: _View) -> _View | None:
 
 
 def _compared(photographed: _View, measured: _View, *, is_shifted: bool = False) -> Surface | None:
-    """The likeness of one view's photograph and another's depth; the photograph as it lies in the file if only so its size fits."""
+    """The likeness of one view's photograph, as it lies in the file if only so its size fits, and another's depth."""
     if measured.depth is None:
         return None
     for edges in (photographed.image, photographed.stored):

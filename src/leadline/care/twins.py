@@ -10,10 +10,10 @@ from leadline.care.looks import Look
 from leadline.sample import Kind
 
 DISTANCE = 12
-"""Of the fingerprints' 64 bits, as many may differ. A picture and its copy (JPEG 30, 37 % of the size, brighter by half)
+"""Of the fingerprints' 64 bits, as many may differ. A picture and its copy (JPEG 30, 37 % of the size, brighter)
 differ in 10 at most in 99 of 100 cases; of the 110,000 pairs of pictures of different scenes none in fewer than 14."""
 RESEMBLANCE = 0.8
-"""And the thumbnails must correlate so well: copies do by 0.83–1, pictures within 16 bits of each other by 0.56 at most."""
+"""And the thumbnails must correlate so well: copies do by 0.83–1, others within 16 bits by 0.56 at most."""
 CONTRAST = 3.0
 """Grey levels (standard deviation of the thumbnail): flatter pictures resemble each other without being the same."""
 
@@ -25,7 +25,8 @@ def twins(looks: Sequence[Look], kind: Kind) -> list[Fault]:
         ours = [look for look in looks if look.entry.split == split]
         others = [look for look in looks if look.entry.split in splits[place + 1 :]]
         for one, other, distance in _pairs(ours, others):
-            message = f"is the picture of {other.entry.split} {other.entry.name} ({distance} of 64 bits differ): take one out."
+            where = f"{other.entry.split}/{other.entry.name}"
+            message = f"{one.entry.split}/{one.entry.name} is {where} ({distance} bits differ): take one out."
             found.append(Fault("twins", message, (one, other)))
     return found
 
@@ -35,7 +36,9 @@ def leaked(looks: Sequence[Look], forbidden: Sequence[Look]) -> list[Fault]:
     training = [look for look in looks if look.entry.split == "train"]
     best: dict[int, Fault] = {}
     for one, other, distance in _pairs(training, forbidden):
-        message = f"is {other.entry.name} of the other set ({distance} of 64 bits differ): take it out of training."
+        message = (
+            f"train/{one.entry.name} is {other.entry.name} of the other set ({distance} bits differ): take it out."
+        )
         best.setdefault(id(one), Fault("leaked", message, (one,)))
     return list(best.values())
 

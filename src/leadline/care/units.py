@@ -10,7 +10,7 @@ from leadline.care.looks import Look, Tally
 SCALES = {1000: "millimetres", 256: "KITTI", 5000: "TUM RGB-D", 100: "centimetres", 1: "metres"}
 """Steps per metre that are in use, and by whom."""
 PLAUSIBLE = (0.1, 150.0)
-"""Metres: the median of a scene lies between. Of real scenes a phone over a desk has 0.31 and KITTI 13.5; LiDAR ends at 120."""
+"""Metres between which the median of a scene lies: a phone over a desk has 0.31, KITTI 13; a LiDAR ends at 120."""
 INDOOR = (0.2, 7.0)
 """Metres: a scene whose median in millimetres lies between is taken for millimetres."""
 
@@ -49,12 +49,21 @@ def is_plausible(metres: float) -> bool:
     return PLAUSIBLE[0] <= metres <= PLAUSIBLE[1]
 
 
+def is_like_kitti(looks: Sequence[Look]) -> bool:
+    """Three times as wide as high, and less than half measured."""
+    return all(
+        look.depth_size and look.tally and look.depth_size[1] > 3 * look.depth_size[0] and look.tally.holes > 0.5
+        for look in looks
+        if look.tally
+    )
+
+
 def _guess(tallies: Sequence[Tally], middle: float, looks: Sequence[Look]) -> Unit | None:
     if not all(tally.is_integer for tally in tallies):
         scale = 1 if is_plausible(middle) else 1000
         name = "metres" if scale == 1 else "millimetres"
         return Unit(scale, f"floats of median {middle:.3g}: {name}") if is_plausible(middle / scale) else None
-    if _is_like_kitti(looks):
+    if is_like_kitti(looks):
         return Unit(256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {_metres(middle / 256)}")
     if all(tally.divisor % 5 == 0 for tally in tallies) and is_plausible(middle / 5000):
         return Unit(5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {_metres(middle / 5000)}")
@@ -65,15 +74,6 @@ def _guess(tallies: Sequence[Tally], middle: float, looks: Sequence[Look]) -> Un
         return Unit(1000, f"millimetres make the median {_metres(middle / 1000)}" + (f" ({others})" if others else ""))
     likely = likely_scales(middle)
     return Unit(likely[0], f"{SCALES[likely[0]]} make the median {_metres(middle / likely[0])}") if likely else None
-
-
-def _is_like_kitti(looks: Sequence[Look]) -> bool:
-    """Three times as wide as high, and less than half measured."""
-    return all(
-        look.depth_size and look.tally and look.depth_size[1] > 3 * look.depth_size[0] and look.tally.holes > 0.5
-        for look in looks
-        if look.tally
-    )
 
 
 def _metres(number: float) -> str:
