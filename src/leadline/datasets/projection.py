@@ -21,11 +21,10 @@ def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size
     """
     height, width = size
     seen = (metres > 0) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    depth = np.zeros(size, np.float32)
-    order = np.argsort(-metres[seen], kind="stable")
-    # Of several values for one pixel the last one stays.
-    depth[rows[seen][order].astype(np.int64), columns[seen][order].astype(np.int64)] = metres[seen][order]
-    return depth
+    pixels = rows[seen].astype(np.int64) * width + columns[seen].astype(np.int64)
+    depth = np.full(height * width, np.inf, np.float32)
+    np.minimum.at(depth, pixels, metres[seen].astype(np.float32))
+    return np.where(np.isfinite(depth), depth, 0).reshape(size)
 
 
 @lru_cache(maxsize=8)
