@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -67,26 +67,27 @@ class Store:
         record = self._record(index)
         if int(record["name"]) != _checksum(str(sample.name)):
             raise BadInput(f"Label {index} of {self.path} is not of {sample.name}: label the data again.")
-        taught = Taught(
-            depth=torch.from_numpy(record["depth"].astype(np.float32) * record["unit"])[None],
-            confidence=torch.from_numpy(record["confidence"].astype(np.float32) / np.float32(255))[None],
-            kind=self.kind,
-        )
-        if taught.depth.shape[-2:] == sample.size:
-            return taught
-        return taught.mapped(lambda each: _at(each[None], sample.size)[0])
+        depth = torch.from_numpy(record["depth"].astype(np.float32) * record["unit"])
+        confidence = torch.from_numpy(record["confidence"].astype(np.float32) / np.float32(255))
+        depth, confidence = _at(depth[None, None], confidence[None, None], sample.size)
+        return Taught(depth[0], confidence[0], self.kind)
 
-    def alignments(self) -> list[tuple[float, float]]:
+    def alignments(self) -> Iterator[tuple[float, float]]:
         """Scale and shift by which each answer became its label; NaN where nothing was measured to align it by."""
-        records = (self._record(index) for index in range(len(self)))
-        return [(float(record["scale"]), float(record["shift"])) for record in records]
+        for index in range(len(self)):
+            record = self._record(index)
+            yield float(record["scale"]), float(record["shift"])
+
+    def believes_any(self) -> bool:
+        """Whether any pixel of any label has a confidence above 0."""
+        return any(self._record(index)["confidence"].any() for index in range(len(self)))
 
     def _record(self, index: int) -> Any:
         file = _shard(self.path, index // SHARD)
-        record = _opened_shard(file)[index % SHARD]
-        if int(record["sum"]) != _sum(record):
+        records = _opened_shard(file)
+        if not _fits(records, self.manifest, index // SHARD) or not _is_sound(records[index % SHARD]):
             raise _damaged(file)
-        return record
+        return records[index % SHARD]
 
 
 def opened(path: Path) -> Store:
@@ -117,22 +118,26 @@ def label(
 ) -> Store:
     """Run the teacher once over all images and keep what it answers; an interrupted labelling continues.
 
-    A label is the mean of the answers to the image and to its mirror image; its confidence is how well these two and
-    the answer to the image's centre agree. It is kept at `size` (height, width; unset: the first image's) with 11 bits
-    of precision. `repair` reads what is there and makes damaged shards again. `alignment` is one of `ALIGNMENTS`.
+    A label is the mean (of depth: the geometric one) of the answers to the image and to its mirror image; its
+    confidence is how well these two and the answer to the image's centre agree. It is kept at `size` (height, width;
+    unset: the first image's) with 11 bits of precision. `repair` reads what is there and makes damaged shards again.
+    `alignment` is one of `ALIGNMENTS`.
 
     Raises:
         BadInput: the folder holds labels of another teacher, of other images or made otherwise; or an alignment by a
             truth that no image has.
     """
     if alignment not in ALIGNMENTS:
-        raise unknown("alignment of labels", alignment, ALIGNMENTS)
+        raise unknown("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
-    has_truth = any(bool(dataset[index].valid.sum() >= _ENOUGH) for index in _some(len(dataset)))
     if alignment == "auto":
-        alignment = "truth" if has_truth and teacher.kind is not Kind.METRIC else "none"
-    if alignment == "truth" and not (has_truth and dataset.kind is Kind.METRIC):
-        raise BadInput(f"{dataset.name} has no measured metres to align a teacher by: use alignment none.")
+        needed = teacher.kind is not Kind.METRIC and _has_metres(dataset, _some(len(dataset)))
+        alignment = "truth" if needed else "none"
+    if alignment == "truth" and not _has_metres(dataset, range(len(dataset))):
+        raise BadInput(
+            f"{dataset.name} has no image with {_ENOUGH} pixels measured in metres to align a teacher by: use "
+            "alignment none."
+        )
     manifest = {
         "format": FORMAT,
         "teacher": {
@@ -155,14 +160,14 @@ def label(
     shards = range(math.ceil(len(dataset) / SHARD))
     for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
         file = _shard(out, number)
-        if file.exists() and not (repair and not _is_whole(file)):
+        if file.exists() and not (repair and not _is_whole(file, manifest, number)):
             continue
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
         records = np.concatenate(list(_labelled(teacher, dataset, indices, manifest, batch_size)))
-        with swapped(file) as half, half.open("wb") as stream:
-            np.save(stream, records)
-    if alignment == "truth" and all(math.isnan(scale) for scale, _ in store.alignments()):
-        raise BadInput(f"No image of {dataset.name} has {_ENOUGH} measured pixels to align a teacher by.")
+        with swapped(file) as half:
+            np.save(half, records)
+        # What was open under the name is the damaged one.
+        _opened_shard.cache_clear()
     return store
 
 
@@ -173,12 +178,17 @@ class Labelled:
         """Without `keeps_truth` what was measured is forgotten: the samples then are unlabelled images.
 
         Raises:
-            BadInput: the store is of other images.
+            BadInput: the store is of other images, or nothing in it is believed.
         """
         about = json.loads(json.dumps(identity(dataset)))
         if about != store.manifest["data"]:
             raise BadInput(
                 f"The labels in {store.path} are of {store.manifest['data']}, and the data is {about}: label it."
+            )
+        if not store.believes_any():
+            raise BadInput(
+                f"No label in {store.path} is believed: the confidence is 0 everywhere, so there is nothing to learn. "
+                "Use another teacher, or another alignment."
             )
         self.dataset, self.store, self.keeps_truth = dataset, store, keeps_truth
         self.name = f"{dataset.name} labelled by {store.manifest['teacher']['name']}"
@@ -230,13 +240,16 @@ class Filled:
         taught = sample.taught
         assert taught is not None
         holes = ~sample.valid & (taught.confidence >= self.confidence) & (taught.depth > 0)
-        depth = self._blended(sample, taught) if self.blends and sample.valid.any() else taught.depth
+        depth = self._blended(sample, taught) if self.blends else taught.depth
         return sample.replace(depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, taught=None)
 
     def _blended(self, sample: Sample, taught: Taught) -> Depth:
         """The teacher's depth, level with what was measured at the borders of holes."""
-        measured = (sample.valid & (taught.depth > 0))[0].numpy()
-        off = torch.where(sample.valid & (taught.depth > 0), sample.depth.log() - taught.depth.log(), 0)[0].numpy()
+        comparable = sample.valid & (taught.depth > 0) & (taught.confidence > 0)
+        if not comparable.any():
+            return taught.depth
+        measured = comparable[0].numpy()
+        off = torch.where(comparable, sample.depth.log() - taught.depth.log(), 0)[0].numpy()
         # The mean over the measured pixels around, rather than one noisy pixel at the border.
         radius = self.fade * sample.size[1] / 4
         weight = ndimage.gaussian_filter(measured.astype(np.float32), radius)
@@ -263,9 +276,6 @@ def _labelled(
     teacher: DepthModel, dataset: Dataset, indices: Sequence[int], manifest: dict[str, Any], batch_size: int
 ) -> Iterator[np.ndarray]:
     """The records of some samples, in order."""
-    height, width = manifest["size"]
-    fields = [("depth", "f2", (height, width)), ("confidence", "u1", (height, width))]
-    numbers = [("unit", "f4"), ("scale", "f4"), ("shift", "f4"), ("name", "u4"), ("sum", "u4")]
     for group in alike((dataset[index] for index in indices), batch_size):
         together = batch(group)
         depth, confidence = _answers(teacher, together)
@@ -273,9 +283,10 @@ def _labelled(
         shift = scale.clone()
         if manifest["alignment"] == "truth":
             depth, confidence, scale, shift = _in_metres(depth, confidence, together, teacher.kind)
-        depth, confidence = _at(depth, (height, width)), _at(confidence, (height, width))
+        confidence = confidence * depth.isfinite()
+        depth, confidence = _at(depth.nan_to_num(0, 0, 0), confidence, tuple(manifest["size"]))
         unit = depth.abs().amax((1, 2, 3)).clamp_min(1e-30) / 1024
-        records = np.zeros(len(group), np.dtype(fields + numbers))
+        records = np.zeros(len(group), _record_type(manifest))
         records["depth"] = (depth / unit[:, None, None, None])[:, 0].numpy()
         records["confidence"] = confidence[:, 0].mul(255).round().numpy()
         records["unit"], records["scale"], records["shift"] = unit.numpy(), scale.numpy(), shift.numpy()
@@ -295,11 +306,11 @@ def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
     inside = crop(together, top, left, tall, wide)
     centre = torch.full_like(whole, torch.nan)
     centre[..., top : top + tall, left : left + wide] = predict(teacher, inside.image, inside.intrinsics)
+    covered = centre.isfinite()
+    same = align.least_squares_scale_shift if teacher.kind is Kind.RELATIVE else align.least_squares_scale
+    # The network sees the crop enlarged, and what looks larger is nearer: even metres come out on another scale.
+    centre = torch.where(covered, same(centre.nan_to_num(), whole, covered), torch.nan)
     if teacher.kind is not Kind.METRIC:
-        # The teacher is free to answer each view on another scale.
-        covered = centre.isfinite()
-        same = align.least_squares_scale_shift if teacher.kind is Kind.RELATIVE else align.least_squares_scale
-        centre = torch.where(covered, same(centre.nan_to_num(), whole, covered), torch.nan)
         mirrored = same(mirrored, whole, torch.ones_like(covered))
     confidence = confidence_from_views(torch.stack([whole, mirrored, centre]), teacher.kind)
     if teacher.kind is Kind.RELATIVE:
@@ -313,16 +324,24 @@ def _in_metres(
     """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
     enough = together.valid.flatten(1).sum(1) >= _ENOUGH
     metres, scale, shift = align.in_metres(depth, together.depth, together.valid, kind=kind)
-    # Scales that turn the picture inside out, and what comes out beyond the horizon, are no labels.
-    believed = (enough & (scale > 0))[:, None, None, None] & (metres < align.FARTHEST)
+    # Scales that turn the picture inside out, and what comes out at the horizon (up to rounding), are no labels.
+    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * align.FARTHEST)
     unknown_scale = torch.where(enough, 1.0, torch.nan)
     return metres, confidence * believed, scale * unknown_scale, shift * unknown_scale
 
 
-def _at(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if maps.shape[-2:] == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Both at a size; what mixes in a pixel that is not believed is not believed."""
+    if depth.shape[-2:] == size:
+        return depth, confidence
+    maps = torch.cat([depth, confidence, (confidence > 0).float()], dim=1)
+    maps = F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+    return maps[:, :1], maps[:, 1:2] * (maps[:, 2:] > 0.999)
+
+
+def _has_metres(dataset: Dataset, indices: Iterable[int]) -> bool:
+    """Whether any of these samples has enough measured metres to align an answer by."""
+    return dataset.kind is Kind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
 
 
 def _some(count: int) -> Sequence[int]:
@@ -358,11 +377,25 @@ def _opened_shard(file: Path) -> np.ndarray:
         raise _damaged(file) from problem
 
 
-def _is_whole(file: Path) -> bool:
+def _is_whole(file: Path, manifest: dict[str, Any], number: int) -> bool:
     try:
-        return all(int(record["sum"]) == _sum(record) for record in np.load(file))
+        records = np.load(file)
     except (OSError, ValueError, EOFError):
         return False
+    return _fits(records, manifest, number) and all(map(_is_sound, records))
+
+
+def _fits(records: np.ndarray, manifest: dict[str, Any], number: int) -> bool:
+    """Whether these can be the records of shard `number`."""
+    count = min(SHARD, manifest["data"]["samples"] - number * SHARD)
+    return records.shape == (count,) and records.dtype == _record_type(manifest)
+
+
+def _record_type(manifest: dict[str, Any]) -> np.dtype:
+    """One label: depth in `unit`, confidence in 255ths, the image's name as a checksum, and a checksum of all that."""
+    size = tuple(manifest["size"])
+    numbers = [("unit", "f4"), ("scale", "f4"), ("shift", "f4"), ("name", "u4"), ("sum", "u4")]
+    return np.dtype([("depth", "f2", size), ("confidence", "u1", size), *numbers])
 
 
 def _damaged(file: Path) -> UnreadableFile:
@@ -370,8 +403,13 @@ def _damaged(file: Path) -> UnreadableFile:
     return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing or damaged: {cure}.")
 
 
+def _is_sound(record: Any) -> bool:
+    return int(record["sum"]) == _sum(record)
+
+
 def _sum(record: Any) -> int:
-    return zlib.crc32(record["confidence"].tobytes(), zlib.crc32(record["depth"].tobytes()))
+    """Of all that stands before the sum itself."""
+    return zlib.crc32(record.tobytes()[: -record["sum"].nbytes])
 
 
 def _checksum(name: str) -> int:

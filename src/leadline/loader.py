@@ -135,7 +135,10 @@ def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
 def identity(dataset: Dataset) -> dict[str, Any]:
     """What tells one dataset from another without reading it whole."""
     first = dataset[0]
-    pixels = first.image.numpy().tobytes() + first.depth.numpy().tobytes() + first.valid.numpy().tobytes()
+    maps = [first.image, first.depth, first.valid]
+    if first.taught:
+        maps += [first.taught.depth, first.taught.confidence]
+    pixels = b"".join(each.numpy().tobytes() for each in maps)
     return {
         "name": dataset.name,
         "samples": len(dataset),

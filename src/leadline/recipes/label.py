@@ -1,5 +1,6 @@
 """`leadline label`: a teacher's answers for images, labelled or not, into a store that training reads."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,4 +43,7 @@ class Label:
             progress=True,
         )
         print(f"{len(store)} {store.kind.value} labels in {self.out}")
+        if store.manifest["alignment"] == "truth":
+            without = sum(math.isnan(scale) for scale, _ in store.alignments())
+            print(f"{without} of them have too little truth to be aligned by, and are not believed")
         return 0

@@ -1,0 +1,450 @@
+"""Labels: what a store holds is what the teacher answered, in metres where it could be, and a kill costs no more than
+a shard."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from leadline.cli import main
+from leadline.datasets import Dataset, open_data
+from leadline.errors import BadInput, UnreadableFile
+from leadline.files import write_image
+from leadline.labels import SHARD, Filled, Labelled, Store, label, opened
+from leadline.models import DepthModel, Preprocessing, Provenance, Resize, build, save
+from leadline.predict import predict
+from leadline.sample import Kind, Sample
+
+PRECISION = 2**-10
+"""Of a stored label."""
+
+
+class Seer(DepthModel):
+    """Ten times the red channel is the depth, which `bent` changes; for a relative kind, 3 / depth − 0.1."""
+
+    name, arguments = "seer", {}
+
+    def __init__(self, kind: Kind = Kind.METRIC, bent: Callable[[Tensor], Tensor] = lambda depth: depth) -> None:
+        super().__init__(kind, Preprocessing(size=(32, 32), multiple=1, resize=Resize.OWN), Provenance())
+        self.encoder = nn.Identity()
+        self.factor = nn.Parameter(torch.tensor(10.0))
+        self.bent = bent
+
+    def seen(self, image: Tensor) -> Tensor:
+        depth = self.bent(self.factor * image[:, :1])
+        return 3 / depth - 0.1 if self.kind is Kind.RELATIVE else depth
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self.encoder(image),)
+
+
+@dataclass
+class Listed:
+    samples: Sequence[Sample]
+    name: str = "listed train"
+    kind: Kind = Kind.METRIC
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def view(number: int, size: tuple[int, int] = (32, 32), valid: Tensor | None = None) -> Sample:
+    """A slanted plane whose red channel tells its depth, 1 to 9 metres."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
+    depth = (1 + 4 * rows + 3 * columns + number % 7 / 7)[None]
+    valid = torch.ones_like(depth, dtype=torch.bool) if valid is None else valid
+    return Sample(depth.expand(3, -1, -1) / 10, torch.where(valid, depth, 0), valid, name=f"view/{number}")
+
+
+def views(count: int, **settings) -> Listed:
+    return Listed([view(number, **settings) for number in range(count)])
+
+
+def depth_of(dataset: Dataset, index: int) -> Tensor:
+    """The depth that a view's image tells, measured or not."""
+    return 10 * dataset[index].image[:1]
+
+
+def maps(dataset: Dataset, store: Store, index: int = 0) -> tuple[Tensor, Tensor]:
+    """Depth and confidence of a label."""
+    taught = store.taught(index, dataset[index])
+    return taught.depth, taught.confidence
+
+
+def nearer_on_the_left(depth: Tensor) -> Tensor:
+    """A flaw that the mirror image shows: four columns are seen at half the distance."""
+    return torch.where(torch.arange(depth.shape[-1]) < 4, depth / 2, depth)
+
+
+def test_a_label_is_the_mean_of_the_answers_to_the_image_and_its_mirror_image(tmp_path):
+    data, teacher = views(3), Seer(bent=lambda depth: depth * torch.linspace(0.9, 1.1, depth.shape[-1]))
+    store = label(teacher, data, tmp_path)
+    for index in range(3):
+        image = data[index].image
+        mean = (predict(teacher, image) * predict(teacher, image.flip(-1)).flip(-1)).sqrt()
+        torch.testing.assert_close(maps(data, store, index)[0], mean, rtol=PRECISION, atol=0)
+
+
+def test_a_relative_label_is_the_mean_once_the_mirror_images_answer_is_on_the_same_scale(tmp_path):
+    data, teacher = views(1), Seer(Kind.RELATIVE)
+    store = label(teacher, data, tmp_path, alignment="none")
+    assert store.kind is Kind.RELATIVE
+    answer = predict(teacher, data[0].image)
+    torch.testing.assert_close(maps(data, store)[0], answer, rtol=0, atol=PRECISION * float(answer.amax()))
+
+
+def test_confidence_is_high_where_the_views_agree_and_low_where_they_do_not(tmp_path):
+    data = views(1)
+    confidence = maps(data, label(Seer(bent=nearer_on_the_left), data, tmp_path))[1]
+    assert confidence[..., 8:28].min() > 0.9
+    assert confidence[..., :4].max() < 0.2
+    assert confidence[..., 28:].max() < 0.2
+
+
+def test_what_looks_nearer_for_being_enlarged_is_believed_no_less(tmp_path):
+    # A network sees the crop enlarged, and answers metres that shrink with it.
+    data = views(1)
+    teacher = Seer(bent=lambda depth: depth * depth.shape[-1] / 32)
+    assert maps(data, label(teacher, data, tmp_path))[1].min() > 0.99
+
+
+def test_continuing_makes_the_missing_shards_and_no_other(tmp_path):
+    data = views(2 * SHARD + 5, size=(8, 8))
+    store = label(Seer(), data, tmp_path)
+    shards = sorted(tmp_path.glob("*.npy"))
+    assert [len(np.load(shard)) for shard in shards] == [SHARD, SHARD, 5]
+    assert len(store) == len(data)
+    before = {shard: (shard.read_bytes(), shard.stat().st_mtime_ns) for shard in shards}
+    shards[1].unlink()
+    (tmp_path / ".00001.77.half.npy").write_bytes(b"cut short")
+    label(Seer(), data, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000.npy", "00001.npy", "00002.npy", "store.json"]
+    assert {shard: shard.read_bytes() for shard in shards} == {shard: was for shard, (was, _) in before.items()}
+    kept = [shard for shard in shards if shard.stat().st_mtime_ns == before[shard][1]]
+    assert kept == [shards[0], shards[2]]
+
+
+@pytest.fixture(scope="module")
+def saved_teacher(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("teacher") / "model"
+    save(build("cnn", size="tiny", input_size=(32, 32)), folder)
+    return folder
+
+
+def test_a_command_killed_in_the_middle_continues_to_the_same_store(saved_teacher, tmp_path):
+    def command(out: Path) -> list[str]:
+        rooms = f"rooms,count={2 * SHARD + 2},height=32,width=32,cache={tmp_path / 'cache'}"
+        return ["label", "--teacher", str(saved_teacher), "--data", rooms, "--out", str(out)]
+
+    assert main(command(tmp_path / "whole")) == 0
+    killed = tmp_path / "killed"
+    process = get_context("fork").Process(target=main, args=(command(killed),))
+    process.start()
+    while process.is_alive() and not (killed / "00000.npy").exists():
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    assert not (killed / "00002.npy").exists()
+    first = (killed / "00000.npy").stat().st_mtime_ns
+    assert main(command(killed)) == 0
+    assert (killed / "00000.npy").stat().st_mtime_ns == first
+    files = sorted(path.name for path in killed.iterdir())
+    assert files == ["00000.npy", "00001.npy", "00002.npy", "store.json"]
+    assert all((killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in files)
+
+
+def cut_short(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def emptied(shard: Path) -> None:
+    shard.write_bytes(b"")
+
+
+def edited_depth(shard: Path) -> None:
+    records = np.load(shard)
+    records["depth"][3, 4, 5] *= 2
+    np.save(shard, records)
+
+
+def edited_unit(shard: Path) -> None:
+    records = np.load(shard)
+    records["unit"][3] *= 2
+    np.save(shard, records)
+
+
+def of_another_size(shard: Path) -> None:
+    np.save(shard, np.load(shard)[:2])
+
+
+def no_records(shard: Path) -> None:
+    np.save(shard, np.zeros(4))
+
+
+@pytest.mark.parametrize("harm", [cut_short, emptied, edited_depth, edited_unit, of_another_size, no_records])
+def test_a_damaged_shard_is_named_and_made_anew_when_asked(harm, tmp_path):
+    data = views(4, size=(8, 8))
+    label(Seer(), data, tmp_path)
+    shard = tmp_path / "00000.npy"
+    whole = shard.read_bytes()
+    harm(shard)
+    label(Seer(), data, tmp_path / "other")  # forgets what it had open
+    with pytest.raises(UnreadableFile, match=r"Shard 00000\.npy of the labels in .* missing or damaged: .*--repair"):
+        opened(tmp_path).taught(3, data[3])
+    assert label(Seer(), data, tmp_path).manifest
+    assert shard.read_bytes() != whole
+    store = label(Seer(), data, tmp_path, repair=True)
+    assert shard.read_bytes() == whole
+    torch.testing.assert_close(store.taught(3, data[3]).depth, depth_of(data, 3), rtol=PRECISION, atol=0)
+
+
+def test_repair_leaves_whole_shards_alone(tmp_path):
+    data = views(3, size=(8, 8))
+    label(Seer(), data, tmp_path)
+    before = (tmp_path / "00000.npy").stat().st_mtime_ns
+    label(Seer(), data, tmp_path, repair=True)
+    assert (tmp_path / "00000.npy").stat().st_mtime_ns == before
+
+
+def test_a_store_of_anything_else_is_refused_with_the_difference(tmp_path):
+    data = views(2, size=(8, 8))
+    label(Seer(), data, tmp_path)
+    other = Seer()
+    other.factor.data += 1
+    with pytest.raises(BadInput, match=r"another teacher.*\n  teacher: .*seer.* → .*seer.*\nGive another folder"):
+        label(other, data, tmp_path)
+    with pytest.raises(BadInput, match=r"\n  data: .*'samples': 2.* → .*'samples': 3"):
+        label(Seer(), views(3, size=(8, 8)), tmp_path)
+    with pytest.raises(BadInput, match=r"\n  size: \[8, 8\] → \[4, 4\]"):
+        label(Seer(), data, tmp_path, size=(4, 4))
+    with pytest.raises(BadInput, match=r"\n  alignment: none → truth"):
+        label(Seer(), data, tmp_path, alignment="truth")
+    with pytest.raises(BadInput, match=r"No alignment is called 'mean'\. Known alignments: auto, none, truth"):
+        label(Seer(), data, tmp_path, alignment="mean")
+
+
+def test_training_refuses_labels_of_other_images(tmp_path):
+    data = views(3, size=(8, 8))
+    store = label(Seer(), data, tmp_path)
+    with pytest.raises(BadInput, match=r"are of .*'samples': 3.*, and the data is .*'samples': 2"):
+        Labelled(views(2, size=(8, 8)), store)
+    swapped = Listed([data[0], data[2], data[1]])
+    with pytest.raises(BadInput, match=r"Label 1 of .* is not of view/2: label the data again"):
+        Labelled(swapped, store)[1]
+
+
+def test_there_is_no_store_where_none_was_made_and_a_newer_one_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="`leadline label` makes one"):
+        opened(tmp_path)
+    label(Seer(), views(1, size=(8, 8)), tmp_path)
+    manifest = tmp_path / "store.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
+    with pytest.raises(BadInput, match="format 2, newer than this leadline"):
+        opened(tmp_path)
+
+
+def test_a_store_says_where_its_labels_come_from(tmp_path):
+    label(Seer(), views(1, size=(8, 8)), tmp_path)
+    teacher = opened(tmp_path).manifest["teacher"]
+    assert teacher["name"] == "seer"
+    assert len(teacher["sha256"]) == 64
+    assert teacher["licence"] == "Apache-2.0"
+    assert teacher["preprocessing"]["resize"] == "own"
+
+
+def test_a_relative_teacher_gives_metres_back_whatever_its_scale_and_shift_and_the_outliers(tmp_path):
+    data = views(3)
+    wild = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.2
+    measured = Listed([each.replace(depth=torch.where(wild, 3 * each.depth, each.depth)) for each in data.samples])
+    store = label(Seer(Kind.RELATIVE), measured, tmp_path)
+    assert store.kind is Kind.METRIC
+    for index, (scale, shift) in enumerate(store.alignments()):
+        # 3 / d − 0.1 becomes 1 / d.
+        assert scale == pytest.approx(1 / 3, rel=0.01)
+        assert shift == pytest.approx(0.1 / 3, rel=0.05)
+        depth, confidence = maps(measured, store, index)
+        torch.testing.assert_close(depth, depth_of(data, index), rtol=0.01, atol=0)
+        assert confidence.min() > 0.99
+
+
+def test_an_image_with_too_little_truth_is_not_believed(tmp_path):
+    few = torch.zeros(1, 32, 32, dtype=torch.bool)
+    few[0, 0, :19] = True
+    data = Listed([view(0), view(1, valid=few), view(2)])
+    store = label(Seer(Kind.RELATIVE), data, tmp_path)
+    assert [math.isnan(scale) for scale, _ in store.alignments()] == [False, True, False]
+    assert [bool(maps(data, store, index)[1].any()) for index in range(3)] == [True, False, True]
+
+
+def test_images_all_without_enough_truth_cannot_align_a_teacher(tmp_path):
+    data = views(2, valid=torch.zeros(1, 32, 32, dtype=torch.bool))
+    with pytest.raises(BadInput, match="no image with 20 pixels measured in metres to align a teacher by"):
+        label(Seer(Kind.RELATIVE), data, tmp_path, alignment="truth")
+    assert label(Seer(Kind.RELATIVE), data, tmp_path).kind is Kind.RELATIVE
+
+
+def test_a_relative_truth_aligns_nothing(tmp_path):
+    data = Listed([each.replace(kind=Kind.RELATIVE) for each in views(2, size=(8, 8)).samples], kind=Kind.RELATIVE)
+    assert label(Seer(Kind.RELATIVE), data, tmp_path).kind is Kind.RELATIVE
+
+
+def test_one_measured_image_among_many_is_found(tmp_path):
+    nothing = torch.zeros(1, 8, 8, dtype=torch.bool)
+    data = Listed([view(number, (8, 8), None if number == 33 else nothing) for number in range(70)])
+    store = label(Seer(Kind.RELATIVE), data, tmp_path, alignment="truth")
+    assert [number for number, (scale, _) in enumerate(store.alignments()) if not math.isnan(scale)] == [33]
+
+
+def test_what_comes_out_at_the_horizon_is_not_believed_nor_what_mixes_with_it(tmp_path):
+    def sky(depth: Tensor) -> Tensor:
+        # 3 / −30 − 0.1 is an inverse depth below 0: beyond infinity.
+        return torch.where(depth < 2, -30.0, depth)
+
+    ground = 10 * view(0).image[:1] >= 2
+    data = views(1, valid=ground)
+    for size in ((32, 32), (16, 16)):
+        depth, confidence = maps(data, label(Seer(Kind.RELATIVE, sky), data, tmp_path / f"{size}", size=size))
+        believed = confidence > 0
+        assert not (believed & ~ground).any()
+        assert believed.sum() > 0.8 * ground.sum()
+        torch.testing.assert_close(depth[believed], depth_of(data, 0)[believed], rtol=0.05, atol=0)
+
+
+def test_a_store_in_which_nothing_is_believed_cannot_be_learnt_from(tmp_path):
+    data = views(2, size=(8, 8))
+    store = label(Seer(Kind.RELATIVE, torch.ones_like), data, tmp_path)
+    with pytest.raises(BadInput, match=r"No label in .* is believed: the confidence is 0 everywhere"):
+        Labelled(data, store)
+
+
+def test_an_answer_that_is_no_number_spoils_its_own_pixel_only(tmp_path):
+    def holed(depth: Tensor) -> Tensor:
+        # At the middle of the image and of its crop, and where its mirror image shows it.
+        depth = depth.clone()
+        depth[..., depth.shape[-2] // 2, depth.shape[-1] // 2] = torch.nan
+        return depth
+
+    data = views(1)
+    depth, confidence = maps(data, label(Seer(bent=holed), data, tmp_path))
+    spoiled = torch.zeros_like(confidence, dtype=torch.bool)
+    spoiled[0, 16, 15:17] = True
+    assert not confidence[spoiled].any()
+    torch.testing.assert_close(depth[~spoiled], depth_of(data, 0)[~spoiled], rtol=PRECISION, atol=0)
+
+
+def test_images_of_several_sizes_share_a_store(tmp_path):
+    sizes = [(32, 48), (32, 48), (64, 40), (16, 16)]
+    data = Listed([view(number, size) for number, size in enumerate(sizes)])
+    store = label(Seer(), data, tmp_path)
+    assert store.manifest["size"] == [32, 48]
+    for index, size in enumerate(sizes):
+        taught = store.taught(index, data[index])
+        assert taught.depth.shape == taught.confidence.shape == (1, *size)
+        torch.testing.assert_close(taught.depth, depth_of(data, index), rtol=0.1, atol=0)
+
+
+def test_photographs_are_labelled_without_any_truth(tmp_path):
+    for number, size in enumerate([(32, 32), (24, 40)]):
+        write_image(tmp_path / "holiday" / f"{number}.png", view(number, size).image)
+    data = open_data(f"photos:{tmp_path / 'holiday'}", "train")
+    store = label(Seer(), data, tmp_path / "store")
+    sample = Labelled(data, store)[1]
+    assert sample.taught
+    assert not sample.valid.any()
+    assert sample.taught.depth.shape == (1, 24, 40)
+    with pytest.raises(BadInput, match=r"photos of holiday has no image .* use alignment none"):
+        label(Seer(Kind.RELATIVE), data, tmp_path / "metres", alignment="truth")
+
+
+def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
+    torch.manual_seed(0)
+    save(build("cnn", size="tiny", input_size=(32, 32), kind="relative"), tmp_path / "teacher")
+    words = ["label", "--teacher", str(tmp_path / "teacher"), "--data", "rooms,count=2,height=32,width=32"]
+    assert main([*words, "--out", str(tmp_path / "store")]) == 0
+    printed = capsys.readouterr().out
+    assert "2 metric labels in" in printed
+    assert "0 of them have too little truth" in printed
+
+
+def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
+    data = views(2, size=(8, 8))
+    store = label(Seer(), data, tmp_path)
+    kept, forgotten = Labelled(data, store)[1], Labelled(data, store, keeps_truth=False)[1]
+    assert torch.equal(kept.depth, data[1].depth)
+    assert not forgotten.valid.any()
+    assert not forgotten.depth.any()
+    assert kept.taught
+    assert forgotten.taught
+    assert torch.equal(kept.taught.depth, forgotten.taught.depth)
+
+
+def holed(number: int = 0) -> Sample:
+    """A view with a hole in its middle, and one at its right edge."""
+    valid = torch.ones(1, 32, 32, dtype=torch.bool)
+    valid[:, 12:20, 10:22] = False
+    valid[:, :, 29:] = False
+    return view(number, valid=valid)
+
+
+def test_holes_are_filled_level_with_the_truth_at_their_borders(tmp_path):
+    data = Listed([holed()])
+    store = label(Seer(bent=lambda depth: 1.3 * depth), data, tmp_path)
+    sample = data[0]
+    level = Filled(data, store, fade=0.5)[0]
+    raw = Filled(data, store, blends=False)[0]
+    for filled in (level, raw):
+        assert filled.valid.all()
+        assert filled.taught is None
+        assert torch.equal(filled.depth[sample.valid], sample.depth[sample.valid])
+    truth = depth_of(data, 0)
+    border = torch.zeros_like(sample.valid)
+    border[:, 12:20, 10] = True
+    border[:, :, 29] = True
+    torch.testing.assert_close(level.depth[border], truth[border], rtol=0.02, atol=0)
+    torch.testing.assert_close(raw.depth[border], 1.3 * truth[border], rtol=0.01, atol=0)
+    # Further from what was measured it goes back to what the teacher says.
+    off = (level.depth / truth).log()[0, 16]
+    assert off[10] < off[11] < off[13]
+
+
+def test_holes_stay_where_the_teacher_is_not_confident(tmp_path):
+    valid = torch.ones(1, 32, 32, dtype=torch.bool)
+    valid[:, 10:14] = False
+    data = views(1, valid=valid)
+    store = label(Seer(bent=nearer_on_the_left), data, tmp_path)
+    gated, naive = Filled(data, store)[0], Filled(data, store, confidence=0.0)[0]
+    assert gated.valid[:, 10:14, 8:28].all()
+    assert not gated.valid[:, 10:14, :4].any()
+    assert not gated.valid[:, 10:14, 28:].any()
+    assert naive.valid.all()
+    assert torch.equal(gated.depth[valid], data[0].depth[valid])
+
+
+def test_an_image_without_any_truth_is_filled_with_the_teachers_metres(tmp_path):
+    data = Listed([view(0, valid=torch.zeros(1, 32, 32, dtype=torch.bool))])
+    filled = Filled(data, label(Seer(), data, tmp_path))[0]
+    torch.testing.assert_close(filled.depth, depth_of(data, 0), rtol=PRECISION, atol=0)
+
+
+def test_relative_numbers_fill_holes_only_by_declared_mistake(tmp_path):
+    data = Listed([holed()])
+    store = label(Seer(Kind.RELATIVE), data, tmp_path, alignment="none")
+    with pytest.raises(BadInput, match="relative labels cannot fill holes in metric depth: align them to the truth"):
+        Filled(data, store)
+    filled = Filled(data, store, confidence=0.0, blends=False, mixes_kinds=True)[0]
+    hole = ~data[0].valid
+    numbers = 3 / depth_of(data, 0) - 0.1
+    torch.testing.assert_close(filled.depth[hole], numbers[hole], rtol=0.01, atol=0)
+    assert torch.equal(filled.depth[~hole], data[0].depth[~hole])
