@@ -71,15 +71,16 @@ def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds
 
 def beats(name: str, control: str, difference: Difference, *, seeds: int) -> str:
     """One metric's verdict in a sentence: by how much, over how many seeds, and whether that is more than chance."""
-    label, unit = METRICS[difference.metric].label, METRICS[difference.metric].unit
-    size = f"{abs(difference.mean):.3f}{f' {unit}' if unit else ''}"
+    metric = METRICS[difference.metric]
+    unit = f" {metric.unit}" if metric.unit else ""
+    side = "ahead of" if difference.leader == 0 else "behind"
     if seeds < 2:
-        word = "is better than" if difference.leader == 0 else "is worse than"
-        return f"{name} {word} {control} by {size} in {label} with the one seed tried, which says nothing of chance."
-    size = f"{size.split()[0]} ± {difference.margin:.3f}{f' {unit}' if unit else ''} in {label} over {seeds} seeds"
+        by = f"{abs(difference.mean):.3f}{unit} in {metric.label}"
+        return f"{name} is {side} {control} by {by} with the one seed tried, which says nothing of chance."
+    by = f"{abs(difference.mean):.3f} ± {difference.margin:.3f}{unit} in {metric.label} over {seeds} seeds"
     if difference.winner is None:
-        return f"{name} does not beat {control}: the difference, {size}, may be chance."
-    return f"{name} {'beats' if difference.winner == 0 else 'is worse than'} {control} by {size}."
+        return f"{name} does not beat {control}: it is {side} it by {by}, which may be chance."
+    return f"{name} {'beats' if difference.winner == 0 else 'is worse than'} {control} by {by}."
 
 
 def listed(first: str, second: str, differences: Sequence[Difference]) -> Listing:

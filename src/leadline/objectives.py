@@ -119,10 +119,12 @@ class Distilled:
         confidence = taught.confidence if self.weighs_confidence else None
         for name, weight in self.taught.items():
             term = TEACHING[name]
-            if taught.kind not in term.measures and not self.mixes_kinds:
+            if not self.mixes_kinds:
+                check_taught(name, taught.kind)
+            if term.compares is Compared.DEPTH and model.kind is Kind.RELATIVE:
                 raise BadInput(
-                    f"The teacher's labels are {taught.kind.value} and {name!r} compares {term.compares.value}: align "
-                    "the labels to the truth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
+                    f"The student is {model.kind.value} and {name!r} compares {term.compares.value}: build the student "
+                    "with kind=metric, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
                 )
             if name == "features":
                 student, teacher = self._both_features(model, batch)
@@ -151,6 +153,17 @@ class Distilled:
         with torch.no_grad():
             theirs = teacher.features(batch.image)
         return model.features(batch.image), theirs
+
+
+def check_taught(name: str, kind: Kind) -> None:
+    """Refuse a term of `TEACHING` that is unknown, or that cannot compare labels of `kind`."""
+    if name not in TEACHING:
+        raise unknown("teaching loss", name, TEACHING)
+    if kind not in TEACHING[name].measures:
+        raise BadInput(
+            f"The teacher's labels are {kind.value} and {name!r} compares {TEACHING[name].compares.value}: align the "
+            "labels to the truth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
+        )
 
 
 def measured_as(kind: Kind, batch: Sample) -> Depth:

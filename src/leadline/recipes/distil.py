@@ -10,19 +10,20 @@ import tyro
 from leadline.charts import metric_bars
 from leadline.datasets import Dataset, open_data
 from leadline.differences import Difference, beats, listed, paired_difference
-from leadline.errors import BadInput
+from leadline.errors import BadInput, unknown
 from leadline.evaluate import constants, evaluate, measure
-from leadline.labels import Filled, Labelled, Store, label
+from leadline.labels import ALIGNMENTS, Filled, Labelled, Store, label
 from leadline.loader import Mixture
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
-from leadline.objectives import Distilled, Supervised
+from leadline.objectives import Distilled, Supervised, check_taught
 from leadline.protocols import Protocol
 from leadline.recipes import Course
 from leadline.recipes.train import Lesson, weights
 from leadline.report import Chart, Report, Section, reading, worst_images, write_report
 from leadline.sample import Kind
 from leadline.tables import COLUMNS, Row, Table, over_runs
+from leadline.teaching import TEACHING
 
 Holes = Literal["open", "naive", "gated"]
 
@@ -41,7 +42,7 @@ class Treatment:
     confidence: bool = False
     """Weigh each pixel by how well the teacher's views agree."""
     unlabelled: bool = False
-    """Half of each step's images are ones that were not measured."""
+    """Half of the images that are seen are ones that were not measured."""
     mixes_kinds: bool = False
     """Compare the teacher's numbers with metres whatever they are: a mistake, for studying it."""
     holes: Holes = "open"
@@ -51,6 +52,16 @@ class Treatment:
     """Options of the student that differ: `head=softplus`."""
     stretch: float = 1.0
     """Times as many steps as the others."""
+
+    def __post_init__(self) -> None:
+        for term in self.taught:
+            if term not in TEACHING:
+                raise unknown("teaching loss", term, TEACHING)
+        if self.unlabelled and not self.taught:
+            raise BadInput(
+                f"{self.name!r} has no use for unlabelled images: only a loss against the teacher learns from them. "
+                "Leave --unlabelled out, or the filling of holes."
+            )
 
 
 @dataclass(frozen=True)
@@ -103,8 +114,7 @@ class Classroom:
         labelled = Labelled(measured, self._labels("measured", measured, treatment))
         if not treatment.unlabelled:
             return labelled, objective
-        if self.unlabelled is None:
-            raise BadInput(f"{treatment.name!r} needs unlabelled images: name some with --unlabelled.")
+        assert self.unlabelled is not None
         store = self._labels("unlabelled", self.unlabelled, replace(treatment, alignment="none"))
         unmeasured = Labelled(self.unlabelled, store, keeps_truth=False)
         return Mixture([(labelled, 1), (unmeasured, 1)]), objective
@@ -144,7 +154,14 @@ def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: 
 def scored(
     classroom: Classroom, treatments: Mapping[str, Treatment], seeds: int, test: Dataset, *, training: Dataset
 ) -> tuple[dict[str, list[Row]], Sequence[Row]]:
-    """Train each treatment (folder name → treatment) from each seed: its rows on the test, and the baselines' rows."""
+    """Train each treatment (folder name → treatment) from each seed: its rows on the test, and the baselines' rows.
+
+    Raises:
+        BadInput: a treatment needs unlabelled images, and there are none: known before anything is trained.
+    """
+    for treatment in treatments.values():
+        if treatment.unlabelled and classroom.unlabelled is None:
+            raise BadInput(f"{treatment.name!r} needs unlabelled images: name some with --unlabelled.")
     protocol = classroom.course.protocol
     known = constants(training, protocol)
     rows: dict[str, list[Row]] = {name: [] for name in treatments}
@@ -261,10 +278,22 @@ class Distil:
 
     def _treatment(self, teacher: DepthModel) -> Treatment:
         alignment = self.alignment
-        if alignment == "auto" and self.unlabelled and teacher.kind is not Kind.METRIC:
+        if alignment not in ALIGNMENTS:
+            raise unknown("alignment", alignment, ALIGNMENTS)
+        if teacher.kind is not Kind.METRIC and self.unlabelled:
+            if alignment == "truth":
+                raise BadInput(
+                    f"The teacher answers {teacher.kind.value} depth, which --alignment truth makes metres of for "
+                    "measured images alone: use --alignment none, leave --unlabelled out, or take a teacher in metres."
+                )
             alignment = "none"
-        has_metres = teacher.kind is Kind.METRIC or alignment != "none"
-        taught = weights(self.taught) if self.taught != "auto" else METRES if has_metres else SCALE_FREE
+        if alignment == "auto" and self.holes == "naive":
+            alignment = "none"
+        kind = teacher.kind if alignment == "none" else Kind.METRIC
+        taught = weights(self.taught) if self.taught != "auto" else METRES if kind is Kind.METRIC else SCALE_FREE
+        if self.holes == "open":
+            for term in taught:
+                check_taught(term, kind)
         return Treatment(
             "distilled" if self.holes == "open" else f"holes filled, {self.holes}",
             taught={} if self.holes != "open" else taught,

@@ -14,7 +14,7 @@ from torch import Tensor
 from leadline.charts import metric_bars
 from leadline.datasets import open_data
 from leadline.differences import Difference, beats
-from leadline.errors import BadInput
+from leadline.errors import BadInput, unknown
 from leadline.files import swapped
 from leadline.fit import Plan
 from leadline.metrics import METRICS
@@ -120,8 +120,8 @@ class StudyDistillation:
     """What the teacher is trained on, where none is given."""
     teacher_steps: int = 2500
     """Steps of that training; a fifth as many fine-tune it."""
-    unlabelled: str | None = "rooms,domain=b,seed=1,count=2000,height=64,width=96"
-    """Images without a truth; none leaves their rows out."""
+    unlabelled: str = "rooms,domain=b,seed=1,count=2000,height=64,width=96"
+    """Images without a truth; `none` leaves their rows out."""
     only: tuple[str, ...] = ()
     """Folders of `TREATMENTS` to train, besides the control; unset: all."""
     record: Path | None = None
@@ -138,8 +138,6 @@ class StudyDistillation:
     )
 
     def run(self) -> int:
-        if unknown_rows := [name for name in self.only if name not in TREATMENTS]:
-            raise BadInput(f"No treatment is called {unknown_rows[0]!r}. Known: {', '.join(TREATMENTS)}.")
         report, record = self.report()
         page = write_report(report, self.out)
         for table in report.sections[0].tables:
@@ -156,19 +154,19 @@ class StudyDistillation:
 
     def report(self) -> tuple[Report, dict[str, Any]]:
         """Train the teacher and every treatment, evaluate and compare; the report, and what JSON keeps of it."""
+        treatments = self._treatments()
         lesson = self.lesson
         if self.quick:
             lesson = replace(lesson, plan=replace(lesson.plan, steps=max(lesson.plan.steps // 3, 1)))
         seeds = 1 if self.quick else self.seeds
         cache = self.out / "cache"
         train, validation, test = lesson.splits(cache)
-        unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
+        unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled != "none" else None
         course = lesson.course(train, validation, seed=0)
         place = self.teacher or str(self._trained_teacher(course, cache))
         teacher = load(place)
         relative = load(self.relative_teacher) if self.relative_teacher else Unscaled(teacher)
         classroom = Classroom(course, place, self.out, unlabelled, relative)
-        treatments = {name: each for name, each in TREATMENTS.items() if self._is_wanted(name, each)}
 
         passed = "The teacher gate was left out (--no-gate)."
         if self.gate:
@@ -211,11 +209,17 @@ class StudyDistillation:
         }
         return Report("Distillation: the collapse, and what mends it", (numbers, reading()), prose), record
 
-    def _is_wanted(self, name: str, treatment: Treatment) -> bool:
-        if treatment.unlabelled and not self.unlabelled:
-            return False
-        wanted = {"control", *self.only, *(CONTROLS.get(each, "control") for each in self.only)}
-        return not self.only or name in wanted
+    def _treatments(self) -> dict[str, Treatment]:
+        """Those that were asked for, with their controls, in the order of the table."""
+        for name in self.only:
+            if name not in TREATMENTS:
+                raise unknown("treatment", name, TREATMENTS)
+            if TREATMENTS[name].unlabelled and self.unlabelled == "none":
+                raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
+        had = [name for name, each in TREATMENTS.items() if self.unlabelled != "none" or not each.unlabelled]
+        wanted = [name for name in had if name in (self.only or TREATMENTS)]
+        wanted += ["control", *(CONTROLS[name] for name in wanted if name in CONTROLS)]
+        return {name: TREATMENTS[name] for name in TREATMENTS if name in wanted}
 
     def _trained_teacher(self, student: Course, cache: Path) -> Path:
         """A hybrid that learns from the teacher's data, and then from the student's."""
