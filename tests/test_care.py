@@ -1,5 +1,7 @@
 """Care: every fault that is planted in rendered rooms and in real photographs is found, by its own check alone."""
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +15,9 @@ from PIL import Image as Pictures
 from leadline.care.checks import CHECKS, examine
 from leadline.care.entries import collect
 from leadline.care.looks import look_at
+from leadline.cli import main
 from leadline.datasets import open_data
-from leadline.files import write_image
+from leadline.files import read_image, write_image
 
 PHOTOGRAPHS = {"train/kinect_redkitchen": 6, "train/tabletop_single": 5, "val/nyu": 5}
 """Scenes of the real data → how many of their frames, evenly taken; all of one size, in millimetres."""
@@ -238,3 +241,112 @@ def test_every_planted_fault_is_found_by_its_own_check_alone(source, request, tm
     print(f"\nfiles named, planted × found, {source}:\n" + " " * 24 + "".join(f"{each:>11}" for each in CHECKS))
     print("\n".join(table))
     assert not missed
+
+
+def test_a_test_set_is_found_in_the_training_though_cropped_mirrored_and_brightened(photographs, tmp_path, capsys):
+    copy = tmp_path / "data"
+    shutil.copytree(photographs / "train" / "tabletop_single", copy / "train" / "tabletop_single")
+    leaks = {}
+    for place, file in enumerate(sorted((photographs / "val" / "nyu" / "rgb").iterdir())[:3]):
+        picture = cv2.imread(str(file))
+        assert picture is not None
+        height, width = picture.shape[:2]
+        cropped = picture[height * 44 // 480 : height * 471 // 480, width * 40 // 640 : width * 601 // 640]
+        changed = [cropped, picture[:, ::-1], np.clip(picture * 1.2, 0, 255).astype(np.uint8)][place]
+        for folder, content in (("rgb", changed), ("depth", np.full(changed.shape[:2], 1000, np.uint16))):
+            target = copy / "train" / "mine" / folder / f"{place}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), content)
+        leaks[str(copy / "train" / "mine" / "rgb" / f"{place}.png")] = file.stem
+    words = ["data", "doctor", f"{copy},depth_scale=1000", "--json", "--against", f"{photographs},include=nyu"]
+    assert main([*words, "--against-split", "val"]) == 1
+    found = [fault for fault in json.loads(capsys.readouterr().out)["faults"] if fault["check"] == "leaked"]
+    assert {fault["files"][0] for fault in found} == leaks.keys()
+    assert all(f"nyu/{leaks[fault['files'][0]]} " in fault["message"] for fault in found)
+
+
+def test_the_doctor_ends_with_0_for_sound_data_and_with_1_and_the_files_for_other(rooms, tmp_path, capsys):
+    assert main(["data", "doctor", f"{rooms},depth_scale=1000"]) == 0
+    assert "17 frames" in capsys.readouterr().out
+    assert main(["data", "doctor", "rooms,height=96,width=128", "--frames", "2"]) == 0
+    capsys.readouterr()
+    shutil.copytree(rooms, tmp_path / "data")
+    spoiled = tmp_path / "data" / "train" / "house" / "depth" / "0003.png"
+    write_numbers(spoiled, np.zeros((96, 128)))
+    assert main(["data", "doctor", f"{tmp_path / 'data'},depth_scale=1000"]) == 1
+    printed = capsys.readouterr().out
+    assert "empty: nothing is measured" in printed
+    assert str(spoiled) in printed
+    assert str(spoiled.with_name("0004.png")) not in printed
+
+
+def test_a_csv_file_is_examined_whether_its_files_exist_or_not(rooms, tmp_path, capsys):
+    list_of_pairs = tmp_path / "pairs.csv"
+    house = rooms / "train" / "house"
+    lines = [f"{house}/rgb/{index:04d}.png,{house}/depth/{index:04d}.png" for index in (0, 1, 99)]
+    list_of_pairs.write_text("\n".join(["image,depth", *lines]))
+    assert main(["data", "doctor", f"{list_of_pairs},depth_scale=1000", "--json"]) == 1
+    assert {fault["check"] for fault in json.loads(capsys.readouterr().out)["faults"]} == {"unpaired"}
+
+
+def test_another_unit_within_a_mixture_is_found_where_kitti_shows(shared):
+    words = f"{shared / 'data' / 'rgbd'},depth_scale=1000,include=kitti|hallway|sunrgbd"
+    collection = collect(words)
+    (fault,) = examine(list(look_at(collection, collection.entries)), collection.kind)
+    assert fault.check == "unit"
+    assert "depth_scale=256" in fault.message
+    assert all("/kitti/" in file for file in fault.files)
+
+
+@pytest.mark.parametrize(
+    ("change", "steps", "scale", "reason"),
+    [
+        (lambda millimetres: millimetres, np.uint16, 1000, "millimetres"),
+        (lambda millimetres: millimetres.round() * 5, np.uint16, 5000, "multiples of 5"),
+        (lambda millimetres: millimetres / 1000, np.float32, 1, "metres"),
+        (lambda millimetres: millimetres, np.float32, 1000, "millimetres"),
+    ],
+)
+def test_a_unit_is_guessed_with_its_reason(rooms, tmp_path, change, steps, scale, reason, capsys):
+    house = rooms / "train" / "house"
+    for file in sorted((house / "depth").iterdir())[:3]:
+        copy = tmp_path / "data" / "depth" / f"{file.stem}.tiff"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Pictures.fromarray(change(numbers_of(file)).astype(steps)).save(copy)
+        write_image(tmp_path / "data" / "rgb" / file.name, read_image(house / "rgb" / file.name))
+    assert main(["data", "inspect", str(tmp_path / "data"), "--json"]) == 0
+    (scene,) = json.loads(capsys.readouterr().out)["scenes"]
+    assert scene["unit"]["scale"] == scale
+    assert reason in scene["unit"]["reason"]
+    truth = [numbers_of(file) / 1000 for file in sorted((house / "depth").iterdir())[:3]]
+    assert scene["median"] == pytest.approx(np.median([np.median(each[each > 0]) for each in truth]), abs=0.002)
+    assert scene["holes"] == pytest.approx(np.mean([(each == 0).mean() for each in truth]))
+
+
+def test_the_card_tells_counts_cameras_licence_and_depths(rooms, tmp_path, capsys):
+    shutil.copytree(rooms, tmp_path / "data")
+    (tmp_path / "data" / "README.md").write_text("# Rooms\n\nThe licence is CC BY 4.0.\n")
+    cameras = {"train/house": {"intrinsics_fx_fy_cx_cy": [64, 48, 63.5, 47.5]}}
+    (tmp_path / "data" / "scenes.json").write_text(json.dumps(cameras))
+    page = tmp_path / "card.html"
+    assert main(["data", "inspect", f"{tmp_path / 'data'},depth_scale=1000", "--out", str(page)]) == 0
+    printed = capsys.readouterr().out
+    assert "17 frames of 2 scenes (train 12, val 5)" in printed
+    assert "README.md: The licence is CC BY 4.0." in printed
+    assert "90° × 90°" in printed
+    assert printed.count("128 × 96") == 2
+    shares = [float(share) for share in re.findall(r" m +([\d.]+)% ", printed)]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    text = page.read_text()
+    assert text.count("data:image/png") == 3  # a depth map of each scene, and the legend
+    assert text.count("data:image/jpeg") == 2
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+
+
+def test_what_is_no_dataset_is_refused_with_what_is_needed(tmp_path, capsys):
+    assert main(["data", "inspect", str(tmp_path)]) == 1
+    assert "needs rgb/ and depth/" in capsys.readouterr().err
+    assert main(["data", "doctor", "romos"]) == 1
+    assert "No dataset is called 'romos'" in capsys.readouterr().err
+    assert main(["data", "inspect", "rooms", "--out", "card.pdf"]) == 1
+    assert "card.html" in capsys.readouterr().err

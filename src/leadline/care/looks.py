@@ -118,14 +118,20 @@ def look_at(collection: Collection, entries: Iterable[Entry]) -> Iterator[Look]:
 
 
 def look_at_photographs(entries: Iterable[Entry]) -> Iterator[Look]:
-    """The photographs alone, for their fingerprints; what cannot be read is left out."""
+    """The photographs alone, four times each, for their fingerprints; what cannot be read is left out.
+
+    Whole and without NYU's white frame, as many copies of it are cut; and both mirrored, as training mirrors.
+    """
     for entry in entries:
         try:
             photograph, _ = _photograph(entry)
         except BadInput:
             continue
         if photograph is not None:
-            yield _recognisable(Look(entry, entry.scene), _grey(photograph))
+            grey = _grey(photograph)
+            for cut in (grey, _without_frame(grey)):
+                for view in (cut, cut[:, ::-1]):
+                    yield _recognisable(Look(entry, entry.scene), np.ascontiguousarray(view))
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +209,12 @@ def _grey(photograph: Image) -> Float[np.ndarray, "H W"]:
     """Luminance in [0, 255] (ITU-R BT.601)."""
     red, green, blue = photograph.numpy()
     return 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
+
+
+def _without_frame(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
+    """The part that the NYU toolbox keeps (crop_image.m: rows 45–471, columns 41–601 of 480 × 640), in shares."""
+    height, width = grey.shape
+    return grey[height * 44 // 480 : height * 471 // 480, width * 40 // 640 : width * 601 // 640]
 
 
 def _recognisable(look: Look, grey: Float[np.ndarray, "H W"]) -> Look:
