@@ -332,7 +332,7 @@ def test_the_card_tells_counts_cameras_licence_and_depths(rooms, tmp_path, capsy
     assert main(["data", "inspect", f"{tmp_path / 'data'},depth_scale=1000", "--out", str(page)]) == 0
     printed = capsys.readouterr().out
     assert "17 frames of 2 scenes (train 12, val 5)" in printed
-    assert "README.md: The licence is CC BY 4.0." in printed
+    assert "The licence is CC BY 4.0. (README.md)" in printed
     assert "90° × 90°" in printed
     assert printed.count("128 × 96") == 2
     shares = [float(share) for share in re.findall(r" m +([\d.]+)% ", printed)]

@@ -223,10 +223,10 @@ def _stated_licence(folder: Path) -> str:
     for name, file in texts.items():
         if re.match(r"(licen[cs]e|copying)\b", name, re.IGNORECASE):
             lines = [line.strip(" #*=") for line in file.read_text(errors="replace").splitlines()]
-            return f"{name}: {next(filter(None, lines), 'empty')}"
+            return f"{next(filter(None, lines), 'nothing')} ({name})"
     for name, file in texts.items():
         if re.match(r"readme\b", name, re.IGNORECASE):
             said = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
             if said:
-                return f"{name}: {said[0].strip(' #*|')}"
+                return f"{said[0].strip(' #*|')} ({name})"
     return ""
