@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -231,7 +231,8 @@ class _Log:
     def __init__(self, out: Path, plan: Plan, machine: Machine, step: int, *, silent: bool) -> None:
         self.plan, self.every, self.silent = plan, machine.log_every, silent
         self.sums: dict[str, Tensor] = {}
-        self.counted, self.last_step, self.rate = 0, step, 0.0
+        self.counts: Counter[str] = Counter()
+        self.last_step, self.rate = step, 0.0
         if silent:
             return
         _drop_lines_after(step, out / "log.jsonl")
@@ -241,8 +242,10 @@ class _Log:
         self.bar = tqdm(total=images, initial=done, unit=" images", desc=out.name, mininterval=1.0)
 
     def step(self, step: int, terms: Mapping[str, Tensor], rate: float) -> None:
-        self.sums = {name: term + self.sums.get(name, 0.0) for name, term in terms.items()}
-        self.counted, self.last_step, self.rate = self.counted + 1, step, rate
+        for name, term in terms.items():
+            self.sums[name] = term + self.sums.get(name, 0.0)
+        self.counts.update(terms.keys())
+        self.last_step, self.rate = step, rate
         if not self.silent:
             self.bar.update(self.plan.batch_size)
         if step % self.every == 0:
@@ -250,10 +253,11 @@ class _Log:
 
     def flush(self) -> None:
         """Write the means since the last time; stop a training whose loss is no number before it is saved."""
-        if not self.counted:
+        if not self.counts:
             return
-        means = {name: float(total) / self.counted for name, total in self.sums.items()}
-        self.sums, self.counted = {}, 0
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums = {}
+        self.counts.clear()
         if not np.isfinite(list(means.values())).all():
             raise BadInput(
                 f"The loss is no longer a number at step {self.last_step}: {means}. The last checkpoint is from before "

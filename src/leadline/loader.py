@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from leadline.datasets import Dataset
 from leadline.errors import BadInput, UnreadableFile
-from leadline.sample import Sample, batch
+from leadline.sample import Kind, Sample, batch
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
@@ -30,14 +30,20 @@ def batches(
 ) -> Iterator[Sample]:
     """The batches of steps `first_step` … `last_step` − 1, each of `batch_size` samples over all ranks.
 
+    Datasets in `Turns` each have whole steps, and visits of their own.
+
     Each visit to the dataset takes its samples in a new order, `permutation(seed, visit)`, and `transform` draws from
     `default_rng((seed, visit, index))`: what a step sees is the same however often the training was interrupted.
     """
     if len(dataset) == 0:
         raise BadInput(f"{dataset.name} has no samples.")
     positions = range(first_step * batch_size + rank, last_step * batch_size, ranks)
+    if isinstance(dataset, Turns):
+        visits = _InTurns(dataset, transform, seed, batch_size=batch_size, steps=last_step)
+    else:
+        visits = _Visits(dataset, transform, (seed,))
     loader = DataLoader(
-        _Visits(dataset, transform, seed),
+        visits,
         batch_size=batch_size // ranks,
         sampler=positions,
         num_workers=workers,
@@ -95,8 +101,57 @@ class Mixture:
         return self.parts[self.owners[index]][int(self.numbers[index])]
 
 
+class Turns:
+    """Datasets of whatever kinds that take turns in training, a whole step each, in proportion to their shares."""
+
+    def __init__(self, parts: Sequence[tuple[Dataset, float]]) -> None:
+        """Raises:
+        BadInput: a share that is not positive, or an empty part.
+        """
+        for part, share in parts:
+            if share <= 0 or not len(part):
+                raise BadInput(f"{part.name} ({len(part)} samples) with the share {share:g} has nothing to give.")
+        total = sum(share for _, share in parts)
+        self.parts = tuple(part for part, _ in parts)
+        self.shares = tuple(share / total for _, share in parts)
+        told = zip(self.parts, self.shares, strict=True)
+        self.name = " + ".join(f"{share:.0%} {part.name} ({part.kind.value})" for part, share in told)
+        kinds = [part.kind for part in self.parts]
+        self.kind = Kind.METRIC if Kind.METRIC in kinds else kinds[0]
+        """The strongest promise among the parts; each sample says its own."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Sample:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(f"{self.name} has {len(self)} samples.")
+
+    def schedule(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each step the part that has it, and how many turns it had before; a longer schedule begins the same."""
+        owners, earlier = np.zeros(steps, int), np.zeros(steps, int)
+        had = np.zeros(len(self.parts), int)
+        shares = np.array(self.shares)
+        for step in range(steps):
+            owner = int(np.argmax(shares * (step + 1) - had))
+            owners[step], earlier[step] = owner, had[owner]
+            had[owner] += 1
+        return owners, earlier
+
+
 def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
-    """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by."""
+    """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by.
+
+    Of datasets in turns, the first that measures metres gives the tenth.
+    """
+    if isinstance(dataset, Turns):
+        number = next((n for n, part in enumerate(dataset.parts) if part.kind is Kind.METRIC), 0)
+        less, held = hold_out(dataset.parts[number], every)
+        parts = [less if n == number else part for n, part in enumerate(dataset.parts)]
+        return Turns(list(zip(parts, dataset.shares, strict=True))), held
     indices = range(len(dataset))
     held = indices[every - 1 :: every]
     return (
@@ -150,16 +205,29 @@ def identity(dataset: Dataset) -> dict[str, Any]:
 class _Visits(torch.utils.data.Dataset[Sample]):
     """The endless row of a dataset's visits, each in its own order."""
 
-    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+    def __init__(self, dataset: Dataset, transform: Transform, seed: tuple[int, ...]) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
         self.order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
     def __getitem__(self, position: int) -> Sample:
         visit, place = divmod(position, len(self.dataset))
         if self.order[0] != visit:
-            self.order = visit, np.random.default_rng((self.seed, visit)).permutation(len(self.dataset))
+            self.order = visit, np.random.default_rng((*self.seed, visit)).permutation(len(self.dataset))
         index = int(self.order[1][place])
-        return self.transform(self.dataset[index], np.random.default_rng((self.seed, visit, index)))
+        return self.transform(self.dataset[index], np.random.default_rng((*self.seed, visit, index)))
+
+
+class _InTurns(torch.utils.data.Dataset[Sample]):
+    """The visits of several datasets, of which one gives all samples of a step."""
+
+    def __init__(self, turns: "Turns", transform: Transform, seed: int, *, batch_size: int, steps: int) -> None:
+        self.visits = [_Visits(part, transform, (seed, number)) for number, part in enumerate(turns.parts)]
+        self.owners, self.earlier = turns.schedule(steps)
+        self.batch_size = batch_size
+
+    def __getitem__(self, position: int) -> Sample:
+        step, place = divmod(position, self.batch_size)
+        return self.visits[self.owners[step]][int(self.earlier[step]) * self.batch_size + place]
 
 
 def _use_one_thread(_worker: int) -> None:

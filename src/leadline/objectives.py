@@ -50,23 +50,33 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Supervised:
-    """The prediction against the measured depth: `weights` names the terms of `TERMS` and their factors."""
+    """The prediction against the measured depth: names of `TERMS` and their factors."""
 
     weights: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    """For truth of the model's own kind."""
+    unscaled: Mapping[str, float] = field(default_factory=lambda: {"ssi": 1.0, "ssi_gradient": 0.5})
+    """For truth that promises less than a metric model: both sides then are inverse depths, whose scale and shift are
+    free (Ranftl et al. 2020, eq. 11-12, with their weights)."""
 
     def __post_init__(self) -> None:
-        for name in self.weights:
+        for name in (*self.weights, *self.unscaled):
             if name not in TERMS:
                 raise unknown("loss", name, TERMS)
+        if mistaken := [name for name in self.unscaled if name not in _UNSCALED]:
+            raise BadInput(f"{mistaken[0]!r} asks for metres, which such truth has not: use {', '.join(_UNSCALED)}.")
 
     def parts(self, model: DepthModel) -> nn.Module:
         return nn.Module()
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
-        measured = measured_as(model.kind, batch)
         # Losses square and take logarithms: in full precision whatever the network computed in.
         predicted = model(batch.image, batch.intrinsics).float()
-        return {name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in self.weights.items()}
+        if model.kind is Kind.METRIC and batch.kind is not Kind.METRIC:
+            predicted, measured, weights = 1 / predicted, measured_as(Kind.RELATIVE, batch), self.unscaled
+            said = f"{batch.kind.value} "
+        else:
+            measured, weights, said = measured_as(model.kind, batch), self.weights, ""
+        return {said + name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -182,6 +192,8 @@ def measured_as(kind: Kind, batch: Sample) -> Depth:
     )
 
 
+_UNSCALED = ("ssi", "ssi_gradient")
+"""Terms that ignore scale and shift."""
 _LEAST = 1e-3
 """Metres, or whatever a label's unit is: nearer ones count as this far, so that a zero has a logarithm."""
 

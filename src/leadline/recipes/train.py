@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +14,13 @@ from leadline.datasets import Dataset, open_data
 from leadline.errors import BadInput, NoSplit
 from leadline.evaluate import measure
 from leadline.fit import Machine, Plan
-from leadline.loader import hold_out, readable
+from leadline.loader import Turns, hold_out, readable
 from leadline.metrics import METRICS
 from leadline.models import save
 from leadline.objectives import Supervised
 from leadline.protocols import protocol
 from leadline.recipes import Course, recipe
+from leadline.sample import Kind
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Lesson:
     """What is learned from what, as the command line names it."""
 
     data: str = "rooms"
-    """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`."""
+    """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. Several take
+    turns, `nyu:data/nyu*2 + redweb:data/redweb`, each with its share of the steps and the loss that its kind allows;
+    the first that measures metres is what is validated and tested on."""
     model: Annotated[str, tyro.conf.arg(aliases=["--student"])] = "hybrid,size=tiny"
     """NAME[,option=value]…, or the folder of a saved model to go on from."""
     loss: str = "silog=1"
@@ -70,7 +74,7 @@ class Lesson:
 
     def open(self, split: str, cache: Path) -> Dataset:
         """One split of the data; what renders its samples keeps them in `cache`."""
-        dataset = open_data(self.data, split, cache=cache)
+        dataset = self._opened(split, cache)
         if not self.skip_unreadable:
             return dataset
         dataset, faults = readable(dataset)
@@ -79,6 +83,19 @@ class Lesson:
         if faults:
             print(f"{len(faults)} of {len(faults) + len(dataset)} samples of {dataset.name} left out.", file=sys.stderr)
         return dataset
+
+    def _opened(self, split: str, cache: Path) -> Dataset:
+        parts = [_share(part) for part in self.data.split(" + ")]
+        if len(parts) == 1:
+            return open_data(self.data, split, cache=cache)
+        if split == "train":
+            return Turns([(open_data(words, split, cache=cache), share) for words, share in parts])
+        for words, _ in parts:
+            with suppress(NoSplit):
+                dataset = open_data(words, split, cache=cache)
+                if dataset.kind is Kind.METRIC:
+                    return dataset
+        raise NoSplit(f"Nothing among {self.data!r} measures metres in a {split!r} part.")
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,15 @@ class Train:
         print(f"{where}: {figures}")
         print(f"The model is in {self.out / 'model'}")
         return 0
+
+
+def _share(words: str) -> tuple[str, float]:
+    """`redweb:data/redweb*0.5` → its words and its share."""
+    name, star, share = words.strip().rpartition("*")
+    try:
+        return (name, float(share)) if star else (words.strip(), 1.0)
+    except ValueError as mistake:
+        raise BadInput(f"{words!r}: write the share of a dataset as NAME*0.5.") from mistake
 
 
 def weights(words: str) -> Mapping[str, float]:
