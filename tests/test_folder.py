@@ -227,3 +227,8 @@ def test_real_indoor_scenes_open(shared: Path) -> None:
     cameras = [data[index].intrinsics for index in range(len(data)) if "nyu/" in str(data[index].name)]
     assert [camera is None for camera in cameras] == [False, False, False, True, *[False] * 5]
     assert len(open_data(f"{shared / 'data' / 'rgbd'},depth_scale=1000", "train")) == 379
+
+
+def test_words_without_a_place_are_refused() -> None:
+    with pytest.raises(BadInput, match="folder needs the place where it lies: write folder:PATH"):
+        open_data("folder", "train")
