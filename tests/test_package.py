@@ -8,6 +8,7 @@ import pytest
 
 import leadline
 from leadline.cli import COMMANDS, main
+from leadline.datasets import DATASETS
 
 
 def test_the_public_names_are_these():
@@ -50,6 +51,5 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
 
 def test_bad_input_ends_with_one_line_and_exit_code_1(capsys, tmp_path):
     assert main(["train", "--out", str(tmp_path / "run"), "--data", "romos"]) == 1
-    assert capsys.readouterr().err == (
-        "leadline train: No dataset is called 'romos'. Known datasets: folder, nyu, rooms.\n"
-    )
+    known = ", ".join(sorted(DATASETS))
+    assert capsys.readouterr().err == f"leadline train: No dataset is called 'romos'. Known datasets: {known}.\n"

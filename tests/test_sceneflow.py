@@ -55,7 +55,7 @@ def test_each_part_has_its_focal_length(path: Path) -> None:
 
 
 def opened(path: Path, name: str) -> list:
-    data = sceneflow("train", path=path, part_of=name)
+    data = sceneflow("train", path=path, part=name)
     return [data[index] for index in range(len(data))]
 
 
@@ -67,17 +67,17 @@ def test_official_and_chosen_splits_share_no_scene(path: Path) -> None:
     assert names("test") == things[2:]
     assert names("train", val="TRAIN/C/*") == things[:1]
     assert names("val", val="TRAIN/C/*") == things[1:2]
-    assert names("train", part_of="monkaa", test="eating*") == monkaa[:1]
-    assert names("test", part_of="monkaa", test="eating*") == monkaa[1:2]
-    for split, part_of in (("val", "flyingthings3d"), ("test", "monkaa"), ("val", "driving")):
+    assert names("train", part="monkaa", test="eating*") == monkaa[:1]
+    assert names("test", part="monkaa", test="eating*") == monkaa[1:2]
+    for split, part in (("val", "flyingthings3d"), ("test", "monkaa"), ("val", "driving")):
         with pytest.raises(NoSplit, match=f"has no published {split} split: state {split}=PATTERN"):
-            names(split, part_of=part_of)
+            names(split, part=part)
     with pytest.raises(BadInput, match="FlyingThings3D has an official test"):
         names("test", test="TRAIN/C/*")
 
 
 def test_the_right_view_is_read_and_named(path: Path) -> None:
-    data = sceneflow("train", path=path, part_of="monkaa", view="right")
+    data = sceneflow("train", path=path, part="monkaa", view="right")
     assert (data.name, [pair.name for pair in data.pairs]) == ("monkaa train, right", ["eating_x2/right/0001"])
 
 
@@ -96,9 +96,9 @@ def test_what_is_missing_is_named(path: Path) -> None:
         sceneflow("train", path=path, view="right")
     (path / "monkaa" / "frames_cleanpass" / f"{FRAMES['monkaa'][1]}.png").unlink()
     with pytest.raises(BadInput, match=r"1 disparities below .* have no photograph, first .*eating_x2/left/0001\.png"):
-        sceneflow("train", path=path, part_of="monkaa")
+        sceneflow("train", path=path, part="monkaa")
     with pytest.raises(BadInput, match=r"No part is called 'sintel'\. Known parts: driving, flyingthings3d, monkaa"):
-        sceneflow("train", path=path, part_of="sintel")
+        sceneflow("train", path=path, part="sintel")
 
 
 def test_a_truncated_disparity_is_named(path: Path) -> None:

@@ -24,7 +24,7 @@ Layouts as in public readers: ZoeDepth's `diml_indoor_test.py` for the sample, a
 from pathlib import Path
 
 from leadline.datasets.folder import Folder, Pair
-from leadline.datasets.pairs import check_split, missing, part
+from leadline.datasets.pairs import check_split, missing, scenes_for
 from leadline.errors import BadInput, NoSplit, unknown
 from leadline.sample import Kind
 
@@ -63,9 +63,9 @@ def diml(
         pairs = _sample(path, "test" if split == "test" else "train", size, truth)
         if test:
             raise NoSplit(f"{path} has an official test: leave test=… out.")
-        taken = tuple(pairs) if split == "test" else part(split, pairs, path, val=val, test="")
+        taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, path, val=val, test="")
         return Folder(f"diml {split}{'' if size == 'HR' else f', {size}'}", Kind.METRIC, taken, 1000.0)
-    taken = part(split, _full(path, *TRUTHS[truth]), path, val=val, test=test)
+    taken = scenes_for(split, _full(path, *TRUTHS[truth]), path, val=val, test=test)
     return Folder(f"diml {split}, full, {truth}", Kind.METRIC, taken, 1000.0)
 
 

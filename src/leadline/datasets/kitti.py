@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from leadline.datasets.folder import Pair
-from leadline.datasets.pairs import Pairs, check_split, missing, part
+from leadline.datasets.pairs import Pairs, check_split, missing, scenes_for
 from leadline.datasets.projection import nearest_wins
 from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.files import read_depth, read_image
@@ -83,7 +83,7 @@ def kitti(
             raise unknown(what, name, known)
     file, is_official = _list("test" if split == "test" else "train", lists or path, path)
     pairs = _listed(file, path, truth)
-    taken = pairs if split == "test" else part(split, pairs, path, val=val, test="")
+    taken = pairs if split == "test" else scenes_for(split, pairs, path, val=val, test="")
     share = "" if len(taken) == len(pairs) else f" ({len(taken)} of {len(pairs)})"
     remarks = ["" if is_official else "own list", "" if truth == "annotated" else truth, "" if crop == "none" else crop]
     name = ", ".join([f"kitti {split}{share}", *filter(None, remarks)])

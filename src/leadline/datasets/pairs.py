@@ -42,7 +42,7 @@ def check_split(split: str) -> None:
         raise unknown("split", split, SPLITS)
 
 
-def part(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test: str) -> tuple[Pair, ...]:
+def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test: str) -> tuple[Pair, ...]:
     """The pairs of the scenes that `val` or `test` name, or for "train" those of all others.
 
     Args:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from leadline.datasets.folder import Pair
-from leadline.datasets.pairs import Pairs, check_split, missing, part
+from leadline.datasets.pairs import Pairs, check_split, missing, scenes_for
 from leadline.datasets.projection import nearest_wins, rays, resized, shrunk
 from leadline.errors import BadInput
 from leadline.files import read_depth, read_image
@@ -75,7 +75,7 @@ def pandora(
     pairs = [pair for sequence in sequences for pair in _pairs(sequence)[::every]]
     # A person is named by the folder; a pattern of sequences is of all of theirs.
     val, test = ("|".join(f"{person}/*" for person in people.split("|") if person) for people in (val, test))
-    taken = part(split, pairs, path, val=val, test=test)
+    taken = scenes_for(split, pairs, path, val=val, test=test)
     remarks = [f"every={every}"] if every > 1 else []
     read = partial(_read, baseline=BASELINE if is_mirrored else -BASELINE)
     return Pairs(", ".join([f"pandora {split}", *remarks]), Kind.METRIC, taken, read)

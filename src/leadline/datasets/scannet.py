@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from leadline.datasets.folder import Pair
-from leadline.datasets.pairs import Pairs, check_split, missing, part
+from leadline.datasets.pairs import Pairs, check_split, missing, scenes_for
 from leadline.datasets.projection import resized, shrunk
 from leadline.errors import BadInput, NoSplit
 from leadline.files import read_depth, read_image
@@ -56,7 +56,7 @@ def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, va
         if not scenes:
             raise BadInput(f"None of the {len(listed)} scenes of scannetv2_{split}.txt is in {path}.")
     pairs = [pair for scene in scenes for pair in _pairs(scene)[::every]]
-    taken = tuple(pairs) if lists else part(split, pairs, path, val=val, test=test)
+    taken = tuple(pairs) if lists else scenes_for(split, pairs, path, val=val, test=test)
     remarks = ["official split" if lists else "", f"every={every}" if every > 1 else ""]
     return Pairs(", ".join([f"scannet {split}", *filter(None, remarks)]), Kind.METRIC, taken, _read)
 

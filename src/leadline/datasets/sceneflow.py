@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from leadline.datasets.folder import Pair
-from leadline.datasets.pairs import Pairs, check_split, missing, part
+from leadline.datasets.pairs import Pairs, check_split, missing, scenes_for
 from leadline.errors import BadInput, NoSplit, unknown
 from leadline.files import read_depth, read_image
 from leadline.sample import Kind, Sample
@@ -41,7 +41,7 @@ def sceneflow(
     split: str,
     *,
     path: Path = Path("data/sceneflow"),
-    part_of: str = "flyingthings3d",
+    part: str = "flyingthings3d",
     render: str = "cleanpass",
     view: str = "left",
     val: str = "",
@@ -51,7 +51,7 @@ def sceneflow(
 
     Args:
         path: the folder of the three parts.
-        part_of: "flyingthings3d", "monkaa" or "driving".
+        part: "flyingthings3d", "monkaa" or "driving".
         render: "cleanpass", or "finalpass" with blur of motion and focus.
         view: "left" or "right".
         val: patterns of scenes to keep for "val", separated by `|`: `TRAIN/C/06*`, `eating*`, `15mm*`.
@@ -62,20 +62,20 @@ def sceneflow(
         BadInput: no such folder, or a disparity without its photograph.
     """
     check_split(split)
-    for what, name, known in (("part", part_of, PARTS), ("render", render, PASSES), ("view", view, VIEWS)):
+    for what, name, known in (("part", part, PARTS), ("render", render, PASSES), ("view", view, VIEWS)):
         if name not in known:
             raise unknown(what, name, known)
-    root = path / part_of
-    if part_of == "flyingthings3d":
+    root = path / part
+    if part == "flyingthings3d":
         if test:
             raise NoSplit("FlyingThings3D has an official test: leave test=… out.")
         folder = root / "disparity" / OFFICIAL["test" if split == "test" else "train"]
         pairs = _pairs(root, folder, render, view)
-        taken = tuple(pairs) if split == "test" else part(split, pairs, root, val=val, test="")
+        taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, root, val=val, test="")
     else:
-        taken = part(split, _pairs(root, root / "disparity", render, view), root, val=val, test=test)
+        taken = scenes_for(split, _pairs(root, root / "disparity", render, view), root, val=val, test=test)
     remarks = [each for each, usual in ((render, "cleanpass"), (view, "left")) if each != usual]
-    return Pairs(", ".join([f"{part_of} {split}", *remarks]), Kind.SCALE_FREE, taken, _read)
+    return Pairs(", ".join([f"{part} {split}", *remarks]), Kind.SCALE_FREE, taken, _read)
 
 
 def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:

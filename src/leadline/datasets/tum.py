@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from leadline.datasets.folder import Folder, Pair
-from leadline.datasets.pairs import missing, part
+from leadline.datasets.pairs import missing, scenes_for
 from leadline.errors import BadInput
 from leadline.sample import Kind
 
@@ -52,7 +52,7 @@ def tum(
     if not sequences:
         raise missing("TUM RGB-D", path, "SEQUENCE/rgb.txt", "SEQUENCE/depth.txt")
     pairs = [pair for sequence in sequences for pair in _pairs(sequence, max_difference)]
-    return Folder(f"tum {split}", Kind.METRIC, part(split, pairs, path, val=val, test=test), 5000.0)
+    return Folder(f"tum {split}", Kind.METRIC, scenes_for(split, pairs, path, val=val, test=test), 5000.0)
 
 
 def _pairs(sequence: Path, max_difference: float) -> list[Pair]:

@@ -1,0 +1,93 @@
+"""Hub datasets: small tables, written and read by the library itself, without a network."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+
+from leadline.datasets import Dataset, open_data
+from leadline.datasets.hub import hub
+from leadline.errors import BadInput, NoSplit
+from leadline.sample import Kind
+
+# The library's own way of naming tables stumbles over a type of Arrow's.
+pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate reference|pickle)")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A train split of two rows and a validation of one; a column in millimetres, one in metres, one for the eye."""
+    datasets = pytest.importorskip("datasets", reason="needs the library `datasets`: pip install 'leadline[datasets]'")
+    millimetres = np.array([[0, 500, 1000], [1500, 2000, 2500]], np.uint16)
+    metres = np.where(millimetres > 0, millimetres / np.float32(1000), np.float32(np.nan)).astype(np.float32)
+    row = {
+        "photo": Pictures.new("RGB", (3, 2), (51, 102, 204)),
+        "depth": Pictures.fromarray(millimetres),
+        "metres": metres.tolist(),
+        "shown": Pictures.new("RGB", (3, 2), (1, 2, 3)),
+        "coarse": Pictures.new("L", (3, 2), 51),
+    }
+    features = datasets.Features(
+        {
+            "photo": datasets.Image(),
+            "depth": datasets.Image(),
+            "metres": datasets.Array2D(shape=(2, 3), dtype="float32"),
+            "shown": datasets.Image(),
+            "coarse": datasets.Image(),
+        }
+    )
+    splits = {
+        split: datasets.Dataset.from_list([row] * count, features=features)
+        for split, count in (("train", 2), ("validation", 1))
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "table")
+    return str(tmp_path / "table")
+
+
+def test_sixteen_bit_pictures_become_metres(path: str) -> None:
+    data = open_data(f"hub:{path},image=photo,depth_scale=1000", "train")
+    assert isinstance(data, Dataset)
+    assert (data.name, data.kind, len(data)) == (f"{path} train", Kind.METRIC, 2)
+    sample = data[1]
+    assert sample.depth.tolist() == [[[0, 0.5, 1], [1.5, 2, 2.5]]]
+    assert sample.valid.flatten().tolist() == [False, *[True] * 5]
+    assert sample.image[:, 0, 0].tolist() == pytest.approx([0.2, 0.4, 0.8])
+    assert sample.name == "000001"
+
+
+def test_arrays_of_floats_are_taken_as_they_are(path: str) -> None:
+    data = hub("val", path=path, image="photo", depth="metres")
+    assert len(data) == 1
+    assert data[0].depth.flatten().tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+    assert data[0].valid.flatten().tolist() == [False, *[True] * 5]
+
+
+def test_relative_depth_may_have_eight_bits(path: str) -> None:
+    data = hub("train", path=path, image="photo", depth="coarse", kind="relative")
+    assert (data.kind, data[0].depth.unique().tolist()) == (Kind.RELATIVE, [51])
+    with pytest.raises(BadInput, match=r"row 0 of .*its depth has 8 bits, too few for metres"):
+        hub("train", path=path, image="photo", depth="coarse", depth_scale=10.0)[0]
+
+
+def test_what_is_no_depth_is_refused(path: str) -> None:
+    with pytest.raises(BadInput, match="its depth is a picture in colour"):
+        hub("train", path=path, image="photo", depth="shown", depth_scale=1000.0)[0]
+    with pytest.raises(BadInput, match="does not say its unit: state depth_scale=1000 for millimetres"):
+        hub("train", path=path, image="photo")[0]
+
+
+def test_what_is_missing_is_named(path: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"No column is called 'image'\. Known columns: coarse, depth, metres, photo"):
+        hub("train", path=path)
+    with pytest.raises(NoSplit, match="has no test split, only train, validation"):
+        hub("test", path=path, image="photo")
+    with pytest.raises(BadInput, match="Cannot open the dataset"):
+        hub("train", path=str(tmp_path / "absent"))
+
+
+def test_without_the_library_its_install_line_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadInput, match=r"need the library `datasets`: pip install 'leadline\[datasets\]'"):
+        hub("train", path="owner/name")
