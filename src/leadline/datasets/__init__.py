@@ -33,8 +33,11 @@ class Dataset(Protocol):
 DATASETS: Mapping[str, str] = {
     "diml": "leadline.datasets.diml:diml",
     "folder": "leadline.datasets.folder:folder",
+    "hub": "leadline.datasets.hub:hub",
     "kitti": "leadline.datasets.kitti:kitti",
     "nyu": "leadline.datasets.nyu:nyu",
+    "nyu_raw": "leadline.datasets.nyu_raw:nyu_raw",
+    "pandora": "leadline.datasets.pandora:pandora",
     "photos": "leadline.datasets.photos:photos",
     "redweb": "leadline.datasets.redweb:redweb",
     "rooms": "leadline.datasets.rooms:rooms",
