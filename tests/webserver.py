@@ -47,6 +47,9 @@ def serving() -> Iterator[Site]:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         site: Site = self.server.site  # pyright: ignore[reportAttributeAccessIssue]
         wanted, path = self.headers["Range"], urlsplit(self.path).path
@@ -60,11 +63,15 @@ class _Handler(BaseHTTPRequestHandler):
         site.sent.set()
 
     def _send(self, site: Site, content: bytes, wanted: str | None) -> None:
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and site.knows_ranges else 0
+        first, _, last = (wanted or "").removeprefix("bytes=").partition("-") if site.knows_ranges else ("", "", "")
+        start = int(first or 0)
         if start >= len(content):
             return self._answer(416, {"Content-Range": f"bytes */{len(content)}"})
+        content = content[: int(last) + 1] if last else content
         length = len(content) - start if site.claims is None else site.claims
-        self._answer(206 if start else 200, {"Content-Length": str(length)})
+        self._answer(206 if start or last else 200, {"Content-Length": str(length)})
+        if self.command == "HEAD":
+            return None
         end = start + site.breaks.pop(0) if site.breaks else len(content)
         self.wfile.write(content[start:end])
         if end < len(content) and site.hangs:

@@ -23,6 +23,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Say what a folder of photographs with depth holds, in pictures.",
     ),
     "data doctor": ("leadline.care.doctor:Doctor", "Find what is wrong with a dataset, and name the files."),
+    "data prepare": (
+        "leadline.prepare:Prepare",
+        "Put any dataset into a store at one size, quick to read from a disk or an address.",
+    ),
     "study stages": ("leadline.recipes.study:StudyStages", "Multi-stage against end-to-end training, over seeds."),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""

@@ -43,6 +43,7 @@ DATASETS: Mapping[str, str] = {
     "rooms": "leadline.datasets.rooms:rooms",
     "scannet": "leadline.datasets.scannet:scannet",
     "sceneflow": "leadline.datasets.sceneflow:sceneflow",
+    "store": "leadline.datasets.store:store",
     "tum": "leadline.datasets.tum:tum",
 }
 """Name → builder `(split, *, option=…) -> Dataset`; nothing is imported until it is opened."""
@@ -67,6 +68,9 @@ def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
         options["path"] = path
     module, _, builder_name = DATASETS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
+    needed = signature(builder).parameters.get("path")
+    if needed is not None and needed.default is needed.empty and "path" not in options:
+        raise BadInput(f"{name} needs the place where it lies: write {name}:PATH.")
     if cache and "cache" in signature(builder).parameters:
         options.setdefault("cache", str(cache))
     return builder(split, **typed(builder, options, name))
