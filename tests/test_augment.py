@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from leadline.augment import Augmentation, crop, flip, resize
-from leadline.sample import Sample
+from leadline.sample import Kind, Sample, Taught
 
 INTRINSICS = torch.tensor([80.0, 75.0, 30.0, 20.0])
 
@@ -83,3 +83,27 @@ def test_a_photograph_of_another_shape_is_cropped_and_not_squeezed(ramp):
     assert sample.intrinsics is not None
     fx, fy, *_ = sample.intrinsics.tolist()
     assert fx / fy == pytest.approx(80 / 75)
+
+
+def answered(sample: Sample) -> Sample:
+    """The sample with a teacher's answer that tells its own place: three times the depth, believed where it is far."""
+    return sample.replace(taught=Taught(3 * sample.depth, (sample.depth > 1.5).float(), Kind.METRIC))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        flip,
+        lambda sample: crop(sample, 5, 9, 20, 30),
+        lambda sample: resize(sample, (24, 32)),
+        lambda sample: resize(sample, (31, 50)),
+        lambda sample: Augmentation(crop=0.5)(sample, np.random.default_rng(3), (24, 32)),
+    ],
+    ids=["flip", "crop", "halved", "resized", "augmented"],
+)
+def test_what_a_teacher_answered_stays_on_its_pixels(ramp, change):
+    changed = change(answered(ramp))
+    assert torch.equal(changed.taught.depth, 3 * changed.depth)
+    assert torch.equal(changed.taught.confidence, (changed.depth > 1.5).float())
+    assert changed.taught.kind is Kind.METRIC
+    assert change(ramp).taught is None

@@ -6,7 +6,7 @@ import torch
 
 from leadline.errors import BadInput, UnreadableFile
 from leadline.loader import Subset, batches, readable
-from leadline.sample import Kind, Sample
+from leadline.sample import Kind, Sample, Taught, batch
 
 
 class Numbered:
@@ -85,3 +85,21 @@ def test_a_dataset_without_damage_is_left_as_it_is():
 def test_an_empty_dataset_is_refused_by_name():
     with pytest.raises(BadInput, match="numbered has no samples"):
         list(batches(Subset(Numbered(), ()), noisy, seed=0, batch_size=1, first_step=0, last_step=1))
+
+
+def taught(index: int, kind: Kind = Kind.METRIC) -> Sample:
+    sample = Numbered()[index]
+    return sample.replace(taught=Taught(sample.depth + 1, torch.ones(1, 2, 2), kind))
+
+
+def test_in_a_batch_a_teacher_is_not_believed_where_it_was_not_asked():
+    mixed = batch([taught(1), Numbered()[2], taught(3)]).taught
+    assert mixed
+    assert mixed.depth[:, 0, 0, 0].tolist() == [2, 0, 4]
+    assert mixed.confidence[:, 0, 0, 0].tolist() == [1, 0, 1]
+    assert batch([Numbered()[1], Numbered()[2]]).taught is None
+
+
+def test_two_kinds_of_teacher_share_no_batch():
+    with pytest.raises(ValueError, match=r"one kind of teacher, and this one has .*metric.*relative"):
+        batch([taught(1), taught(2, Kind.RELATIVE)])

@@ -1,0 +1,54 @@
+"""A network that reads depth from the red channel, and images that tell it there: for tests of what goes in between."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from leadline.models import DepthModel, Preprocessing, Provenance, Resize
+from leadline.sample import Kind, Sample
+
+
+class Seer(DepthModel):
+    """Ten times the red channel is the depth, which `bent` changes; for a relative kind, 3 / depth − 0.1."""
+
+    name, arguments = "seer", {}
+
+    def __init__(self, kind: Kind = Kind.METRIC, bent: Callable[[Tensor], Tensor] = lambda depth: depth) -> None:
+        super().__init__(kind, Preprocessing(size=(32, 32), multiple=1, resize=Resize.OWN), Provenance())
+        self.encoder = nn.Identity()
+        self.factor = nn.Parameter(torch.tensor(10.0))
+        self.bent = bent
+
+    def seen(self, image: Tensor) -> Tensor:
+        depth = self.bent(self.factor * image[:, :1])
+        return 3 / depth - 0.1 if self.kind is Kind.RELATIVE else depth
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self.encoder(image),)
+
+
+@dataclass
+class Listed:
+    samples: Sequence[Sample]
+    name: str = "listed train"
+    kind: Kind = Kind.METRIC
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def view(number: int, size: tuple[int, int] = (32, 32), valid: Tensor | None = None) -> Sample:
+    """A slanted plane whose red channel tells its depth, 1 to 9 metres."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
+    depth = (1 + 4 * rows + 3 * columns + number % 7 / 7)[None]
+    valid = torch.ones_like(depth, dtype=torch.bool) if valid is None else valid
+    return Sample(depth.expand(3, -1, -1) / 10, torch.where(valid, depth, 0), valid, name=f"view/{number}")
+
+
+def views(count: int, **settings) -> Listed:
+    return Listed([view(number, **settings) for number in range(count)])

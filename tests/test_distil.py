@@ -1,0 +1,483 @@
+"""Distillation: kinds never mix by accident, a useless teacher is turned away, the control is treated alike."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from seer import Seer, views
+from torch import Tensor
+
+from leadline.cli import main
+from leadline.datasets import Dataset
+from leadline.datasets.rooms import rooms
+from leadline.differences import Difference, beats
+from leadline.errors import BadInput
+from leadline.fit import Machine, Plan, fit
+from leadline.labels import Labelled, label
+from leadline.loader import Mixture
+from leadline.models import DepthModel, build, save
+from leadline.objectives import Distilled, Supervised
+from leadline.protocols import protocol
+from leadline.recipes import Course
+from leadline.recipes.distil import Classroom, Distil, Treatment, gate, scored
+from leadline.sample import Kind, Sample, Taught, batch
+
+SIDE = 32
+STUDENT = f"cnn,size=tiny,width=8,input_size={SIDE}:{SIDE}"
+TRAIN = rooms("train", count=4, height=SIDE, width=SIDE)
+VALIDATION = rooms("val", count=2, height=SIDE, width=SIDE)
+SHORT = [
+    "--student", STUDENT, "--data", f"rooms,count=4,height={SIDE},width={SIDE}", "--protocol", "rooms",
+    "--batch-size", "2", "--validate-every", "2", "--accelerator", "cpu", "--workers", "0",
+]  # fmt: skip
+UNLABELLED = f"rooms,seed=1,count=6,height={SIDE},width={SIDE}"
+
+
+def network(seed: int = 0, **arguments) -> DepthModel:
+    torch.manual_seed(seed)
+    return build("cnn", **{"size": "tiny", "width": 8, "input_size": (SIDE, SIDE), **arguments})
+
+
+def place(tmp_path_factory, **arguments) -> Path:
+    folder = tmp_path_factory.mktemp("teacher") / "model"
+    save(network(7, **arguments), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> Path:
+    """A network of other widths that has learnt nothing."""
+    return place(tmp_path_factory, width=16)
+
+
+@pytest.fixture(scope="module")
+def hopeless(tmp_path_factory) -> Path:
+    """A network that sees no room nearer than 30 metres."""
+    return place(tmp_path_factory, min_depth=30.0, max_depth=100.0)
+
+
+@pytest.fixture(scope="module")
+def relative(tmp_path_factory) -> Path:
+    return place(tmp_path_factory, kind="relative")
+
+
+def lesson(kind: Kind = Kind.METRIC) -> Sample:
+    """Two images and a teacher's answer: twice the measured metres, or their inverse."""
+    both = batch([TRAIN[0], TRAIN[1]])
+    depth = torch.where(both.valid, 2 * both.depth, 1.0)
+    answer = 3 / depth - 0.1 if kind is Kind.RELATIVE else depth
+    return both.replace(taught=Taught(answer, torch.ones_like(depth), kind))
+
+
+class TestTheLoss:
+    def test_names_each_term_and_weighs_it(self):
+        once, twice = (
+            Distilled({"silog": 1.0}, {"silog": weight, "l1": weight})(network().eval(), lesson(), torch.nn.Module())
+            for weight in (1.0, 2.0)
+        )
+        assert list(once) == ["silog", "taught silog", "taught l1"]
+        assert twice["taught l1"].item() == pytest.approx(2 * once["taught l1"].item())
+        assert twice["silog"].item() == once["silog"].item()
+
+    @pytest.mark.parametrize("term", ["silog", "l1", "bins", "holistic"])
+    def test_refuses_relative_labels_where_metres_are_compared_and_says_the_cure(self, term):
+        objective, model = Distilled(taught={term: 1.0}), network()
+        cure = r"relative and '\w+' compares metric depth: align the labels to the truth, or choose .* ssi and"
+        with pytest.raises(BadInput, match=cure):
+            objective(model, lesson(Kind.RELATIVE), objective.parts(model))
+
+    def test_takes_relative_numbers_for_metres_only_by_declared_mistake(self):
+        model = network().eval()
+        mistaken = Distilled(taught={"silog": 1.0}, mixes_kinds=True)(model, lesson(Kind.RELATIVE), torch.nn.Module())
+        right = Distilled(taught={"silog": 1.0})(model, lesson(), torch.nn.Module())
+        assert mistaken["taught silog"].item() != pytest.approx(right["taught silog"].item(), rel=0.01)
+
+    @pytest.mark.parametrize("term", ["ssi", "ssi_gradient"])
+    def test_that_ignores_scale_and_shift_is_the_same_for_every_kind_of_teacher(self, term):
+        losses = [
+            Distilled(taught={term: 1.0})(network().eval(), lesson(kind), torch.nn.Module())[f"taught {term}"].item()
+            for kind in (Kind.METRIC, Kind.RELATIVE)
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        assert losses[0] > 0
+
+    def test_refuses_a_relative_student_where_metres_are_compared(self):
+        objective = Distilled({"ssi": 1.0}, {"l1": 1.0})
+        with pytest.raises(BadInput, match=r"student is relative and 'l1' compares metric depth: .*kind=metric"):
+            objective(network(kind="relative"), lesson(), torch.nn.Module())
+        taken = Distilled({"ssi": 1.0}, {"ssi": 1.0})(network(kind="relative"), lesson(), torch.nn.Module())
+        assert taken["taught ssi"].isfinite()
+
+    def test_refuses_what_it_does_not_know_or_have(self):
+        with pytest.raises(BadInput, match=r"No teaching loss is called 'mimic'\. Known teaching losses: bins, "):
+            Distilled(taught={"mimic": 1.0})
+        with pytest.raises(BadInput, match=r"features compare features, which only a running teacher has"):
+            Distilled(taught={"features": 1.0})
+        with pytest.raises(BadInput, match="needs labels: `leadline label` makes them"):
+            Distilled()(network(), lesson().replace(taught=None), torch.nn.Module())
+
+    def test_weighs_pixels_by_confidence_unless_told_not_to_and_never_reads_unbelieved_ones(self):
+        def told(confidence: Tensor, **settings) -> float:
+            sample = lesson()
+            assert sample.taught
+            wild = torch.where(left, 90.0, sample.taught.depth)
+            sample = sample.replace(taught=replace(sample.taught, depth=wild, confidence=confidence))
+            loss = Distilled(taught={"l1": 1.0}, **settings)(network().eval(), sample, torch.nn.Module())
+            return loss["taught l1"].item()
+
+        left = torch.arange(SIDE).expand(2, 1, SIDE, SIDE) < SIDE // 2
+        sure, doubtful, none = (torch.where(left, share, 1.0) for share in (1.0, 0.1, 0.0))
+        assert told(none) < told(doubtful) < told(sure)
+        assert told(doubtful, weighs_confidence=False) == told(sure)
+        assert told(none, weighs_confidence=False) == told(none)
+
+    def test_gets_nothing_measured_from_images_that_were_not(self):
+        whole = lesson()
+        silent = whole.replace(depth=torch.zeros_like(whole.depth), valid=torch.zeros_like(whole.valid))
+        terms = Distilled(taught={"silog": 1.0})(network().eval(), silent, torch.nn.Module())
+        assert terms["silog"].item() == 0
+        assert terms["taught silog"].item() > 0
+        # Beside a measured image they change nothing that is measured.
+        mixed = batch([TRAIN[0], TRAIN[1].replace(depth=torch.zeros(1, SIDE, SIDE), valid=silent.valid[0])])
+        alone = batch([TRAIN[0]])
+        losses = [Supervised()(network().eval(), each, torch.nn.Module())["silog"].item() for each in (mixed, alone)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def weights(parts: torch.nn.Module) -> dict[str, Tensor]:
+    """The parts' kernels: of a difference of scores, as holistic is one, biases learn nothing."""
+    return {name: each.detach().clone() for name, each in parts.named_parameters() if each.ndim > 1}
+
+
+@pytest.mark.parametrize("term", ["features", "holistic"])
+def test_what_learns_beside_the_student_learns(term, teacher):
+    model = network()
+    objective = Distilled(taught={term: 1.0}, teacher=str(teacher) if term == "features" else "")
+    parts = objective.parts(model)
+    before = weights(parts)
+    assert before
+    optimizer = torch.optim.AdamW([*model.parameters(), *parts.parameters()], lr=1e-3, weight_decay=0)
+    sum(objective(model.train(), lesson(), parts).values()).backward()  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.step()
+    after = weights(parts)
+    assert all(not torch.equal(was, after[name]) for name, was in before.items())
+
+
+@dataclass
+class Interrupted:
+    """A dataset that is interrupted after so many samples."""
+
+    dataset: Dataset
+    left: int
+
+    def __post_init__(self) -> None:
+        self.name, self.kind = self.dataset.name, self.dataset.kind
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.dataset[index]
+
+
+def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(teacher, tmp_path):
+    def run(train: Dataset, out: str) -> dict[str, Tensor]:
+        return fit(
+            network(),
+            train,
+            VALIDATION,
+            Distilled(taught={"silog": 1.0, "holistic": 0.1, "features": 0.5}, teacher=str(teacher)),
+            Plan(steps=4, batch_size=2, validate_every=4, learning_rate=1e-3),
+            tmp_path / out,
+            protocol=protocol("rooms"),
+            machine=Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
+        ).state_dict()
+
+    labelled = Labelled(TRAIN, label(network(3), TRAIN, tmp_path / "labels"))
+    whole = run(labelled, "whole")
+    # One sample tells the data apart, four are two steps.
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(labelled, 5), "stopped")
+    stored = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
+    assert stored["step"] == 2
+    assert {name.split(".")[0] for name in stored["parts"]} == {"discriminator", "projections"}
+    continued = run(labelled, "stopped")
+    assert all(torch.equal(tensor, continued[name]) for name, tensor in whole.items())
+    logs = [(tmp_path / out / "log.jsonl").read_text() for out in ("whole", "stopped")]
+    assert logs[0] == logs[1]
+    assert "taught holistic" in logs[0]
+
+
+def test_a_training_with_other_labels_is_another_training(tmp_path):
+    def run(model: DepthModel) -> None:
+        labelled = Labelled(TRAIN, label(model, TRAIN, tmp_path / f"labels-{id(model)}"))
+        plan = Plan(steps=1, batch_size=2, validate_every=1)
+        machine = Machine(accelerator="cpu", workers=0)
+        fit(
+            network(), labelled, VALIDATION, Distilled(), plan, tmp_path / "run",
+            protocol=protocol("rooms"), machine=machine,
+        )  # fmt: skip
+
+    run(network(3))
+    with pytest.raises(BadInput, match=r"train\.first sample: "):
+        run(network(4))
+
+
+class TestTheGate:
+    def test_lets_a_better_teacher_pass_and_says_by_how_much(self):
+        said = gate(Seer(), Seer(bent=lambda depth: 1.5 * depth), views(3), protocol("indoor"))
+        assert said.startswith("The teacher passed the gate: RMSE (m) ↓ 0.000")
+        assert "against the untaught student's 2." in said
+        assert "on listed train" in said
+
+    def test_refuses_a_worse_one_with_both_figures_and_the_cure(self):
+        figures = r"'seer' has nothing to teach: RMSE \(m\) ↓ 2\.\d+ .* student's 0\.000 .*--no-gate"
+        with pytest.raises(BadInput, match=figures):
+            gate(Seer(bent=lambda depth: 1.5 * depth), Seer(), views(3), protocol("indoor"))
+
+    def test_refuses_an_equal_one_and_one_whose_answers_are_no_numbers(self):
+        for factor in (1.0, math.nan):
+            with pytest.raises(BadInput, match="nothing to teach"):
+                gate(Seer(bent=lambda depth, factor=factor: factor * depth), Seer(), views(3), protocol("indoor"))
+
+    def test_aligns_a_relative_teacher_as_its_labels_will_be(self):
+        said = gate(Seer(Kind.RELATIVE), Seer(bent=lambda depth: 1.1 * depth), views(3), protocol("indoor"))
+        assert "inverse_scale_shift" in said
+
+
+@dataclass
+class Counted:
+    """Samples that tell their part and their number."""
+
+    name: str
+    count: int
+    kind: Kind = Kind.METRIC
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        depth = torch.full((1, 1, 1), float(index))
+        return Sample(depth.expand(3, -1, -1), depth, depth >= 0, self.kind, name=self.name)
+
+
+class TestAMixture:
+    def seen(self, mixture: Mixture) -> list[tuple[str, int]]:
+        samples = [mixture[index] for index in range(len(mixture))]
+        return [(str(sample.name), int(sample.depth)) for sample in samples]
+
+    @pytest.mark.parametrize("counts", [(3, 20), (20, 3), (7, 7), (1, 1)])
+    @pytest.mark.parametrize("shares", [(1, 1), (1, 3), (0.2, 0.1)])
+    def test_shows_every_sample_and_each_part_as_its_share_says(self, counts, shares):
+        mixture = Mixture([(Counted("a", counts[0]), shares[0]), (Counted("b", counts[1]), shares[1])])
+        seen = self.seen(mixture)
+        for name, count, share in zip("ab", counts, shares, strict=True):
+            numbers = [number for part, number in seen if part == name]
+            assert set(numbers) == set(range(count))
+            assert len(numbers) == pytest.approx(len(seen) * share / sum(shares), abs=1)
+            # A part comes round again only when it has been seen whole.
+            assert numbers == [index % count for index in range(len(numbers))]
+        # The part that needs most room is seen once, up to rounding.
+        assert len(seen) <= max(c * sum(shares) / s for c, s in zip(counts, shares, strict=True)) + 2
+
+    def test_holds_the_shares_in_any_window_of_indices(self):
+        shares = np.array([1, 3, 4])
+        parts = [Counted("a", 5), Counted("b", 100), Counted("c", 31)]
+        mixture = Mixture(list(zip(parts, shares.tolist(), strict=True)))
+        owners = np.array(["abc".index(name) for name, _ in self.seen(mixture)])
+        for width in (8, 16, 40):
+            windows = np.lib.stride_tricks.sliding_window_view(owners, width)
+            counted = np.stack([(windows == owner).sum(axis=1) for owner in range(3)], axis=1)
+            assert np.abs(counted - width * shares / shares.sum()).max() <= 2
+
+    def test_is_the_same_every_time_and_says_its_shares(self):
+        parts = [(Counted("a", 3), 1.0), (Counted("b", 9), 3.0)]
+        assert self.seen(Mixture(parts)) == self.seen(Mixture(parts))
+        assert Mixture(parts).name == "25% a + 75% b"
+
+    def test_refuses_kinds_that_differ_empty_parts_and_shares_that_are_none(self):
+        kinds = [(Counted("a", 1), 1), (Counted("b", 1, Kind.RELATIVE), 1)]
+        with pytest.raises(BadInput, match=r"samples of one kind .* 1 of a \(1 of kind metric\), 1 of b \(1 of kind r"):
+            Mixture(kinds)
+        with pytest.raises(BadInput, match=r"1 of b \(0 of kind metric\)"):
+            Mixture([(Counted("a", 1), 1), (Counted("b", 0), 1)])
+        with pytest.raises(BadInput, match=r"positive shares.* 0 of b"):
+            Mixture([(Counted("a", 1), 1), (Counted("b", 1), 0)])
+        with pytest.raises(BadInput):
+            Mixture([])
+
+
+@pytest.mark.parametrize(
+    ("difference", "seeds", "sentence"),
+    [
+        (Difference("rmse", -0.25, 0.125), 3, "It beats its control by 0.250 ± 0.125 m in RMSE over 3 seeds."),
+        (Difference("rmse", 0.25, 0.125), 3, "It is worse than its control by 0.250 ± 0.125 m in RMSE over 3 seeds."),
+        (
+            Difference("rmse", -0.25, 0.5),
+            3,
+            "It does not beat its control: it is ahead of it by 0.250 ± 0.500 m in RMSE over 3 seeds, which may be "
+            "chance.",
+        ),
+        (
+            Difference("d1", -0.25, 0.5),
+            5,
+            "It does not beat its control: it is behind it by 0.250 ± 0.500 in δ < 1.25 over 5 seeds, which may be "
+            "chance.",
+        ),
+        (
+            Difference("d1", 0.25, math.inf),
+            1,
+            "It is ahead of its control by 0.250 in δ < 1.25 with the one seed tried, which says nothing of chance.",
+        ),
+    ],
+)
+def test_a_sentence_says_no_more_than_the_interval_does(difference, seeds, sentence):
+    assert beats("It", "its control", difference, seeds=seeds) == sentence
+
+
+def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
+    with pytest.raises(BadInput, match="No teaching loss is called 'mimic'"):
+        Treatment("taught", {"mimic": 1.0})
+    with pytest.raises(BadInput, match="'filled' has no use for unlabelled images"):
+        Treatment("filled", holes="gated", unlabelled=True)
+
+
+def test_unlabelled_rows_without_images_are_refused_before_anything_is_trained(teacher, tmp_path, capsys):
+    course = Course(STUDENT, TRAIN, VALIDATION, Plan(steps=1, batch_size=1), machine=Machine(accelerator="cpu"))
+    treatments = {"control": Treatment("none"), "more": Treatment("more images", {"silog": 1.0}, unlabelled=True)}
+    with pytest.raises(BadInput, match="'more images' needs unlabelled images: name some with --unlabelled"):
+        scored(Classroom(course, str(teacher), tmp_path / "a"), treatments, 1, VALIDATION, training=TRAIN)
+    study = ["study", "distillation", "--out", str(tmp_path / "b"), "--unlabelled", "none", "--only", "5-unlabelled"]
+    assert main(study) == 1
+    assert "5-unlabelled needs unlabelled images: name some with --unlabelled." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_kinds_that_cannot_meet_are_refused_before_anything_is_trained(relative, tmp_path, capsys):
+    words = ["distil", "--teacher", str(relative), "--out", str(tmp_path / "run"), *SHORT]
+    assert main([*words, "--unlabelled", UNLABELLED, "--alignment", "truth"]) == 1
+    assert "which --alignment truth makes metres of for measured images alone" in capsys.readouterr().err
+    assert main([*words, "--unlabelled", UNLABELLED, "--taught", "silog=1"]) == 1
+    assert "labels are relative and 'silog' compares metric depth" in capsys.readouterr().err
+    assert main([*words, "--unlabelled", UNLABELLED, "--holes", "gated"]) == 1
+    assert "has no use for unlabelled images" in capsys.readouterr().err
+    assert main([*words, "--alignment", "mean"]) == 1
+    assert "No alignment is called 'mean'" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "alignment", "taught"),
+    [
+        ({}, "auto", {"silog", "l1"}),
+        ({"unlabelled": UNLABELLED}, "none", {"ssi", "ssi_gradient"}),
+        ({"alignment": "none"}, "none", {"ssi", "ssi_gradient"}),
+        ({"holes": "gated"}, "auto", set()),
+        ({"holes": "naive"}, "none", set()),
+    ],
+)
+def test_what_a_relative_teacher_teaches_follows_from_what_can_be_made_of_it(settings, alignment, taught):
+    treatment = Distil(out=Path("unused"), teacher="unused", **settings)._treatment(Seer(Kind.RELATIVE))
+    assert treatment.alignment == alignment
+    assert set(treatment.taught) == taught
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Run folder → optimiser steps."""
+    return {
+        done.parent.relative_to(out).as_posix(): json.loads(done.read_text())["steps"]
+        for done in sorted(out.rglob("done.json"))
+    }
+
+
+def touched(out: Path) -> dict[Path, int]:
+    """When each log, checkpoint's summary and shard was last written."""
+    files = [*out.rglob("log.jsonl"), *out.rglob("done.json"), *out.rglob("labels/*/*.npy")]
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+def test_the_command_compares_a_student_with_its_control_and_runs_again_for_nothing(hopeless, tmp_path, capsys):
+    words = ["distil", "--teacher", str(hopeless), "--unlabelled", UNLABELLED, "--out", str(tmp_path), *SHORT]
+    words += ["--steps", "2", "--seeds", "2"]
+    assert main(words) == 1
+    assert "has nothing to teach: RMSE (m) ↓" in capsys.readouterr().err
+    assert finished(tmp_path) == {"control/seed-0": 2}
+    assert not (tmp_path / "labels").exists()
+
+    assert main([*words, "--no-gate"]) == 0
+    printed = capsys.readouterr().out
+    assert "its control" in printed
+    assert "RMSE over 2 seeds" in printed
+    both = ("control", "distilled")
+    assert finished(tmp_path) == {f"{name}/seed-{seed}": 2 for name in both for seed in (0, 1)}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
+    table, differences = json.loads((tmp_path / "report.json").read_text())["sections"][0]["tables"][:2]
+    assert any("left out (--no-gate)" in note for note in table["notes"])
+    rows = {row["name"]: row for row in table["rows"]}
+    assert rows["distilled"]["runs"] == rows["no teacher (control)"]["runs"] == 2
+    assert rows["the teacher"]["metrics"]["rmse"] > 2 * rows["distilled"]["metrics"]["rmse"]
+    assert "paired by seed" in differences["title"]
+    configured = [json.loads((tmp_path / name / "seed-1" / "run.json").read_text()) for name in both]
+    assert configured[0]["plan"] == configured[1]["plan"]
+    assert configured[0]["model"] == configured[1]["model"]
+
+    before = touched(tmp_path)
+    assert main([*words, "--no-gate"]) == 0
+    assert touched(tmp_path) == before
+
+
+def test_the_study_writes_its_table_its_rows_and_their_differences_and_runs_again_for_nothing(teacher, tmp_path):
+    words = ["study", "distillation", "--out", str(tmp_path), "--teacher", str(teacher), "--seeds", "2", "--no-gate"]
+    words += ["--only", "0-paper", "filled-gated", "--steps", "2", "--record", str(tmp_path / "record"), *SHORT]
+    words += ["--unlabelled", "none"]
+    assert main(words) == 0
+    names = ("0-paper", "control", "filled-gated")
+    assert finished(tmp_path) == {f"{name}/seed-{seed}": 2 for name in names for seed in (0, 1)}
+    for file in ("distillation.json", "distillation.md"):
+        assert (tmp_path / file).read_bytes() == (tmp_path / "record" / file).read_bytes()
+    record = json.loads((tmp_path / "distillation.json").read_text())
+    rows = {row["name"].split(":")[0]: row for row in record["rows"]}
+    assert rows.keys() >= {"control", "0 the paper's", "holes filled with metres, gated by confidence", "the teacher"}
+    paper, control = rows["0 the paper's"], rows["control"]
+    assert paper["seeds"] == 2
+    assert paper["errors"]["rmse"] > 0
+    difference = paper["difference_to_control"]
+    assert difference.keys() == paper["metrics"].keys() - {"silog_loss"}
+    assert difference["rmse"]["mean"] == pytest.approx(paper["metrics"]["rmse"] - control["metrics"]["rmse"])
+    assert difference["rmse"]["margin_95"] > 0
+    assert control["difference_to_control"] == {}
+    page = (tmp_path / "distillation.md").read_text()
+    assert "The paper's distillation" in page
+    assert "1.151" in page
+
+    before = touched(tmp_path)
+    assert main(words) == 0
+    assert touched(tmp_path) == before
+
+
+def test_the_quick_study_trains_its_own_teacher_and_gives_a_longer_row_a_longer_control(tmp_path):
+    words = ["study", "distillation", "--out", str(tmp_path), "--quick", "--no-gate", "--only", "7-longer"]
+    words += ["--teacher-data", f"rooms,count=4,height={SIDE},width={SIDE}", "--teacher-steps", "15", *SHORT]
+    words += ["--steps", "6", "--unlabelled", UNLABELLED]
+    assert main(words) == 0
+    assert finished(tmp_path) == {
+        "7-control/seed-0": 4,
+        "7-longer/seed-0": 4,
+        "control/seed-0": 2,
+        "teacher/1-own-data": 5,
+        "teacher/2-students-data": 1,
+    }
+    record = json.loads((tmp_path / "distillation.json").read_text())
+    row = next(row for row in record["rows"] if row["name"].startswith("7 = 5b"))
+    control = next(row for row in record["rows"] if row["name"] == "control, twice as long")
+    assert row["difference_to_control"]["rmse"]["margin_95"] is None
+    assert row["difference_to_control"]["rmse"]["mean"] == pytest.approx(
+        row["metrics"]["rmse"] - control["metrics"]["rmse"]
+    )
