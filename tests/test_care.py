@@ -19,7 +19,7 @@ from leadline.cli import main
 from leadline.datasets import open_data
 from leadline.files import read_image, write_image
 
-PHOTOGRAPHS = {"train/kinect_redkitchen": 6, "train/tabletop_single": 5, "val/nyu": 5}
+PHOTOGRAPHS = {"train/kinect_redkitchen": 6, "val/nyu": 5}
 """Scenes of the real data → how many of their frames, evenly taken; all of one size, in millimetres."""
 
 
@@ -245,7 +245,7 @@ def test_every_planted_fault_is_found_by_its_own_check_alone(source, request, tm
 
 def test_a_test_set_is_found_in_the_training_though_cropped_mirrored_and_brightened(photographs, tmp_path, capsys):
     copy = tmp_path / "data"
-    shutil.copytree(photographs / "train" / "tabletop_single", copy / "train" / "tabletop_single")
+    shutil.copytree(photographs / "train", copy / "train")
     leaks = {}
     for place, file in enumerate(sorted((photographs / "val" / "nyu" / "rgb").iterdir())[:3]):
         picture = cv2.imread(str(file))
@@ -287,6 +287,12 @@ def test_a_csv_file_is_examined_whether_its_files_exist_or_not(rooms, tmp_path, 
     list_of_pairs.write_text("\n".join(["image,depth", *lines]))
     assert main(["data", "doctor", f"{list_of_pairs},depth_scale=1000", "--json"]) == 1
     assert {fault["check"] for fault in json.loads(capsys.readouterr().out)["faults"]} == {"unpaired"}
+
+
+@pytest.mark.parametrize("options", ["depth_scale=1000,exclude=kitti", "depth_scale=256,include=kitti"])
+def test_nothing_is_found_in_sound_photographs_of_many_sensors(shared, options):
+    collection = collect(f"{shared / 'data' / 'rgbd'},{options}", frames=5)
+    assert examine(list(look_at(collection, collection.entries)), collection.kind) == []
 
 
 def test_another_unit_within_a_mixture_is_found_where_kitti_shows(shared):
