@@ -17,6 +17,7 @@ from leadline.differences import Difference, beats
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped
 from leadline.fit import Plan
+from leadline.loader import Subset
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
 from leadline.objectives import Supervised
@@ -103,7 +104,8 @@ class StudyDistillation:
 
     Without options: rooms of domain a teach a hybrid, which 64 rooms of domain b fine-tune; the student is a small
     network that has those 64, and 2000 rooms of domain b without a truth. The real thing, for who has the file:
-    --data nyu --teacher dpt_hybrid_nyu --relative-teacher dpt_hybrid --student midas_small. A killed study continues.
+    --data nyu --labelled 0 --unlabelled none --teacher dpt_hybrid_nyu --relative-teacher dpt_hybrid
+    --student midas_small. A killed study continues.
     """
 
     out: Path = Path("runs/distillation")
@@ -120,8 +122,11 @@ class StudyDistillation:
     """What the teacher is trained on, where none is given."""
     teacher_steps: int = 2500
     """Steps of that training; a fifth as many fine-tune it."""
-    unlabelled: str = "rooms,domain=b,seed=1,count=2000,height=64,width=96"
-    """Images without a truth; `none` leaves their rows out."""
+    labelled: int = 64
+    """Training samples that keep their truth, evenly spread; 0: all."""
+    unlabelled: str = "rest"
+    """Images without a truth: words of a dataset, the `rest` of the training samples, or `none`, which leaves their
+    rows out."""
     only: tuple[str, ...] = ()
     """Folders of `TREATMENTS` to train, besides the control; unset: all."""
     record: Path | None = None
@@ -130,7 +135,7 @@ class StudyDistillation:
     """Stop if the teacher does not beat the untaught student on held-out data."""
     lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(
         default_factory=lambda: Lesson(
-            data="rooms,domain=b,count=64,height=64,width=96",
+            data="rooms,domain=b,count=2064,height=64,width=96",
             model="cnn,size=tiny,input_size=64:96",
             loss="silog=1",
             plan=Plan(steps=400, batch_size=16, learning_rate=2e-3, validate_every=100),
@@ -161,7 +166,10 @@ class StudyDistillation:
         seeds = 1 if self.quick else self.seeds
         cache = self.out / "cache"
         train, validation, test = lesson.splits(cache)
-        unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled != "none" else None
+        train, rest = _parted(train, self.labelled)
+        unlabelled = rest if self.unlabelled == "rest" else None
+        if self.unlabelled not in ("rest", "none"):
+            unlabelled = open_data(self.unlabelled, "train", cache=cache)
         course = lesson.course(train, validation, seed=0)
         place = self.teacher or str(self._trained_teacher(course, cache))
         teacher = load(place)
@@ -264,6 +272,19 @@ class Unscaled(DepthModel):
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         return self.metric.features(image)
+
+
+def _parted(train: Dataset, labelled: int) -> tuple[Dataset, Dataset | None]:
+    """So many samples, evenly spread, and the others; all and none where there are not more."""
+    count = len(train)
+    if not 0 < labelled < count:
+        return train, None
+    chosen = [number * count // labelled for number in range(labelled)]
+    others = sorted(set(range(count)) - set(chosen))
+    return (
+        Subset(train, chosen, f"{labelled} of {count} of {train.name}"),
+        Subset(train, others, f"the other {len(others)} of {train.name}"),
+    )
 
 
 def _to_control(
