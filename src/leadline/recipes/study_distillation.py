@@ -138,7 +138,7 @@ class StudyDistillation:
             data="rooms,domain=b,count=2064,height=64,width=96",
             model="cnn,size=tiny,input_size=64:96",
             loss="silog=1",
-            plan=Plan(steps=400, batch_size=16, learning_rate=2e-3, validate_every=100),
+            plan=Plan(steps=1000, batch_size=16, learning_rate=4e-3, validate_every=200),
         )
     )
 
