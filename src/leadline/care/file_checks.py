@@ -6,7 +6,7 @@ from statistics import median
 
 from leadline.care.faults import FEW, Fault, counted, scenes, single
 from leadline.care.looks import Look, Tally
-from leadline.care.units import SCALES, is_like_kitti, is_plausible, likely_scales, metres_told, unit_of
+from leadline.care.units import SCALES, in_words, is_like_kitti, is_plausible, likely_scales, unit_of
 from leadline.sample import Kind
 
 
@@ -141,9 +141,9 @@ def _wrong_unit(scene: Sequence[Look], tallies: Sequence[Tally]) -> str:
     if not is_plausible(middle / stated.scale):
         likely = likely_scales(middle, is_integer=is_integer)
         cures = [
-            f"depth_scale={scale} ({SCALES[scale]}) would make it {metres_told(middle / scale)}" for scale in likely[:2]
+            f"depth_scale={scale} ({SCALES[scale]}) would make it {in_words(middle / scale)}" for scale in likely[:2]
         ]
-        return f"depth_scale={stated.scale:g} makes the median {metres_told(middle / stated.scale)}; " + (
+        return f"depth_scale={stated.scale:g} makes the median {in_words(middle / stated.scale)}; " + (
             ", ".join(cures) or "no scale in use makes metres of it"
         )
     if stated.scale == 1000 and is_like_kitti(scene):

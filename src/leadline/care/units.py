@@ -35,7 +35,7 @@ def unit_of(looks: Sequence[Look]) -> Unit | None:
     middle = median(tally.median for tally in tallies)
     if len(scales) == 1 and (scale := scales.pop()):
         said = "the files say so" if all(tally.is_ours for tally in tallies) else "as stated"
-        return Unit(scale, f"{said}; it makes the median {metres_told(middle / scale)}")
+        return Unit(scale, f"{said}; it makes the median {in_words(middle / scale)}")
     return _guess(tallies, middle, looks)
 
 
@@ -58,7 +58,7 @@ def is_like_kitti(looks: Sequence[Look]) -> bool:
     )
 
 
-def metres_told(number: float) -> str:
+def in_words(number: float) -> str:
     """`1.8 m`, `13 m`, `3,750 m`"""
     return f"{number:.2g} m" if number < 10 else f"{number:,.0f} m"
 
@@ -69,21 +69,15 @@ def _guess(tallies: Sequence[Tally], middle: float, looks: Sequence[Look]) -> Un
         name = "metres" if scale == 1 else "millimetres"
         return Unit(scale, f"floats of median {middle:.3g}: {name}") if is_plausible(middle / scale) else None
     if is_like_kitti(looks):
-        return Unit(
-            256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {metres_told(middle / 256)}"
-        )
+        return Unit(256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {in_words(middle / 256)}")
     if all(tally.divisor % 5 == 0 for tally in tallies) and is_plausible(middle / 5000):
         return Unit(
-            5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {metres_told(middle / 5000)}"
+            5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {in_words(middle / 5000)}"
         )
     if INDOOR[0] <= middle / 1000 <= INDOOR[1]:
         others = ", ".join(
-            f"{scale} would make it {metres_told(middle / scale)}"
-            for scale in (256, 5000)
-            if is_plausible(middle / scale)
+            f"{scale} would make it {in_words(middle / scale)}" for scale in (256, 5000) if is_plausible(middle / scale)
         )
-        return Unit(
-            1000, f"millimetres make the median {metres_told(middle / 1000)}" + (f" ({others})" if others else "")
-        )
+        return Unit(1000, f"millimetres make the median {in_words(middle / 1000)}" + (f" ({others})" if others else ""))
     likely = likely_scales(middle)
-    return Unit(likely[0], f"{SCALES[likely[0]]} make the median {metres_told(middle / likely[0])}") if likely else None
+    return Unit(likely[0], f"{SCALES[likely[0]]} make the median {in_words(middle / likely[0])}") if likely else None
