@@ -5,7 +5,7 @@ valid pixel adds nothing to the value and nothing to the gradient, and a value u
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Depths = Float[Tensor, "B 1 H W"]
@@ -100,9 +100,8 @@ def root(squared: PerImage) -> PerImage:
 def closest(residual: Depths, valid: Valid, trim: float) -> Valid:
     """The valid pixels less the share `trim` of them, image by image, whose residuals are largest."""
     flat = torch.where(valid, residual.detach(), torch.inf).flatten(1)
-    kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long()
-    last = flat.sort(dim=1).values.gather(1, (kept - 1).clamp_min(0)[:, None])
-    return valid & (residual.detach() <= last[:, :, None, None])
+    kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long().clamp_min(1)
+    return valid & (residual.detach() <= _smallest(flat, kept)[:, None, None, None])
 
 
 def mean(values: Depths, weight: Valid | Confidence) -> PerImage:
@@ -114,6 +113,15 @@ def over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
     """The mean over the images that have a valid pixel; 0 if none has."""
     has_any = valid.flatten(1).any(1)
     return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
+
+
+def _smallest(rows: Float[Tensor, "B N"], places: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """The number in each row that would stand at its place, from 1, were the row sorted."""
+    if rows.device.type == "cpu":
+        # A fifth of the time of sorting, which took a tenth of a small network's step.
+        return torch.stack([row.kthvalue(place).values for row, place in zip(rows, places.tolist(), strict=True)])
+    # On a GPU, sorting does not wait for the places to arrive here.
+    return rows.sort(dim=1).values.gather(1, places[:, None] - 1)[:, 0]
 
 
 def _difference(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
