@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.charts import metric_bars
-from leadline.datasets import open_data
+from leadline.datasets import Dataset, open_data
 from leadline.differences import Difference, beats
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped
