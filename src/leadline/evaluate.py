@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import tyro
@@ -16,7 +16,7 @@ from leadline.align import check_alignment
 from leadline.datasets import Dataset, open_data
 from leadline.errors import BadInput
 from leadline.files import DEPTH_SUFFIXES, DepthMap, read_depth, swapped
-from leadline.loader import alike
+from leadline.loader import alike, spread
 from leadline.metrics import Averaging, Scores
 from leadline.models import DepthModel, load
 from leadline.predict import predict
@@ -111,7 +111,7 @@ def evaluate_maps(
 
     promised = predicted(next(iter(pairs.values()))[0]).kind
     check_alignment(protocol.alignment, promised)
-    facts = (measured(fact) for _, fact in _spread(list(pairs.values())))
+    facts = (measured(fact) for _, fact in spread(list(pairs.values()), SPREAD))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
     bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=not progress))
     return _table(bar, predictions.name, promised, protocol, baseline, title=f"{predictions} against {truth}")
@@ -240,14 +240,9 @@ def _must_count(scores: Scores, protocol: Protocol) -> None:
 
 
 def _truths(dataset: Dataset) -> Iterator[tuple[Depth, Mask]]:
-    for index in _spread(range(len(dataset))):
+    for index in spread(range(len(dataset)), SPREAD):
         sample = dataset[index]
         yield sample.depth, sample.valid
-
-
-def _spread(things: Sequence[Any]) -> Sequence[Any]:
-    """At most `SPREAD` of them, evenly spread."""
-    return things[:: -(-len(things) // SPREAD) or 1]
 
 
 def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: Protocol, source: str) -> Constants:

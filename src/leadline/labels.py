@@ -22,7 +22,7 @@ from leadline.augment import crop, flip
 from leadline.datasets import Dataset
 from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.files import swapped, sweep
-from leadline.loader import alike, identity
+from leadline.loader import alike, identity, spread
 from leadline.models import DepthModel
 from leadline.predict import predict
 from leadline.sample import Confidence, Depth, Kind, Sample, Taught, batch
@@ -40,6 +40,8 @@ _CROP = 0.75
 """Side of the crop that the teacher has to agree with, as a share of the image's."""
 _ENOUGH = 20
 """Measured pixels that an image needs for its answer to be aligned to them."""
+_GLANCES = 32
+"""Images at most that are looked at, to see whether a dataset has metres to align by."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def label(
         raise unknown("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
     if alignment == "auto":
-        needed = teacher.kind is not Kind.METRIC and _has_metres(dataset, _some(len(dataset)))
+        needed = teacher.kind is not Kind.METRIC and _has_metres(dataset, spread(range(len(dataset)), _GLANCES))
         alignment = "truth" if needed else "none"
     if alignment == "truth" and not _has_metres(dataset, range(len(dataset))):
         raise BadInput(
@@ -342,11 +344,6 @@ def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tenso
 def _has_metres(dataset: Dataset, indices: Iterable[int]) -> bool:
     """Whether any of these samples has enough measured metres to align an answer by."""
     return dataset.kind is Kind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
-
-
-def _some(count: int) -> Sequence[int]:
-    """At most 32 indices, evenly spread."""
-    return range(count)[:: -(-count // 32) or 1]
 
 
 def _claim(out: Path, manifest: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from leadline.errors import BadInput, UnreadableFile
 from leadline.sample import Kind, Sample, batch
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
+Thing = TypeVar("Thing")
 
 
 def batches(
@@ -170,6 +171,11 @@ def alike(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
         group.append(sample)
     if group:
         yield group
+
+
+def spread(things: Sequence[Thing], most: int) -> Sequence[Thing]:
+    """At most so many of them, evenly spread."""
+    return things[:: -(-len(things) // most) or 1]
 
 
 def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
