@@ -22,7 +22,7 @@ from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngInfo
 
 from leadline.errors import BadInput, UnreadableFile, unknown
-from leadline.sample import Depth, Image, Intrinsics, Kind, Mask
+from leadline.sample import Depth, Image, Intrinsics, Kind, Mask, pinhole
 
 PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What counts as a photograph where a folder is searched; `read_image` itself goes by the content."""
@@ -75,9 +75,8 @@ def read_camera(path: Path, image: Image) -> Intrinsics | None:
         film = picture.getexif().get_ifd(_EXIF).get(_FOCAL_LENGTH_IN_FILM, 0)
     if not isinstance(film, int) or film <= 0:
         return None
-    height, width = image.shape[-2:]
-    focal = film / math.hypot(36, 24) * math.hypot(height, width)
-    return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])
+    focal = film / math.hypot(36, 24) * math.hypot(*image.shape[-2:])
+    return pinhole(focal, image)
 
 
 def write_image(path: Path, image: Image) -> None:

@@ -1,7 +1,6 @@
 """Prediction: an image of any size → depth of that size."""
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from leadline.files import PHOTO_SUFFIXES, DepthMap, read_camera, read_image, wr
 from leadline.models import DepthModel, load
 from leadline.models.base import Interpolation
 from leadline.pictures import depth_scale, fitted_scale, painted, with_legend
-from leadline.sample import Depth, Image, Intrinsics, Kind
+from leadline.sample import Depth, Image, Intrinsics, Kind, focal_length, pinhole
 from leadline.scaling import WAYS, Scaled, ruler
 
 
@@ -132,7 +131,10 @@ class Predict:
 
     def _answer(self, model: DepthModel, source: Path) -> DepthMap:
         image = read_image(source)
-        camera = self._camera(image) if self.field_of_view else read_camera(source, image)
+        if self.field_of_view:
+            camera = pinhole(focal_length(self.field_of_view, image.shape[-1]), image)
+        else:
+            camera = read_camera(source, image)
         depth = predict(model, image, camera)
         about = {
             "model": model.name,
@@ -140,11 +142,6 @@ class Predict:
             "camera": "given" if self.field_of_view else "unknown" if camera is None else "from EXIF",
         }
         return DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, camera, about)
-
-    def _camera(self, image: Image) -> Intrinsics:
-        height, width = image.shape[-2:]
-        focal = width / 2 / math.tan(math.radians(self.field_of_view or 0) / 2)
-        return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])
 
     def _write(self, answer: DepthMap, target: Path) -> dict[str, Any]:
         """Write the depth and its picture; what there is to say of them."""

@@ -1,5 +1,6 @@
 """Samples: an image, the depth measured for it, and what that depth promises."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -86,6 +87,17 @@ class Sample:
             intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
             taught=self.taught and self.taught.mapped(lambda each: each.to(device)),
         )
+
+
+def pinhole(focal: float, image: Image | Depth) -> Intrinsics:
+    """A camera of this focal length, in pixels of the image or the depth map, that looks through its middle."""
+    height, width = image.shape[-2:]
+    return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])
+
+
+def focal_length(field_of_view: float, width: int) -> float:
+    """Pixels, of a camera that sees so many degrees from the left edge to the right one."""
+    return width / 2 / math.tan(math.radians(field_of_view) / 2)
 
 
 def batch(samples: Sequence[Sample]) -> Sample:

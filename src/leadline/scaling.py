@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leadline.errors import BadInput
 from leadline.files import DEPTH_SUFFIXES, DepthMap, read_depth
-from leadline.sample import Kind, Mask
+from leadline.sample import Kind, Mask, focal_length, pinhole
 from leadline.words import parse, typed
 
 WAYS = (
@@ -162,13 +162,12 @@ def from_floor(prediction: DepthMap, floor: Floor) -> Scaled:
             "pitch=DEGREES that the camera looks down (0 if it is level), or give points or a sparse depth map."
         )
     left, top, right, bottom = _box(floor.box or (0, height * 2 // 3, width, height), height, width)
-    half = math.radians(floor.field_of_view or 60) / 2
-    focal = floor.focal_px or width / 2 / math.tan(half)
-    centre = ((width - 1) / 2, (height - 1) / 2)
+    focal = floor.focal_px or focal_length(floor.field_of_view or 60, width)
+    camera = pinhole(focal, prediction.depth)
     part = (0, slice(top, bottom), slice(left, right))
     known = _usable(prediction)[part]
     rows, columns = known.nonzero().double().T
-    across, down = (columns + left - centre[0]) / focal, (rows + top - centre[1]) / focal
+    across, down = (columns + left - camera[2]) / focal, (rows + top - camera[3]) / focal
     rays = torch.stack([across, down, torch.ones_like(down)], dim=1)
     if len(rays) < 3:
         raise BadInput(f"The floor's box has {len(rays)} pixels of known depth: give a larger one, box=X0:Y0:X1:Y1.")
@@ -189,8 +188,15 @@ def from_floor(prediction: DepthMap, floor: Floor) -> Scaled:
     if not (inverse[used] > 0).all():
         raise BadInput("Seen so, the floor's box reaches above the horizon: check the pitch, or give a lower box.")
     source = f"pixels of the floor {floor.height:g} m below a camera that looks down {math.degrees(pitch):.1f} degrees"
-    known_camera = replace(prediction, intrinsics=torch.tensor([focal, focal, *centre]))
-    return _scaled(known_camera, scale, shift, values, inverse.clamp(min=1 / FARTHEST).reciprocal(), used, source)
+    return _scaled(
+        replace(prediction, intrinsics=camera),
+        scale,
+        shift,
+        values,
+        inverse.clamp(min=1 / FARTHEST).reciprocal(),
+        used,
+        source,
+    )
 
 
 _Values = Float[Tensor, " anchors"]
