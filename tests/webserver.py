@@ -33,14 +33,23 @@ class Site:
 
 @contextmanager
 def serving() -> Iterator[Site]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.site = site = Site(f"http://127.0.0.1:{server.server_port}")  # pyright: ignore[reportAttributeAccessIssue]
+    with served(_Handler) as (server, address):
+        server.site = site = Site(address)  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            yield site
+        finally:
+            site.let_go.set()
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[tuple[ThreadingHTTPServer, str]]:
+    """A server on the loopback that lets `handler` answer, each request in a thread of its own; and its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield site
+        yield server, f"http://127.0.0.1:{server.server_port}"
     finally:
-        site.let_go.set()
         server.shutdown()
         thread.join()
         server.server_close()
