@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from leadline.augment import Augmentation
+from leadline.claims import claimed, must_match
 from leadline.datasets import Dataset
 from leadline.errors import BadInput
 from leadline.evaluate import measure
@@ -288,22 +289,12 @@ class _Log:
 
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
-    path = out / "run.json"
-    if not path.exists():
-        with swapped(path) as half:
-            half.write_text(json.dumps(configuration, indent=1))
-        return
-    before, now = _flat(json.loads(path.read_text())), _flat(json.loads(json.dumps(configuration)))
-    changes = [
-        f"  {key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if changes:
-        raise BadInput(
-            "\n".join([f"{out} holds a run of another configuration:", *changes])
-            + "\nGive another folder, or delete this one to start anew."
-        )
+    must_match(
+        _flat(claimed(out / "run.json", configuration)),
+        _flat(json.loads(json.dumps(configuration))),
+        f"{out} holds a run of another configuration",
+        "Give another folder, or delete this one to start anew.",
+    )
 
 
 def _configuration(

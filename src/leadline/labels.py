@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from leadline import align
 from leadline.augment import crop, flip
+from leadline.claims import claimed, must_match
 from leadline.datasets import Dataset
 from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.files import swapped, sweep
@@ -156,7 +157,12 @@ def label(
         "kind": (Kind.METRIC if alignment == "truth" else teacher.kind).value,
     }
     manifest = json.loads(json.dumps(manifest))
-    _claim(out, manifest)
+    must_match(
+        claimed(out / _MANIFEST, manifest),
+        manifest,
+        f"{out} holds labels of another teacher, of other images, or made otherwise",
+        "Give another folder, or delete this one to label anew.",
+    )
     store = Store(out, manifest)
     sweep(out)
     shards = range(math.ceil(len(dataset) / SHARD))
@@ -344,22 +350,6 @@ def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tenso
 def _has_metres(dataset: Dataset, indices: Iterable[int]) -> bool:
     """Whether any of these samples has enough measured metres to align an answer by."""
     return dataset.kind is Kind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
-
-
-def _claim(out: Path, manifest: dict[str, Any]) -> None:
-    """Make `out` the store of this manifest, or refuse if it holds labels made otherwise."""
-    file = out / _MANIFEST
-    if not file.exists():
-        with swapped(file) as half:
-            half.write_text(json.dumps(manifest, indent=1))
-        return
-    before = json.loads(file.read_text())
-    changes = [f"  {key}: {before.get(key)} → {manifest[key]}" for key in manifest if before.get(key) != manifest[key]]
-    if changes:
-        raise BadInput(
-            "\n".join([f"{out} holds labels of another teacher, of other images, or made otherwise:", *changes])
-            + "\nGive another folder, or delete this one to label anew."
-        )
 
 
 def _shard(out: Path, number: int) -> Path:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from leadline.augment import resize
+from leadline.claims import must_match
 from leadline.datasets import DATASETS, Dataset, open_data, store
 from leadline.errors import BadInput, NoSplit, UnreadableFile
 from leadline.files import swapped, sweep
@@ -233,21 +234,18 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """Make `out` the store of this manifest, or add its splits to it, or refuse if it was made otherwise."""
     before = store.read_manifest(out) or manifest
     splits = before["splits"]
-    changes = [
-        f"  {key}: {before.get(key)} → {manifest[key]}"
-        for key in manifest
-        if key != "splits" and before.get(key) != manifest[key]
-    ]
-    changes += [
-        f"  {split}: {splits[split]['source']} → {part['source']}"
-        for split, part in manifest["splits"].items()
-        if split in splits and splits[split]["source"] != part["source"]
-    ]
-    if changes:
-        raise BadInput(
-            "\n".join([f"{out} holds samples of other data, or made otherwise:", *changes])
-            + "\nGive another place, or delete this one to prepare it anew."
-        )
+    shared = splits.keys() & manifest["splits"].keys()
+    told, now = (
+        {key: value for key, value in each.items() if key != "splits"}
+        | {split: each["splits"][split]["source"] for split in shared}
+        for each in (before, manifest)
+    )
+    must_match(
+        told,
+        now,
+        f"{out} holds samples of other data, or made otherwise",
+        "Give another place, or delete this one to prepare it anew.",
+    )
     merged = manifest | {"splits": manifest["splits"] | splits}
     _put(store.joined(out, store.MANIFEST), _text(merged))
     return merged
