@@ -11,9 +11,10 @@ import torch
 
 from leadline.datasets import Dataset, open_data
 from leadline.datasets.rooms import SPLITS, Rooms, rooms
+from leadline.datasets.rooms.pieces import PIECES
 from leadline.datasets.rooms.render import NEAREST, View, render
 from leadline.datasets.rooms.scene import Body, Camera, Light, Material, Scene, Sensor, furnish
-from leadline.datasets.rooms.stock import DOMAINS, FURNITURE, ORNAMENTS
+from leadline.datasets.rooms.stock import DOMAINS
 from leadline.datasets.rooms.textures import TEXTURES
 from leadline.errors import BadInput
 from leadline.sample import Kind, Sample
@@ -219,10 +220,57 @@ def test_domains_differ_in_depth():
 
 def test_tables_name_only_what_there_is():
     for domain in DOMAINS.values():
-        assert set(domain.furniture) <= set(FURNITURE)
-        assert {name for finish in domain.finishes.values() for name in finish.textures} <= set(TEXTURES)
-        for piece in (*FURNITURE.values(), *ORNAMENTS.values()):
-            assert {part.finish for part in piece.parts} <= set(domain.finishes)
+        names = {*domain.furniture, *domain.ornaments, *domain.clutter}
+        assert names <= set(PIECES)
+        for finishes in domain.finishes:
+            assert {name for finish in finishes.values() for name in finish.textures} <= set(TEXTURES)
+            assert {part.finish for name in names for part in PIECES[name].parts} <= set(finishes)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_cameras_stand_inside_the_main_room_and_outside_the_furniture(domain: str):
+    for seed in range(60):
+        scene = furnish(DOMAINS[domain], np.random.default_rng(seed))
+        room, eye = scene.bodies[0], np.array(scene.camera.eye)
+        assert (np.abs(eye - room.centre) < room.half).all()
+        for solid in scene.bodies:
+            # What hangs may be anywhere; what stands on a table that is looked down at ends below the camera.
+            if solid.shape == "space" or solid.centre[2] - solid.half[2] > 0.01:
+                continue
+            cos, sin = math.cos(solid.yaw), math.sin(solid.yaw)
+            x, y, z = eye - solid.centre
+            local = np.abs([cos * x + sin * y, cos * y - sin * x, z])
+            assert (local > solid.half).any(), (seed, solid)
+
+
+def test_domain_c_is_seen_from_the_floor_from_eye_height_and_from_close_to_its_tables():
+    scenes = [furnish(DOMAINS["c"], np.random.default_rng(seed)) for seed in range(100)]
+    cameras = [scene.camera for scene in scenes]
+    heights = [camera.eye[2] for camera in cameras]
+    assert sum(height < 0.5 for height in heights) > 10
+    assert sum(height > 1.5 for height in heights) > 10
+    fields = [math.degrees(camera.field_of_view) for camera in cameras]
+    assert 45 <= min(fields) < 50 < 85 < max(fields) <= 90
+    pitches = [math.degrees(camera.pitch) for camera in cameras]
+    assert -45 <= min(pitches) < -35 < 5 < max(pitches) <= 15
+    assert min(pitch for pitch, height in zip(pitches, heights, strict=True) if height < 0.5) > -15
+    sides = np.array([scene.bodies[0].half[:2] for scene in scenes]) * 2
+    assert (sides.min(axis=1) < 2.5).sum() > 10
+    assert sides.min() >= 1.2
+    assert 8 < sides.max() <= 10
+
+
+def test_a_cache_outlives_changes_to_other_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def folders() -> list[Path | None]:
+        return [rooms("train", domain=domain, cache=tmp_path).folder for domain in ("a", "c")]
+
+    before_a, before_c = folders()
+    monkeypatch.setitem(PIECES, "armchair", PIECES["sofa"])  # which rooms of a do not have
+    after_a, after_c = folders()
+    assert after_a == before_a
+    assert after_c != before_c
+    monkeypatch.setitem(PIECES, "mug", PIECES["vase"])
+    assert folders()[0] != before_a
 
 
 def test_rooms_open_by_name_and_refuse_what_they_do_not_know():
@@ -232,8 +280,8 @@ def test_rooms_open_by_name_and_refuse_what_they_do_not_know():
     assert len({number for number, _ in SPLITS.values()}) == len(SPLITS)
     with pytest.raises(BadInput, match=r"No split is called 'training'. Known splits: test, train, val."):
         rooms("training")
-    with pytest.raises(BadInput, match=r"No domain is called 'c'. Known domains: a, b."):
-        rooms("train", domain="c")
+    with pytest.raises(BadInput, match=r"No domain is called 'd'. Known domains: a, b, c."):
+        rooms("train", domain="d")
     with pytest.raises(BadInput, match="at least 1"):
         rooms("train", height=0)
     for index in (-1, 5):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from leadline.datasets.rooms.pieces import Vector
 from leadline.datasets.rooms.scene import Body, Material, Scene, Sensor
-from leadline.datasets.rooms.stock import Vector
 from leadline.datasets.rooms.textures import TEXTURES, noise
 
 NEAREST = 0.3
-"""Metres; of solids nearer than this only what lies behind is seen, as beyond any camera's near plane."""
+"""Metres; what is nearer a depth camera does not measure."""
 FARTHEST = 10.0
 """Metres beyond which a depth camera measures nothing."""
 BASELINE = 0.075
@@ -70,7 +70,7 @@ def _cast(scene: Scene, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if body.shape == "space":
             is_here, reached = (enter <= so_far) & (so_far < leave), leave
         else:
-            is_here, reached = (enter <= leave) & (enter < so_far) & (enter > NEAREST), enter
+            is_here, reached = (enter <= leave) & (enter < so_far) & (enter > scene.camera.near), enter
         np.copyto(so_far, reached, where=is_here)
         np.copyto(hit[window], number, where=is_here)
     return depth, hit
@@ -406,7 +406,7 @@ def _measured(seen: _Seen, albedo: np.ndarray, depth: np.ndarray, rng: np.random
     """(H, W) where a structured-light camera would have measured depth.
 
     It misses what its projector, to its right, cannot see; what returns too little infrared light (dark, slanting, far
-    or mirroring surfaces, windows, lamps); what is too far; and a few pixels for no reason.
+    or mirroring surfaces, windows, lamps); what is too near or too far; and a few pixels for no reason.
     """
     projected = np.arange(depth.shape[1], dtype=np.float32) - seen.disparity
     nearest = np.minimum.accumulate(projected[:, ::-1], axis=1)[:, ::-1]
@@ -416,7 +416,7 @@ def _measured(seen: _Seen, albedo: np.ndarray, depth: np.ndarray, rng: np.random
     power = reflectance * seen.facing * patch / depth**2
     is_strong = power > _FAINTEST
     is_speckle = np.frombuffer(rng.bytes(depth.size), np.uint8).reshape(depth.shape) == 0
-    return is_lit & is_strong & (depth < FARTHEST) & ~is_speckle
+    return is_lit & is_strong & (depth > NEAREST) & (depth < FARTHEST) & ~is_speckle
 
 
 _FAINTEST = 0.007

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from leadline.datasets.rooms.stock import FURNITURE, ORNAMENTS, Domain, Piece, Range, Vector
+from leadline.datasets.rooms.pieces import PIECES, Piece, Range, Vector
+from leadline.datasets.rooms.stock import Domain, Viewpoint
 
 # Named tuples rather than dataclasses: an image takes hundreds of them.
 
@@ -56,6 +57,8 @@ class Camera(NamedTuple):
     roll: float
     field_of_view: float
     """Horizontal; this and the angles in radians."""
+    near: float = 0.3
+    """Metres; of solids nearer than this only what lies behind is seen."""
 
     def rotation(self) -> np.ndarray:
         """(3, 3): columns are the image's right, down and forward in the world."""
@@ -107,7 +110,9 @@ def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
     for _ in range(room.count(domain.lamps)):
         _lamp(room)
     for _ in range(room.count(domain.pieces)):
-        _try_to_place(room, FURNITURE[room.pick(domain.furniture)])
+        _try_to_place(room, PIECES[room.pick(domain.furniture)])
+    for _ in range(room.count(domain.things) if domain.clutter else 0):
+        _try_to_place(room, PIECES[room.pick(domain.clutter)])
     return Scene(
         bodies=(*room.spaces, *room.solids),
         lights=tuple(room.lights),
@@ -131,7 +136,9 @@ class _Room:
 
     def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
         self.domain, self.rng = domain, rng
-        self.width, self.length, self.height = self.draw(domain.side), self.draw(domain.side), self.draw(domain.ceiling)
+        self.width, self.length = (self.draw(self.one_of(domain.sides)) for _ in range(2))
+        self.height = self.draw(domain.ceiling)
+        self.finishes = self.one_of(domain.finishes)
         floor, ceiling, wall = self.material("floor"), self.material("ceiling"), self.material("wall")
         accent = self.pick((wall, wall, self.material("wall")))
         self.faces = (wall, wall, accent, wall, floor, ceiling)
@@ -153,6 +160,10 @@ class _Room:
     def pick(self, options: Sequence[T]) -> T:
         return options[int(self.rng.random() * len(options))]
 
+    def one_of(self, options: Sequence[T]) -> T:
+        """As `pick`, but where there is no choice nothing is drawn: domains without one stay as they are."""
+        return options[0] if len(options) == 1 else self.pick(options)
+
     def chance(self, of: float) -> bool:
         return self.rng.random() < of
 
@@ -165,7 +176,7 @@ class _Room:
         return self.draw(width), self.draw(depth), self.draw(height)
 
     def material(self, name: str) -> Material:
-        finish = self.domain.finishes[name]
+        finish = self.finishes[name]
         hue, saturation, value = self.draw(finish.hue), self.draw(finish.saturation), self.draw(finish.value)
         contrast = self.draw(finish.contrast)
         # The less two colours match in brightness, the less they need to in hue.
@@ -219,26 +230,59 @@ def _linear(hue: float, saturation: float, value: float) -> Vector:
 
 
 def _camera(room: _Room) -> Camera:
-    """Somewhere in the room, at arm's length from its walls, and more often towards its depth than at a wall."""
-    domain = room.domain
-    free_x, free_y = room.width / 2 - 0.5, room.length / 2 - 0.5
-    x, y = room.draw((-free_x, free_x)), room.draw((-free_y, free_y))
-    room.keep_free(x, y, 0.6, 0.6)
+    """A camera that looks down at a table or around in the room."""
+    domain, view = room.domain, room.one_of(room.domain.views)
+    eye, yaw, pitch = (view.distance and _at_a_table(room, view, view.distance)) or _in_the_room(room, view)
+    return Camera(
+        eye=eye,
+        yaw=yaw,
+        pitch=pitch,
+        roll=math.radians(room.draw(domain.roll)),
+        field_of_view=math.radians(room.draw(domain.field_of_view)),
+        near=domain.near,
+    )
 
-    def view(yaw: float) -> float:
+
+def _in_the_room(room: _Room, view: Viewpoint) -> tuple[Vector, float, float]:
+    """Eye, yaw and pitch of a camera off the walls that looks more often towards the room's depth than at a wall."""
+    margin = view.elbow_room - 0.1
+    free_x, free_y = room.width / 2 - margin, room.length / 2 - margin
+    x, y = room.draw((-free_x, free_x)), room.draw((-free_y, free_y))
+    room.keep_free(x, y, view.elbow_room, view.elbow_room)
+
+    def depth(yaw: float) -> float:
         """How far the opposite wall is."""
         ahead, across = math.cos(yaw), math.sin(yaw)
         return min(
             (math.copysign(room.width / 2, ahead) - x) / ahead, (math.copysign(room.length / 2, across) - y) / across
         )
 
-    return Camera(
-        eye=(x, y, room.draw(domain.camera_height)),
-        yaw=max((room.draw((-math.pi, math.pi)) for _ in range(6)), key=view),
-        pitch=math.radians(room.draw(domain.pitch)),
-        roll=math.radians(room.draw(domain.roll)),
-        field_of_view=math.radians(room.draw(domain.field_of_view)),
-    )
+    height = room.draw(view.height)
+    yaw = max((room.draw((-math.pi, math.pi)) for _ in range(view.looks)), key=depth)
+    return (x, y, height), yaw, math.radians(room.draw(view.pitch))
+
+
+def _at_a_table(room: _Room, view: Viewpoint, distance: Range) -> tuple[Vector, float, float] | None:
+    """Eye, yaw and pitch of a camera before a table that is put there for it; None if there is no room for both."""
+    piece = PIECES[room.pick([name for name in room.domain.furniture if PIECES[name].has_top])]
+    size = room.size(piece)
+    margin = view.elbow_room - 0.1
+    for _ in range(10):
+        table = _somewhere(room, piece, size)
+        x, y, z = table.at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), piece.top)
+        # From its front, or if it stands free from any side.
+        side = table.yaw + math.pi / 2 + room.draw((-1, 1) if piece.is_at_wall else (-math.pi, math.pi))
+        pitch, away = math.radians(room.draw(view.pitch)), room.draw(distance)
+        across, up = away * math.cos(pitch), -away * math.sin(pitch)
+        eye = x + across * math.cos(side), y + across * math.sin(side), z + up
+        is_inside = abs(eye[0]) < room.width / 2 - margin and abs(eye[1]) < room.length / 2 - margin
+        if is_inside and eye[2] < room.height - 0.1 and room.is_free(table.foot[0], table.foot[1], *table.footprint()):
+            half = view.elbow_room / 2
+            room.keep_free((x + eye[0]) / 2, (y + eye[1]) / 2, abs(x - eye[0]) / 2 + half, abs(y - eye[1]) / 2 + half)
+            room.keep_free(table.foot[0], table.foot[1], *table.footprint())
+            _place(room, piece, table, room.domain.on_top_seen)
+            return eye, side + math.pi, pitch
+    return None
 
 
 def _bare(room: _Room, wall: int) -> None:
@@ -350,41 +394,62 @@ def _lamp(room: _Room) -> None:
     room.lights.append(Light((x, y, z - 0.1), room.lamplight(room.draw(room.domain.lamp_power) * room.height)))
 
 
+class _Standing(NamedTuple):
+    """Where a piece of furniture stands, and how large it is."""
+
+    size: Vector
+    foot: Vector
+    yaw: float
+
+    def at(self, x: float, y: float, z: float) -> Vector:
+        """A point of the piece, in shares of its size."""
+        cos, sin = math.cos(self.yaw), math.sin(self.yaw)
+        x, y = x * self.size[0], y * self.size[1]
+        return self.foot[0] + cos * x - sin * y, self.foot[1] + sin * x + cos * y, self.foot[2] + z * self.size[2]
+
+    def footprint(self) -> tuple[float, float]:
+        """Half the sides of the rectangle along the walls that holds it."""
+        cos, sin = abs(math.cos(self.yaw)), abs(math.sin(self.yaw))
+        width, depth, _ = self.size
+        return (cos * width + sin * depth) / 2, (sin * width + cos * depth) / 2
+
+
 def _try_to_place(room: _Room, piece: Piece, tries: int = 5) -> None:
     """Put a piece of furniture where the floor is free; after some tries the room is full."""
-    size = width, depth, height = room.size(piece)
+    size = room.size(piece)
     for _ in range(tries):
-        if piece.is_at_wall:
-            wall = room.count((0, 3))
-            yaw, reach = wall * math.pi / 2, (room.span(wall) - width) / 2
-            x, y, _ = room.at(wall, room.draw((-reach, reach)), depth / 2 + 0.02, 0)
-        else:
-            yaw = room.count((0, 3)) * math.pi / 2 + room.draw((-0.3, 0.3))
-            x, y = room.draw((-0.5, 0.5)) * room.width, room.draw((-0.5, 0.5)) * room.length
-        cos, sin = abs(math.cos(yaw)), abs(math.sin(yaw))
-        footprint = (cos * width + sin * depth) / 2, (sin * width + cos * depth) / 2
-        is_rug = height < 0.05
-        if is_rug or room.is_free(x, y, *footprint):
+        standing = _somewhere(room, piece, size)
+        x, y, _ = standing.foot
+        is_rug = size[2] < 0.05
+        if is_rug or room.is_free(x, y, *standing.footprint()):
             if not is_rug:
-                room.keep_free(x, y, *footprint)
-            _place(room, piece, size, (x, y, 0.0), yaw)
+                room.keep_free(x, y, *standing.footprint())
+            _place(room, piece, standing, room.domain.on_top)
             break
 
 
-def _place(room: _Room, piece: Piece, size: Vector, foot: Vector, yaw: float) -> None:
-    """Build a piece of furniture around `foot`, and perhaps stand things on it."""
-    cos, sin = math.cos(yaw), math.sin(yaw)
+def _somewhere(room: _Room, piece: Piece, size: Vector) -> _Standing:
+    """Against a wall or anywhere, as the piece wants it, whether or not something else stands there."""
+    if piece.is_at_wall:
+        wall = room.count((0, 3))
+        yaw, reach = wall * math.pi / 2, (room.span(wall) - size[0]) / 2
+        x, y, _ = room.at(wall, room.draw((-reach, reach)), size[1] / 2 + 0.02, 0)
+    else:
+        yaw = room.count((0, 3)) * math.pi / 2 + room.draw((-piece.turn, piece.turn))
+        x, y = room.draw((-0.5, 0.5)) * room.width, room.draw((-0.5, 0.5)) * room.length
+    return _Standing(size, (x, y, 0.0), yaw)
 
-    def at(x: float, y: float, z: float) -> Vector:
-        """A point of the piece, in shares of its size."""
-        x, y = x * size[0], y * size[1]
-        return foot[0] + cos * x - sin * y, foot[1] + sin * x + cos * y, foot[2] + z * size[2]
 
+def _place(room: _Room, piece: Piece, standing: _Standing, on_top: tuple[int, int]) -> None:
+    """Build a piece of furniture, and perhaps stand things on it."""
+    size = standing.size
     materials = {name: (room.material(name),) for name in {part.finish: None for part in piece.parts}}
     for part in piece.parts:
         half = (part.size[0] * size[0] / 2, part.size[1] * size[1] / 2, part.size[2] * size[2] / 2)
-        room.solids.append(Body(part.shape, at(*part.centre), half, yaw, materials[part.finish]))
-    for _ in range(room.count((0, 3)) if piece.has_top else 0):
-        ornament = ORNAMENTS[room.pick(tuple(ORNAMENTS))]
-        top = at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), 1.0)
-        _place(room, ornament, room.size(ornament), top, yaw + room.draw((-0.3, 0.3)))
+        room.solids.append(Body(part.shape, standing.at(*part.centre), half, standing.yaw, materials[part.finish]))
+    for _ in range(room.count(on_top) if piece.has_top else 0):
+        ornament = PIECES[room.pick(room.domain.ornaments)]
+        top = standing.at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), piece.top)
+        ornament_size = room.size(ornament)
+        yaw = standing.yaw + room.draw((-ornament.turn, ornament.turn))
+        _place(room, ornament, _Standing(ornament_size, top, yaw), on_top)

@@ -1,11 +1,9 @@
-"""What a room may hold: furniture, finishes and domains, as tables."""
+"""What rooms are made from: finishes and domains, as tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-Range = tuple[float, float]
-Vector = tuple[float, float, float]
+from leadline.datasets.rooms.pieces import CLUTTER, FURNITURE, MORE_FURNITURE, MORE_ORNAMENTS, ORNAMENTS, Range
 
 
 @dataclass(frozen=True)
@@ -25,46 +23,40 @@ class Finish:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of furniture's part, in shares of the piece's width, depth and height; its front looks along +y."""
+class Viewpoint:
+    """How a camera is held; metres and degrees."""
 
-    centre: Vector
-    size: Vector
-    finish: str
-    shape: Literal["box", "ball", "cylinder"] = "box"
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of furniture: the sizes it comes in, and its parts."""
-
-    size: tuple[Range, Range, Range]
-    """Width, depth and height in metres."""
-    parts: tuple[Part, ...]
-    is_at_wall: bool = True
-    has_top: bool = False
-    """Things may stand on it."""
+    height: Range
+    pitch: Range
+    """Positive is upwards."""
+    looks: int = 6
+    """How many directions are tried; the one with the farthest wall is taken."""
+    elbow_room: float = 0.6
+    """Half the side of the square around the camera where nothing stands."""
+    distance: Range | None = None
+    """From a table top that it looks down at, at its `pitch` and from whatever height that gives; None, and where no
+    table fits, looks at the room."""
 
 
 @dataclass(frozen=True)
 class Domain:
     """The ranges that a kind of rooms is drawn from; metres and degrees."""
 
-    side: Range
+    sides: tuple[Range, ...]
+    """Each of a room's two sides is drawn from one of these."""
     ceiling: Range
-    camera_height: Range
+    views: tuple[Viewpoint, ...]
+    """Drawn alike, as are the finishes; twice there is twice as likely."""
     field_of_view: Range
     """Horizontal."""
-    pitch: Range
-    """Positive is upwards."""
     roll: Range
     walls: tuple[str, ...]
     """What the four walls get, each entry for one wall at most: bare, door, doorway (once), niche, pictures, window."""
     furniture: tuple[str, ...]
-    """Names in `FURNITURE`, drawn alike; twice named is twice as likely."""
+    """Names in `PIECES`, drawn alike; twice named is twice as likely."""
     pieces: tuple[int, int]
     """How many are tried; fewer find room."""
-    finishes: Mapping[str, Finish]
+    finishes: tuple[Mapping[str, Finish], ...]
     lamps: tuple[int, int]
     lamp_power: Range
     warmth: Range
@@ -74,229 +66,19 @@ class Domain:
     contrast: Range
     noise: Range
     vignetting: Range
+    ornaments: tuple[str, ...] = tuple(ORNAMENTS)
+    """Names in `PIECES` of what stands on tops."""
+    on_top: tuple[int, int] = (0, 3)
+    """How many stand on one."""
+    on_top_seen: tuple[int, int] = (0, 3)
+    """How many stand on the one that a camera looks down at."""
+    clutter: tuple[str, ...] = ()
+    """Names in `PIECES` of what lies about on the floor."""
+    things: tuple[int, int] = (0, 0)
+    """How many of them are tried."""
+    near: float = 0.3
+    """Solids nearer to the camera than this are not seen."""
 
-
-def _legs(height: float, thickness: float, finish: str) -> tuple[Part, ...]:
-    """Four legs at the corners, up to a share of the height."""
-    inset = 0.5 - thickness / 2
-    return tuple(
-        Part((x * inset, y * inset, height / 2), (thickness, thickness, height), finish)
-        for x in (-1, 1)
-        for y in (-1, 1)
-    )
-
-
-def _boards(count: int, finish: str) -> tuple[Part, ...]:
-    """Shelves between two sides, evenly up the height."""
-    return tuple(Part((0, 0, (i + 0.1) / count), (0.96, 0.96, 0.02), finish) for i in range(count))
-
-
-FURNITURE: Mapping[str, Piece] = {
-    "table": Piece(
-        size=((1.0, 1.8), (0.7, 0.95), (0.72, 0.77)),
-        parts=(Part((0, 0, 0.97), (1, 1, 0.06), "wood"), *_legs(0.94, 0.07, "wood")),
-        is_at_wall=False,
-        has_top=True,
-    ),
-    "desk": Piece(
-        size=((1.1, 1.6), (0.6, 0.8), (0.71, 0.76)),
-        parts=(
-            Part((0, 0, 0.98), (1, 1, 0.04), "board"),
-            Part((0.34, 0, 0.48), (0.3, 0.9, 0.94), "board"),
-            Part((-0.48, 0, 0.48), (0.04, 0.9, 0.96), "board"),
-            *(Part((0.34, 0.46, z), (0.12, 0.02, 0.02), "metal") for z in (0.25, 0.5, 0.8)),
-        ),
-        has_top=True,
-    ),
-    "coffee table": Piece(
-        size=((0.7, 1.2), (0.5, 0.7), (0.38, 0.46)),
-        parts=(Part((0, 0, 0.95), (1, 1, 0.1), "wood"), *_legs(0.9, 0.08, "metal")),
-        is_at_wall=False,
-        has_top=True,
-    ),
-    "round table": Piece(
-        size=((0.8, 1.1), (0.8, 1.1), (0.7, 0.76)),
-        parts=(
-            Part((0, 0, 0.97), (1, 1, 0.05), "wood", "cylinder"),
-            Part((0, 0, 0.48), (0.1, 0.1, 0.95), "metal", "cylinder"),
-            Part((0, 0, 0.02), (0.5, 0.5, 0.04), "metal", "cylinder"),
-        ),
-        is_at_wall=False,
-        has_top=True,
-    ),
-    "chair": Piece(
-        size=((0.42, 0.48), (0.42, 0.5), (0.82, 0.95)),
-        parts=(
-            Part((0, 0, 0.5), (1, 1, 0.06), "cloth"),
-            Part((0, -0.46, 0.8), (0.94, 0.08, 0.38), "wood"),
-            *_legs(0.48, 0.1, "wood"),
-        ),
-        is_at_wall=False,
-    ),
-    "office chair": Piece(
-        size=((0.5, 0.6), (0.5, 0.6), (0.9, 1.1)),
-        parts=(
-            Part((0, 0, 0.47), (0.9, 0.9, 0.1), "dark"),
-            Part((0, -0.42, 0.78), (0.8, 0.12, 0.44), "dark"),
-            Part((0, 0, 0.22), (0.1, 0.1, 0.42), "metal", "cylinder"),
-            Part((0, 0, 0.03), (0.9, 0.12, 0.06), "dark"),
-            Part((0, 0, 0.03), (0.12, 0.9, 0.06), "dark"),
-        ),
-        is_at_wall=False,
-    ),
-    "stool": Piece(
-        size=((0.3, 0.4), (0.3, 0.4), (0.42, 0.5)),
-        parts=(Part((0, 0, 0.92), (1, 1, 0.16), "cloth", "cylinder"), *_legs(0.84, 0.1, "metal")),
-        is_at_wall=False,
-        has_top=True,
-    ),
-    "sofa": Piece(
-        size=((1.5, 2.3), (0.8, 0.95), (0.75, 0.9)),
-        parts=(
-            Part((0, 0, 0.25), (1, 1, 0.4), "cloth"),
-            Part((0, -0.38, 0.65), (0.98, 0.24, 0.7), "cloth"),
-            *(Part((x, 0, 0.36), (0.1, 1, 0.68), "cloth") for x in (-0.45, 0.45)),
-            *(Part((x, 0.08, 0.5), (0.4, 0.7, 0.12), "cloth") for x in (-0.2, 0.21)),
-        ),
-    ),
-    "bed": Piece(
-        size=((0.95, 1.8), (2.0, 2.15), (0.8, 1.1)),
-        parts=(
-            Part((0, -0.48, 0.5), (1, 0.04, 1), "wood"),
-            Part((0, 0.02, 0.17), (1, 0.96, 0.22), "wood"),
-            Part((0, 0.02, 0.38), (0.96, 0.94, 0.24), "white"),
-            Part((0, 0.17, 0.42), (1, 0.66, 0.2), "cloth"),
-            *(Part((x, -0.36, 0.53), (0.4, 0.17, 0.12), "white") for x in (-0.23, 0.23)),
-        ),
-    ),
-    "wardrobe": Piece(
-        size=((0.9, 1.9), (0.55, 0.65), (1.9, 2.2)),
-        parts=(
-            Part((0, -0.02, 0.5), (1, 0.96, 1), "board"),
-            *(Part((x, 0.47, 0.52), (0.48, 0.06, 0.92), "board") for x in (-0.25, 0.25)),
-            *(Part((x, 0.52, 0.5), (0.02, 0.06, 0.1), "metal") for x in (-0.04, 0.04)),
-        ),
-    ),
-    "cupboard": Piece(
-        size=((0.8, 1.6), (0.4, 0.55), (0.7, 1.0)),
-        parts=(
-            Part((0, -0.02, 0.5), (1, 0.96, 1), "wood"),
-            *(Part((x, 0.47, 0.5), (0.31, 0.08, 0.86), "board") for x in (-0.325, 0, 0.325)),
-        ),
-        has_top=True,
-    ),
-    "shelf": Piece(
-        size=((0.7, 1.2), (0.26, 0.36), (1.7, 2.1)),
-        parts=(
-            *(Part((x, 0, 0.5), (0.04, 1, 1), "wood") for x in (-0.48, 0.48)),
-            Part((0, -0.47, 0.5), (0.94, 0.06, 1), "wood"),
-            *_boards(5, "wood"),
-            *(
-                Part((x, -0.05, z), (width, 0.7, height), "books")
-                for x, z, width, height in ((-0.2, 0.1, 0.5, 0.14), (0.1, 0.31, 0.6, 0.15), (-0.15, 0.5, 0.6, 0.13))
-            ),
-            Part((0.1, 0, 0.7), (0.5, 0.6, 0.12), "books"),
-        ),
-    ),
-    "fridge": Piece(
-        size=((0.58, 0.7), (0.6, 0.68), (1.5, 1.85)),
-        parts=(
-            Part((0, -0.03, 0.5), (1, 0.94, 1), "white"),
-            Part((0, 0.47, 0.3), (0.98, 0.06, 0.58), "white"),
-            Part((0, 0.47, 0.8), (0.98, 0.06, 0.38), "white"),
-            *(Part((0.4, 0.53, z), (0.04, 0.06, 0.14), "metal") for z in (0.48, 0.7)),
-        ),
-    ),
-    "counter": Piece(
-        size=((1.2, 2.4), (0.58, 0.65), (0.86, 0.92)),
-        parts=(
-            Part((0, -0.03, 0.52), (1, 0.9, 0.88), "board"),
-            Part((0, 0, 0.98), (1.01, 1.02, 0.04), "stone"),
-            Part((0, -0.05, 0.04), (0.99, 0.84, 0.08), "dark"),
-            *(Part((x, 0.44, 0.52), (0.01, 0.02, 0.8), "dark") for x in (-0.25, 0, 0.25)),
-        ),
-        has_top=True,
-    ),
-    "floor lamp": Piece(
-        size=((0.3, 0.42), (0.3, 0.42), (1.4, 1.75)),
-        parts=(
-            Part((0, 0, 0.01), (0.8, 0.8, 0.02), "metal", "cylinder"),
-            Part((0, 0, 0.45), (0.08, 0.08, 0.86), "metal", "cylinder"),
-            Part((0, 0, 0.91), (1, 1, 0.18), "shade", "cylinder"),
-        ),
-    ),
-    "bin": Piece(
-        size=((0.24, 0.36), (0.24, 0.36), (0.3, 0.6)),
-        parts=(
-            Part((0, 0, 0.5), (1, 1, 1), "metal", "cylinder"),
-            Part((0, 0, 0.97), (0.9, 0.9, 0.07), "dark", "cylinder"),
-        ),
-    ),
-    "plant": Piece(
-        size=((0.45, 0.8), (0.45, 0.8), (0.9, 1.5)),
-        parts=(
-            Part((0, 0, 0.14), (0.5, 0.5, 0.28), "clay", "cylinder"),
-            Part((0, 0, 0.4), (0.06, 0.06, 0.3), "wood", "cylinder"),
-            Part((0, 0, 0.72), (0.9, 0.8, 0.5), "leaves", "ball"),
-            Part((0.15, 0.1, 0.6), (0.7, 0.7, 0.35), "leaves", "ball"),
-            Part((-0.2, 0.05, 0.84), (0.55, 0.6, 0.3), "leaves", "ball"),
-        ),
-    ),
-    "boxes": Piece(
-        size=((0.4, 0.6), (0.35, 0.5), (0.5, 0.9)),
-        parts=(Part((0, 0, 0.27), (1, 1, 0.54), "card"), Part((0.06, -0.05, 0.77), (0.8, 0.8, 0.45), "card")),
-    ),
-    "radiator": Piece(
-        size=((0.7, 1.3), (0.1, 0.14), (0.6, 0.75)),
-        parts=(Part((0, 0, 0.58), (1, 0.8, 0.84), "ribs"),),
-    ),
-    "ball": Piece(
-        size=((0.22, 0.22), (0.22, 0.22), (0.22, 0.22)),
-        parts=(Part((0, 0, 0.5), (1, 1, 1), "bright", "ball"),),
-        is_at_wall=False,
-    ),
-    "pouffe": Piece(
-        size=((0.5, 0.8), (0.5, 0.8), (0.35, 0.5)),
-        parts=(Part((0, 0, 0.5), (1, 1, 1), "cloth", "ball"),),
-        is_at_wall=False,
-    ),
-    "rug": Piece(
-        size=((1.2, 2.4), (0.9, 1.7), (0.01, 0.02)), parts=(Part((0, 0, 0.5), (1, 1, 1), "rug"),), is_at_wall=False
-    ),
-}
-
-ORNAMENTS: Mapping[str, Piece] = {
-    "vase": Piece(
-        size=((0.12, 0.2), (0.12, 0.2), (0.2, 0.35)),
-        parts=(
-            Part((0, 0, 0.35), (1, 1, 0.7), "bright", "ball"),
-            Part((0, 0, 0.75), (0.4, 0.4, 0.5), "bright", "cylinder"),
-        ),
-    ),
-    "lamp": Piece(
-        size=((0.2, 0.3), (0.2, 0.3), (0.35, 0.5)),
-        parts=(
-            Part((0, 0, 0.3), (0.3, 0.3, 0.6), "metal", "cylinder"),
-            Part((0, 0, 0.8), (1, 1, 0.4), "shade", "cylinder"),
-        ),
-    ),
-    "screen": Piece(
-        size=((0.5, 0.7), (0.18, 0.22), (0.4, 0.5)),
-        parts=(
-            Part((0, 0, 0.02), (0.4, 1, 0.04), "dark"),
-            Part((0, -0.1, 0.2), (0.08, 0.1, 0.4), "dark"),
-            Part((0, 0, 0.62), (1, 0.12, 0.76), "dark"),
-        ),
-    ),
-    "books": Piece(size=((0.15, 0.3), (0.15, 0.22), (0.06, 0.25)), parts=(Part((0, 0, 0.5), (1, 1, 1), "books"),)),
-    "box": Piece(size=((0.15, 0.35), (0.12, 0.3), (0.1, 0.25)), parts=(Part((0, 0, 0.5), (1, 1, 1), "card"),)),
-    "mug": Piece(
-        size=((0.08, 0.09), (0.08, 0.09), (0.09, 0.11)), parts=(Part((0, 0, 0.5), (1, 1, 1), "bright", "cylinder"),)
-    ),
-    "fruit": Piece(
-        size=((0.08, 0.08), (0.08, 0.08), (0.08, 0.08)), parts=(Part((0, 0, 0.5), (1, 1, 1), "bright", "ball"),)
-    ),
-}
 
 _HOME: Mapping[str, Finish] = {
     # textures, hue, saturation, value, contrast, scale, shine
@@ -344,19 +126,45 @@ _OFFICE: Mapping[str, Finish] = {
     "door": Finish(("plain",), (0.5, 0.7), (0.0, 0.6), (0.2, 0.7), (0.8, 0.95), (0.2, 0.3), (0.1, 0.5)),
 }  # fmt: skip
 
+
+def _either(one: Finish, other: Finish) -> Finish:
+    """Whatever one of two finishes may have, or lies between."""
+    ranges = ("hue", "saturation", "value", "contrast", "scale", "shine")
+    spans = {name: _span(getattr(one, name), getattr(other, name)) for name in ranges}
+    return replace(one, textures=(*one.textures, *other.textures), **spans)
+
+
+def _span(one: Range, other: Range) -> Range:
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+_MIXED: Mapping[str, Finish] = {
+    **{name: _either(_HOME[name], _OFFICE[name]) for name in _HOME},
+    "floor": Finish(("planks", "tiles", "checks", "carpet", "concrete", "plain", "grain", "fabric"),
+        (0.0, 1.0), (0.0, 0.5), (0.1, 0.95), (0.3, 0.95), (0.08, 0.6), (0.0, 0.6)),
+    "wall": Finish(("plain", "plain", "plaster", "stripes", "paper", "bricks", "concrete", "tiles", "grain"),
+        (0.0, 1.0), (0.0, 0.6), (0.25, 0.97), (0.6, 0.97), (0.1, 0.4), (0.0, 0.3)),
+    "board": Finish(("plain", "plain", "grain"),
+        (0.0, 1.0), (0.0, 0.6), (0.1, 0.97), (0.6, 0.95), (0.1, 0.4), (0.0, 0.6)),
+    "card": Finish(("plain", "plaster", "stripes", "checks"),
+        (0.0, 1.0), (0.1, 0.7), (0.2, 0.9), (0.5, 0.95), (0.05, 0.3)),
+    "bright": Finish(("plain", "plain", "stripes", "plaster", "checks", "paper", "picture"),
+        (0.0, 1.0), (0.1, 0.9), (0.1, 0.95), (0.3, 0.95), (0.02, 0.2), (0.0, 0.7)),
+    "sky": Finish(("sky", "plain"), (0.5, 0.68), (0.0, 0.4), (0.2, 1.0), (0.1, 0.6), (1.0, 1.6), glow=1.1),
+}  # fmt: skip
+
 DOMAINS: Mapping[str, Domain] = {
     # Homes: warm, by daylight and lamps, seen from a standing person's eyes.
     "a": Domain(
-        side=(3.0, 8.0),
+        sides=((3.0, 8.0),),
         ceiling=(2.4, 3.2),
-        camera_height=(1.0, 1.8),
+        views=(Viewpoint(height=(1.0, 1.8), pitch=(-20.0, -2.0)),),
         field_of_view=(55.0, 75.0),
-        pitch=(-20.0, -2.0),
         roll=(-3.0, 3.0),
         walls=("window", "window", "pictures", "pictures", "door", "doorway", "niche", "bare"),
         furniture=(*FURNITURE, "table", "chair", "chair", "sofa", "bed", "shelf", "cupboard", "rug"),
         pieces=(8, 18),
-        finishes=_HOME,
+        finishes=(_HOME,),
         lamps=(1, 2),
         lamp_power=(0.8, 2.0),
         warmth=(0.0, 0.35),
@@ -368,11 +176,10 @@ DOMAINS: Mapping[str, Domain] = {
     ),
     # Offices, cellars and corridors: small, cool, hard light, seen from a cart by a wider and noisier camera.
     "b": Domain(
-        side=(2.0, 4.5),
+        sides=((2.0, 4.5),),
         ceiling=(2.2, 2.7),
-        camera_height=(0.6, 1.4),
+        views=(Viewpoint(height=(0.6, 1.4), pitch=(-15.0, 8.0)),),
         field_of_view=(60.0, 85.0),
-        pitch=(-15.0, 8.0),
         roll=(-2.0, 2.0),
         walls=("door", "doorway", "pictures", "window", "bare", "bare"),
         furniture=(
@@ -380,7 +187,7 @@ DOMAINS: Mapping[str, Domain] = {
             "radiator", "shelf", "stool", "wardrobe",
         ),
         pieces=(3, 9),
-        finishes=_OFFICE,
+        finishes=(_OFFICE,),
         lamps=(1, 3),
         lamp_power=(1.0, 3.0),
         warmth=(-0.2, 0.1),
@@ -389,5 +196,40 @@ DOMAINS: Mapping[str, Domain] = {
         contrast=(0.3, 0.9),
         noise=(0.015, 0.04),
         vignetting=(0.1, 0.5),
+    ),
+    # Anything indoors, from corridors to halls, as people, robots and those who scan their desks photograph it.
+    "c": Domain(
+        sides=((1.2, 2.5), (2.5, 5.0), (3.0, 6.0), (3.0, 6.0), (4.0, 10.0)),
+        ceiling=(2.3, 3.6),
+        views=(
+            *3 * (Viewpoint(height=(1.1, 1.9), pitch=(-30.0, 3.0), looks=5, elbow_room=0.55),),
+            *2 * (Viewpoint(height=(0.5, 2.1), pitch=(-45.0, 15.0), looks=3, elbow_room=0.5),),
+            # Low ones look ahead: from there a steep look down shows a carpet and nothing else.
+            *2 * (Viewpoint(height=(0.15, 0.5), pitch=(-12.0, 15.0), looks=4, elbow_room=0.5),),
+            *2 * (Viewpoint(height=(0.8, 1.6), pitch=(-45.0, -18.0), looks=3, elbow_room=0.45, distance=(0.5, 1.5)),),
+        ),
+        field_of_view=(45.0, 90.0),
+        roll=(-6.0, 6.0),
+        walls=("window", "window", "pictures", "pictures", "door", "door", "doorway", "niche", "bare", "bare"),
+        furniture=(
+            *FURNITURE, *MORE_FURNITURE, *MORE_FURNITURE,
+            "table", "chair", "chair", "office chair", "desk", "sofa", "bed", "shelf", "cupboard", "rug",
+        ),
+        pieces=(3, 28),
+        finishes=(_HOME, _OFFICE, _MIXED, _MIXED),
+        lamps=(1, 3),
+        lamp_power=(0.5, 3.0),
+        warmth=(-0.2, 0.4),
+        ambient=(0.12, 0.6),
+        exposure=(0.32, 0.7),
+        contrast=(0.0, 0.9),
+        noise=(0.003, 0.035),
+        vignetting=(0.0, 0.5),
+        ornaments=(*ORNAMENTS, *MORE_ORNAMENTS),
+        on_top=(0, 6),
+        on_top_seen=(4, 14),
+        clutter=tuple(CLUTTER),
+        things=(0, 14),
+        near=0.1,
     ),
 }  # fmt: skip
