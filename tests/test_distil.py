@@ -19,7 +19,7 @@ from leadline.errors import BadInput
 from leadline.fit import Machine, Plan, fit
 from leadline.labels import Labelled, label
 from leadline.loader import Mixture
-from leadline.models import DepthModel, build, save
+from leadline.models import DepthModel, build, load, save
 from leadline.objectives import Distilled, Supervised
 from leadline.protocols import protocol
 from leadline.recipes import Course
@@ -352,8 +352,9 @@ def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
 def test_unlabelled_rows_without_images_are_refused_before_anything_is_trained(teacher, tmp_path, capsys):
     course = Course(STUDENT, TRAIN, VALIDATION, Plan(steps=1, batch_size=1), machine=Machine(accelerator="cpu"))
     treatments = {"control": Treatment("none"), "more": Treatment("more images", {"silog": 1.0}, unlabelled=True)}
+    classroom = Classroom(course, load(teacher), str(teacher), tmp_path / "a")
     with pytest.raises(BadInput, match="'more images' needs unlabelled images: name some with --unlabelled"):
-        scored(Classroom(course, str(teacher), tmp_path / "a"), treatments, 1, VALIDATION, training=TRAIN)
+        scored(classroom, treatments, 1, VALIDATION, training=TRAIN)
     study = ["study", "distillation", "--out", str(tmp_path / "b"), "--unlabelled", "none", "--only", "5-unlabelled"]
     assert main(study) == 1
     assert "5-unlabelled needs unlabelled images: name some with --unlabelled." in capsys.readouterr().err

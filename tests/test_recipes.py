@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from leadline.metrics import METRICS
 from leadline.models import load
 from leadline.protocols import protocol
 from leadline.recipes import RECIPES, Course, recipe
+from leadline.recipes.side_by_side import side_by_side
 from leadline.recipes.study import StudyStages
 from leadline.recipes.train import Lesson
 
@@ -89,6 +91,28 @@ def test_a_study_trains_compares_and_reports(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "reception.jpg" in page
     assert "Multi-stage against end-to-end" in page
+
+
+def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
+    lesson = Lesson(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for jobs in (1, 2):
+        StudyStages(out=tmp_path / str(jobs), seeds=1, jobs=jobs, lesson=lesson).report()
+    torch.set_num_threads(threads)
+    first, second = (
+        [load(saved).state_dict() for saved in sorted((tmp_path / jobs).glob("*/seed-0/model"))] for jobs in "12"
+    )
+    assert len(first) == 2
+    for one, other in zip(first, second, strict=True):
+        assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+
+
+def test_the_error_of_a_task_beside_others_arrives_with_its_words():
+    with pytest.raises(BadInput, match="No recipe is called 'end2end'"):
+        side_by_side([partial(recipe, "end2end")], jobs=2)
+    with pytest.raises(BadInput, match="--jobs 0: one training at a time is the least"):
+        side_by_side([], jobs=0)
 
 
 def test_a_difference_is_paired_and_has_students_interval():

@@ -7,8 +7,9 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
+from leadline.errors import BadInput
 from leadline.metrics import METRICS
-from leadline.tables import Listing
+from leadline.tables import COLUMNS, Listing, Row
 
 CONFIDENCE = 0.95
 
@@ -43,6 +44,20 @@ def paired_difference(metric: str, first: Sequence[float], second: Sequence[floa
         return Difference(metric, fmean(differences), math.inf)
     quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1))
     return Difference(metric, fmean(differences), quantile * stdev(differences) / math.sqrt(count))
+
+
+def compared(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:
+    """Every metric of a table's columns, `paired_difference` over rows that share a seed."""
+    return [
+        paired_difference(metric, [row.metrics[metric] for row in first], [row.metrics[metric] for row in second])
+        for metric in COLUMNS
+    ]
+
+
+def needs_a_seed(seeds: int) -> None:
+    """Refuse to compare what is never trained."""
+    if seeds < 1:
+        raise BadInput(f"--seeds {seeds}: a comparison needs one seed at least.")
 
 
 def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds: int) -> str:

@@ -91,6 +91,15 @@ def write_report(report: Report, directory: Path) -> Path:
     return directory / "report.html"
 
 
+def publish(report: Report, directory: Path) -> Path:
+    """`write_report`, and print the tables of its first section and its prose."""
+    path = write_report(report, directory)
+    for table in report.sections[0].tables:
+        print(table.markdown())
+    print(report.prose)
+    return path
+
+
 def page(report: Report) -> str:
     """The report as one HTML page that needs no other file."""
     style = files("leadline").joinpath("report.css").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import torch
 from leadline.datasets import Dataset
 from leadline.errors import unknown
 from leadline.fit import Machine, Plan, fit
-from leadline.models import DepthModel, build, open_model
+from leadline.models import DepthModel, build, open_model, save
 from leadline.objectives import Objective, Supervised
 from leadline.protocols import Protocol, protocol
 
@@ -30,6 +30,10 @@ class Course:
     protocol: Protocol = field(default_factory=lambda: protocol("indoor"))
     """Of the validation."""
     machine: Machine = field(default_factory=Machine)
+
+    def seeded(self, seed: int) -> "Course":
+        """The same course from another seed."""
+        return replace(self, plan=replace(self.plan, seed=seed))
 
     def build(self, network: str = "", **arguments: Any) -> DepthModel:
         """The untrained network, or another one that a stage needs: the same weights for the same seed."""
@@ -75,3 +79,8 @@ def recipe(name: str) -> Recipe:
         raise unknown("recipe", name, RECIPES)
     module, _, function = RECIPES[name].partition(":")
     return getattr(import_module(module), function)
+
+
+def train_and_save(name: str, course: Course, out: Path) -> None:
+    """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
+    save(recipe(name)(course, out), out / "model")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ import tyro
 
 from leadline.charts import metric_bars
 from leadline.datasets import Dataset, open_data
-from leadline.differences import Difference, beats, listed, paired_difference
+from leadline.differences import beats, compared, listed, needs_a_seed
 from leadline.errors import BadInput, unknown
 from leadline.evaluate import constants, evaluate, measure
 from leadline.labels import ALIGNMENTS, Filled, Labelled, Store, label
@@ -18,9 +19,10 @@ from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
 from leadline.objectives import Distilled, Supervised, check_taught
 from leadline.protocols import Protocol
-from leadline.recipes import Course
+from leadline.recipes import Course, train_and_save
+from leadline.recipes.side_by_side import side_by_side
 from leadline.recipes.train import Lesson, weights
-from leadline.report import Chart, Report, Section, reading, worst_images, write_report
+from leadline.report import Chart, Report, Section, publish, reading, worst_images
 from leadline.sample import Kind
 from leadline.tables import COLUMNS, Row, Table, over_runs
 from leadline.teaching import TEACHING
@@ -69,29 +71,49 @@ class Classroom:
     """All that treatments share: the student's course, the teachers and the images."""
 
     course: Course
-    teacher: str
+    teacher: DepthModel
+    place: str
     """Words or the folder of the teacher."""
     out: Path
     """The folder of the stores of labels, `labels/`, and of the runs."""
     unlabelled: Dataset | None = None
     relative_teacher: DepthModel | None = None
     """The teacher of treatments that ask for a relative one; unset: `teacher`."""
+    jobs: int = 1
+    """Trainings at a time."""
 
-    def student(self, treatment: Treatment, seed: int, name: str) -> DepthModel:
-        """The student of one treatment and one seed, trained in the folder `name`; a killed training continues."""
+    def train(self, treatments: Mapping[str, Treatment], seeds: int) -> None:
+        """Label what the treatments (folder name → treatment) need, and train a student by each from each seed.
+
+        What is killed continues, what is finished is left alone; `student` gives what came out.
+        """
+        courses = {name: self._course(treatment) for name, treatment in treatments.items()}
+        # All treatments of a seed before the next seed: a study that is stopped early then has whole comparisons.
+        tasks = [
+            partial(train_and_save, "end_to_end", course.seeded(seed), self._folder(name, seed))
+            for seed in range(seeds)
+            for name, course in courses.items()
+        ]
+        side_by_side(tasks, self.jobs)
+
+    def student(self, name: str, seed: int) -> DepthModel:
+        """The trained student of the treatment in the folder `name`."""
+        return load(self._folder(name, seed) / "model")
+
+    def _folder(self, name: str, seed: int) -> Path:
+        return self.out / name / f"seed-{seed}"
+
+    def _course(self, treatment: Treatment) -> Course:
         train, objective = self._lesson(treatment)
         options = f",{treatment.network}" if treatment.network else ""
-        course = replace(
+        plan = self.course.plan
+        return replace(
             self.course,
             network=self.course.network + options,
             train=train,
             objective=objective,
-            plan=replace(self.course.plan, seed=seed, steps=round(self.course.plan.steps * treatment.stretch)),
+            plan=replace(plan, steps=round(plan.steps * treatment.stretch)),
         )
-        folder = self.out / name / f"seed-{seed}"
-        model = course.fit(course.build(), folder)
-        save(model, folder / "model")
-        return model
 
     def _lesson(self, treatment: Treatment) -> tuple[Dataset, Supervised | Distilled]:
         measured = self.course.train
@@ -109,7 +131,7 @@ class Classroom:
             taught=treatment.taught,
             weighs_confidence=treatment.confidence,
             mixes_kinds=treatment.mixes_kinds,
-            teacher=self.teacher if "features" in treatment.taught or "pairwise" in treatment.taught else "",
+            teacher=self.place if "features" in treatment.taught or "pairwise" in treatment.taught else "",
         )
         labelled = Labelled(measured, self._labels("measured", measured, treatment))
         if not treatment.unlabelled:
@@ -120,10 +142,9 @@ class Classroom:
         return Mixture([(labelled, 1), (unmeasured, 1)]), objective
 
     def _labels(self, what: str, dataset: Dataset, treatment: Treatment) -> Store:
-        relative = treatment.relative and self.relative_teacher is not None
-        teacher = self.relative_teacher if relative else load(self.teacher)
-        assert teacher is not None
+        relative = self.relative_teacher if treatment.relative else None
         name = f"{what}-{'relative' if relative else 'teacher'}-{treatment.alignment}"
+        teacher = relative or self.teacher
         return label(teacher, dataset, self.out / "labels" / name, alignment=treatment.alignment, progress=True)
 
 
@@ -135,7 +156,7 @@ def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: 
     Raises:
         BadInput: it does not beat it, so nothing can be learnt from it.
     """
-    ruling = protocol if teacher.kind is Kind.METRIC else protocol.changed(alignment=_ALIGNED[teacher.kind])
+    ruling = _fair(protocol, teacher)
     scores = [measure(model, held_out, rule)[metric] for model, rule in ((teacher, ruling), (control, protocol))]
     known = METRICS[metric]
     figures = (
@@ -162,30 +183,26 @@ def scored(
     for treatment in treatments.values():
         if treatment.unlabelled and classroom.unlabelled is None:
             raise BadInput(f"{treatment.name!r} needs unlabelled images: name some with --unlabelled.")
+    classroom.train(treatments, seeds)
     protocol = classroom.course.protocol
     known = constants(training, protocol)
     rows: dict[str, list[Row]] = {name: [] for name in treatments}
     baselines: Sequence[Row] = ()
     for seed in range(seeds):
         for name, treatment in treatments.items():
-            model = classroom.student(treatment, seed, name)
-            row, *baselines = evaluate(model, test, protocol, training=known, name=treatment.name).rows
+            student = classroom.student(name, seed)
+            row, *baselines = evaluate(student, test, protocol, training=known, name=treatment.name).rows
             rows[name].append(row)
     return rows, baselines
 
 
-def compared(first: Sequence[Row], control: Sequence[Row]) -> list[Difference]:
-    """Every metric's difference to the control, paired by seed."""
-    return [
-        paired_difference(metric, [row.metrics[metric] for row in first], [row.metrics[metric] for row in control])
-        for metric in COLUMNS
-    ]
-
-
 def teacher_row(teacher: DepthModel, test: Dataset, protocol: Protocol) -> Row:
     """What the teacher itself scores; one that answers no metres, aligned to each truth, as its protocol then says."""
-    ruling = protocol if teacher.kind is Kind.METRIC else protocol.changed(alignment=_ALIGNED[teacher.kind])
-    return evaluate(teacher, test, ruling, name="the teacher").rows[0]
+    return evaluate(teacher, test, _fair(protocol, teacher), name="the teacher").rows[0]
+
+
+def _fair(protocol: Protocol, teacher: DepthModel) -> Protocol:
+    return protocol if teacher.kind is Kind.METRIC else protocol.changed(alignment=_ALIGNED[teacher.kind])
 
 
 @dataclass(frozen=True)
@@ -218,16 +235,14 @@ class Distil:
     """Student and control are trained once from each of the seeds 0 … n − 1."""
     gate: bool = True
     """Stop if the teacher does not beat the untaught student on held-out data in the student's units."""
+    jobs: int = 1
+    """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
+    is fastest."""
     lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
 
     def run(self) -> int:
-        if self.seeds < 1:
-            raise BadInput(f"--seeds {self.seeds}: a comparison needs one seed at least.")
-        report = self.report()
-        page = write_report(report, self.out)
-        for table in report.sections[0].tables:
-            print(table.markdown())
-        print(report.prose)
+        needs_a_seed(self.seeds)
+        page = publish(self.report(), self.out)
         print(f"The student is in {self.out / 'model'}, the report is {page}")
         return 0
 
@@ -237,19 +252,20 @@ class Distil:
         train, validation, test = self.lesson.splits(cache)
         unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
         course = self.lesson.course(train, validation, seed=0)
-        classroom = Classroom(course, self.teacher, self.out, unlabelled)
         teacher = load(self.teacher)
-        control = Treatment("no teacher (control)")
-        treatments = {"control": control, "distilled": self._treatment(teacher)}
+        classroom = Classroom(course, teacher, self.teacher, self.out, unlabelled, jobs=self.jobs)
+        control = {"control": Treatment("no teacher (control)")}
+        treatments = {**control, "distilled": self._treatment(teacher)}
 
         if self.gate:
-            passed = gate(teacher, classroom.student(control, 0, "control"), validation, course.protocol)
+            classroom.train(control, 1)
+            passed = gate(teacher, classroom.student("control", 0), validation, course.protocol)
         else:
             passed = "The teacher gate was left out (--no-gate)."
         rows, baselines = scored(classroom, treatments, self.seeds, test, training=train)
         differences = compared(rows["distilled"], rows["control"])
         best = min(range(self.seeds), key=lambda seed: rows["distilled"][seed].metrics["rmse"])
-        student = load(self.out / "distilled" / f"seed-{best}" / "model")
+        student = classroom.student("distilled", best)
         save(student, self.out / "model")
 
         table = Table(

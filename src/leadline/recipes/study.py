@@ -2,21 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from leadline.charts import metric_bars
-from leadline.differences import listed, paired_difference, verdict
-from leadline.errors import BadInput
+from leadline.differences import compared, listed, needs_a_seed, verdict
 from leadline.evaluate import constants, evaluate
-from leadline.models import load, save
+from leadline.models import load
 from leadline.predict import find_images
 from leadline.protocols import protocol
-from leadline.recipes import recipe
+from leadline.recipes import Course, train_and_save
+from leadline.recipes.side_by_side import side_by_side
 from leadline.recipes.train import Lesson
-from leadline.report import Chart, Report, Section, photographs, reading, worst_images, write_report
+from leadline.report import Chart, Report, Section, photographs, publish, reading, worst_images
 from leadline.tables import COLUMNS, Row, Table, over_runs
 
 TREATMENTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
@@ -33,17 +34,14 @@ class StudyStages:
     """Each recipe is trained once from each of the seeds 0 … n − 1."""
     photos: tuple[str, ...] = ()
     """Photographs without a truth to show predictions of in the report: files, folders or patterns."""
+    jobs: int = 1
+    """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
+    is fastest."""
     lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
 
     def run(self) -> int:
-        if self.seeds < 1:
-            raise BadInput(f"--seeds {self.seeds}: a study needs one seed at least.")
-        report = self.report()
-        page = write_report(report, self.out)
-        for table in report.sections[0].tables:
-            print(table.markdown())
-        print(report.prose)
-        print(f"The report is {page}")
+        needs_a_seed(self.seeds)
+        print(f"The report is {publish(self.report(), self.out)}")
         return 0
 
     def report(self) -> Report:
@@ -52,25 +50,24 @@ class StudyStages:
         train, validation, test = self.lesson.splits(self.out / "cache")
         ruling = protocol(self.lesson.protocol)
         known = constants(train, ruling)
+        courses = [self.lesson.course(train, validation, seed=seed) for seed in range(self.seeds)]
+        side_by_side(
+            [
+                partial(train_and_save, name, course, self._folder(name, course))
+                for course in courses
+                for name in TREATMENTS
+            ],
+            self.jobs,
+        )
         runs: dict[str, list[Row]] = {name: [] for name in TREATMENTS}
         baselines: Sequence[Row] = ()
-        for seed in range(self.seeds):
-            course = self.lesson.course(train, validation, seed=seed)
+        for course in courses:
             for name, words in TREATMENTS.items():
-                out = self.out / name / f"seed-{seed}"
-                model = recipe(name)(course, out)
-                save(model, out / "model")
+                model = load(self._folder(name, course) / "model")
                 scored, *baselines = evaluate(model, test, ruling, training=known, name=words).rows
                 runs[name].append(scored)
 
-        differences = [
-            paired_difference(
-                metric,
-                [row.metrics[metric] for row in runs["end_to_end"]],
-                [row.metrics[metric] for row in runs["multi_stage"]],
-            )
-            for metric in COLUMNS
-        ]
+        differences = compared(runs["end_to_end"], runs["multi_stage"])
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
             (*(over_runs(TREATMENTS[name], rows) for name, rows in runs.items()), *baselines),
@@ -97,6 +94,9 @@ class StudyStages:
             f"**{found}** "
             f"Pictures are of {TREATMENTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
         )
+
+    def _folder(self, name: str, course: Course) -> Path:
+        return self.out / name / f"seed-{course.plan.seed}"
 
 
 def _budget(lesson: Lesson, samples: int) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leadline.charts import metric_bars
 from leadline.datasets import Dataset, open_data
-from leadline.differences import Difference, beats
+from leadline.differences import Difference, beats, compared, needs_a_seed
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped
 from leadline.fit import Plan
@@ -28,13 +28,12 @@ from leadline.recipes.distil import (
     Classroom,
     Treatment,
     budget,
-    compared,
     gate,
     scored,
     teacher_row,
 )
 from leadline.recipes.train import Lesson
-from leadline.report import Chart, Report, Section, reading, write_report
+from leadline.report import Chart, Report, Section, publish, reading
 from leadline.sample import Kind
 from leadline.tables import COLUMNS, Listing, Row, Table, over_runs
 
@@ -133,6 +132,9 @@ class StudyDistillation:
     """Folder for distillation.md and distillation.json, the table alone."""
     gate: bool = True
     """Stop if the teacher does not beat the untaught student on held-out data."""
+    jobs: int = 1
+    """Trainings of students at a time, each on its share of the cores; on a processor, as many as it has cores is
+    fastest."""
     lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(
         default_factory=lambda: Lesson(
             data="rooms,domain=b,count=2064,height=64,width=96",
@@ -143,11 +145,9 @@ class StudyDistillation:
     )
 
     def run(self) -> int:
+        needs_a_seed(self.seeds)
         report, record = self.report()
-        page = write_report(report, self.out)
-        for table in report.sections[0].tables:
-            print(table.markdown())
-        print(report.prose)
+        page = publish(report, self.out)
         for folder in filter(None, (self.out, self.record)):
             with swapped(folder / "distillation.json") as half:
                 half.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -174,11 +174,12 @@ class StudyDistillation:
         place = self.teacher or str(self._trained_teacher(course, cache))
         teacher = load(place)
         relative = load(self.relative_teacher) if self.relative_teacher else Unscaled(teacher)
-        classroom = Classroom(course, place, self.out, unlabelled, relative)
+        classroom = Classroom(course, teacher, place, self.out, unlabelled, relative, self.jobs)
 
         passed = "The teacher gate was left out (--no-gate)."
         if self.gate:
-            passed = gate(teacher, classroom.student(TREATMENTS["control"], 0, "control"), validation, course.protocol)
+            classroom.train({"control": TREATMENTS["control"]}, 1)
+            passed = gate(teacher, classroom.student("control", 0), validation, course.protocol)
         rows, baselines = scored(classroom, treatments, seeds, test, training=train)
         differences = {
             name: compared(each, rows[CONTROLS.get(name, "control")])
