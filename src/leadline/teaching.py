@@ -56,7 +56,7 @@ def taught_silog_loss(
     """
     weight = _weight(valid, confidence)
     g = log_ratio(predicted, taught, weight > 0)
-    weight = weight * closest(g.abs(), weight > 0, trim)
+    weight = _trimmed(weight, g.abs(), trim)
     return over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
 
 
@@ -65,9 +65,7 @@ def taught_l1_loss(
 ) -> Loss:
     """Mean |log d̂ − log d| over the pixels that fit best; both sides metric."""
     weight = _weight(valid, confidence)
-    g = log_ratio(predicted, taught, weight > 0).abs()
-    weight = weight * closest(g, weight > 0, trim)
-    return over_images(mean(g, weight), weight > 0)
+    return _trimmed_mean(log_ratio(predicted, taught, weight > 0).abs(), weight, trim)
 
 
 def taught_ssi_loss(
@@ -85,8 +83,7 @@ def taught_ssi_loss(
     """
     weight = _weight(valid, confidence)
     residual = (standardised(predicted_inverse, weight > 0) - standardised(taught_inverse, weight > 0)).abs()
-    weight = weight * closest(residual, weight > 0, trim)
-    return over_images(mean(residual, weight), weight > 0)
+    return _trimmed_mean(residual, weight, trim)
 
 
 def taught_gradient_loss(
@@ -300,6 +297,17 @@ TEACHING: Mapping[str, Teaching] = MappingProxyType(
 def _weight(valid: Valid, confidence: Confidence | None) -> Confidence:
     """What each pixel counts."""
     return valid.float() if confidence is None else torch.where(valid, confidence, 0.0)
+
+
+def _trimmed_mean(residual: Depths, weight: Confidence, trim: float) -> Loss:
+    """The mean residual over the pixels that fit best, then over the images."""
+    weight = _trimmed(weight, residual, trim)
+    return over_images(mean(residual, weight), weight > 0)
+
+
+def _trimmed(weight: Confidence, residual: Depths, trim: float) -> Confidence:
+    """What each pixel counts once the share `trim` of an image's, those with the largest residuals, counts nothing."""
+    return weight * closest(residual, weight > 0, trim)
 
 
 def _smaller(ours: Map, theirs: Map) -> tuple[int, int]:
