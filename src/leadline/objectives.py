@@ -1,6 +1,6 @@
 """Objectives: what a training minimises, as named loss terms that add up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -76,7 +76,8 @@ class Supervised:
             said = f"{batch.kind.value} "
         else:
             measured, weights, said = measured_as(model.kind, batch), self.weights, ""
-        return {said + name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in weights.items()}
+        terms = _measured_terms(weights, predicted, measured, batch.valid)
+        return {said + name: term for name, term in terms.items()}
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,8 @@ class Distilled:
         for name in self.taught:
             if name not in TEACHING:
                 raise unknown("teaching loss", name, TEACHING)
-        if self._feature_terms and not self.teacher:
-            raise BadInput(f"{' and '.join(self._feature_terms)} compare features, which only a running teacher has.")
-
-    @property
-    def _feature_terms(self) -> list[str]:
-        return [name for name in self.taught if TEACHING[name].compares is Compared.FEATURES]
+        if (names := feature_terms(self.taught)) and not self.teacher:
+            raise BadInput(f"{' and '.join(names)} compare features, which only a running teacher has.")
 
     def parts(self, model: DepthModel) -> nn.Module:
         parts = nn.ModuleDict()
@@ -123,8 +120,7 @@ class Distilled:
         if taught is None:
             raise BadInput("A distilled training needs labels: `leadline label` makes them.")
         predicted = model(batch.image, batch.intrinsics).float()
-        measured = measured_as(model.kind, batch)
-        terms = {name: weight * TERMS[name](predicted, measured, batch.valid) for name, weight in self.measured.items()}
+        terms = _measured_terms(self.measured, predicted, measured_as(model.kind, batch), batch.valid)
         believed = taught.confidence > 0
         confidence = taught.confidence if self.weighs_confidence else None
         for name, weight in self.taught.items():
@@ -165,6 +161,11 @@ class Distilled:
         return model.features(batch.image), theirs
 
 
+def feature_terms(taught: Iterable[str]) -> list[str]:
+    """Those of some terms of `TEACHING` that compare features, which only a teacher that runs along has."""
+    return [name for name in taught if TEACHING[name].compares is Compared.FEATURES]
+
+
 def check_taught(name: str, kind: Kind) -> None:
     """Refuse a term of `TEACHING` that is unknown, or that cannot compare labels of `kind`."""
     if name not in TEACHING:
@@ -196,6 +197,11 @@ _UNSCALED = ("ssi", "ssi_gradient")
 """Terms that ignore scale and shift."""
 _LEAST = 1e-3
 """Metres, or whatever a label's unit is: nearer ones count as this far, so that a zero has a logarithm."""
+
+
+def _measured_terms(weights: Mapping[str, float], predicted: Depth, measured: Depth, valid: Mask) -> dict[str, Tensor]:
+    """The weighted terms of `TERMS`, by name."""
+    return {name: weight * TERMS[name](predicted, measured, valid) for name, weight in weights.items()}
 
 
 @lru_cache(maxsize=1)
