@@ -101,6 +101,19 @@ def test_saved_and_loaded_a_model_is_the_same_to_the_bit(name: str, tmp_path: Pa
         assert getattr(again, fact) == getattr(model, fact)
 
 
+def test_half_precision_halves_the_file_and_comes_back_as_floats_that_answer_the_same(tmp_path):
+    model = made("cnn").eval()
+    save(model, tmp_path / "whole")
+    save(model, tmp_path / "half", half=True)
+    whole, half = (tmp_path / name / "weights.safetensors" for name in ("whole", "half"))
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    again = load(tmp_path / "half")
+    assert {tensor.dtype for tensor in again.parameters()} == {torch.float32}
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(again(image), model(image), rtol=5e-3)
+
+
 @every_model
 def test_an_encoder_is_frozen_by_its_own_parameters(name: str):
     model = made(name)
