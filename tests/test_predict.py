@@ -184,3 +184,11 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys, words
     printed = capsys.readouterr().err
     assert message in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    "command", ["predict photo.png", "evaluate --data rooms,count=1", "report --data rooms,count=1"]
+)
+def test_a_device_that_is_not_here_is_refused_by_every_command_that_takes_one(folder, capsys, command):
+    assert main([*command.split(), "--model", folder, "--device", "abacus"]) == 1
+    assert "No device 'abacus' here" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from leadline.files import DEPTH_SUFFIXES, DepthMap, read_depth, swapped
 from leadline.loader import alike, spread
 from leadline.metrics import Averaging, Scores
 from leadline.models import DepthModel, load
-from leadline.predict import predict
+from leadline.predict import device_named, predict
 from leadline.protocols import Protocol
 from leadline.sample import Depth, Kind, Mask, batch
 from leadline.tables import ImageScore, Row, Table
@@ -178,6 +178,8 @@ class Evaluate:
     """Bring predictions of another size to their truth's."""
     batch_size: int = 8
     """Images that are predicted at once."""
+    device: str = "auto"
+    """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
     json: Path | None = None
     """File for all figures, those of each image too."""
 
@@ -192,7 +194,7 @@ class Evaluate:
     def _table(self) -> Table:
         if self.model and self.data and not (self.predictions or self.truth):
             training = open_data(self.train_data, "train") if self.train_data else None
-            model = load(self.model)
+            model = load(self.model).to(device_named(self.device))
             return evaluate(
                 model,
                 open_data(self.data, self.split),

@@ -98,7 +98,7 @@ class Predict:
         depth_scale(self.near, self.far)
         if not 0 < (self.field_of_view or 60) < 180:
             raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
-        model = load(self.model, self.as_name).to(_device(self.device))
+        model = load(self.model, self.as_name).to(device_named(self.device))
         if Path(self.model).is_file():
             print(f"{self.model}: {model.provenance.notes}", file=sys.stderr)
         if self.metres and model.kind is not Kind.METRIC and not self.scale_from:
@@ -195,6 +195,20 @@ def find_images(words: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str
     return list(found.items()), missing
 
 
+def device_named(name: str) -> torch.device:
+    """cpu, cuda, mps …, or for `auto` a GPU if there is one.
+
+    Raises:
+        BadInput: it is not here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as problem:
+        raise BadInput(f"No device {name!r} here ({str(problem).splitlines()[0]}): leave --device out.") from problem
+
+
 def _photographs(path: Path) -> Iterator[tuple[Path, Path]]:
     if path.is_file():
         yield path, Path(path.name)
@@ -209,15 +223,6 @@ def _said(scaled: Scaled) -> dict[str, Any]:
         key: getattr(scaled, key) for key in ("scale", "shift", "used", "rejected", "residual", "relative_residual")
     }
     return {"scaled_from": str(scaled), **numbers}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as problem:
-        raise BadInput(f"No device {name!r} here ({str(problem).splitlines()[0]}): leave --device out.") from problem
 
 
 def _intrinsics_at(

@@ -23,7 +23,7 @@ from leadline.files import read_camera, read_image, swapped
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load
 from leadline.pictures import ERRORS, ColourScale, depth_scale, encoded, error_picture, fitted_scale, painted
-from leadline.predict import predict
+from leadline.predict import device_named, predict
 from leadline.protocols import Protocol
 from leadline.sample import Image, Kind
 from leadline.tables import ImageScore, Listing, Table, is_numeric
@@ -209,9 +209,11 @@ class ReportCommand:
     """How many images to show."""
     batch_size: int = 8
     """Images that are predicted at once."""
+    device: str = "auto"
+    """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
-        model = load(self.model)
+        model = load(self.model).to(device_named(self.device))
         report = model_report(
             model,
             open_data(self.data, self.split),
