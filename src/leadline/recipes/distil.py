@@ -17,7 +17,7 @@ from leadline.labels import ALIGNMENTS, Filled, Labelled, Store, label
 from leadline.loader import Mixture
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
-from leadline.objectives import Distilled, Supervised, check_taught
+from leadline.objectives import Distilled, Supervised, check_taught, feature_terms
 from leadline.protocols import Protocol
 from leadline.recipes import Course, train_and_save
 from leadline.recipes.side_by_side import side_by_side
@@ -131,7 +131,7 @@ class Classroom:
             taught=treatment.taught,
             weighs_confidence=treatment.confidence,
             mixes_kinds=treatment.mixes_kinds,
-            teacher=self.place if "features" in treatment.taught or "pairwise" in treatment.taught else "",
+            teacher=self.place if feature_terms(treatment.taught) else "",
         )
         labelled = Labelled(measured, self._labels("measured", measured, treatment))
         if not treatment.unlabelled:
