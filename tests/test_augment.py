@@ -1,5 +1,7 @@
 """Augmentation: image, depth, mask and intrinsics move together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,58 @@ def test_a_photograph_of_another_shape_is_cropped_and_not_squeezed(ramp):
     assert sample.intrinsics is not None
     fx, fy, *_ = sample.intrinsics.tolist()
     assert fx / fy == pytest.approx(80 / 75)
+
+
+PLAIN = Augmentation(flip=0, brightness=0, colour=0)
+
+
+def photographed(ramp: Sample, seed: int, **options: float) -> torch.Tensor:
+    """The image at its own size with nothing but these options in effect."""
+    return replace(PLAIN, **options)(ramp, np.random.default_rng(seed), ramp.size).image
+
+
+@pytest.mark.parametrize("option", ["blur", "noise", "jpeg"])
+def test_what_happens_in_a_camera_changes_the_image_and_nothing_else(ramp, option):
+    sharp = ramp.replace(image=torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0)))
+    augment = replace(PLAIN, **{option: 1.0})
+    for seed in range(8):
+        sample = augment(sharp, np.random.default_rng(seed), (48, 64))
+        assert sample.image.shape == (3, 48, 64)
+        assert sample.image.min() >= 0
+        assert sample.image.max() <= 1
+        assert not torch.equal(sample.image, photographed(sharp, seed))
+        assert torch.equal(sample.depth, sharp.depth)
+        assert torch.equal(sample.valid, sharp.valid)
+        again = augment(sharp, np.random.default_rng(seed), (48, 64))
+        assert torch.equal(sample.image, again.image)
+
+
+def test_blur_and_jpeg_keep_smooth_colours_where_they_are(ramp):
+    before = ramp.image[:, 8:-8, 8:-8]
+    for seed in range(8):
+        assert (photographed(ramp, seed, blur=1.0)[:, 8:-8, 8:-8] - before).abs().max() < 0.02
+        assert (photographed(ramp, seed, jpeg=1.0)[:, 8:-8, 8:-8] - before).abs().mean() < 0.02
+
+
+def test_blur_takes_detail_away_in_every_draw(ramp):
+    sharp = ramp.replace(image=torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0)))
+    for seed in range(8):
+        assert photographed(sharp, seed, blur=1.0).std() < 0.98 * sharp.image.std()
+
+
+def test_noise_is_at_most_as_strong_as_asked_for(ramp):
+    grey = ramp.replace(image=torch.full((3, 48, 64), 0.5))
+    deviations = [photographed(grey, seed, noise=0.1).std().item() for seed in range(30)]
+    assert max(deviations) < 0.103  # a sample's deviation is itself a little off
+    assert min(deviations) < 0.03 < 0.07 < max(deviations)
+
+
+def test_only_the_share_asked_for_is_blurred_or_compressed(ramp):
+    for option in ("blur", "jpeg"):
+        same = sum(
+            torch.equal(photographed(ramp, seed, **{option: 0.5}), photographed(ramp, seed)) for seed in range(60)
+        )
+        assert 18 <= same <= 42
 
 
 def answered(sample: Sample) -> Sample:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -24,13 +25,27 @@ class Augmentation:
     """Brightness, contrast, saturation and gamma are multiplied by a random factor within 1 ± this."""
     colour: float = 0.1
     """Each of red, green and blue is multiplied by a random factor within 1 ± this."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur of up to 1.5 pixels or, as likely, a motion blur of up to 9."""
+    noise: float = 0.0
+    """The largest standard deviation of noise like a sensor's; an image's is anything from 0 to this."""
+    jpeg: float = 0.0
+    """Probability of JPEG compression, at a quality of 30 to 95."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """A random view of a sample at `size` (height, width)."""
         sample = resize(_random_crop(sample, size, self.crop, rng), size)
         if rng.random() < self.flip:
             sample = flip(sample)
-        return sample.replace(image=_recolour(sample.image, self.brightness, self.colour, rng))
+        image = _recolour(sample.image, self.brightness, self.colour, rng)
+        # In the order that a camera does them. What is off draws nothing, so that it leaves the other draws alone.
+        if self.blur and rng.random() < self.blur:
+            image = _blurred(image, rng)
+        if self.noise:
+            image = _noisy(image, rng.uniform(0, self.noise), rng)
+        if self.jpeg and rng.random() < self.jpeg:
+            image = _compressed(image, int(rng.integers(30, 96)))
+        return sample.replace(image=image)
 
 
 def resize(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -110,3 +125,34 @@ def _recolour(image: Image, brightness: float, colour: float, rng: np.random.Gen
     image = image.mean() + contrast * (image - image.mean())
     grey = image.mean(dim=0, keepdim=True)
     return (grey + saturation * (image - grey)).clamp(0, 1)
+
+
+def _blurred(image: Image, rng: np.random.Generator) -> Image:
+    """Out of focus, or shaken along a line."""
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    if rng.random() < 0.5:
+        blurred = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.5))
+    else:
+        length, angle = rng.uniform(2, 9), rng.uniform(0, np.pi)
+        reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
+        path = np.zeros((11, 11), np.float32)
+        # Ends are given in sixteenths of a pixel, and 5 is the middle.
+        start, end = (np.rint(16 * (5 + sign * reach)).astype(int).tolist() for sign in (-1, 1))
+        cv2.line(path, start, end, 1.0, lineType=cv2.LINE_AA, shift=4)
+        blurred = cv2.filter2D(pixels, -1, path / path.sum(), borderType=cv2.BORDER_REFLECT)
+    return torch.from_numpy(blurred).permute(2, 0, 1).contiguous()
+
+
+def _noisy(image: Image, deviation: float, rng: np.random.Generator) -> Image:
+    # PyTorch draws normal numbers in half of NumPy's time.
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    return (image + deviation * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+def _compressed(image: Image, quality: int) -> Image:
+    """Through JPEG and back."""
+    # OpenCV's order of colours is blue, green, red.
+    pixels = (image.flip(0).permute(1, 2, 0) * 255).round().byte().contiguous().numpy()
+    _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = torch.from_numpy(cv2.imdecode(file, cv2.IMREAD_COLOR))
+    return decoded.permute(2, 0, 1).flip(0).float() / 255
