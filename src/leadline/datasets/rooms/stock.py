@@ -210,7 +210,7 @@ DOMAINS: Mapping[str, Domain] = {
         ),
         field_of_view=(45.0, 90.0),
         roll=(-6.0, 6.0),
-        walls=("window", "window", "pictures", "pictures", "door", "door", "doorway", "niche", "bare", "bare"),
+        walls=("window", "window", "pictures", "pictures", "pictures", "door", "door", "doorway", "niche", "bare"),
         furniture=(
             *FURNITURE, *MORE_FURNITURE, *MORE_FURNITURE,
             "table", "chair", "chair", "office chair", "desk", "sofa", "bed", "shelf", "cupboard", "rug",
