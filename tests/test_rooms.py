@@ -229,7 +229,7 @@ def test_tables_name_only_what_there_is():
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_cameras_stand_inside_the_main_room_and_outside_the_furniture(domain: str):
-    for seed in range(60):
+    for seed in range(25):
         scene = furnish(DOMAINS[domain], np.random.default_rng(seed))
         room, eye = scene.bodies[0], np.array(scene.camera.eye)
         assert (np.abs(eye - room.centre) < room.half).all()
@@ -244,20 +244,20 @@ def test_cameras_stand_inside_the_main_room_and_outside_the_furniture(domain: st
 
 
 def test_domain_c_is_seen_from_the_floor_from_eye_height_and_from_close_to_its_tables():
-    scenes = [furnish(DOMAINS["c"], np.random.default_rng(seed)) for seed in range(100)]
+    scenes = [furnish(DOMAINS["c"], np.random.default_rng(seed)) for seed in range(50)]
     cameras = [scene.camera for scene in scenes]
     heights = [camera.eye[2] for camera in cameras]
-    assert sum(height < 0.5 for height in heights) > 10
-    assert sum(height > 1.5 for height in heights) > 10
+    assert sum(height < 0.5 for height in heights) > 4
+    assert sum(height > 1.5 for height in heights) > 4
     fields = [math.degrees(camera.field_of_view) for camera in cameras]
     assert 45 <= min(fields) < 50 < 85 < max(fields) <= 90
     pitches = [math.degrees(camera.pitch) for camera in cameras]
     assert -45 <= min(pitches) < -35 < 5 < max(pitches) <= 15
     assert min(pitch for pitch, height in zip(pitches, heights, strict=True) if height < 0.5) > -15
     sides = np.array([scene.bodies[0].half[:2] for scene in scenes]) * 2
-    assert (sides.min(axis=1) < 2.5).sum() > 10
+    assert (sides.min(axis=1) < 2.5).sum() > 4
     assert sides.min() >= 1.2
-    assert 8 < sides.max() <= 10
+    assert 7 < sides.max() <= 10
 
 
 def test_a_cache_outlives_changes_to_other_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
