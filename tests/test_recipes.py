@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from leadline.datasets.rooms import rooms
 from leadline.differences import Difference, paired_difference, verdict
@@ -18,6 +20,7 @@ from leadline.models import load
 from leadline.protocols import protocol
 from leadline.recipes import RECIPES, Course, recipe
 from leadline.recipes.side_by_side import side_by_side
+from leadline.recipes.small import TrainSmall
 from leadline.recipes.study import StudyStages
 from leadline.recipes.train import Lesson
 
@@ -71,6 +74,30 @@ def test_multi_stage_keeps_the_encoder_that_learnt_depth_alone(course, tmp_path)
 def test_multi_stage_refuses_a_network_without_a_transformer(course, tmp_path):
     with pytest.raises(BadInput, match="trains the parts of a hybrid"):
         recipe("multi_stage")(replace(course, network="cnn,size=tiny"), tmp_path)
+
+
+def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_nothing(tmp_path):
+    encoder = timm.create_model("mobilenetv2_100", pad_type="same")
+    save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
+    made = TrainSmall(
+        encoder=tmp_path / "encoder.safetensors",
+        out=tmp_path / "run",
+        measured="rooms,domain=b,count=4,height=64,width=96",
+        rooms=4,
+        steps=5,
+        machine=MACHINE,
+    )
+    assert made.run() == 0
+    assert steps(tmp_path) == 5 + 1
+    weights = tmp_path / "run" / "model" / "weights.safetensors"
+    assert weights.stat().st_size < 10e6
+    network = load(tmp_path / "run" / "model")
+    assert network.preprocessing.size == (192, 256)
+    assert "rooms-c" in network.provenance.training_data
+    assert "rooms-b" in network.provenance.training_data
+    before = weights.read_bytes()
+    assert made.run() == 0
+    assert weights.read_bytes() == before
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():

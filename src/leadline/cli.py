@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.predict:Predict", "Measure the depth of photographs: files, folders or globs."),
     "train": ("leadline.recipes.train:Train", "Train a model by one of the recipes."),
+    "train small": ("leadline.recipes.small:TrainSmall", "Make the network that comes with the package anew."),
     "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
     "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": ("leadline.catalogue:Models", "List the models: size, cost, kind of depth, licence, published figures."),
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"leadline {version('leadline')}")
         return 0
-    command = next((name for name in COMMANDS if words[: len(name.split())] == name.split()), None)
+    matching = (name for name in COMMANDS if words[: len(name.split())] == name.split())
+    command = max(matching, key=len, default=None)
     if command is None:
         print(f"No command is called {words[0]!r}.\n\n{_overview()}", file=sys.stderr)
         return 2
