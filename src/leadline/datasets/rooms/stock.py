@@ -206,7 +206,7 @@ DOMAINS: Mapping[str, Domain] = {
             *2 * (Viewpoint(height=(0.5, 2.1), pitch=(-45.0, 15.0), looks=3, elbow_room=0.5),),
             # Low ones look ahead: from there a steep look down shows a carpet and nothing else.
             *2 * (Viewpoint(height=(0.15, 0.5), pitch=(-12.0, 15.0), looks=4, elbow_room=0.5),),
-            (Viewpoint(height=(0.8, 1.6), pitch=(-45.0, -18.0), looks=3, elbow_room=0.45, distance=(0.5, 1.5)),),
+            Viewpoint(height=(0.8, 1.6), pitch=(-45.0, -18.0), looks=3, elbow_room=0.45, distance=(0.5, 1.5)),
         ),
         field_of_view=(45.0, 90.0),
         roll=(-6.0, 6.0),
