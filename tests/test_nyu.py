@@ -11,7 +11,7 @@ import torch
 
 from leadline.datasets import Dataset, open_data
 from leadline.datasets.nyu import nyu
-from leadline.errors import BadInput
+from leadline.errors import BadInput, NoSplit
 
 HEIGHT, WIDTH, IMAGES = 6, 8, 9
 SCENES = [*("kitchen_0004a", "kitchen_0004b", "office_0001", "study_0002", "bedroom_0001"), *["bath_0001"] * 4]
@@ -81,7 +81,7 @@ def test_val_shares_no_room_with_train_and_no_image_with_test(path: Path) -> Non
     assert train.scenes == ("kitchen_0004a", "kitchen_0004b", "office_0001")
     assert sorted(train.numbers + val.numbers + test.numbers) == list(range(IMAGES))
     assert (train.name, val.name) == ("nyu train (3 of 5)", "nyu val (2 of 5)")
-    with pytest.raises(BadInput, match="holdout=0 leaves nothing for val: state holdout=10"):
+    with pytest.raises(NoSplit, match="holdout=0 leaves nothing for val: state holdout=10"):
         nyu("val", path=path, holdout=0)
 
 
@@ -144,6 +144,14 @@ def test_a_split_of_other_images_is_refused(path: Path, test: list[int]) -> None
     scipy.io.savemat(path / "splits.mat", {"trainNdxs": np.array(TRAINING), "testNdxs": np.array(test)})
     with pytest.raises(BadInput, match=r"splits\.mat does not belong to the 9 images"):
         nyu("test", path=path)
+
+
+def test_a_split_of_all_images_that_is_not_the_published_one_is_told_of(path: Path) -> None:
+    with h5py.File(path / "nyu_depth_v2_labeled.mat", "a") as file:
+        reference = file.create_dataset("one", data=_utf16("bath_0001")).ref
+        del file["scenes"]
+        file.create_dataset("scenes", data=np.array([[reference] * 1449], h5py.ref_dtype), dtype=h5py.ref_dtype)
+    assert nyu("test", path=path).name == "nyu test, own split"
 
 
 def test_a_file_without_raw_depth_is_not_the_official_one(path: Path) -> None:

@@ -54,11 +54,11 @@ def test_frames_come_in_the_order_of_their_numbers(path: Path) -> None:
     assert (data.name, len(data), data.pairs[1].name) == ("scannet train, every=2", 4, "scene0000_00/10")
 
 
-def test_official_lists_make_the_splits(path: Path) -> None:
+def test_lists_make_the_splits_and_those_that_are_not_the_official_ones_are_told_of(path: Path) -> None:
     (path / "scannetv2_train.txt").write_text("scene0001_00\nscene0500_00\n")
     (path / "scannetv2_val.txt").write_text("scene0000_00\n")
     train, val = scannet("train", path=path), scannet("val", path=path)
-    assert train.name == "scannet train, official split"
+    assert train.name == "scannet train, own list"
     assert {pair.name[:9] for pair in train.pairs} == {"scene0001"}
     assert {pair.name[:9] for pair in val.pairs} == {"scene0000"}
     with pytest.raises(NoSplit, match=r"has lists of train, val: put scannetv2_test\.txt beside them"):

@@ -6,7 +6,8 @@ redistribute is stated, nor one for weights trained on it.
 Expected tree:
 
     data/nyu/nyu_depth_v2_labeled.mat    2,972,037,809 bytes, MATLAB v7.3 (an HDF5 file)
-    data/nyu/splits.mat                  2,626 bytes, MATLAB v5: 795 training and 654 test numbers, from 1
+    data/nyu/splits.mat                  2,626 bytes, MATLAB v5: 795 training and 654 test numbers, from 1; its SHA-256
+                                         is below, and the name of the dataset tells of another one
 
 Unit: metres along the optical axis. Traps: MATLAB writes columns first, so all sides are transposed; `depths` has its
 holes painted in by an algorithm, only `rawDepths` was measured, and the published numbers are taken on the latter;
@@ -18,6 +19,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,17 @@ import scipy.io
 import torch
 from scipy.io.matlab import MatReadError
 
-from leadline.errors import BadInput, unknown
+from leadline.errors import BadInput, NoSplit, unknown
 from leadline.sample import Kind, Sample
 
 TRUTHS = {"raw": "rawDepths", "filled": "depths"}
 """Name → array of the file: what the Kinect measured, holes left open; or the same with its holes painted in."""
 CAMERA = (518.85790117450188, 519.46961112127485, 325.58244941119034 - 1, 253.73616633400465 - 1)
 """fx, fy, cx, cy of the colour camera: the toolbox's `camera_params.m`, whose first pixel is (1, 1)."""
-LABELLED = "nyu_depth_v2_labeled.mat"
+LABELLED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+IMAGES = 1449
+SPLITS_DIGEST = "6e081404491a8bfba2f066beaa9713ef6046f9007aa5f799f2a350506a580cee"
+"""SHA-256 of the published file of that name."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdou
         holdout: every how many-th room is kept for "val".
 
     Raises:
+        NoSplit: "val" where none is held out.
         BadInput: a file is missing, truncated or not the official one.
     """
     if truth not in TRUTHS:
@@ -86,7 +92,7 @@ def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdou
     if split not in ("train", "val", "test"):
         raise unknown("split", split, ("train", "val", "test"))
     if split == "val" and holdout < 1:
-        raise BadInput(f"holdout={holdout} leaves nothing for val: state holdout=10, for every tenth training room.")
+        raise NoSplit(f"holdout={holdout} leaves nothing for val: state holdout=10, for every tenth training room.")
     scenes = _scenes(path)
     training, test = _official_split(path, len(scenes))
     official = test if split == "test" else training
@@ -95,7 +101,9 @@ def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdou
         number for number in official if split == "test" or (room(scenes[number]) in held_out) == (split == "val")
     ]
     share = "" if len(numbers) == len(official) else f" ({len(numbers)} of {len(official)})"
-    name = f"nyu {split}{share}{'' if truth == 'raw' else f', {truth}'}"
+    is_own = len(scenes) == IMAGES and sha256((path / SPLITS).read_bytes()).hexdigest() != SPLITS_DIGEST
+    remarks = ["own split" if is_own else "", "" if truth == "raw" else truth]
+    name = ", ".join([f"nyu {split}{share}", *filter(None, remarks)])
     return Nyu(name, Kind.METRIC, path, truth, tuple(numbers), tuple(scenes[number] for number in numbers))
 
 
@@ -116,7 +124,7 @@ def _scenes(path: Path) -> list[str]:
 
 def _official_split(path: Path, images: int) -> tuple[list[int], list[int]]:
     """Places of the training and the test images in the file, from 0."""
-    file = _existing(path, "splits.mat")
+    file = _existing(path, SPLITS)
     try:
         content = scipy.io.loadmat(file)
         training, test = (sorted(content[key].ravel() - 1) for key in ("trainNdxs", "testNdxs"))

@@ -7,7 +7,10 @@ Expected tree (what ScanNet's `SensReader` writes with all its exports):
     data/scannet/scene0000_00/color/0.jpg
     data/scannet/scene0000_00/depth/0.png
     data/scannet/scene0000_00/intrinsic/intrinsic_color.txt      4 × 4, of the photograph's size
-    data/scannet/scannetv2_{train,val,test}.txt                  a scene a line; ScanNet's repository, Tasks/Benchmark
+    data/scannet/scannetv2_{train,val,test}.txt                  a scene a line
+
+The lists are those of https://github.com/ScanNet/ScanNet, `Tasks/Benchmark/`: their SHA-256 are below, and the name of
+the dataset tells of other ones. The MIT licence there is for code, so they are not shipped.
 
 Unit: millimetres along the optical axis, 16-bit PNG, 0 not measured.
 Traps: the photograph is twice the size of the depth map; it is made as small as the map here, and its intrinsics with
@@ -15,6 +18,7 @@ it, so that what was measured stays as it is. Both have one view, up to their ca
 without zeros before them: sorted as texts, 10 comes before 2. `scene0000_00` and `scene0000_01` are one room.
 """
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,13 @@ from leadline.datasets.projection import resized, shrunk
 from leadline.errors import BadInput, NoSplit
 from leadline.files import read_depth, read_image
 from leadline.sample import Kind, Sample
+
+LISTS = {
+    "train": "96acca299b7855f02824c496b19077904d80996e7ced1bb9f0dac98f7dd4d0c8",
+    "val": "d75d4971c3fa7128c643695840e279042c212ef904fe933bd00cf9918c61b083",
+    "test": "0214c6a3b1ee516ad653393b0321e7c0394c7662a4b3702eac1ddd7fbc00f7e0",
+}
+"""Split → SHA-256 of its list: 1201, 312 and 100 scenes."""
 
 
 def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, val: str = "", test: str = "") -> Pairs:
@@ -47,17 +58,21 @@ def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, va
     scenes = sorted(folder.parent for folder in path.glob("*/color") if (folder.parent / "depth").is_dir())
     if not scenes:
         raise missing("ScanNet", path, "SCENE/color/0.jpg", "SCENE/depth/0.png")
+    source = ""
     lists = sorted(file.stem.removeprefix("scannetv2_") for file in path.glob("scannetv2_*.txt"))
     if lists:
         if split not in lists:
             raise NoSplit(f"{path} has lists of {', '.join(lists)}: put scannetv2_{split}.txt beside them.")
-        listed = set((path / f"scannetv2_{split}.txt").read_text(encoding="utf-8").split())
+        # Line ends may have been changed on the way.
+        content = (path / f"scannetv2_{split}.txt").read_bytes().replace(b"\r\n", b"\n")
+        source = "official split" if sha256(content).hexdigest() == LISTS[split] else "own list"
+        listed = set(content.decode(errors="replace").split())
         scenes = [scene for scene in scenes if scene.name in listed]
         if not scenes:
             raise BadInput(f"None of the {len(listed)} scenes of scannetv2_{split}.txt is in {path}.")
     pairs = [pair for scene in scenes for pair in _pairs(scene)[::every]]
     taken = tuple(pairs) if lists else scenes_for(split, pairs, path, val=val, test=test)
-    remarks = ["official split" if lists else "", f"every={every}" if every > 1 else ""]
+    remarks = [source, f"every={every}" if every > 1 else ""]
     return Pairs(", ".join([f"scannet {split}", *filter(None, remarks)]), Kind.METRIC, taken, _read)
 
 
