@@ -297,6 +297,20 @@ def test_the_manifest_says_where_all_comes_from(source: str, whole: Path) -> Non
     assert manifest["unit"].startswith("metres")
 
 
+def test_the_licence_of_a_folder_goes_with_its_samples_from_store_to_store(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = shutil.copytree(source.partition(",")[0], tmp_path / "in")
+    (folder / "LICENSE").write_text("CC BY 4.0\n")
+    prepare(f"{folder},depth_scale=1000", str(tmp_path / "one"), SIZE)
+    prepare(f"store:{tmp_path / 'one'}", str(tmp_path / "two"), (6, 8))
+    for place in ("one", "two"):
+        manifest = json.loads((tmp_path / place / "manifest.json").read_text())
+        assert manifest["splits"]["train"]["licence"] == "CC BY 4.0 (LICENSE)"
+    assert main(["data", "inspect", str(tmp_path / "two")]) == 0
+    assert "Licence: CC BY 4.0 (LICENSE)" in capsys.readouterr().out
+
+
 def test_others_can_read_the_shards(whole: Path) -> None:
     table = pa.ipc.open_file(whole / "train" / "00000.arrow").read_all()
     assert table.column_names == ["name", "image", "depth", "intrinsics", "crc32"]

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +19,12 @@ from tqdm import tqdm
 
 from leadline.augment import resize
 from leadline.claims import must_match
-from leadline.datasets import DATASETS, Dataset, open_data, store
+from leadline.datasets import Dataset, open_data, store
+from leadline.datasets.licences import licence_of
 from leadline.errors import BadInput, NoSplit, UnreadableFile
 from leadline.files import swapped, sweep
 from leadline.loader import identity
 from leadline.sample import Kind
-from leadline.words import parse
 
 SPLITS = ("train", "val", "test")
 SHARD_BYTES = 2**25
@@ -75,7 +74,7 @@ class Prepare:
     skip_unreadable: bool = False
     """Leave out samples whose files cannot be read, and print them."""
     licence: str = ""
-    """What the store says of the data's licence; unset: what its reader knows."""
+    """What the store says of the data's licence; unset: what its folder or its reader says."""
 
     def run(self) -> int:
         prepared = prepare(
@@ -131,7 +130,7 @@ def prepare(
         "size": list(size),
         "compression": compression,
         "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is Kind.METRIC else 7))),
-        "splits": _described(parts, words, licence or _known_licence(words)),
+        "splits": _described(parts, words, licence),
     }
     with _alone(out):
         manifest = _claim(out, json.loads(json.dumps(manifest)))
@@ -189,19 +188,12 @@ def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[s
         described[split] = {
             "words": words,
             "source": source,
-            "licence": licence or "unknown",
+            "licence": licence or licence_of(words, dataset) or store.UNKNOWN,
             "made by": f"leadline {version('leadline')}",
             "folder": folder,
             "shards": None,
         }
     return described
-
-
-def _known_licence(words: str) -> str:
-    """The paragraph of the reader's docstring that speaks of it."""
-    module = DATASETS.get(parse(words)[0], DATASETS["folder"]).partition(":")[0]
-    paragraphs = (import_module(module).__doc__ or "").split("\n\n")
-    return next((" ".join(each.split()) for each in paragraphs if re.search("licen[cs]e", each, re.IGNORECASE)), "")
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from leadline.datasets import DATASETS, open_data
-from leadline.datasets.folder import SPLITS, folder
-from leadline.errors import BadInput
+from leadline.datasets import DATASETS, Dataset, open_data
+from leadline.datasets.folder import SPLITS, Folder, folder
+from leadline.datasets.licences import licence_of, stated_licence
+from leadline.datasets.pairs import Pairs
+from leadline.errors import BadInput, NoSplit
 from leadline.files import DEPTH_SUFFIXES, PHOTO_SUFFIXES
 from leadline.sample import Kind, Sample
 from leadline.words import parse, typed
@@ -54,6 +55,8 @@ class Collection:
     kind: Kind
     licence: str
     """As the folder or the dataset states it."""
+    refused: tuple[str, ...] = ()
+    """Splits that could not be opened while others could, and why."""
 
 
 def collect(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
@@ -66,30 +69,58 @@ def collect(words: str, *, split: str | None = None, frames: int | None = None) 
     Raises:
         BadInput: nothing is there.
     """
+    if frames is not None and frames < 1:
+        raise BadInput(f"--frames {frames} looks at nothing: state 1 or more, or leave it out for all.")
     name, path, options = parse(words)
     place = Path(path if name == "folder" else words.partition(",")[0])
     if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):
-        return collect(",".join([f"{recognised}:{place}", *words.split(",")[1:]]), split=split, frames=frames)
+        return collect(",".join([recognised, *words.split(",")[1:]]), split=split, frames=frames)
     if name == "folder" or (name not in DATASETS and place.exists()):
         return _collected_files(words, place, typed(folder, options, "folder"), split, frames)
-    return _collected_samples(words, name, Path(path) if path else None, split, frames)
+    return _collected_samples(words, name, split, frames)
 
 
 def _recognised(place: Path) -> str | None:
-    """The dataset of ours whose files lie here."""
-    for pattern, name in _MARKS.items():
-        if name in DATASETS and any(place.glob(pattern)):
-            return name
+    """The words of the dataset of ours whose files lie here."""
+    for pattern, words in _MARKS.items():
+        if any(place.glob(pattern)):
+            name, comma, options = words.partition(",")
+            return f"{name}:{place}{comma}{options}"
     return None
 
 
-_MARKS: Mapping[str, str] = {"nyu_depth_v2_labeled.mat": "nyu"}
-"""A file that no other dataset has → the dataset's name."""
+_MARKS: Mapping[str, str] = {
+    "*/00000.arrow": "store",
+    "dataset_dict.json": "hub",
+    "state.json": "hub",
+    "nyu_depth_v2_labeled.mat": "nyu",
+    "eigen_*_files_with_gt.txt": "kitti",
+    "20[0-9][0-9]_[0-9][0-9]_[0-9][0-9]": "kitti",
+    "rgb.txt": "tum",
+    "*/rgb.txt": "tum",
+    "scannetv2_*.txt": "scannet",
+    "*/intrinsic/intrinsic_color.txt": "scannet",
+    "RDs": "redweb",
+    "rds": "redweb",
+    "flyingthings3d/disparity": "sceneflow",
+    "monkaa/disparity": "sceneflow,part=monkaa",
+    "driving/disparity": "sceneflow,part=driving",
+    "*/*/DEPTH/*_DEPTH.png": "pandora",
+    "*/[HL]R/*/color": "diml",
+    "*/*/*/col": "diml",
+    # Which scenes are for the test is in another folder, that may not be here.
+    "*/d-*.pgm": "nyu_raw,labelled=none",
+    "*/*/d-*.pgm": "nyu_raw,labelled=none",
+}
+"""A file or folder that no other dataset has → the words of the dataset; the first that fits."""
 
 
 def _collected_files(
     words: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
 ) -> Collection:
+    depth_scale = options.get("depth_scale")
+    if depth_scale is not None and not depth_scale > 0:
+        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
     entries = _listed(place) if place.is_file() else _found(place)
     include, exclude = options.get("include", ""), options.get("exclude", "")
     wanted = [each for each in entries if split in (None, each.split) and _is_wanted(each.scene, include, exclude)]
@@ -102,9 +133,9 @@ def _collected_files(
         words,
         "a CSV file of pairs" if place.is_file() else "a folder of rgb/ and depth/",
         tuple(_first_of_each_scene(wanted, frames)),
-        options.get("depth_scale"),
+        depth_scale,
         Kind(options.get("kind", Kind.METRIC)),
-        _stated_licence(place.parent if place.is_file() else place),
+        stated_licence(place),
     )
 
 
@@ -190,43 +221,34 @@ def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[E
             yield entry
 
 
-def _collected_samples(words: str, name: str, path: Path | None, split: str | None, frames: int | None) -> Collection:
+def _collected_samples(words: str, name: str, split: str | None, frames: int | None) -> Collection:
     """What a reader of ours makes of its own files."""
-    entries, kind, refusal = [], Kind.METRIC, None
+    entries, kind, licence = [], Kind.METRIC, ""
+    absent: list[BadInput] = []
+    refused: dict[str, BadInput] = {}
     for each in (split,) if split else SPLITS:
         try:
             dataset = open_data(words, each)
-        except BadInput as reason:
-            refusal = reason
+        except NoSplit as reason:
+            absent.append(reason)
             continue
-        kind = dataset.kind
-        count = len(dataset) if frames is None else min(frames, len(dataset))
-        entries += [
-            Entry(each, "", f"{name}/{index:06d}", make=partial(dataset.__getitem__, index)) for index in range(count)
-        ]
+        except BadInput as reason:
+            refused[each] = reason
+            continue
+        kind, licence = dataset.kind, licence_of(words, dataset)
+        entries += _first_of_each_scene(list(_made(each, name, dataset)), frames)
     if not entries:
-        raise refusal or BadInput(f"{words} holds nothing.")
-    said = re.search(r"^.*licen[cs]e.*$", _docstring(name), re.IGNORECASE | re.MULTILINE)
-    licence = (path and _stated_licence(path)) or (said[0].strip() if said else "")
-    return Collection(words, f"the dataset {name}", tuple(entries), 1.0, kind, licence)
+        raise next(iter([*refused.values(), *absent]), BadInput(f"{words} holds nothing."))
+    told = tuple(f"{each}: {reason}" for each, reason in refused.items())
+    return Collection(words, f"the dataset {name}", tuple(entries), 1.0, kind, licence, told)
 
 
-def _docstring(name: str) -> str:
-    return import_module(DATASETS[name].partition(":")[0]).__doc__ or ""
-
-
-def _stated_licence(folder: Path) -> str:
-    """The first line of a licence file, or of a README's lines that speak of one."""
-    if not folder.is_dir():
-        return ""
-    texts = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
-    for name, file in texts.items():
-        if re.match(r"(licen[cs]e|copying)\b", name, re.IGNORECASE):
-            lines = [line.strip(" #*=") for line in file.read_text(errors="replace").splitlines()]
-            return f"{next(filter(None, lines), 'nothing')} ({name})"
-    for name, file in texts.items():
-        if re.match(r"readme\b", name, re.IGNORECASE):
-            said = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
-            if said:
-                return f"{said[0].strip(' #*|')} ({name})"
-    return ""
+def _made(split: str, name: str, dataset: Dataset) -> Iterator[Entry]:
+    """The samples of a dataset, with the files that they come from where it tells."""
+    for index in range(len(dataset)):
+        make = partial(dataset.__getitem__, index)
+        if isinstance(dataset, Folder | Pairs):
+            pair = dataset.pairs[index]
+            yield Entry(split, pair.name.rpartition("/")[0], pair.name, pair.image, pair.depth, make=make)
+        else:
+            yield Entry(split, "", f"{name}/{index:06d}", make=make)

@@ -40,6 +40,8 @@ from leadline.sample import Kind, Sample
 FORMAT = 1
 """Of a store; a reader refuses what is newer."""
 MANIFEST = "manifest.json"
+UNKNOWN = "unknown"
+"""A licence that nobody stated."""
 STEPS = 1000
 """Of a metre, where depth is kept in whole millimetres."""
 _LAST_STEP = 65535
@@ -58,6 +60,8 @@ class Store:
     starts: tuple[int, ...]
     """Number of the first sample of each."""
     count: int
+    licence: str
+    """What the manifest says of it; empty where it is unknown."""
 
     def __len__(self) -> int:
         return self.count
@@ -95,7 +99,8 @@ def store(split: str, *, path: str) -> Store:
     height, width = manifest["size"]
     name = f"{part['source']['name']} at {height} × {width}"
     files = tuple(shard_file(path, part["folder"], number) for number in range(len(starts)))
-    return Store(name, Kind(manifest["kind"]), files, tuple(starts), count)
+    licence = part["licence"] if part["licence"] != UNKNOWN else ""
+    return Store(name, Kind(manifest["kind"]), files, tuple(starts), count, licence)
 
 
 def read_manifest(address: str) -> dict[str, Any] | None:
