@@ -46,6 +46,8 @@ class Tally:
     """These three of the positive numbers; 0 where there is none."""
     top: float
     """Share of the positive numbers that equal the highest."""
+    below_top: float
+    """The greatest share that a number less than 10 % below the highest has."""
     levels: int
     """How many different positive numbers there are."""
     divisor: int
@@ -259,11 +261,12 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection)
     measured = values[positive > 0]
     levels, counts = _levels(measured)
     is_integer = values.dtype.kind != "f"
-    low, high, median, top = 0.0, 0.0, 0.0, 0.0
+    low, high, median, top, below_top = 0.0, 0.0, 0.0, 0.0, 0.0
     if measured.size:
         low, high = float(levels[0]), float(levels[-1])
         median = float(levels[np.searchsorted(counts.cumsum(), measured.size / 2)])
         top = float(counts[-1] / measured.size)
+        below_top = float(counts[:-1][levels[:-1] > 0.9 * high].max(initial=0) / measured.size)
     is_ours = "kind" in words
     return Tally(
         is_integer,
@@ -275,6 +278,7 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection)
         high,
         median,
         top,
+        below_top,
         levels.size,
         int(np.gcd.reduce(levels.astype(np.int64))) if is_integer and levels.size else 1,
         _histogram(levels, counts),
