@@ -280,6 +280,26 @@ def test_the_doctor_ends_with_0_for_sound_data_and_with_1_and_the_files_for_othe
     assert str(spoiled.with_name("0004.png")) not in printed
 
 
+def test_what_is_said_of_many_files_is_said_once(rooms, tmp_path, capsys):
+    shutil.copytree(rooms, tmp_path / "data")
+    spoiled = [tmp_path / "data" / "train" / "house" / "depth" / f"000{number}.png" for number in (1, 4, 5)]
+    for file in spoiled:
+        write_numbers(file, np.zeros((96, 128)))
+    assert main(["data", "doctor", f"{tmp_path / 'data'},depth_scale=1000", "--json"]) == 1
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert fault["files"] == [str(file) for file in spoiled]
+
+
+@pytest.mark.parametrize(("farthest", "is_cut"), [(9000, False), (7000, True)])
+def test_a_wall_within_a_sensors_coarse_steps_is_not_saturated_and_a_cut_is(rooms, tmp_path, farthest, is_cut):
+    """A Kinect's number is 1092.5 − 351.3 m / depth: at 9 m some percent of the pixels share each."""
+    shutil.copytree(rooms / "train", tmp_path / "data" / "train")
+    metres = np.linspace(1, 9, 96)[:, None].repeat(128, 1)
+    coarse = np.minimum(351300 / (1092.5 - (1092.5 - 351.3 / metres).round()), farthest)
+    write_numbers(tmp_path / "data" / "train" / "house" / "depth" / "0003.png", coarse)
+    assert ("saturated" in doctored(tmp_path / "data", 1000)) is is_cut
+
+
 def test_a_csv_file_is_examined_whether_its_files_exist_or_not(rooms, tmp_path, capsys):
     list_of_pairs = tmp_path / "pairs.csv"
     house = rooms / "train" / "house"
@@ -295,9 +315,9 @@ def test_nothing_is_found_in_sound_photographs_of_many_sensors(shared, options):
     assert examine(list(look_at(collection, collection.entries)), collection.kind) == []
 
 
-def test_another_unit_within_a_mixture_is_found_where_kitti_shows(shared):
-    words = f"{shared / 'data' / 'rgbd'},depth_scale=1000,include=kitti|hallway|sunrgbd"
-    collection = collect(words)
+@pytest.mark.parametrize("stated", [",depth_scale=1000", ""])
+def test_another_unit_within_a_mixture_is_found_where_kitti_shows(shared, stated):
+    collection = collect(f"{shared / 'data' / 'rgbd'},include=kitti|hallway|sunrgbd{stated}")
     (fault,) = examine(list(look_at(collection, collection.entries)), collection.kind)
     assert fault.check == "unit"
     assert "depth_scale=256" in fault.message
@@ -349,10 +369,81 @@ def test_the_card_tells_counts_cameras_licence_and_depths(rooms, tmp_path, capsy
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
 
 
+@pytest.fixture
+def sequence(rooms, tmp_path) -> Path:
+    """Six of the rooms as a sequence in TUM's format."""
+    root = tmp_path / "rgbd_dataset_freiburg1_room"
+    house = rooms / "train" / "house"
+    for folder, times in (("rgb", 0.0), ("depth", 0.01)):
+        lines = []
+        for number, file in enumerate(sorted((house / folder).iterdir())[:6]):
+            copy = root / folder / f"{number + times:.2f}.png"
+            if folder == "rgb":
+                write_image(copy, read_image(file))
+            else:
+                write_numbers(copy, numbers_of(file) * 5)
+            lines.append(f"{number + times:.2f} {folder}/{copy.name}\n")
+        (root / f"{folder}.txt").write_text("# times\n" + "".join(lines))
+    return root
+
+
+def test_a_published_layout_is_recognised_and_its_own_files_are_named(sequence, capsys):
+    assert main(["data", "inspect", str(sequence)]) == 0
+    printed = capsys.readouterr().out
+    assert f"tum:{sequence}: the dataset tum, 6 frames of 1 scenes (train 6)" in printed
+    assert "CC BY 4.0" in printed
+    assert main(["data", "doctor", str(sequence)]) == 0
+    spoiled = sequence / "depth" / "2.01.png"
+    spoiled.write_bytes(spoiled.read_bytes()[:200])
+    capsys.readouterr()
+    assert main(["data", "doctor", str(sequence)]) == 1
+    assert f"\n    {spoiled}\n" in capsys.readouterr().out
+    assert main(["data", "inspect", str(sequence)]) == 0
+    assert f"1 of 6 could not be read: Cannot read {spoiled}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "dataset"),
+    [
+        ("nyu_depth_v2_labeled.mat", "nyu_depth_v2_labeled.mat is truncated"),
+        ("kitchen_0004/d-1.0-2.pgm", ""),
+        ("2011_09_26/calib_cam_to_cam.txt", "KITTI needs"),
+        ("RDs/0.png", "ReDWeb needs"),
+        ("flyingthings3d/disparity/x", "Scene Flow needs"),
+        ("monkaa/disparity/x", "Scene Flow needs"),
+        ("driving/disparity/x", "Scene Flow needs"),
+        ("01/base_1_ID01/DEPTH/000000_DEPTH.png", "Pandora needs"),
+        ("train/HR/12. Livingroom/color/x", "DIML needs"),
+        ("01_warehouse_1/16.01.20/5/col/x", "DIML needs"),
+        ("scannetv2_train.txt", "ScanNet needs"),
+    ],
+)
+def test_a_piece_of_a_published_layout_tells_what_it_should_be(file, dataset, tmp_path, capsys):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_bytes(b"")
+    assert main(["data", "inspect", str(tmp_path)]) == 1
+    assert (dataset or "for train") in capsys.readouterr().err
+
+
+def test_a_split_that_cannot_be_opened_is_told_of(rooms, tmp_path, capsys):
+    for folder, name in (("color", "rgb"), ("depth", "depth")):
+        shutil.copytree(rooms / "val" / "house" / name, tmp_path / "scene0001_00" / folder)
+    (tmp_path / "scannetv2_train.txt").write_text("scene0000_00\n")
+    (tmp_path / "scannetv2_val.txt").write_text("scene0001_00\n")
+    assert main(["data", "doctor", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "not looked at: train: None of the 1 scenes of scannetv2_train.txt is in" in printed
+    assert "5 frames" in printed
+
+
 def test_what_is_no_dataset_is_refused_with_what_is_needed(tmp_path, capsys):
     assert main(["data", "inspect", str(tmp_path)]) == 1
     assert "needs rgb/ and depth/" in capsys.readouterr().err
     assert main(["data", "doctor", "romos"]) == 1
     assert "No dataset is called 'romos'" in capsys.readouterr().err
+    assert main(["data", "doctor", f"{tmp_path},depth_scale=0"]) == 1
+    assert "depth_scale=0 must be positive" in capsys.readouterr().err
+    assert main(["data", "doctor", "rooms", "--frames", "0"]) == 1
+    assert "--frames 0 looks at nothing" in capsys.readouterr().err
     assert main(["data", "inspect", "rooms", "--out", "card.pdf"]) == 1
     assert "card.html" in capsys.readouterr().err

@@ -48,4 +48,12 @@ def examine(looks: Sequence[Look], kind: Kind) -> list[Fault]:
     for name, check in CHECKS.items():
         explained = {id(look) for cause in check.after for fault in found[cause] for look in fault.looks}
         found[name] = check.find([look for look in looks if id(look) not in explained], kind)
-    return [fault for faults in found.values() for fault in faults]
+    return [fault for faults in found.values() for fault in _told_once(faults)]
+
+
+def _told_once(faults: Sequence[Fault]) -> list[Fault]:
+    """One fault for all frames of which the same is said."""
+    same: dict[tuple[str, str], list[Look]] = {}
+    for fault in faults:
+        same.setdefault((fault.check, fault.message), []).extend(fault.looks)
+    return [Fault(check, message, tuple(looks)) for (check, message), looks in same.items()]

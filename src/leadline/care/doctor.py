@@ -41,11 +41,15 @@ class Doctor:
             others = collect(self.against, split=self.against_split).entries
             faults += leaked(looks, list(look_at_photographs(tqdm(others, "compared", disable=None, leave=False))))
         if self.json:
-            told = {"data": self.data, "frames": len(looks), "faults": [_plain(fault) for fault in faults]}
-            print(json.dumps(told, indent=1, ensure_ascii=False))
+            told = {"data": self.data, "frames": len(looks), "refused": collection.refused}
+            print(json.dumps(told | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
         else:
-            print(_told(self.data, looks, faults))
-        return 1 if faults else 0
+            print(
+                "\n".join(
+                    [*(f"not looked at: {reason}" for reason in collection.refused), _told(self.data, looks, faults)]
+                )
+            )
+        return 1 if faults or collection.refused else 0
 
 
 def seen(collection: Collection) -> list[Look]:

@@ -74,6 +74,8 @@ class SceneCard:
     """Mean share of pixels that were not measured."""
     cameras: tuple[CameraCard, ...]
     """Each once."""
+    unreadable: tuple[str, ...]
+    """Why frames could not be read; the doctor names them all."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Card:
     """And the 99th."""
     histogram: Mapping[str, float]
     """Metres where a bin begins → share of what was measured; half an octave each."""
+    refused: tuple[str, ...]
+    """Splits that could not be opened, and why."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def card(collection: Collection, looks: Sequence[Look]) -> Card:
         _percentile(total, 0.01),
         _percentile(total, 0.99),
         _half_octaves(total),
+        collection.refused,
     )
 
 
@@ -172,12 +177,13 @@ def _scene_card(place: tuple[str, str], group: Sequence[Look], unit: Unit | None
         farthest=_percentile(counts, 0.99),
         holes=float(np.mean([tally.holes for tally in tallies])) if tallies else None,
         cameras=tuple(_camera_card(camera, size) for camera, size in cameras),
+        unreadable=tuple("; ".join(look.refusals.values()) for look in group if look.refusals),
     )
 
 
 def _format(look: Look) -> str:
     assert look.tally
-    suffix = look.entry.depth.suffix if look.entry.depth else "sample"
+    suffix = look.entry.depth.suffix if look.entry.depth and not look.entry.make else "sample"
     return f"{suffix} {look.tally.bits}-bit {'integers' if look.tally.is_integer else 'floats'}"
 
 
@@ -228,8 +234,25 @@ def _listing(card: Card) -> Listing:
         "Scenes",
         ("scene", "frames", "photograph", "depth", "steps / m", "median", "1–99 %", "holes", "field of view"),
         tuple(_line(scene) for scene in card.scenes),
-        tuple(f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in card.scenes) if card.kind == Kind.METRIC else (),
+        (*_units(card), *_unread(card)),
     )
+
+
+def _units(card: Card) -> list[str]:
+    measured = [scene for scene in card.scenes if scene.median or not scene.unreadable]
+    return [f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in measured] if card.kind == Kind.METRIC else []
+
+
+def _unread(card: Card) -> list[str]:
+    """How much is not on the card."""
+    return [
+        *(
+            f"{_name(scene)}: {len(scene.unreadable)} of {scene.frames} could not be read: {scene.unreadable[0]}"
+            for scene in card.scenes
+            if scene.unreadable
+        ),
+        *(f"not looked at: {reason}" for reason in card.refused),
+    ]
 
 
 def _name(scene: SceneCard) -> str:
