@@ -152,6 +152,12 @@ def test_shares_that_are_none_are_refused(words: str, message: str, tmp_path: Pa
         Lesson(words).open("train", tmp_path)
 
 
+def test_a_mixture_without_metres_is_refused_before_it_is_trained_and_a_lone_share_changes_nothing(places, tmp_path):
+    with pytest.raises(BadInput, match="measures metres, which validation needs: add a part that does"):
+        Lesson(f"{places['relative']} + {places['scale_free']}*2").open("train", tmp_path)
+    assert Lesson("rooms,count=2*3").open("train", tmp_path).name == "rooms-a train"
+
+
 def test_terms_that_need_metres_are_refused_for_truth_without():
     with pytest.raises(BadInput, match="'l1' asks for metres, which such truth has not: use ssi, ssi_gradient"):
         Supervised(unscaled={"l1": 1.0})

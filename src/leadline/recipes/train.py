@@ -87,9 +87,14 @@ class Lesson:
     def _opened(self, split: str, cache: Path) -> Dataset:
         parts = [_share(part) for part in self.data.split(" + ")]
         if len(parts) == 1:
-            return open_data(self.data, split, cache=cache)
+            return open_data(parts[0][0], split, cache=cache)
         if split == "train":
-            return Turns([(open_data(words, split, cache=cache), share) for words, share in parts])
+            taking_turns = [(open_data(words, split, cache=cache), share) for words, share in parts]
+            if all(dataset.kind is not Kind.METRIC for dataset, _ in taking_turns):
+                raise BadInput(
+                    f"Nothing among {self.data!r} measures metres, which validation needs: add a part that does."
+                )
+            return Turns(taking_turns)
         for words, _ in parts:
             with suppress(NoSplit):
                 dataset = open_data(words, split, cache=cache)
