@@ -344,9 +344,10 @@ def _table_html(table: Table | Listing) -> str:
     body = table.body()
     classes = [' class="number"' if is_numeric(column) else "" for column in zip(*body, strict=True)]
     head = "".join(f"<th{kind}>{_head_html(cell)}</th>" for cell, kind in zip(table.head(), classes, strict=True))
+    bold = table.bold
     lines = []
     for row, cells in enumerate(body):
-        marked = [_cell_html(cell, (row, column) in table.bold) for column, cell in enumerate(cells)]
+        marked = [_cell_html(cell, (row, column) in bold) for column, cell in enumerate(cells)]
         lines.append("".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(marked, classes, strict=True)))
     rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in table.remarks)

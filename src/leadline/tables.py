@@ -192,8 +192,9 @@ def is_numeric(column: Sequence[str]) -> bool:
 
 
 def _markdown(table: Table | Listing) -> str:
+    bold = table.bold
     body = [
-        [f"**{cell}**" if (row, column) in table.bold else cell for column, cell in enumerate(cells)]
+        [f"**{cell}**" if (row, column) in bold else cell for column, cell in enumerate(cells)]
         for row, cells in enumerate(table.body())
     ]
     lines = [[cell.replace("|", "\\|") for cell in cells] for cells in (table.head(), *body)]
