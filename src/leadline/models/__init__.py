@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped_folder
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, misfit, shapes
+from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, misfit, shapes, undrawn
 from leadline.models.published import RELEASES, weights_file
 from leadline.sample import Kind
 from leadline.words import parse, typed
@@ -131,7 +131,7 @@ def open_model(words: str) -> DepthModel:
 
 def blank(name: str, **arguments: Any) -> DepthModel:
     """`build` without drawing weights that `load_state_dict(…, assign=True)` replaces at once."""
-    with torch.device("meta"):
+    with undrawn():
         model = build(name, **arguments)
     kept = model.state_dict().keys()
     if any(buffer.is_meta for key, buffer in model.named_buffers() if key not in kept):

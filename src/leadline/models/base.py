@@ -1,7 +1,8 @@
 """DepthModel: what every network promises, its kind, its preprocessing and where its weights come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, floor, sqrt
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from leadline.errors import BadInput
 from leadline.sample import Kind
@@ -227,3 +229,24 @@ def misfit(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[in
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Name → shape, as `misfit` compares them."""
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Build networks of shapes alone, on the meta device: their weights are not drawn, which would take most of it."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Random numbers that would fill a tensor of the meta device, which has no memory, are not drawn."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
+            filled = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if filled.is_meta:
+                return filled
+        return func(*args, **kwargs)

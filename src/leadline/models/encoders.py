@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.format import Format
 from torch import Tensor, nn
 
 from leadline.errors import BadInput, unknown
-from leadline.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Provenance, misfit, shapes
+from leadline.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Provenance, misfit, shapes, undrawn
 
 REDUCTIONS = (4, 8, 16, 32)
 """How much smaller than the image each map is, finest first."""
@@ -51,7 +50,7 @@ def make_encoder(
         near = get_close_matches(name, timm.list_models(), n=3) or ["resnext101_32x8d", "mobilenetv3_small_100"]
         raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
     try:
-        with torch.device("meta"):
+        with undrawn():
             reductions = _info(timm.create_model(name, features_only=True, **options)).reduction()
     except (AttributeError, RuntimeError, TypeError) as problem:
         raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
@@ -149,7 +148,7 @@ def _read(file: Path, name: str, options: Mapping[str, Any]) -> dict[str, Tensor
         found = load_file(file)
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{file} is not a whole safetensors file ({problem}).") from problem
-    with torch.device("meta"):
+    with undrawn():
         whole = timm.create_model(name, **options)
     trained = timm.get_pretrained_cfg(name)
     head = f"{trained.classifier if trained else 'head'}."
