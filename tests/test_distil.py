@@ -454,7 +454,11 @@ def test_the_study_writes_its_table_its_rows_and_their_differences_and_runs_agai
     assert difference["rmse"]["mean"] == pytest.approx(paper["metrics"]["rmse"] - control["metrics"]["rmse"])
     assert difference["rmse"]["margin_95"] > 0
     assert control["difference_to_control"] == {}
+    assert record["command"].startswith("leadline study distillation --seeds 2 --teacher ")
+    assert "--only 0-paper filled-gated" in record["command"]
+    assert "--no-gate" in record["command"]
     page = (tmp_path / "distillation.md").read_text()
+    assert "6 trainings, which took " in page
     assert "The paper's distillation" in page
     assert "1.151" in page
 

@@ -1,8 +1,9 @@
 """The study of distillation: the source paper's collapse redone, then one repair a row, against a control."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,10 +153,15 @@ class StudyDistillation:
             with swapped(folder / "distillation.json") as half:
                 half.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             with swapped(folder / "distillation.md") as half:
-                parts = [f"# {report.title}", report.prose, *(table.markdown() for table in report.sections[0].tables)]
+                tables = [table.markdown() for table in report.sections[0].tables]
+                parts = [f"# {report.title}", f"    {self.command()}", report.prose, *tables, self._time()]
                 half.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         print(f"The report is {page}")
         return 0
+
+    def command(self) -> str:
+        """What to type for this study: all options that are not as they are by default."""
+        return " ".join(["leadline study distillation", *_options(replace(self, out=StudyDistillation.out))])
 
     def report(self) -> tuple[Report, dict[str, Any]]:
         """Train the teacher and every treatment, evaluate and compare; the report, and what JSON keeps of it."""
@@ -201,6 +207,7 @@ class StudyDistillation:
         )
         prose = "**" + " ".join(_sentences(treatments, differences, seeds)) + "**"
         record = {
+            "command": self.command(),
             "protocol": course.protocol.as_dict(),
             "notes": list(table.notes),
             "rows": [
@@ -217,6 +224,11 @@ class StudyDistillation:
             "papers_own_figures_on_their_data": [list(line) for line in PAPERS],
         }
         return Report("Distillation: the collapse, and what mends it", (numbers, reading()), prose), record
+
+    def _time(self) -> str:
+        """What the trainings took by their own clocks, one after another or not."""
+        runs = [json.loads(done.read_text())["seconds"] for done in self.out.rglob("done.json")]
+        return f"{len(runs)} trainings, which took {sum(runs) / 60:.0f} minutes in all, {self.jobs} at a time."
 
     def _treatments(self) -> dict[str, Treatment]:
         """Those that were asked for, with their controls, in the order of the table."""
@@ -273,6 +285,22 @@ class Unscaled(DepthModel):
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         return self.metric.features(image)
+
+
+def _options(study: Any, usual: Any = None, prefix: str = "") -> Iterator[str]:
+    """The options of a command's dataclass that differ from the usual ones, as they are typed."""
+    usual = StudyDistillation() if usual is None else usual
+    for each in fields(study):
+        value, default = getattr(study, each.name), getattr(usual, each.name)
+        name = prefix + each.name.replace("_", "-")
+        if value == default:
+            continue
+        if is_dataclass(value):
+            yield from _options(value, default, "augmentation." if each.name == "augmentation" else "")
+        elif isinstance(value, bool):
+            yield f"--{name}" if value else f"--no-{name}"
+        else:
+            yield f"--{name} {shlex.join(map(str, value if isinstance(value, tuple) else (value,)))}"
 
 
 def _parted(train: Dataset, labelled: int) -> tuple[Dataset, Dataset | None]:
