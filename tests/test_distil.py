@@ -469,8 +469,8 @@ def test_the_study_writes_its_table_its_rows_and_their_differences_and_runs_agai
 
 def test_the_quick_study_trains_its_own_teacher_and_gives_a_longer_row_a_longer_control(tmp_path):
     words = ["study", "distillation", "--out", str(tmp_path), "--quick", "--no-gate", "--only", "7-longer"]
-    words += ["--teacher-data", f"rooms,count=4,height={SIDE},width={SIDE}", "--teacher-steps", "15", *SHORT]
-    words += ["--steps", "6", "--unlabelled", UNLABELLED]
+    words += ["--teacher-data", f"rooms,count=4,height={SIDE},width={SIDE}", "--teacher-steps", "25", *SHORT]
+    words += ["--steps", "10", "--unlabelled", UNLABELLED]
     assert main(words) == 0
     assert finished(tmp_path) == {
         "7-control/seed-0": 4,

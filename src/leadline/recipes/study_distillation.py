@@ -113,7 +113,7 @@ class StudyDistillation:
     seeds: int = 3
     """Each treatment is trained once from each of the seeds 0 … n − 1."""
     quick: bool = False
-    """One seed and a third of the steps."""
+    """One seed and a fifth of the steps."""
     teacher: str | None = None
     """Model that answers metres; unset: a hybrid is trained on `teacher_data` and fine-tuned on the student's data."""
     relative_teacher: str | None = None
@@ -168,7 +168,7 @@ class StudyDistillation:
         treatments = self._treatments()
         lesson = self.lesson
         if self.quick:
-            lesson = replace(lesson, plan=replace(lesson.plan, steps=max(lesson.plan.steps // 3, 1)))
+            lesson = replace(lesson, plan=replace(lesson.plan, steps=max(lesson.plan.steps // _QUICK, 1)))
         seeds = 1 if self.quick else self.seeds
         cache = self.out / "cache"
         train, validation, test = lesson.splits(cache)
@@ -244,7 +244,7 @@ class StudyDistillation:
 
     def _trained_teacher(self, student: Course, cache: Path) -> Path:
         """A hybrid that learns from the teacher's data, and then from the student's."""
-        steps = max(self.teacher_steps // 3, 1) if self.quick else self.teacher_steps
+        steps = max(self.teacher_steps // _QUICK, 1) if self.quick else self.teacher_steps
         height, width = student.train[0].size
         plan = Plan(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
         apart = Course(
@@ -285,6 +285,10 @@ class Unscaled(DepthModel):
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         return self.metric.features(image)
+
+
+_QUICK = 5
+"""What --quick divides steps by."""
 
 
 def _options(study: Any, usual: Any = None, prefix: str = "") -> Iterator[str]:
