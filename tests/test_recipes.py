@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
 def test_the_error_of_a_task_beside_others_arrives_with_its_words():
     with pytest.raises(BadInput, match="No recipe is called 'end2end'"):
         side_by_side([partial(recipe, "end2end")], jobs=2)
+    with pytest.raises(BadInput, match=r"A training was killed.* the same command continues it"):
+        side_by_side([os.abort], jobs=2)
     with pytest.raises(BadInput, match="--jobs 0: one training at a time is the least"):
         side_by_side([], jobs=0)
 

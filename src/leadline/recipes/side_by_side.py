@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partialmethod
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
@@ -22,7 +23,7 @@ def side_by_side(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
     those that run are finished, and its error is raised. The processes end with this one, however it ends.
 
     Raises:
-        BadInput: fewer jobs than one.
+        BadInput: fewer jobs than one, or a process that was killed.
     """
     if jobs < 1:
         raise BadInput(f"--jobs {jobs}: one training at a time is the least.")
@@ -40,6 +41,11 @@ def side_by_side(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
         try:
             for each in as_completed(running):
                 each.result()
+        except BrokenProcessPool as killed:
+            raise BadInput(
+                "A training was killed, as it is when memory runs out (fewer --jobs take less): the same command "
+                "continues it."
+            ) from killed
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
