@@ -227,7 +227,8 @@ class StudyDistillation:
 
     def _time(self) -> str:
         """What the trainings took by their own clocks, one after another or not."""
-        runs = [json.loads(done.read_text())["seconds"] for done in self.out.rglob("done.json")]
+        folders = [self.out / name for name in ("teacher", *self._treatments())]
+        runs = [json.loads(done.read_text())["seconds"] for each in folders for done in each.rglob("done.json")]
         return f"{len(runs)} trainings, which took {sum(runs) / 60:.0f} minutes in all, {self.jobs} at a time."
 
     def _treatments(self) -> dict[str, Treatment]:
