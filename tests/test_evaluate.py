@@ -1,13 +1,12 @@
 """Evaluation gives the published program's figures, and says what every figure was measured on."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from seer import Listed
 from torch import Tensor, nn
 
 from leadline.errors import BadInput
@@ -47,19 +46,6 @@ class Brightness(DepthModel):
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         return (self.encoder(image),)
-
-
-@dataclass
-class Listed:
-    samples: Sequence[Sample]
-    name: str = "listed test"
-    kind: Kind = Kind.METRIC
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def _sample(index: int, size: tuple[int, int] = (8, 12)) -> Sample:
@@ -189,7 +175,7 @@ def test_relative_depth_needs_its_own_alignment(data):
 
 def test_truths_without_a_unit_are_refused(data):
     with pytest.raises(BadInput, match="listed test are scale_free"):
-        evaluate(Brightness(), Listed(data.samples, kind=Kind.SCALE_FREE), INDOOR)
+        evaluate(Brightness(), Listed(data.samples, "listed test", Kind.SCALE_FREE), INDOOR)
 
 
 METRES = np.linspace(1, 6, 48, dtype=np.float32).reshape(6, 8)
