@@ -29,14 +29,13 @@ GPL-3.0 and so not shipped here: their SHA-256 are below, and the name of the da
 
 from dataclasses import replace
 from functools import lru_cache, partial
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from leadline.datasets.folder import Pair
-from leadline.datasets.pairs import Pairs, check_split, missing, scenes_for
+from leadline.datasets.pairs import Pairs, check_split, is_published, missing, scenes_for
 from leadline.datasets.projection import nearest_wins
 from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.files import read_depth, read_image
@@ -95,8 +94,7 @@ def _list(split: str, folder: Path, path: Path) -> tuple[Path, bool]:
     name, digest = LISTS[split]
     if not (folder / name).is_file():
         raise missing("KITTI", folder, name)
-    # Line ends may have been changed on the way.
-    return folder / name, sha256((folder / name).read_bytes().replace(b"\r\n", b"\n")).hexdigest() == digest
+    return folder / name, is_published((folder / name).read_bytes(), digest)
 
 
 def _listed(file: Path, path: Path, truth: str) -> list[Pair]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from hashlib import sha256
 from pathlib import Path
 
 from leadline.datasets.folder import Pair
@@ -34,6 +35,11 @@ def missing(dataset: str, path: Path, *expected: str) -> BadInput:
     found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     there = f"found {', '.join(found[:5])}{' …' if len(found) > 5 else ''}" if found else "found nothing"
     return BadInput(f"{dataset} needs {' and '.join(expected)} in {path} ({there}). See docs/datasets.md.")
+
+
+def is_published(listed: bytes, digest: str) -> bool:
+    """Whether a list is the one of this SHA-256; its line ends may have been changed on the way."""
+    return sha256(listed.replace(b"\r\n", b"\n")).hexdigest() == digest
 
 
 def check_split(split: str) -> None:

@@ -18,14 +18,13 @@ it, so that what was measured stays as it is. Both have one view, up to their ca
 without zeros before them: sorted as texts, 10 comes before 2. `scene0000_00` and `scene0000_01` are one room.
 """
 
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from leadline.datasets.folder import Pair
-from leadline.datasets.pairs import Pairs, check_split, missing, scenes_for
+from leadline.datasets.pairs import Pairs, check_split, is_published, missing, scenes_for
 from leadline.datasets.projection import resized, shrunk
 from leadline.errors import BadInput, NoSplit
 from leadline.files import read_depth, read_image
@@ -63,9 +62,8 @@ def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, va
     if lists:
         if split not in lists:
             raise NoSplit(f"{path} has lists of {', '.join(lists)}: put scannetv2_{split}.txt beside them.")
-        # Line ends may have been changed on the way.
-        content = (path / f"scannetv2_{split}.txt").read_bytes().replace(b"\r\n", b"\n")
-        source = "official split" if sha256(content).hexdigest() == LISTS[split] else "own list"
+        content = (path / f"scannetv2_{split}.txt").read_bytes()
+        source = "official split" if is_published(content, LISTS[split]) else "own list"
         listed = set(content.decode(errors="replace").split())
         scenes = [scene for scene in scenes if scene.name in listed]
         if not scenes:
