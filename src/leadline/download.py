@@ -4,19 +4,17 @@ import errno
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from leadline.errors import BadInput
+from leadline.locks import alone
 
 _PIECE = 1 << 18
 """Bytes that are read at once, at most."""
@@ -35,7 +33,7 @@ def download(addresses: Sequence[str], file: Path, sha256: str, *, patience: flo
     """
     part = file.with_name(f"{file.name}.part")
     try:
-        with _alone(file):
+        with alone(file.with_name(f".{file.name}.lock"), f"downloading {file.name}"):
             if not file.is_file():
                 _bring(addresses, part, patience)
                 _must_match(part, sha256, file)
@@ -54,22 +52,6 @@ def download(addresses: Sequence[str], file: Path, sha256: str, *, patience: flo
 
 class _Broken(Exception):
     """The network failed, which says nothing about the disk."""
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """One process at a time; a lock ends with its process, however that ends."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file.with_name(f".{file.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"Another process is downloading {file.name}: waiting for it.", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _bring(addresses: Sequence[str], part: Path, patience: float) -> None:

@@ -49,7 +49,7 @@ def batches(
         sampler=positions,
         num_workers=workers,
         collate_fn=batch,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=use_one_thread,
     )
     return iter(loader)
 
@@ -178,6 +178,11 @@ def spread(things: Sequence[Thing], most: int) -> Sequence[Thing]:
     return things[:: -(-len(things) // most) or 1]
 
 
+def use_one_thread(_worker: int) -> None:
+    """For a process that loads data: many beside each other have no use for more."""
+    torch.set_num_threads(1)
+
+
 def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     """The dataset without the samples whose files cannot be read, and what is wrong with each of those.
 
@@ -234,7 +239,3 @@ class _InTurns(torch.utils.data.Dataset[Sample]):
     def __getitem__(self, position: int) -> Sample:
         step, place = divmod(position, self.batch_size)
         return self.visits[self.owners[step]][int(self.earlier[step]) * self.batch_size + place]
-
-
-def _use_one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -23,7 +21,8 @@ from leadline.datasets import Dataset, open_data, store
 from leadline.datasets.licences import licence_of
 from leadline.errors import BadInput, NoSplit, UnreadableFile
 from leadline.files import swapped, sweep
-from leadline.loader import identity
+from leadline.loader import identity, use_one_thread
+from leadline.locks import alone
 from leadline.sample import Kind
 
 SPLITS = ("train", "val", "test")
@@ -132,7 +131,7 @@ def prepare(
         "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is Kind.METRIC else 7))),
         "splits": _described(parts, words, licence),
     }
-    with _alone(out):
+    with _undisturbed(out):
         manifest = _claim(out, json.loads(json.dumps(manifest)))
         prepared = []
         for name, dataset in parts.items():
@@ -197,7 +196,7 @@ def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[s
 
 
 @contextmanager
-def _alone(out: str) -> Iterator[None]:
+def _undisturbed(out: str) -> Iterator[None]:
     """One process at a time in a local folder, swept of what kills left; an address has no locks."""
     filesystem, path = store.located(out)
     if not store.is_local(filesystem):
@@ -206,20 +205,11 @@ def _alone(out: str) -> Iterator[None]:
         yield
         return
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        # Processes of a command that was killed may still be finishing their shards.
-        print(f"Another process is writing to {out}: waiting for it.", file=sys.stderr)
-        lock.acquire()
-    try:
+    # Processes of a command that was killed may still be finishing their shards.
+    with alone(folder / ".lock", f"writing to {out}"):
         for each in (folder, *(folder / split for split in SPLITS)):
             sweep(each)
         yield
-    finally:
-        lock.release()
 
 
 def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -297,7 +287,7 @@ def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
         batch_size=None,
         # What lies in a process's memory ends with it.
         num_workers=0 if in_memory else min(workers, len(work)),
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=use_one_thread,
     )
     for shard in tqdm(loader, unit=" shards", desc=work.dataset.name, disable=not progress):
         if isinstance(shard, BadInput):
@@ -327,7 +317,3 @@ def _put(file: str, content: bytes) -> None:
 
 def _text(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1) + "\n").encode()
-
-
-def _use_one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
