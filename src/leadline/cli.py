@@ -7,7 +7,7 @@ from importlib import import_module
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.predict:Predict", "Measure the depth of photographs: files, folders or globs."),
     "train": ("leadline.recipes.train:Train", "Train a model by one of the recipes."),
-    "train small": ("leadline.recipes.small:TrainSmall", "Make the network that comes with the package anew."),
+    "train small": ("leadline.recipes.small:TrainSmall", "Train a network for photographs that weighs little."),
     "evaluate": ("leadline.evaluate:Evaluate", "Score a model, or anyone's depth maps, under a named protocol."),
     "report": ("leadline.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": ("leadline.catalogue:Models", "List the models: size, cost, kind of depth, licence, published figures."),

@@ -81,6 +81,11 @@ def recipe(name: str) -> Recipe:
     return getattr(import_module(module), function)
 
 
+def run_folder(out: Path, name: str, seed: int) -> Path:
+    """Where a study in `out` keeps its training of this name from this seed."""
+    return out / name / f"seed-{seed}"
+
+
 def train_and_save(name: str, course: Course, out: Path) -> None:
     """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
     save(recipe(name)(course, out), out / "model")

@@ -19,7 +19,7 @@ from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
 from leadline.objectives import Distilled, Supervised, check_taught, feature_terms
 from leadline.protocols import Protocol
-from leadline.recipes import Course, train_and_save
+from leadline.recipes import Course, run_folder, train_and_save
 from leadline.recipes.side_by_side import side_by_side
 from leadline.recipes.train import Lesson, weights
 from leadline.report import Chart, Report, Section, publish, reading, worst_images
@@ -90,7 +90,7 @@ class Classroom:
         courses = {name: self._course(treatment) for name, treatment in treatments.items()}
         # All treatments of a seed before the next seed: a study that is stopped early then has whole comparisons.
         tasks = [
-            partial(train_and_save, "end_to_end", course.seeded(seed), self._folder(name, seed))
+            partial(train_and_save, "end_to_end", course.seeded(seed), run_folder(self.out, name, seed))
             for seed in range(seeds)
             for name, course in courses.items()
         ]
@@ -98,10 +98,7 @@ class Classroom:
 
     def student(self, name: str, seed: int) -> DepthModel:
         """The trained student of the treatment in the folder `name`."""
-        return load(self._folder(name, seed) / "model")
-
-    def _folder(self, name: str, seed: int) -> Path:
-        return self.out / name / f"seed-{seed}"
+        return load(run_folder(self.out, name, seed) / "model")
 
     def _course(self, treatment: Treatment) -> Course:
         train, objective = self._lesson(treatment)

@@ -1,4 +1,4 @@
-"""Small: how the network that comes with the package was made, from the published data to the file, in one command."""
+"""Small: a network for photographs that weighs little, from the published data to the file, in one command."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ ARGUMENTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TrainSmall:
-    """Make the network that comes with the package anew; run the same command again to continue.
+    """Train a small network for photographs; run the same command again to continue.
 
     It learns from procedural rooms of domain c and, in turns, from measured photographs: first at 96 × 128, where an
     hour shows it many pictures, then at its own 192 × 256.

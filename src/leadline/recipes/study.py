@@ -14,7 +14,7 @@ from leadline.evaluate import constants, evaluate
 from leadline.models import load
 from leadline.predict import find_images
 from leadline.protocols import protocol
-from leadline.recipes import Course, train_and_save
+from leadline.recipes import run_folder, train_and_save
 from leadline.recipes.side_by_side import side_by_side
 from leadline.recipes.train import Lesson
 from leadline.report import Chart, Report, Section, photographs, publish, reading, worst_images
@@ -50,20 +50,21 @@ class StudyStages:
         train, validation, test = self.lesson.splits(self.out / "cache")
         ruling = protocol(self.lesson.protocol)
         known = constants(train, ruling)
-        courses = [self.lesson.course(train, validation, seed=seed) for seed in range(self.seeds)]
+        seeds = range(self.seeds)
+        course = self.lesson.course(train, validation, seed=0)
         side_by_side(
             [
-                partial(train_and_save, name, course, self._folder(name, course))
-                for course in courses
+                partial(train_and_save, name, course.seeded(seed), run_folder(self.out, name, seed))
+                for seed in seeds
                 for name in TREATMENTS
             ],
             self.jobs,
         )
         runs: dict[str, list[Row]] = {name: [] for name in TREATMENTS}
         baselines: Sequence[Row] = ()
-        for course in courses:
+        for seed in seeds:
             for name, words in TREATMENTS.items():
-                model = load(self._folder(name, course) / "model")
+                model = load(run_folder(self.out, name, seed) / "model")
                 scored, *baselines = evaluate(model, test, ruling, training=known, name=words).rows
                 runs[name].append(scored)
 
@@ -75,7 +76,7 @@ class StudyStages:
             protocol=ruling.as_dict(),
         )
         shown = min(TREATMENTS, key=lambda name: runs[name][0].metrics["rmse"])
-        model = load(self.out / shown / "seed-0" / "model")
+        model = load(run_folder(self.out, shown, 0) / "model")
         sections = [
             Section(
                 "Numbers",
@@ -94,9 +95,6 @@ class StudyStages:
             f"**{found}** "
             f"Pictures are of {TREATMENTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
         )
-
-    def _folder(self, name: str, course: Course) -> Path:
-        return self.out / name / f"seed-{course.plan.seed}"
 
 
 def _budget(lesson: Lesson, samples: int) -> str:
