@@ -42,9 +42,9 @@ class TrainSmall:
     alone."""
     share: float = 0.25
     """Of the steps, that the measured photographs get."""
-    rooms: int = 16384
+    rooms: int = 8192
     """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
-    steps: int = 12000
+    steps: int = 6000
     """At 96 × 128; a fifth as many at 192 × 256."""
     seed: int = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
@@ -64,13 +64,13 @@ class TrainSmall:
         return 0
 
     def _course(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> Course:
-        data = f"rooms,domain=c,count={rooms},height={size[0]},width={size[1]}"
+        data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
         if self.measured:
             data += f" + {self.measured}*{self.share / (1 - self.share):g}"
         plan = Plan(
             steps=steps,
             learning_rate=learning_rate,
-            encoder_rate=0.3,
+            encoder_rate=0.1,
             validate_every=max(steps // 8, 1),
             augmentation=Augmentation(crop=0.6, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
             seed=self.seed,

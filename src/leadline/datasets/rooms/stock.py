@@ -199,13 +199,13 @@ DOMAINS: Mapping[str, Domain] = {
     ),
     # Anything indoors, from corridors to halls, as people, robots and those who scan their desks photograph it.
     "c": Domain(
-        sides=((1.2, 2.5), (2.5, 5.0), (3.0, 6.0), (3.0, 6.0), (4.0, 10.0)),
+        sides=((1.5, 3.0), (3.0, 6.0), (3.0, 6.0), (4.0, 8.0), (4.0, 12.0)),
         ceiling=(2.3, 3.6),
         views=(
-            *4 * (Viewpoint(height=(1.1, 1.9), pitch=(-30.0, 3.0), looks=5, elbow_room=0.55),),
-            *2 * (Viewpoint(height=(0.5, 2.1), pitch=(-45.0, 15.0), looks=3, elbow_room=0.5),),
+            *4 * (Viewpoint(height=(1.1, 1.9), pitch=(-30.0, 3.0), looks=8, elbow_room=0.55),),
+            *2 * (Viewpoint(height=(0.5, 2.1), pitch=(-45.0, 15.0), looks=5, elbow_room=0.5),),
             # Low ones look ahead: from there a steep look down shows a carpet and nothing else.
-            *2 * (Viewpoint(height=(0.15, 0.5), pitch=(-12.0, 15.0), looks=4, elbow_room=0.5),),
+            *2 * (Viewpoint(height=(0.15, 0.5), pitch=(-12.0, 15.0), looks=6, elbow_room=0.5),),
             Viewpoint(height=(0.8, 1.6), pitch=(-45.0, -18.0), looks=3, elbow_room=0.45, distance=(0.5, 1.5)),
         ),
         field_of_view=(45.0, 90.0),
