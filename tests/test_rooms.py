@@ -255,9 +255,9 @@ def test_domain_c_is_seen_from_the_floor_from_eye_height_and_from_close_to_its_t
     assert -45 <= min(pitches) < -35 < 5 < max(pitches) <= 15
     assert min(pitch for pitch, height in zip(pitches, heights, strict=True) if height < 0.5) > -15
     sides = np.array([scene.bodies[0].half[:2] for scene in scenes]) * 2
-    assert (sides.min(axis=1) < 2.5).sum() > 4
-    assert sides.min() >= 1.2
-    assert 7 < sides.max() <= 10
+    assert (sides.min(axis=1) < 3).sum() > 4
+    assert sides.min() >= 1.5
+    assert 9 < sides.max() <= 12
 
 
 def test_a_cache_outlives_changes_to_other_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
