@@ -12,9 +12,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from leadline.datasets import open_data
 from leadline.datasets.rooms import rooms
 from leadline.differences import Difference, paired_difference, verdict
 from leadline.errors import BadInput
+from leadline.evaluate import measure
 from leadline.fit import Machine, Plan
 from leadline.metrics import METRICS
 from leadline.models import load
@@ -84,6 +86,7 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
         encoder=tmp_path / "encoder.safetensors",
         out=tmp_path / "run",
         measured="rooms,domain=b,count=4,height=64,width=96",
+        test="rooms,domain=b,count=2,height=64,width=96",
         rooms=4,
         steps=5,
         machine=MACHINE,
@@ -96,6 +99,10 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
     assert network.preprocessing.size == (192, 256)
     assert "rooms-c" in network.provenance.training_data
     assert "rooms-b" in network.provenance.training_data
+    assert network.provenance.figures == {
+        f"rooms-b test ({ruling.words})": measure(network, open_data(made.test, "test"), ruling)
+        for ruling in (protocol("indoor"), protocol("indoor", alignment="median"))
+    }
     before = weights.read_bytes()
     assert made.run() == 0
     assert weights.read_bytes() == before
