@@ -374,6 +374,15 @@ def test_kinds_that_cannot_meet_are_refused_before_anything_is_trained(relative,
     assert not list(tmp_path.rglob("run.json"))
 
 
+def test_a_mixtures_shares_hold_for_the_student_and_for_its_control(hopeless, tmp_path):
+    words = ["distil", "--teacher", str(hopeless), "--out", str(tmp_path), *SHORT, "--steps", "1", "--seeds", "1"]
+    data = "rooms,count=2,height=64,width=64 + rooms,domain=b,count=2,height=64,width=64*3"
+    assert main([*words, "--no-gate", "--data", data]) == 0
+    for name in ("control", "distilled"):
+        told = json.loads((tmp_path / name / "seed-0" / "run.json").read_text())
+        assert told["train"]["name"].startswith("25% rooms-a train + 75% rooms-b train")
+
+
 @pytest.mark.parametrize(
     ("settings", "alignment", "taught"),
     [

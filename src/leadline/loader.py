@@ -143,6 +143,15 @@ class Turns:
         return owners, earlier
 
 
+def mixed(dataset: Dataset) -> Dataset:
+    """What takes turns a step each, with the same shares in every step instead; any other dataset as it is.
+
+    Raises:
+        BadInput: its parts are of different kinds.
+    """
+    return Mixture(list(zip(dataset.parts, dataset.shares, strict=True))) if isinstance(dataset, Turns) else dataset
+
+
 def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
     """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by.
 

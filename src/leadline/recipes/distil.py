@@ -14,7 +14,7 @@ from leadline.differences import beats, compared, listed, needs_a_seed
 from leadline.errors import BadInput, unknown
 from leadline.evaluate import constants, evaluate, measure
 from leadline.labels import ALIGNMENTS, Filled, Labelled, Store, label
-from leadline.loader import Mixture
+from leadline.loader import Mixture, mixed
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
 from leadline.objectives import Distilled, Supervised, check_taught, feature_terms
@@ -247,6 +247,8 @@ class Distil:
         """Train control and student from each seed, evaluate and compare."""
         cache = self.out / "cache"
         train, validation, test = self.lesson.splits(cache)
+        # A label belongs to a sample, so that samples are what a mixture's shares are kept by.
+        train = mixed(train)
         unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
         course = self.lesson.course(train, validation, seed=0)
         teacher = load(self.teacher)

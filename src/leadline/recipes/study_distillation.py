@@ -18,7 +18,7 @@ from leadline.differences import Difference, beats, compared, needs_a_seed
 from leadline.errors import BadInput, unknown
 from leadline.files import swapped
 from leadline.fit import Plan
-from leadline.loader import Subset
+from leadline.loader import Subset, mixed
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
 from leadline.objectives import Supervised
@@ -172,7 +172,7 @@ class StudyDistillation:
         seeds = 1 if self.quick else self.seeds
         cache = self.out / "cache"
         train, validation, test = lesson.splits(cache)
-        train, rest = _parted(train, self.labelled)
+        train, rest = _parted(mixed(train), self.labelled)
         unlabelled = rest if self.unlabelled == "rest" else None
         if self.unlabelled not in ("rest", "none"):
             unlabelled = open_data(self.unlabelled, "train", cache=cache)
