@@ -9,13 +9,14 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from leadline.augment import Augmentation
 from leadline.datasets.rooms import rooms
 from leadline.errors import BadInput
-from leadline.fit import Machine, Plan, fit
+from leadline.fit import Machine, Plan, fit, view
 from leadline.models import DepthModel, build, load
 from leadline.objectives import Supervised
 from leadline.protocols import protocol
@@ -67,6 +68,22 @@ def test_training_lowers_the_loss(tmp_path):
     run(tmp_path / "run", plan)
     losses = [line["silog"] for line in lines(tmp_path / "run", "train")]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_crop_by_an_unknown_camera_is_a_zoom_into_a_view_by_the_canonical_one():
+    rule, sample = model().preprocessing, TRAIN[0].replace(intrinsics=None)
+    assert rule.focal is not None
+    whole, crop = (
+        view(sample, np.random.default_rng(0), augmentation=Augmentation(crop=share), preprocessing=rule, size=(32, 32))
+        for share in (1.0, 0.5)
+    )
+    # 64 × 64 is what the network sees natively, so that the whole at half the pixels has half the focal length.
+    assert whole.intrinsics is not None
+    assert whole.intrinsics[:2].tolist() == pytest.approx([rule.focal / 2] * 2)
+    assert crop.intrinsics is not None
+    assert crop.intrinsics[0] > 1.05 * whole.intrinsics[0]
+    anyones = model(camera="any").preprocessing
+    assert view(sample, np.random.default_rng(0), augmentation=Augmentation(), preprocessing=anyones).intrinsics is None
 
 
 def test_a_finished_run_returns_its_best_weights_at_once(whole):

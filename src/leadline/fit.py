@@ -28,9 +28,10 @@ from leadline.evaluate import measure
 from leadline.files import swapped, sweep
 from leadline.loader import batches, identity
 from leadline.metrics import METRICS
-from leadline.models import DepthModel, load, save
+from leadline.models import DepthModel, Preprocessing, load, save
 from leadline.objectives import Objective
 from leadline.protocols import Protocol
+from leadline.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def fit(
 
     loader = batches(
         train,
-        partial(plan.augmentation, size=plan.size or model.preprocessing.size),
+        partial(view, augmentation=plan.augmentation, preprocessing=model.preprocessing, size=plan.size),
         seed=plan.seed,
         batch_size=plan.batch_size,
         first_step=state.step,
@@ -189,6 +190,24 @@ def fit(
         (out / "last.ckpt").unlink()
     fabric.barrier()
     return load(out / "best")
+
+
+def view(
+    sample: Sample,
+    rng: np.random.Generator,
+    *,
+    augmentation: Augmentation,
+    preprocessing: Preprocessing,
+    size: tuple[int, int] | None = None,
+) -> Sample:
+    """A random view of a sample for a network of this preprocessing, at `size` or else at the network's own.
+
+    A photograph by an unknown camera is taken for one by the canonical camera before it is cropped: a crop is a zoom,
+    and to take the crop for the whole would teach that what looks large is far.
+    """
+    if sample.intrinsics is None:
+        sample = sample.replace(intrinsics=preprocessing.camera(sample.image))
+    return augmentation(sample, rng, size or preprocessing.size)
 
 
 @dataclass

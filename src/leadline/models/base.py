@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from leadline.errors import BadInput
-from leadline.sample import Kind
+from leadline.sample import Image, Intrinsics, Kind, pinhole
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -68,6 +68,13 @@ class Preprocessing:
     camera of Yin et al. 2023 (Metric3D). None: it answers for whatever camera it sees."""
     margin: float = 0.0
     """Times √(side / 2): pixels by which a mirror continues the photograph at each edge; the answer is cut back."""
+
+    def camera(self, image: Image) -> Intrinsics | None:
+        """What a photograph by an unknown camera is taken for, in its own pixels; None without a canonical camera."""
+        if self.focal is None:
+            return None
+        pixels = image.shape[-2] * image.shape[-1]
+        return pinhole(self.focal * sqrt(pixels / (self.size[0] * self.size[1])), image)
 
     def margin_for(self, height: int, width: int) -> tuple[int, int]:
         """Rows above and below, and columns left and right, that a photograph gets before it is resized."""
