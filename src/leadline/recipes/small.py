@@ -56,7 +56,7 @@ class TrainSmall:
     rooms: int = 8192
     """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
     steps: int = 4000
-    """At 96 × 128; an eighth as many at 192 × 256."""
+    """At 96 × 128; a sixteenth as many at 192 × 256."""
     seed: int = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
@@ -65,7 +65,7 @@ class TrainSmall:
         course = self._course((96, 128), self.rooms, self.steps, learning_rate=2e-3)
         network = course.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=self.encoder)
         small = course.fit(network, self.out / "1-half-size")
-        course = self._course((192, 256), max(self.rooms // 4, 1), max(self.steps // 8, 1), learning_rate=5e-4)
+        course = self._course((192, 256), max(self.rooms // 4, 1), max(self.steps // 16, 1), learning_rate=5e-4)
         network = course.build("cnn", **ARGUMENTS, input_size=(192, 256))
         network.load_state_dict(small.state_dict())
         network.provenance = small.provenance
