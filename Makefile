@@ -13,15 +13,15 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,hub]'
 	touch $@
 
-# Train both ways on procedural rooms, evaluate, and measure two photographs: some ten minutes on two cores.
+# Measure two photographs; then train both ways on procedural rooms, and evaluate: some ten minutes on two cores.
 demo: install
+	$(BIN)/leadline predict examples/photos --out demo/photos
 	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
 	    --data rooms,height=96,width=128,count=4096 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
 	    --steps 1000 --validate-every 500 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
-	$(BIN)/leadline predict examples/photos --model demo/end_to_end/seed-0/model --out demo/photos
 	@echo
-	@echo "Depth of the two photographs: demo/photos"
-	@echo "The whole report:             demo/report.html"
+	@echo "Depth of the two photographs, by the network that comes with the package: demo/photos"
+	@echo "The report of the trainings:                                              demo/report.html"
 
 check: install
 	$(BIN)/ruff check

@@ -434,6 +434,11 @@ def test_a_saved_model_is_two_readable_files(folder: Path):
     assert told["provenance"]["licence"] == "Apache-2.0"
 
 
+def test_whoever_may_read_the_description_may_read_the_weights(folder: Path):
+    description, weights = ((folder / name).stat().st_mode for name in ("model.json", "weights.safetensors"))
+    assert weights == description
+
+
 def test_saving_again_replaces_the_model(folder: Path):
     other = build("cnn", **SMALLEST["cnn"], max_depth=10.0)
     save(other, folder)

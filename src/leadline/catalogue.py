@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from leadline.metrics import METRICS
-from leadline.models import MODELS, DepthModel, blank
+from leadline.models import DEFAULT, MODELS, DepthModel, blank, load
 from leadline.models.published import RELEASES, Figures
 from leadline.tables import Listing
 
@@ -21,7 +21,7 @@ class Models:
     """Print JSON, with the weights' addresses, hashes and places."""
 
     def run(self) -> int:
-        entries = [entry(name) for name in MODELS]
+        entries = [entry(name) for name in (DEFAULT, *MODELS)]
         print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else listing(entries).markdown())
         return 0
 
@@ -37,7 +37,7 @@ def entry(name: str) -> dict[str, Any]:
     `multiply_adds` are those of matrix products and convolutions for one image of the native size.
     """
     # On the meta device: nothing is drawn, and nothing is computed but shapes.
-    model = blank(name).to("meta").eval()
+    model = (load(name) if name == DEFAULT else blank(name)).to("meta").eval()
     release = RELEASES.get(name)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rule = model.preprocessing
@@ -55,7 +55,7 @@ def entry(name: str) -> dict[str, Any]:
         },
         "kind": model.kind.value,
         "licence": release.licence if release else model.provenance.licence,
-        "terms": release.terms if release else "",
+        "terms": release.terms if release else model.provenance.notes,
         "nyu": _figures(release.nyu) if release and release.nyu else None,
         "weights": {
             "file": release.file,
@@ -100,7 +100,9 @@ def _line(entry: dict[str, Any]) -> tuple[str, ...]:
         entry["licence"],
         ", ".join(f"{METRICS[key].label} {METRICS[key].printed(scored[key])}" for key in _SHOWN if key in scored)
         or "–",
-        "none published"
+        "comes with the package"
+        if entry["name"] == DEFAULT
+        else "none published"
         if weights is None
         else f"here, {weights['bytes'] / 1e6:.0f} MB"
         if weights["here"]

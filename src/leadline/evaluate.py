@@ -18,8 +18,8 @@ from leadline.errors import BadInput
 from leadline.files import DEPTH_SUFFIXES, DepthMap, read_depth, swapped
 from leadline.loader import alike, spread
 from leadline.metrics import Averaging, Scores
-from leadline.models import DepthModel, load
-from leadline.predict import device_named, predict
+from leadline.models import DEFAULT, DepthModel
+from leadline.predict import predict, ready
 from leadline.protocols import Protocol
 from leadline.sample import Depth, Kind, Mask, batch
 from leadline.tables import ImageScore, Row, Table
@@ -157,7 +157,8 @@ class Evaluate:
 
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
     model: Annotated[str | None, tyro.conf.arg(aliases=["--weights"])] = None
-    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME."""
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
+    small one that comes with the package."""
     data: str | None = None
     """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
     split: str = "test"
@@ -192,15 +193,16 @@ class Evaluate:
         return 0
 
     def _table(self) -> Table:
-        if self.model and self.data and not (self.predictions or self.truth):
+        if self.data and not (self.predictions or self.truth):
+            words = self.model or DEFAULT
             training = open_data(self.train_data, "train") if self.train_data else None
-            model = load(self.model).to(device_named(self.device))
+            model = ready(words, self.device)
             return evaluate(
                 model,
                 open_data(self.data, self.split),
                 self.options.chosen(),
                 training=training,
-                name=f"{model.name} ({self.model})",
+                name=f"{model.name} ({words})",
                 batch_size=self.batch_size,
                 progress=True,
             )
@@ -215,7 +217,7 @@ class Evaluate:
                 resize=self.resize,
                 progress=True,
             )
-        raise BadInput("Give either --model and --data, or --predictions and --truth.")
+        raise BadInput("Give either --data (and --model), or --predictions and --truth.")
 
 
 @dataclass(frozen=True, eq=False)

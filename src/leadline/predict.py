@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from leadline.errors import BadInput
 from leadline.files import PHOTO_SUFFIXES, DepthMap, read_camera, read_image, write_depth, write_image
-from leadline.models import DepthModel, load
+from leadline.models import DEFAULT, DepthModel, load
 from leadline.models.base import Interpolation
 from leadline.pictures import depth_scale, fitted_scale, painted, with_legend
 from leadline.sample import Depth, Image, Intrinsics, Kind, focal_length, pinhole
@@ -68,8 +68,9 @@ class Predict:
 
     images: tyro.conf.Positional[tuple[str, ...]]
     """Files, folders (with all below them) or patterns like 'holiday/*.jpg'."""
-    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])]
-    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME."""
+    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = DEFAULT
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
+    small one that comes with the package."""
     as_name: Annotated[str | None, tyro.conf.arg(name="as")] = None
     """The model that a checkpoint file is, where neither its keys nor its name tell: dpt_hybrid, dpt_hybrid_nyu …"""
     out: Path = Path("depth")
@@ -98,9 +99,7 @@ class Predict:
         depth_scale(self.near, self.far)
         if not 0 < (self.field_of_view or 60) < 180:
             raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
-        model = load(self.model, self.as_name).to(device_named(self.device))
-        if Path(self.model).is_file():
-            print(f"{self.model}: {model.provenance.notes}", file=sys.stderr)
+        model = ready(self.model, self.device, self.as_name)
         if self.metres and model.kind is not Kind.METRIC and not self.scale_from:
             raise BadInput(f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {WAYS}.")
         found, missing = find_images(self.images)
@@ -174,6 +173,18 @@ class Predict:
             tqdm.write(f"{about['image']}: scaled from {about['scaled_from']}.", file=sys.stderr)
 
 
+def ready(words: str, device: str = "auto", as_name: str | None = None) -> DepthModel:
+    """The model of these words on a device; what a checkpoint or the package's own model is, is said to the user.
+
+    Raises:
+        BadInput: no such model or device.
+    """
+    model = load(words, as_name).to(_device_named(device))
+    if words == DEFAULT or Path(words).is_file():
+        print(f"{words}: {model.provenance.notes}", file=sys.stderr)
+    return model
+
+
 def find_images(words: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Photographs that files, folders and patterns name, each with its place below where it was found.
 
@@ -195,7 +206,7 @@ def find_images(words: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str
     return list(found.items()), missing
 
 
-def device_named(name: str) -> torch.device:
+def _device_named(name: str) -> torch.device:
     """cpu, cuda, mps …, or for `auto` a GPU if there is one.
 
     Raises:

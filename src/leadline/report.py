@@ -21,9 +21,9 @@ from leadline.datasets import Dataset, open_data
 from leadline.evaluate import Constants, ProtocolOptions, evaluate
 from leadline.files import read_camera, read_image, swapped
 from leadline.metrics import METRICS
-from leadline.models import DepthModel, load
+from leadline.models import DEFAULT, DepthModel
 from leadline.pictures import ERRORS, ColourScale, depth_scale, encoded, error_picture, fitted_scale, painted
-from leadline.predict import device_named, predict
+from leadline.predict import find_images, predict, ready
 from leadline.protocols import Protocol
 from leadline.sample import Image, Kind
 from leadline.tables import ImageScore, Listing, Table, is_numeric
@@ -121,10 +121,12 @@ def model_report(
     training: Dataset | Constants | None = None,
     name: str = "",
     worst: int = 8,
+    photos: Sequence[Path] = (),
     batch_size: int = 8,
     progress: bool = False,
 ) -> Report:
-    """A model's table and bars beside the baselines', and its worst images first, with their truths and errors."""
+    """A model's table and bars beside the baselines', its worst images first, with their truths and errors, and what it
+    makes of `photos` that nobody measured."""
     table = evaluate(model, dataset, protocol, training=training, name=name, batch_size=batch_size, progress=progress)
     numbers = Section(
         "Numbers",
@@ -135,7 +137,12 @@ def model_report(
     )
     return Report(
         f"{table.rows[0].name} on {dataset.name}",
-        (numbers, worst_images(model, dataset, protocol, table.rows[0].worst(worst)), reading()),
+        (
+            numbers,
+            worst_images(model, dataset, protocol, table.rows[0].worst(worst)),
+            *([photographs(model, photos)] if photos else []),
+            reading(),
+        ),
         _introduced(model),
     )
 
@@ -195,14 +202,17 @@ class ReportCommand:
     """Evaluate a model on a dataset and write tables, bars and its worst images as one page."""
 
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
-    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = tyro.MISSING
-    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME."""
+    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = DEFAULT
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
+    small one that comes with the package."""
     data: str = tyro.MISSING
     """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
     split: str = "test"
     """Of the dataset: train, val or test."""
     train_data: str | None = None
     """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
+    photos: tuple[str, ...] = ()
+    """Files, folders or patterns of photographs that nobody measured, to be shown with the model's answers."""
     out: Path = Path("report")
     """Folder for report.html, report.md and report.json."""
     worst: int = 8
@@ -213,7 +223,7 @@ class ReportCommand:
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
-        model = load(self.model).to(device_named(self.device))
+        model = ready(self.model, self.device)
         report = model_report(
             model,
             open_data(self.data, self.split),
@@ -221,6 +231,7 @@ class ReportCommand:
             training=open_data(self.train_data, "train") if self.train_data else None,
             name=f"{model.name} ({self.model})",
             worst=self.worst,
+            photos=[source for source, _ in find_images(self.photos)[0]] if self.photos else [],
             batch_size=self.batch_size,
             progress=True,
         )
@@ -232,10 +243,11 @@ class ReportCommand:
 
 def _introduced(model: DepthModel) -> str:
     millions = sum(each.numel() for each in model.parameters()) / 1e6
-    trained = model.provenance.training_data
+    trained, notes = model.provenance.training_data, model.provenance.notes
     return (
         f"The model is a `{model.name}` of {millions:.1f} million parameters that promises {model.kind.value} depth"
-        + (f", trained on {trained}." if trained else ".")
+        + (f", trained on {trained}" if trained else "")
+        + (f" ({notes})." if notes else ".")
     )
 
 

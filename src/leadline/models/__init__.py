@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from shutil import copymode
 from typing import Any
 
 import torch
@@ -19,7 +20,18 @@ from leadline.models.published import RELEASES, weights_file
 from leadline.sample import Kind
 from leadline.words import parse, typed
 
-__all__ = ["MODELS", "DepthModel", "Preprocessing", "Provenance", "Resize", "build", "load", "open_model", "save"]
+__all__ = [
+    "DEFAULT",
+    "MODELS",
+    "DepthModel",
+    "Preprocessing",
+    "Provenance",
+    "Resize",
+    "build",
+    "load",
+    "open_model",
+    "save",
+]
 
 MODELS: Mapping[str, str] = {
     "cnn": "leadline.models.cnn:cnn",
@@ -32,6 +44,8 @@ MODELS: Mapping[str, str] = {
     "midas_v21": "leadline.models.midas:midas_v21",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
+DEFAULT = "leadline_small"
+"""The trained model that comes with the package: what commands take where none is named."""
 _BUILDERS: Mapping[str, str] = {**MODELS, "hub": "leadline.models.teachers:hub"}
 """Also of what is no network of ours, but is saved and loaded as one."""
 
@@ -87,10 +101,14 @@ def save(model: DepthModel, directory: Path | str, *, half: bool = False) -> Non
     with swapped_folder(Path(directory)) as folder:
         save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        # safetensors writes for the owner alone.
+        copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
 
 
-def load(path: Path | str, as_name: str | None = None) -> DepthModel:
+def load(path: Path | str = DEFAULT, as_name: str | None = None) -> DepthModel:
     """Read back a folder that `save` wrote, or an official MiDaS or DPT checkpoint; in evaluation mode.
+
+    Without a path: the model that comes with the package.
 
     Where nothing lies at `path`, it may be the name of a published model, whose weights are downloaded at first use.
     `as_name` says which model a checkpoint is, where neither its keys nor its file name do.
@@ -104,6 +122,8 @@ def load(path: Path | str, as_name: str | None = None) -> DepthModel:
         from leadline.models.sharing import opened
 
         return opened(str(path))
+    if str(path) == DEFAULT and not Path(path).exists():
+        path = Path(__file__).with_name(DEFAULT)
     if str(path) in RELEASES and not Path(path).exists():
         path, as_name = weights_file(str(path)), as_name or str(path)
     if Path(path).is_file():
@@ -126,7 +146,7 @@ def open_model(words: str) -> DepthModel:
     if Path(words).exists():
         return load(words)
     name, path, arguments = parse(words)
-    return load(words) if path or "/" in name else build(name, **arguments)
+    return load(words) if path or "/" in name or words == DEFAULT else build(name, **arguments)
 
 
 def blank(name: str, **arguments: Any) -> DepthModel:
@@ -171,7 +191,7 @@ def _description(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BadInput(
             f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}. "
-            f"Published models go by their names: {', '.join(sorted(RELEASES))}."
+            f"{DEFAULT} comes with the package; published models go by their names: {', '.join(sorted(RELEASES))}."
         )
     try:
         description = json.loads(file.read_text(encoding="utf-8"))

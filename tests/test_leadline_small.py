@@ -1,0 +1,100 @@
+"""The network that comes with the package: small, free to use, there without a network, and in metres."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import leadline
+from leadline.augment import crop, resize
+from leadline.catalogue import entry
+from leadline.cli import main
+from leadline.evaluate import constants, evaluate
+from leadline.files import read_camera, read_image
+from leadline.models import DEFAULT, DepthModel
+from leadline.predict import predict
+from leadline.protocols import protocol
+from leadline.sample import Kind
+
+PHOTOS = sorted(Path("examples/photos").glob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def model() -> DepthModel:
+    return leadline.load()
+
+
+def test_it_weighs_less_than_10_megabytes_and_costs_less_than_1_5_billion_multiply_adds(model: DepthModel):
+    folder = Path(leadline.__file__).parent / "models" / DEFAULT
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
+    assert entry(DEFAULT)["multiply_adds"] < 1.5e9
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
+def test_it_says_its_kind_its_licence_its_data_and_its_limits(model: DepthModel):
+    about = model.provenance
+    assert (model.kind, about.licence) == (Kind.METRIC, "Apache-2.0")
+    assert "rooms-c" in about.training_data
+    assert "outdoors" in about.notes
+    assert len(about.figures) == 2
+
+
+@pytest.mark.parametrize("command", ["predict", "report", "evaluate"])
+def test_a_command_that_is_told_no_model_takes_it_and_says_what_it_is(command: str, tmp_path: Path, capsys):
+    rooms = ["--data", "rooms,count=1,height=48,width=64"]
+    told = {
+        "predict": [str(PHOTOS[0]), "--json", "--out", str(tmp_path / "depth")],
+        "report": [*rooms, "--photos", str(PHOTOS[0]), "--out", str(tmp_path / "report")],
+        "evaluate": [*rooms, "--json", str(tmp_path / "numbers.json")],
+    }
+    assert main([command, *told[command]]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(f"{DEFAULT}: metres indoors")
+    if command == "predict":
+        assert json.loads(said.out)["kind"] == "metric"
+    if command == "report":
+        page = (tmp_path / "report" / "report.html").read_text()
+        assert "do not trust it outdoors" in page
+        assert PHOTOS[0].name in page
+
+
+@pytest.mark.parametrize("size", [(90, 360), (360, 90), (121, 163)])
+def test_a_photograph_of_any_shape_is_measured(model: DepthModel, size: tuple[int, int]):
+    image = torch.nn.functional.interpolate(read_image(PHOTOS[0])[None], size=size, mode="area")[0]
+    depth = predict(model, image)
+    assert depth.shape == (1, *size)
+    assert 0.1 < depth.min() < depth.max() < 30
+
+
+@pytest.mark.parametrize("photo", PHOTOS, ids=lambda path: path.stem)
+def test_what_lies_at_the_foot_of_a_photograph_is_nearer_than_its_middle(model: DepthModel, photo: Path):
+    image = read_image(photo)
+    depth = predict(model, image, read_camera(photo, image))[0]
+    height, width = depth.shape
+    foot = depth[-height // 10 :, width // 3 : -width // 3].median()
+    middle = depth[height * 2 // 5 : height * 3 // 5, width // 3 : -width // 3].median()
+    assert foot < 0.8 * middle
+
+
+def test_it_measures_rooms_that_nobody_showed_it_better_than_one_depth_for_all(shared: Path, model: DepthModel):
+    scenes = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,exclude=kitti", "val")
+    taught = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,exclude=kitti", "train")
+    known = constants(taught, protocol("indoor"))
+    network, _, median = evaluate(model, scenes, protocol("indoor"), training=known).rows
+    assert network.metrics["rmse"] < 0.8 * median.metrics["rmse"]
+    assert network.metrics["d1"] > 1.3 * median.metrics["d1"]
+    # What it says of itself is what it does.
+    said = model.provenance.figures[f"{scenes.name} ({protocol('indoor').words})"]
+    assert said["rmse"] == pytest.approx(network.metrics["rmse"], rel=1e-2)
+
+
+def test_the_middle_of_a_photograph_keeps_its_metres_where_the_camera_is_known(shared: Path, model: DepthModel):
+    scenes = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,include=nyu", "val")
+    ratios = []
+    for sample in (resize(scenes[index], (240, 320)) for index in (0, 2, 4, 6, 8)):
+        part = crop(sample, 48, 64, 144, 192)
+        whole = predict(model, sample.image, sample.intrinsics)[:, 48:192, 64:256]
+        ratios.append(float((predict(model, part.image, part.intrinsics) / whole).median()))
+    # Taken for a photograph by the canonical camera it would seem to be 0.6 times as far.
+    assert all(0.75 < ratio < 1.33 for ratio in ratios), ratios
