@@ -30,7 +30,7 @@ def test_a_documented_command_is_one(document, line):
     words = shlex.split(line, comments=True)[1:]
     if words[0] in ("--help", "--version"):
         return
-    command = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    command = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
     module, _, name = COMMANDS[command][0].partition(":")
     options = words[len(command.split()) :]
     if "--help" not in options:
