@@ -242,7 +242,7 @@ def test_bad_folders_are_refused_with_what_is_wrong(tmp_path):
 
 def test_a_command_that_does_not_say_what_to_score_is_refused(tmp_path):
     for command in (Evaluate(), Evaluate(model=str(tmp_path)), Evaluate(predictions=tmp_path, data="rooms")):
-        with pytest.raises(BadInput, match="either --model and --data, or --predictions and --truth"):
+        with pytest.raises(BadInput, match=r"either --data \(and --model\), or --predictions and --truth"):
             command.run()
     with pytest.raises(BadInput, match="Known protocols: indoor, kitti_eigen"):
         Evaluate(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, truth=tmp_path).run()

@@ -21,7 +21,7 @@ from webserver import Site, serving
 from leadline.catalogue import Models, listing
 from leadline.errors import BadInput
 from leadline.metrics import METRICS
-from leadline.models import MODELS, load
+from leadline.models import DEFAULT, MODELS, load
 from leadline.models.published import RELEASES
 
 SMALL = RELEASES["midas_small"]
@@ -153,7 +153,7 @@ def test_parameters_are_those_of_the_official_files(entries: list[dict[str, Any]
 
 def test_the_table_has_a_line_for_every_model_and_says_every_protocol(entries: list[dict[str, Any]]):
     table = listing(entries)
-    assert [line[0] for line in table.lines] == list(MODELS)
+    assert [line[0] for line in table.lines] == [DEFAULT, *MODELS]
     for entry in entries:
         if entry["nyu"]:
             assert entry["nyu"]["metrics"].keys() <= METRICS.keys()
