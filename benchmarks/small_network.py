@@ -38,22 +38,21 @@ def main() -> None:
     model, plain = load(options.model), protocol("indoor")
     known = constants(open_data(options.median_of, "train"), plain) if options.median_of else None
     scenes: dict[str, dict[str, list[ImageScore]]] = defaultdict(dict)
-    for words in options.data:
-        data = open_data(words, options.split)
-        for rules in (plain, plain.changed(alignment="median")):
-            table = evaluate(model, data, rules, training=known, name="the network")
-            network, _, median = table.rows
-            for row in (network, median) if rules is plain else (network,):
-                who = f"{row.name}, median-aligned" if rules is not plain else row.name
+    datasets = [open_data(words, options.split) for words in options.data]
+    rulings = {"the network": plain, "the network, median-aligned": plain.changed(alignment="median")}
+    for data in datasets:
+        for who, ruling in rulings.items():
+            network, _, median = evaluate(model, data, ruling, training=known, name=who).rows
+            for row in (network, median) if ruling is plain else (network,):
                 for image in row.per_image:
-                    scenes[image.name.rpartition("/")[0]].setdefault(who, []).append(image)
+                    scenes[image.name.rpartition("/")[0]].setdefault(row.name, []).append(image)
     everything: dict[str, list[ImageScore]] = defaultdict(list)
     for predictors in scenes.values():
         for who, images in predictors.items():
             everything[who] += images
     rows = {**dict(sorted(scenes.items())), "all": dict(everything)}
     print(listing(rows, f"{plain.words}, mean of images").markdown())
-    crops = [ratio for words in options.data for ratio in crop_ratios(model, open_data(words, options.split))]
+    crops = [ratio for data in datasets for ratio in crop_ratios(model, data)]
     if crops:
         known_camera, unknown_camera = np.array(crops).T
         print(f"Depth of the middle {CROP:.0%} of a photograph, predicted alone, over that in the whole photograph:")

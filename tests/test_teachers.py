@@ -21,7 +21,9 @@ from leadline.models import DepthModel, build, load, open_model, save
 from leadline.predict import predict
 from leadline.sample import Kind
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip(
+    "transformers", reason="needs the library `transformers`: pip install 'leadline[hub]'"
+)
 
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "examples/photos/reception.jpg"
 SIZES = {"square": (150, 150), "oblong": (120, 210)}

@@ -171,6 +171,15 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores
     return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERRORS), caption),))
 
 
+def photo_files(words: Sequence[str]) -> list[Path]:
+    """The photographs that files, folders and patterns name; none without words.
+
+    Raises:
+        BadInput: there are words, and nothing is there.
+    """
+    return [source for source, _ in find_images(words)[0]] if words else []
+
+
 def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
     """What a model makes of photographs whose depth nobody measured; files that cannot be read raise `BadInput`."""
     scale = depth_scale(near, far)
@@ -231,7 +240,7 @@ class ReportCommand:
             training=open_data(self.train_data, "train") if self.train_data else None,
             name=f"{model.name} ({self.model})",
             worst=self.worst,
-            photos=[source for source, _ in find_images(self.photos)[0]] if self.photos else [],
+            photos=photo_files(self.photos),
             batch_size=self.batch_size,
             progress=True,
         )

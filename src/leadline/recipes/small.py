@@ -38,8 +38,8 @@ LIMITS = (
 class TrainSmall:
     """Train a small network for photographs; run the same command again to continue.
 
-    It learns from procedural rooms of domain c and from measured photographs: first at 96 × 128, where an
-    hour shows it many pictures, then at its own 192 × 256.
+    It learns from procedural rooms of domain c and from measured photographs: first at 96 × 128, where an hour shows it
+    many pictures, then at its own 192 × 256.
     """
 
     encoder: Path
@@ -87,7 +87,6 @@ class TrainSmall:
         plan = Plan(
             steps=steps,
             learning_rate=learning_rate,
-            encoder_rate=0.1,
             validate_every=max(steps // 8, 1),
             augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
             seed=self.seed,

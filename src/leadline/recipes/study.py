@@ -12,12 +12,11 @@ from leadline.charts import metric_bars
 from leadline.differences import compared, listed, needs_a_seed, verdict
 from leadline.evaluate import constants, evaluate
 from leadline.models import load
-from leadline.predict import find_images
 from leadline.protocols import protocol
 from leadline.recipes import run_folder, train_and_save
 from leadline.recipes.side_by_side import side_by_side
 from leadline.recipes.train import Lesson
-from leadline.report import Chart, Report, Section, photographs, publish, reading, worst_images
+from leadline.report import Chart, Report, Section, photo_files, photographs, publish, reading, worst_images
 from leadline.tables import COLUMNS, Row, Table, over_runs
 
 TREATMENTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
@@ -46,7 +45,7 @@ class StudyStages:
 
     def report(self) -> Report:
         """Train each recipe from each seed, evaluate, and compare."""
-        photos = [source for source, _ in find_images(self.photos)[0]] if self.photos else []
+        photos = photo_files(self.photos)
         train, validation, test = self.lesson.splits(self.out / "cache")
         ruling = protocol(self.lesson.protocol)
         known = constants(train, ruling)
