@@ -66,9 +66,10 @@ def test_ranks_share_a_batch_without_overlap():
         assert sorted(step.name) == sorted((*one.name, *other.name))
 
 
-def test_a_damaged_sample_stops_the_loading_with_its_name():
-    with pytest.raises(UnreadableFile, match=r"2\.jpg"):
-        list(batches(Numbered(damaged=(2,)), noisy, seed=0, batch_size=7, first_step=0, last_step=1))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_sample_stops_the_loading_with_its_name_and_no_workers_traceback(workers):
+    with pytest.raises(UnreadableFile, match=r"^2\.jpg is cut short\.$"):
+        list(batches(Numbered((2,)), noisy, seed=0, batch_size=7, first_step=0, last_step=1, workers=workers))
 
 
 def test_the_readable_part_leaves_damaged_samples_out_and_names_them():

@@ -44,14 +44,14 @@ def batches(
     else:
         visits = _Visits(dataset, transform, (seed,))
     loader = DataLoader(
-        visits,
+        _Told(visits),
         batch_size=batch_size // ranks,
         sampler=positions,
         num_workers=workers,
-        collate_fn=batch,
+        collate_fn=_together,
         worker_init_fn=use_one_thread,
     )
-    return iter(loader)
+    return _raised(loader)
 
 
 class Subset:
@@ -220,6 +220,40 @@ def identity(dataset: Dataset) -> dict[str, Any]:
         "kind": dataset.kind,
         "first sample": f"{first.name} crc32 {zlib.crc32(pixels):08x}",
     }
+
+
+def _together(samples: Sequence[Sample | BadInput]) -> Sample | BadInput:
+    """One batch of samples, or the first fault among them."""
+    good: list[Sample] = []
+    for each in samples:
+        if isinstance(each, BadInput):
+            return each
+        good.append(each)
+    try:
+        return batch(good)
+    except BadInput as fault:
+        return fault
+
+
+def _raised(batches: Iterable[Sample | BadInput]) -> Iterator[Sample]:
+    for each in batches:
+        if isinstance(each, BadInput):
+            raise each
+        yield each
+
+
+class _Told(torch.utils.data.Dataset[Sample | BadInput]):
+    """Samples, and faults as they are: one raised in a worker would come back with that process's traceback for a
+    message."""
+
+    def __init__(self, samples: "_Visits | _InTurns") -> None:
+        self.samples = samples
+
+    def __getitem__(self, position: int) -> Sample | BadInput:
+        try:
+            return self.samples[position]
+        except BadInput as fault:
+            return fault
 
 
 class _Visits(torch.utils.data.Dataset[Sample]):
