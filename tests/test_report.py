@@ -6,6 +6,7 @@ from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -18,7 +19,7 @@ from leadline.errors import BadInput
 from leadline.metrics import METRICS
 from leadline.models import build, save
 from leadline.pictures import ERRORS, depth_scale
-from leadline.report import Chart, Exhibit, Gallery, Report, Section, reading, write_report
+from leadline.report import Chart, Exhibit, Gallery, Report, Section, photographs, reading, write_report
 from leadline.tables import Listing, Row, Table, over_runs
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -172,3 +173,20 @@ def test_the_command_reports_a_saved_model_on_rooms(tmp_path, capsys):
     shown = said["sections"][1]["figures"][0]["exhibits"]
     scores = sorted((image["metrics"]["rmse"], image["name"]) for image in table["per_image"])
     assert [caption.partition(":")[0] for caption in shown] == [name for _, name in scores[:-3:-1]]
+
+
+def test_photographs_of_a_relative_model_have_no_metres_and_unreadable_ones_are_named(tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    photo = Path(__file__).resolve().parents[1] / "examples/photos/reception.jpg"
+    section = photographs(build("cnn", size="tiny", kind="relative"), [broken, photo])
+    (gallery,) = section.figures
+    assert isinstance(gallery, Gallery)
+    assert [each.caption for each in gallery.exhibits] == ["reception.jpg"]
+    assert gallery.legends == ()
+    assert "relative depth" in gallery.caption
+    assert "Not shown" in section.prose
+    assert "broken.jpg" in section.prose
+    (gallery,) = photographs(build("cnn", size="tiny"), [photo]).figures
+    assert isinstance(gallery, Gallery)
+    assert [legend.label for legend in gallery.legends] == ["depth in metres"]

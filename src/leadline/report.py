@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from leadline.charts import colour_legend, metric_bars
 from leadline.datasets import Dataset, open_data
+from leadline.errors import BadInput
 from leadline.evaluate import Constants, ProtocolOptions, evaluate
 from leadline.files import read_camera, read_image, swapped
 from leadline.metrics import METRICS
@@ -181,17 +182,24 @@ def photo_files(words: Sequence[str]) -> list[Path]:
 
 
 def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
-    """What a model makes of photographs whose depth nobody measured; files that cannot be read raise `BadInput`."""
+    """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
     scale = depth_scale(near, far)
-    exhibits = []
+    exhibits, faults = [], []
     for source in sources:
-        photo = read_image(source)
+        try:
+            photo = read_image(source)
+        except BadInput as fault:
+            faults.append(str(fault))
+            continue
         depth = predict(model, photo, read_camera(source, photo))
         shown = scale if model.kind is Kind.METRIC else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
         exhibits.append(Exhibit(source.name, photo, (painted(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
-    gallery = Gallery(("photograph", "predicted"), tuple(exhibits), (scale,), caption)
-    return Section("Photographs", figures=(gallery,))
+    is_metric = model.kind is Kind.METRIC
+    if not is_metric:
+        caption += f" The model answers {model.kind.value} depth: each picture has colours of its own."
+    gallery = Gallery(("photograph", "predicted"), tuple(exhibits), (scale,) if is_metric else (), caption)
+    return Section("Photographs", "\n\n".join(f"Not shown: {fault}" for fault in faults), figures=(gallery,))
 
 
 def reading() -> Section:
