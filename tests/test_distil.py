@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seer import Seer, views
+from seer import Listed, Seer, views
 from torch import Tensor
 
 from leadline.cli import main
@@ -22,8 +22,7 @@ from leadline.loader import Mixture
 from leadline.models import DepthModel, build, load, save
 from leadline.objectives import Distilled, Supervised
 from leadline.protocols import protocol
-from leadline.recipes import Course
-from leadline.recipes.distil import Classroom, Distil, Treatment, gate, scored
+from leadline.recipes.distil import Distil, Treatment, gate
 from leadline.sample import Kind, Sample, Taught, batch
 
 SIDE = 32
@@ -349,16 +348,73 @@ def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
         Treatment("filled", holes="gated", unlabelled=True)
 
 
-def test_unlabelled_rows_without_images_are_refused_before_anything_is_trained(teacher, tmp_path, capsys):
-    course = Course(STUDENT, TRAIN, VALIDATION, Plan(steps=1, batch_size=1), machine=Machine(accelerator="cpu"))
-    treatments = {"control": Treatment("none"), "more": Treatment("more images", {"silog": 1.0}, unlabelled=True)}
-    classroom = Classroom(course, load(teacher), str(teacher), tmp_path / "a")
-    with pytest.raises(BadInput, match="'more images' needs unlabelled images: name some with --unlabelled"):
-        scored(classroom, treatments, 1, VALIDATION, training=TRAIN)
-    study = ["study", "distillation", "--out", str(tmp_path / "b"), "--unlabelled", "none", "--only", "5-unlabelled"]
-    assert main(study) == 1
-    assert "5-unlabelled needs unlabelled images: name some with --unlabelled." in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--unlabelled", "none", "--only", "5-unlabelled"], "5-unlabelled needs unlabelled images: name some with"),
+        (
+            ["--labelled", "0", "--only", "5-unlabelled"],
+            "needs unlabelled images, and every training sample",
+        ),
+        (["--teacher", "{relative}"], "--teacher has to answer metric depth, and 'cnn' answers relative"),
+        (
+            ["--relative-teacher", "{teacher}"],
+            "has to answer relative depth, and 'cnn' answers metric",
+        ),
+        (["--only", "control", "7-control"], "--only names controls alone"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_before_anything_is_trained(
+    options, said, teacher, relative, tmp_path, capsys
+):
+    options = [each.format(teacher=teacher, relative=relative) for each in options]
+    assert main(["study", "distillation", "--out", str(tmp_path), *SHORT, *options]) == 1
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_what_a_teacher_of_a_licence_that_is_not_free_taught_has_its_licence(tmp_path, tmp_path_factory):
+    strict = network(7, width=16)
+    strict.provenance = replace(strict.provenance, licence="CC-BY-NC-4.0")
+    save(strict, tmp_path / "teacher")
+    words = ["distil", "--teacher", str(tmp_path / "teacher"), "--out", str(tmp_path / "run"), *SHORT, "--steps", "1"]
+    assert main([*words, "--seeds", "1", "--no-gate"]) == 0
+    assert load(tmp_path / "run" / "model").provenance.licence == "CC-BY-NC-4.0"
+    assert load(tmp_path / "run" / "control" / "seed-0" / "model").provenance.licence == "Apache-2.0"
+
+
+def test_a_damaged_shard_of_labels_is_made_anew_before_training(teacher, tmp_path, capsys):
+    words = ["distil", "--teacher", str(teacher), "--out", str(tmp_path), *SHORT, "--steps", "1", "--seeds", "1"]
+    words += ["--no-gate"]
+    assert main(words) == 0
+    (shard,) = tmp_path.rglob("labels/*/*.npy")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "Shard 00000.npy of the labels in" in capsys.readouterr().err
+    assert shard.read_bytes() == whole
+
+
+def test_labels_made_beforehand_are_read_and_checked(teacher, hopeless, tmp_path, capsys):
+    store = tmp_path / "store"
+    assert (
+        main(["label", "--teacher", str(teacher), "--data", UNLABELLED, "--out", str(store), "--size", "16", "16"]) == 0
+    )
+    words = ["distil", "--unlabelled", UNLABELLED, "--labels", str(store), *SHORT, "--steps", "1", "--seeds", "1"]
+    words += ["--no-gate"]
+    assert main([*words, "--teacher", str(teacher), "--out", str(tmp_path / "run")]) == 0
+    assert [each.name for each in (tmp_path / "run" / "labels").iterdir()] == ["measured-teacher-auto"]
+    assert main([*words, "--teacher", str(hopeless), "--out", str(tmp_path / "other")]) == 1
+    assert "teacher.sha256" in capsys.readouterr().err
+
+
+def test_images_whose_truth_is_no_metres_may_be_unlabelled_ones(teacher, tmp_path):
+    relative = Listed([each.replace(kind=Kind.RELATIVE) for each in views(2)], kind=Kind.RELATIVE)
+    unlabelled = Labelled(relative, label(load(teacher), relative, tmp_path), keeps_truth=False)
+    assert unlabelled[0].kind is unlabelled.kind is Kind.METRIC
+    assert not unlabelled[0].valid.any()
+    assert len(Mixture([(TRAIN, 1), (unlabelled, 1)])) == 8
 
 
 def test_kinds_that_cannot_meet_are_refused_before_anything_is_trained(relative, tmp_path, capsys):
@@ -427,6 +483,10 @@ def test_the_command_compares_a_student_with_its_control_and_runs_again_for_noth
     assert "RMSE over 2 seeds" in printed
     both = ("control", "distilled")
     assert finished(tmp_path) == {f"{name}/seed-{seed}": 2 for name in both for seed in (0, 1)}
+    validated = [json.loads((tmp_path / f"distilled/seed-{seed}/done.json").read_text())["best"] for seed in (0, 1)]
+    best = min((0, 1), key=lambda seed: validated[seed]["rmse"])
+    student, chosen = (load(tmp_path / each / "model") for each in ("", f"distilled/seed-{best}"))
+    assert all(torch.equal(one, other) for one, other in zip(student.parameters(), chosen.parameters(), strict=True))
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
     table, differences = json.loads((tmp_path / "report.json").read_text())["sections"][0]["tables"][:2]
     assert any("left out (--no-gate)" in note for note in table["notes"])
@@ -467,7 +527,7 @@ def test_the_study_writes_its_table_its_rows_and_their_differences_and_runs_agai
     assert "--only 0-paper filled-gated" in record["command"]
     assert "--no-gate" in record["command"]
     page = (tmp_path / "distillation.md").read_text()
-    assert "6 trainings, which took " in page
+    assert "6 trainings, whose own clocks add up to " in page
     assert "The paper's distillation" in page
     assert "1.151" in page
 

@@ -9,6 +9,8 @@ import pytest
 import tyro
 
 from leadline.cli import COMMANDS
+from leadline.models import open_model
+from leadline.sample import Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -33,8 +35,12 @@ def test_a_documented_command_is_one(document, line):
     command = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
     module, _, name = COMMANDS[command][0].partition(":")
     options = words[len(command.split()) :]
-    if "--help" not in options:
-        tyro.cli(getattr(import_module(module), name), args=options, config=(tyro.conf.DisallowNone,))
+    if "--help" in options:
+        return
+    asked = tyro.cli(getattr(import_module(module), name), args=options, config=(tyro.conf.DisallowNone,))
+    if (lesson := getattr(asked, "lesson", None)) and "/" not in lesson.model and "weights=" not in lesson.model:
+        # What learns is scored in metres.
+        assert open_model(lesson.model).kind is Kind.METRIC
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -14,7 +14,19 @@ def claimed(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     if not file.exists():
         with swapped(file) as half:
             half.write_text(json.dumps(about, indent=1))
-    return json.loads(file.read_text())
+    return read_claim(file)
+
+
+def read_claim(file: Path) -> dict[str, Any]:
+    """What `file` says.
+
+    Raises:
+        BadInput: it is damaged.
+    """
+    try:
+        return json.loads(file.read_text())
+    except (ValueError, OSError) as problem:
+        raise BadInput(f"{file} is damaged ({problem}): restore it, or delete its folder and start anew.") from problem
 
 
 def must_match(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cure: str) -> None:
@@ -23,6 +35,7 @@ def must_match(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cu
     Raises:
         BadInput: a value differs, or is told by one side only.
     """
+    before, now = _flat(before), _flat(json.loads(json.dumps(now)))
     changes = [
         f"  {key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())
@@ -30,3 +43,12 @@ def must_match(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cu
     ]
     if changes:
         raise BadInput("\n".join([f"{holds}:", *changes, cure]))
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"plan.steps": 300, …}"""
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    return {
+        key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}.{name}".strip(".")).items()
+    }

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from leadline.align import ALIGNMENTS
 from leadline.augment import Augmentation
 from leadline.claims import claimed, must_match
 from leadline.datasets import Dataset
@@ -81,6 +82,11 @@ class Machine:
     log_every: int = 20
     """Steps between two lines in the logs."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where a model is put that only answers beside the training: a teacher."""
+        return Fabric(accelerator=self.accelerator, devices=1).device
+
 
 def fit(
     model: DepthModel,
@@ -103,8 +109,14 @@ def fit(
     (models to load), `log.jsonl`, `tensorboard/`, and `done.json` once finished.
 
     Raises:
-        BadInput: the folder holds a run of another configuration, or the loss stopped being a number.
+        BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
+            or the loss stopped being a number.
     """
+    if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
+        raise BadInput(
+            f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare with "
+            "metres. Build the network with kind=metric (midas_small also with head=log)."
+        )
     _claim(out, _configuration(model, train, validation, objective, plan, protocol, frozen))
     if (out / "done.json").exists():
         return load(out / "best")
@@ -309,8 +321,8 @@ class _Log:
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
     must_match(
-        _flat(claimed(out / "run.json", configuration)),
-        _flat(json.loads(json.dumps(configuration))),
+        claimed(out / "run.json", configuration),
+        configuration,
         f"{out} holds a run of another configuration",
         "Give another folder, or delete this one to start anew.",
     )
@@ -382,12 +394,3 @@ def _drop_lines_after(step: int, path: Path) -> None:
             break
     with swapped(path) as half:
         half.write_text("".join(kept))
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"plan.steps": 300, …}"""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}.{name}".strip(".")).items()
-    }

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from leadline import align
 from leadline.augment import crop, flip
-from leadline.claims import claimed, must_match
+from leadline.claims import claimed, must_match, read_claim
 from leadline.datasets import Dataset
 from leadline.errors import BadInput, UnreadableFile, unknown
 from leadline.files import swapped, sweep
@@ -56,6 +57,12 @@ class Store:
     def kind(self) -> Kind:
         """What the labels promise."""
         return Kind(self.manifest["kind"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a label."""
+        height, width = self.manifest["size"]
+        return height, width
 
     def __len__(self) -> int:
         return self.manifest["data"]["samples"]
@@ -102,7 +109,7 @@ def opened(path: Path) -> Store:
     file = path / _MANIFEST
     if not file.is_file():
         raise BadInput(f"No store of labels at {path}: `leadline label` makes one.")
-    manifest = json.loads(file.read_text())
+    manifest = read_claim(file)
     if manifest["format"] > FORMAT:
         raise BadInput(f"{file} is of format {manifest['format']}, newer than this leadline: upgrade it.")
     return Store(path, manifest)
@@ -168,8 +175,10 @@ def label(
     shards = range(math.ceil(len(dataset) / SHARD))
     for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
         file = _shard(out, number)
-        if file.exists() and not (repair and not _is_whole(file, manifest, number)):
-            continue
+        if file.exists():
+            if not repair or _is_whole(file, manifest, number):
+                continue
+            tqdm.write(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.", file=sys.stderr)
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
         records = np.concatenate(list(_labelled(teacher, dataset, indices, manifest, batch_size)))
         with swapped(file) as half:
@@ -188,11 +197,9 @@ class Labelled:
         Raises:
             BadInput: the store is of other images, or nothing in it is believed.
         """
-        about = json.loads(json.dumps(identity(dataset)))
-        if about != store.manifest["data"]:
-            raise BadInput(
-                f"The labels in {store.path} are of {store.manifest['data']}, and the data is {about}: label it."
-            )
+        must_match(
+            store.manifest["data"], identity(dataset), f"The labels in {store.path} are of other images", "Label these."
+        )
         if not store.believes_any():
             raise BadInput(
                 f"No label in {store.path} is believed: the confidence is 0 everywhere, so there is nothing to learn. "
@@ -200,7 +207,8 @@ class Labelled:
             )
         self.dataset, self.store, self.keeps_truth = dataset, store, keeps_truth
         self.name = f"{dataset.name} labelled by {store.manifest['teacher']['name']}"
-        self.kind = dataset.kind
+        # An image without a truth promises whatever is asked, as photographs do.
+        self.kind = dataset.kind if keeps_truth else Kind.METRIC
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -210,7 +218,8 @@ class Labelled:
         sample = sample.replace(taught=self.store.taught(index, sample))
         if self.keeps_truth:
             return sample
-        return sample.replace(depth=torch.zeros_like(sample.depth), valid=torch.zeros_like(sample.valid))
+        nothing = torch.zeros_like(sample.depth)
+        return sample.replace(depth=nothing, valid=nothing.bool(), kind=self.kind)
 
 
 class Filled:
@@ -386,7 +395,7 @@ def _record_type(manifest: dict[str, Any]) -> np.dtype:
 
 
 def _damaged(file: Path) -> UnreadableFile:
-    cure = "label again with --repair, which makes it anew"
+    cure = "`leadline label --repair` makes it anew, and so does the `distil` or the `study` whose labels they are"
     return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing or damaged: {cure}.")
 
 

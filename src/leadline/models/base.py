@@ -112,6 +112,10 @@ class Preprocessing:
         return max(steps, 1) * self.multiple
 
 
+FREE_LICENCES = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "mit")
+"""Licences, as the hub spells them, under which what is made of the licensed may be given away as we give it."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a model's weights come from and what may be done with them."""

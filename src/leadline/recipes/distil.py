@@ -1,5 +1,6 @@
 """Distillation: a teacher labels images once, and a student learns from the labels beside what was measured."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,10 +14,11 @@ from leadline.datasets import Dataset, open_data
 from leadline.differences import beats, compared, listed, needs_a_seed
 from leadline.errors import BadInput, unknown
 from leadline.evaluate import constants, evaluate, measure
-from leadline.labels import ALIGNMENTS, Filled, Labelled, Store, label
+from leadline.labels import ALIGNMENTS, Filled, Labelled, Store, label, opened
 from leadline.loader import Mixture, mixed
 from leadline.metrics import METRICS
 from leadline.models import DepthModel, load, save
+from leadline.models.base import FREE_LICENCES, Provenance
 from leadline.objectives import Distilled, Supervised, check_taught, feature_terms
 from leadline.protocols import Protocol
 from leadline.recipes import Course, run_folder, train_and_save
@@ -79,6 +81,8 @@ class Classroom:
     unlabelled: Dataset | None = None
     relative_teacher: DepthModel | None = None
     """The teacher of treatments that ask for a relative one; unset: `teacher`."""
+    unlabelled_labels: Path | None = None
+    """The store of the unlabelled images' labels; unset: it lies with the others."""
     jobs: int = 1
     """Trainings at a time."""
 
@@ -98,7 +102,13 @@ class Classroom:
 
     def student(self, name: str, seed: int) -> DepthModel:
         """The trained student of the treatment in the folder `name`."""
-        return load(run_folder(self.out, name, seed) / "model")
+        return load(run_folder(self.out, name, seed) / "model").to(self.course.machine.device)
+
+    def merit(self, name: str, seed: int) -> float:
+        """What this student's weights were chosen for, on validation data; higher is better."""
+        metric = self.course.plan.best_by
+        done = json.loads((run_folder(self.out, name, seed) / "done.json").read_text())
+        return done["best"][metric] * (1 if METRICS[metric].higher_is_better else -1)
 
     def _course(self, treatment: Treatment) -> Course:
         train, objective = self._lesson(treatment)
@@ -141,8 +151,20 @@ class Classroom:
     def _labels(self, what: str, dataset: Dataset, treatment: Treatment) -> Store:
         relative = self.relative_teacher if treatment.relative else None
         name = f"{what}-{'relative' if relative else 'teacher'}-{treatment.alignment}"
-        teacher = relative or self.teacher
-        return label(teacher, dataset, self.out / "labels" / name, alignment=treatment.alignment, progress=True)
+        place, size = self.out / "labels" / name, None
+        if what == "unlabelled" and self.unlabelled_labels:
+            place = self.unlabelled_labels
+            size = opened(place).size
+        # What is whole is read and left alone.
+        return label(
+            relative or self.teacher,
+            dataset,
+            place,
+            alignment=treatment.alignment,
+            size=size,
+            repair=True,
+            progress=True,
+        )
 
 
 def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: Protocol, metric: str = "rmse") -> str:
@@ -172,14 +194,7 @@ def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: 
 def scored(
     classroom: Classroom, treatments: Mapping[str, Treatment], seeds: int, test: Dataset, *, training: Dataset
 ) -> tuple[dict[str, list[Row]], Sequence[Row]]:
-    """Train each treatment (folder name → treatment) from each seed: its rows on the test, and the baselines' rows.
-
-    Raises:
-        BadInput: a treatment needs unlabelled images, and there are none: known before anything is trained.
-    """
-    for treatment in treatments.values():
-        if treatment.unlabelled and classroom.unlabelled is None:
-            raise BadInput(f"{treatment.name!r} needs unlabelled images: name some with --unlabelled.")
+    """Train each treatment (folder name → treatment) from each seed: its rows on the test, and the baselines' rows."""
     classroom.train(treatments, seeds)
     protocol = classroom.course.protocol
     known = constants(training, protocol)
@@ -208,16 +223,19 @@ class Distil:
 
     The control has the same student, steps, images a step and seeds. Run the same command again to continue.
 
-    leadline distil --teacher dpt_hybrid_nyu --student midas_small --data nyu --out runs/distil
+    leadline distil --teacher dpt_hybrid_nyu --student midas_small,kind=metric,head=log \
+        --data nyu:data/nyu --out runs/distil
     """
 
     out: Path
-    """Folder for the runs, the labels and the report; the best student will be in `model/`."""
+    """Folder for the runs, the labels and the report; the student that validated best will be in `model/`."""
     teacher: str
     """Folder of a saved model, a checkpoint, the name of a published model, or hub:USER/NAME."""
     unlabelled: str | None = None
     """Images whose depth nobody measured, which make half of each step: photos:DIR, or a dataset whose truth is left
     aside."""
+    labels: Path | None = None
+    """Store of the teacher's labels of the unlabelled images, made by `leadline label`; unset: they are made in OUT."""
     taught: str = "auto"
     """Loss terms against the teacher and their weights, as silog=1,l1=1; auto: silog and l1 in log depth for labels in
     metres, scale-and-shift-invariant ones for relative labels."""
@@ -251,8 +269,10 @@ class Distil:
         train = mixed(train)
         unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
         course = self.lesson.course(train, validation, seed=0)
-        teacher = load(self.teacher)
-        classroom = Classroom(course, teacher, self.teacher, self.out, unlabelled, jobs=self.jobs)
+        teacher = load(self.teacher).to(course.machine.device)
+        classroom = Classroom(
+            course, teacher, self.teacher, self.out, unlabelled, unlabelled_labels=self.labels, jobs=self.jobs
+        )
         control = {"control": Treatment("no teacher (control)")}
         treatments = {**control, "distilled": self._treatment(teacher)}
 
@@ -263,8 +283,9 @@ class Distil:
             passed = "The teacher gate was left out (--no-gate)."
         rows, baselines = scored(classroom, treatments, self.seeds, test, training=train)
         differences = compared(rows["distilled"], rows["control"])
-        best = min(range(self.seeds), key=lambda seed: rows["distilled"][seed].metrics["rmse"])
+        best = max(range(self.seeds), key=lambda seed: classroom.merit("distilled", seed))
         student = classroom.student("distilled", best)
+        student.provenance = replace(student.provenance, licence=_inherited(teacher.provenance.licence))
         save(student, self.out / "model")
 
         table = Table(
@@ -327,6 +348,11 @@ def budget(lesson: Lesson, measured: int, unlabelled: int) -> str:
         f"Each run had {plan.steps} optimiser steps of {plan.batch_size} images from {measured:,} measured samples"
         f"{besides}; the weights are those that validated best. Student: {lesson.model}."
     )
+
+
+def _inherited(licence: str) -> str:
+    """The licence of what a teacher of this licence taught: ours where that is free, else the teacher's."""
+    return Provenance().licence if licence.lower() in FREE_LICENCES else licence
 
 
 METRES: Mapping[str, float] = {"silog": 1.0, "l1": 1.0}

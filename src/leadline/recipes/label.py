@@ -6,7 +6,7 @@ from pathlib import Path
 
 from leadline.datasets import open_data
 from leadline.labels import label
-from leadline.models import load
+from leadline.predict import ready
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,12 @@ class Label:
     """Images that the teacher sees at once."""
     repair: bool = False
     """Read what is there, and make damaged shards again."""
+    device: str = "auto"
+    """What the teacher computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
         store = label(
-            load(self.teacher),
+            ready(self.teacher, self.device),
             open_data(self.data, self.split, cache=self.out / "cache"),
             self.out,
             alignment=self.alignment,
