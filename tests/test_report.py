@@ -190,3 +190,11 @@ def test_photographs_of_a_relative_model_have_no_metres_and_unreadable_ones_are_
     (gallery,) = photographs(build("cnn", size="tiny"), [photo]).figures
     assert isinstance(gallery, Gallery)
     assert [legend.label for legend in gallery.legends] == ["depth in metres"]
+
+
+def test_photographs_that_are_not_there_are_refused_before_anything_is_evaluated(tmp_path, capsys):
+    photo = Path(__file__).resolve().parents[1] / "examples/photos/reception.jpg"
+    command = ["report", "--data", "rooms,count=1,height=48,width=64", "--photos", str(photo), "nothing.jpg"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 1
+    assert "nothing.jpg: no photograph there." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

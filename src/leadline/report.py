@@ -176,9 +176,12 @@ def photo_files(words: Sequence[str]) -> list[Path]:
     """The photographs that files, folders and patterns name; none without words.
 
     Raises:
-        BadInput: there are words, and nothing is there.
+        BadInput: one of the words names nothing.
     """
-    return [source for source, _ in find_images(words)[0]] if words else []
+    found, missing = find_images(words) if words else ([], [])
+    if missing:
+        raise BadInput(" ".join(missing))
+    return [source for source, _ in found]
 
 
 def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
