@@ -252,7 +252,7 @@ def test_domain_c_is_seen_from_the_floor_from_eye_height_and_from_close_to_its_t
     fields = [math.degrees(camera.field_of_view) for camera in cameras]
     assert 45 <= min(fields) < 50 < 85 < max(fields) <= 90
     pitches = [math.degrees(camera.pitch) for camera in cameras]
-    assert -45 <= min(pitches) < -35 < 5 < max(pitches) <= 15
+    assert -75 <= min(pitches) < -45 < 5 < max(pitches) <= 15
     assert min(pitch for pitch, height in zip(pitches, heights, strict=True) if height < 0.5) > -15
     sides = np.array([scene.bodies[0].half[:2] for scene in scenes]) * 2
     assert (sides.min(axis=1) < 3).sum() > 4
