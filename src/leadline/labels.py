@@ -163,24 +163,23 @@ def label(
         "alignment": alignment,
         "kind": (Kind.METRIC if alignment == "truth" else teacher.kind).value,
     }
-    manifest = json.loads(json.dumps(manifest))
+    store = Store(out, claimed(out / _MANIFEST, manifest))
     must_match(
-        claimed(out / _MANIFEST, manifest),
+        store.manifest,
         manifest,
         f"{out} holds labels of another teacher, of other images, or made otherwise",
         "Give another folder, or delete this one to label anew.",
     )
-    store = Store(out, manifest)
     sweep(out)
     shards = range(math.ceil(len(dataset) / SHARD))
     for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
         file = _shard(out, number)
         if file.exists():
-            if not repair or _is_whole(file, manifest, number):
+            if not repair or _is_whole(file, store.manifest, number):
                 continue
             tqdm.write(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.", file=sys.stderr)
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
-        records = np.concatenate(list(_labelled(teacher, dataset, indices, manifest, batch_size)))
+        records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
         with swapped(file) as half:
             np.save(half, records)
         # What was open under the name is the damaged one.

@@ -186,7 +186,7 @@ def photo_files(words: Sequence[str]) -> list[Path]:
 
 def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
     """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
-    scale = depth_scale(near, far)
+    scale, is_metric = depth_scale(near, far), model.kind is Kind.METRIC
     exhibits, faults = [], []
     for source in sources:
         try:
@@ -195,10 +195,9 @@ def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5
             faults.append(str(fault))
             continue
         depth = predict(model, photo, read_camera(source, photo))
-        shown = scale if model.kind is Kind.METRIC else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
+        shown = scale if is_metric else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
         exhibits.append(Exhibit(source.name, photo, (painted(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
-    is_metric = model.kind is Kind.METRIC
     if not is_metric:
         caption += f" The model answers {model.kind.value} depth: each picture has colours of its own."
     gallery = Gallery(("photograph", "predicted"), tuple(exhibits), (scale,) if is_metric else (), caption)
