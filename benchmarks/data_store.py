@@ -17,10 +17,11 @@ import numpy as np
 import scipy.io
 import torch
 
-from leadline.augment import resize
-from leadline.datasets import open_data
-from leadline.files import DepthMap, write_depth, write_image
-from leadline.prepare import prepare
+from leadline.data.datasets import open_data
+from leadline.data.prepare import prepare
+from leadline.data.transforms import resize
+from leadline.io.depth_maps import DepthMap, write_depth
+from leadline.io.images import write_image
 
 HEIGHT, WIDTH = 480, 640
 SCENES = 8

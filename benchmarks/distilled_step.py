@@ -19,14 +19,15 @@ import torch
 import tyro
 from torch import nn
 
-from leadline.augment import Augmentation
-from leadline.datasets import Dataset, open_data
-from leadline.labels import Labelled, label
-from leadline.loader import batches
-from leadline.models import DepthModel, load, open_model
-from leadline.objectives import Distilled, Objective, Supervised
-from leadline.predict import predict
-from leadline.sample import Sample, Taught
+from leadline.core.sample import Sample, Taught
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.loader import batches
+from leadline.data.transforms import Augmentation
+from leadline.inference.predict import predict
+from leadline.models.base import DepthModel
+from leadline.models.loading import load, open_model
+from leadline.training.objectives import Distilled, Objective, Supervised
+from leadline.training.pseudo_labels import Labelled, label
 
 WARMING = 4
 """Steps of each kind that are not timed."""

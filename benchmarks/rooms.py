@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import cv2
 import torch
 
-from leadline.datasets.rooms import rooms
-from leadline.datasets.rooms.stock import DOMAINS
+from leadline.data.datasets.rooms import rooms
+from leadline.data.datasets.rooms.domains import DOMAINS
 
 SCENES = 200
 

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from leadline.augment import crop
-from leadline.datasets import Dataset, open_data
-from leadline.evaluate import constants, evaluate
-from leadline.metrics import METRICS
-from leadline.models import DEFAULT, DepthModel, load
-from leadline.predict import predict
-from leadline.protocols import protocol
-from leadline.tables import ImageScore, Listing
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.transforms import crop
+from leadline.evaluation.evaluate import constants, evaluate
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.protocols import protocol
+from leadline.evaluation.tables import ImageScore, Listing
+from leadline.inference.predict import predict
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.registry import DEFAULT
 
 CROP = 0.6
 """Of the width and of the height."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from leadline.models import DepthModel, Preprocessing, Provenance, Resize
-from leadline.sample import Kind, Sample
+from leadline.core.depth_kind import Kind
+from leadline.core.sample import Sample
+from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize
 
 
 class Seer(DepthModel):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.align import (
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.evaluation.alignment import (
     ALIGNMENTS,
     FARTHEST,
     align,
@@ -14,8 +16,6 @@ from leadline.align import (
     least_squares_scale_shift,
     median_scale,
 )
-from leadline.errors import BadInput
-from leadline.sample import Kind
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.augment import Augmentation, crop, flip, resize
-from leadline.sample import Kind, Sample, Taught
+from leadline.core.depth_kind import Kind
+from leadline.core.sample import Sample, Taught
+from leadline.data.transforms import Augmentation, crop, flip, resize
 
 INTRINSICS = torch.tensor([80.0, 75.0, 30.0, 20.0])
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
-from leadline.care.checks import CHECKS, examine
-from leadline.care.entries import collect
-from leadline.care.looks import look_at
-from leadline.cli import main
-from leadline.datasets import open_data
-from leadline.files import read_image, write_image
+from leadline.cli.main import main
+from leadline.data.datasets import open_data
+from leadline.data_quality.checks import CHECKS, examine
+from leadline.data_quality.frame_stats import look_at
+from leadline.data_quality.index import collect
+from leadline.io.images import read_image, write_image
 
 PHOTOGRAPHS = {"train/kinect_redkitchen": 6, "val/nyu": 5}
 """Scenes of the real data → how many of their frames, evenly taken; all of one size, in millimetres."""

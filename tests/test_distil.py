@@ -11,19 +11,24 @@ import torch
 from seer import Listed, Seer, views
 from torch import Tensor
 
-from leadline.cli import main
-from leadline.datasets import Dataset
-from leadline.datasets.rooms import rooms
-from leadline.differences import Difference, beats
-from leadline.errors import BadInput
-from leadline.fit import Machine, Plan, fit
-from leadline.labels import Labelled, label
-from leadline.loader import Mixture
-from leadline.models import DepthModel, build, load, save
-from leadline.objectives import Distilled, Supervised
-from leadline.protocols import protocol
-from leadline.recipes.distil import Distil, Treatment, gate
-from leadline.sample import Kind, Sample, Taught, batch
+from leadline.cli.distil import Distil
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Sample, Taught, batch
+from leadline.data.datasets import Dataset
+from leadline.data.datasets.rooms import rooms
+from leadline.data.mixing import Mixture
+from leadline.evaluation.protocols import protocol
+from leadline.evaluation.statistics import Difference, beats
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.registry import build
+from leadline.models.saving import save
+from leadline.recipes.distil import Treatment, gate
+from leadline.training.objectives import Distilled, Supervised
+from leadline.training.pseudo_labels import Labelled, label
+from leadline.training.trainer import Machine, Plan, fit
 
 SIDE = 32
 STUDENT = f"cnn,size=tiny,width=8,input_size={SIDE}:{SIDE}"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tyro
 
-from leadline.cli import COMMANDS
-from leadline.models import open_model
-from leadline.sample import Kind
+from leadline.cli.main import COMMANDS
+from leadline.core.depth_kind import Kind
+from leadline.models.loading import open_model
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])

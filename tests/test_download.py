@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from webserver import Site, serving
 
-from leadline.download import download
-from leadline.errors import BadInput
+from leadline.core.errors import BadInput
+from leadline.io.download import download
 
 CONTENT = bytes(range(256)) * 4000
 HASH = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -208,7 +208,7 @@ def command(site: Site, file: Path) -> list[str]:
     """A process of its own that downloads."""
     address = f"{site.address}/weights.pt"
     program = f"download([{address!r}], Path({str(file)!r}), {HASH!r}, patience=60.0)"
-    return [sys.executable, "-c", f"from pathlib import Path\nfrom leadline.download import download\n{program}"]
+    return [sys.executable, "-c", f"from pathlib import Path\nfrom leadline.io.download import download\n{program}"]
 
 
 def wait_for_bytes(part: Path) -> None:

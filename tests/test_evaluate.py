@@ -9,12 +9,15 @@ import torch
 from seer import Listed
 from torch import Tensor, nn
 
-from leadline.errors import BadInput
-from leadline.evaluate import Constants, Evaluate, ProtocolOptions, constants, evaluate, evaluate_maps, measure
-from leadline.files import DepthMap, write_depth
-from leadline.models import DepthModel, Preprocessing, Provenance
-from leadline.protocols import protocol
-from leadline.sample import Kind, Sample
+from leadline.cli.evaluate import Evaluate
+from leadline.cli.protocol_options import ProtocolOptions
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Sample
+from leadline.evaluation.evaluate import Constants, constants, evaluate, evaluate_maps, measure
+from leadline.evaluation.protocols import protocol
+from leadline.io.depth_maps import DepthMap, write_depth
+from leadline.models.base import DepthModel, Preprocessing, Provenance
 
 INDOOR = protocol("indoor")
 BTS_NAMES = {

@@ -15,9 +15,12 @@ from PIL import Image as Pictures
 from PIL import ImageOps
 from torch.testing import assert_close
 
-from leadline.errors import BadInput, UnreadableFile
-from leadline.files import DepthMap, read_depth, read_image, swapped, swapped_folder, write_depth, write_image
-from leadline.sample import Image, Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.sample import Image
+from leadline.io.atomic import swapped, swapped_folder
+from leadline.io.depth_maps import DepthMap, read_depth, write_depth
+from leadline.io.images import read_image, write_image
 
 EXACT = (".npz", ".pfm", ".tiff")
 

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.augment import Augmentation
-from leadline.datasets.rooms import rooms
-from leadline.errors import BadInput
-from leadline.fit import Machine, Plan, fit, view
-from leadline.models import DepthModel, build, load
-from leadline.objectives import Supervised
-from leadline.protocols import protocol
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.data.datasets.rooms import rooms
+from leadline.data.transforms import Augmentation
+from leadline.evaluation.protocols import protocol
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.registry import build
+from leadline.training.objectives import Supervised
+from leadline.training.trainer import Machine, Plan, fit, view
 
 PLAN = Plan(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
 MACHINE = Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=2)
@@ -130,7 +132,7 @@ def test_a_run_killed_at_any_moment_continues_to_the_same_bits(whole, tmp_path):
 def test_a_command_killed_ten_times_ends_as_one_that_was_not(tmp_path, recipe):
     def command(out: Path) -> list[str]:
         return [
-            sys.executable, "-c", "import sys; from leadline.cli import main; sys.exit(main())",
+            sys.executable, "-c", "import sys; from leadline.cli.main import main; sys.exit(main())",
             "train", "--out", str(out), "--recipe", recipe, "--data", "rooms,count=96", "--steps", "60",
             "--batch-size", "8", "--validate-every", "20", "--save-every", "1", "--learning-rate", "1e-3",
         ]  # fmt: skip

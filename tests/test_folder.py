@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.datasets import open_data
-from leadline.datasets.folder import folder
-from leadline.errors import BadInput, UnreadableFile
-from leadline.files import DepthMap, write_depth, write_image
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.data.datasets import open_data
+from leadline.data.datasets.folder import folder
+from leadline.io.depth_maps import DepthMap, write_depth
+from leadline.io.images import write_image
 
 
 def write_pair(scene: Path, stem: str = "0000", *, size: tuple[int, int] = (4, 6), metres: float = 2.0) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.hub import hub
-from leadline.errors import BadInput, NoSplit
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.hub import hub
 
 # The library's own way of naming tables stumbles over a type of Arrow's.
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate reference|pickle)")

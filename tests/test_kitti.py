@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.kitti import kitti
-from leadline.errors import BadInput, NoSplit, UnreadableFile
-from leadline.files import write_image
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.kitti import kitti
+from leadline.io.images import write_image
 
 DATE, HEIGHT, WIDTH = "2011_09_26", 24, 40
 DRIVES = [f"{DATE}_drive_0001_sync", f"{DATE}_drive_0002_sync"]

@@ -13,14 +13,16 @@ import torch
 from seer import Listed, Seer, view, views
 from torch import Tensor
 
-from leadline.cli import main
-from leadline.datasets import Dataset, open_data
-from leadline.errors import BadInput, UnreadableFile
-from leadline.files import write_image
-from leadline.labels import SHARD, Filled, Labelled, Store, label, opened
-from leadline.models import build, save
-from leadline.predict import predict
-from leadline.sample import Kind, Sample
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.sample import Sample
+from leadline.data.datasets import Dataset, open_data
+from leadline.inference.predict import predict
+from leadline.io.images import write_image
+from leadline.models.registry import build
+from leadline.models.saving import save
+from leadline.training.pseudo_labels import SHARD, Filled, Labelled, Store, label, opened
 
 PRECISION = 2**-10
 """Of a stored label."""
@@ -99,7 +101,7 @@ def saved_teacher(tmp_path_factory) -> Path:
 
 
 def test_a_command_killed_in_the_middle_continues_to_the_same_store(saved_teacher, tmp_path, monkeypatch):
-    monkeypatch.setattr("leadline.labels.SHARD", 16)
+    monkeypatch.setattr("leadline.training.pseudo_labels.SHARD", 16)
 
     def command(out: Path) -> list[str]:
         rooms = f"rooms,count=40,height=32,width=32,cache={tmp_path / 'cache'}"

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 import leadline
-from leadline.augment import crop, resize
-from leadline.catalogue import entry
-from leadline.cli import main
-from leadline.evaluate import constants, evaluate
-from leadline.files import read_camera, read_image
-from leadline.models import DEFAULT, DepthModel
-from leadline.predict import predict
-from leadline.protocols import protocol
-from leadline.sample import Kind
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.data.transforms import crop, resize
+from leadline.evaluation.evaluate import constants, evaluate
+from leadline.evaluation.protocols import protocol
+from leadline.inference.predict import predict
+from leadline.io.images import read_camera, read_image
+from leadline.models.base import DepthModel
+from leadline.models.registry import DEFAULT
+from leadline.reporting.model_table import entry
 
 PHOTOS = sorted(Path("examples/photos").glob("*.jpg"))
 
@@ -26,7 +27,7 @@ def model() -> DepthModel:
 
 
 def test_it_weighs_less_than_10_megabytes_and_costs_less_than_1_5_billion_multiply_adds(model: DepthModel):
-    folder = Path(leadline.__file__).parent / "models" / DEFAULT
+    folder = Path(leadline.__file__).parent / "models" / "pretrained" / DEFAULT
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
     assert entry(DEFAULT)["multiply_adds"] < 1.5e9
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}

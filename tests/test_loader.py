@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.errors import BadInput, UnreadableFile
-from leadline.loader import Subset, batches, readable
-from leadline.sample import Kind, Sample, Taught, batch
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.sample import Sample, Taught, batch
+from leadline.data.loader import Subset, batches, readable
 
 
 class Numbered:

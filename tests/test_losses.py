@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.losses import (
+from leadline.training.losses import (
     berhu_loss,
     gradient_matching_loss,
     l1_loss,
@@ -12,7 +12,7 @@ from leadline.losses import (
     silog_loss,
     standardised,
 )
-from leadline.objectives import TERMS
+from leadline.training.objectives import TERMS
 
 
 @pytest.fixture

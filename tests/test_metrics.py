@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from leadline import metrics
-from leadline.metrics import METRICS, Scores
+from leadline.evaluation import metrics
+from leadline.evaluation.metrics import METRICS, Scores
 
 
 def _numpy(name: str, d: np.ndarray, t: np.ndarray) -> float:

@@ -11,17 +11,21 @@ import pytest
 import scipy.io
 import torch
 
-from leadline.augment import resize
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.rooms import Rooms, rooms
-from leadline.errors import BadInput
-from leadline.files import write_image
-from leadline.fit import Machine, Plan
-from leadline.loader import Subset, Turns, batches, hold_out
-from leadline.models import DepthModel, load, open_model
-from leadline.objectives import Supervised
-from leadline.recipes.train import Lesson, Train
-from leadline.sample import Kind, batch
+from leadline.cli.train import Train
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import batch
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.rooms import Rooms, rooms
+from leadline.data.loader import Subset, batches, hold_out
+from leadline.data.mixing import Turns
+from leadline.data.transforms import resize
+from leadline.io.images import write_image
+from leadline.models.base import DepthModel
+from leadline.models.loading import load, open_model
+from leadline.recipes.train_options import Lesson
+from leadline.training.objectives import Supervised
+from leadline.training.trainer import Machine, Plan
 
 SIDE = 64
 NETWORK = "cnn,size=tiny,width=8,input_size=64:64"

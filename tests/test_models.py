@@ -12,13 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from leadline.errors import BadInput
-from leadline.models import MODELS, DepthModel, Preprocessing, Resize, build, load, open_model, save
-from leadline.models.fusion import FusionModel
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.models.base import DepthModel, Preprocessing, Resize
+from leadline.models.decoders import FusionModel
 from leadline.models.heads import answer
-from leadline.models.hybrid import Transformer
-from leadline.models.own import SIZES
-from leadline.sample import Kind
+from leadline.models.loading import load, open_model
+from leadline.models.networks.hybrid import Transformer
+from leadline.models.networks.presets import SIZES
+from leadline.models.registry import MODELS, build
+from leadline.models.saving import save
 
 VIT = {"img_size": 64, "depth": 4, "embed_dim": 24, "num_heads": 2}
 SMALLEST = {

@@ -9,9 +9,9 @@ import pytest
 import scipy.io
 import torch
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.nyu import nyu
-from leadline.errors import BadInput, NoSplit
+from leadline.core.errors import BadInput, NoSplit
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.nyu import nyu
 
 HEIGHT, WIDTH, IMAGES = 6, 8, 9
 SCENES = [*("kitchen_0004a", "kitchen_0004b", "office_0001", "study_0002", "bedroom_0001"), *["bath_0001"] * 4]

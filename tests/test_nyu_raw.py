@@ -9,10 +9,10 @@ import scipy.io
 import torch
 from PIL import Image as Pictures
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.nyu_raw import ROTATION, TRANSLATION, nyu_raw
-from leadline.errors import BadInput, NoSplit, UnreadableFile
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.nyu_raw import ROTATION, TRANSLATION, nyu_raw
 
 SCENES = ("kitchen_0004a", "office_0001", "bedroom_0009")
 

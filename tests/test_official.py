@@ -15,14 +15,16 @@ import tyro
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.errors import BadInput, UnreadableFile
-from leadline.files import read_image
-from leadline.models import DepthModel, build, load
-from leadline.models.base import Preprocessing, Resize
-from leadline.models.checkpoints import Convert, convert
-from leadline.models.fusion import FusionModel
-from leadline.predict import predict
-from leadline.sample import Kind
+from leadline.cli.convert import Convert
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.inference.predict import predict
+from leadline.io.images import read_image
+from leadline.models.base import DepthModel, Preprocessing, Resize
+from leadline.models.decoders import FusionModel
+from leadline.models.loading import load
+from leadline.models.pretrained.checkpoints import convert
+from leadline.models.registry import build
 
 RELEASES = {
     "midas_v21-f6b98070": "midas_v21",
@@ -246,7 +248,7 @@ import resource, sys, time
 import leadline.models.checkpoints, leadline.models.dpt
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before, start = peak(), time.perf_counter()
-model = leadline.models.load(sys.argv[1])
+model = leadline.models.loading.load(sys.argv[1])
 total = sum(parameter.sum().item() for parameter in model.parameters())  # Reads every page.
 print(time.perf_counter() - start, peak() - before)
 """

@@ -7,8 +7,8 @@ import time
 import pytest
 
 import leadline
-from leadline.cli import COMMANDS, main
-from leadline.datasets import DATASETS
+from leadline.cli.main import COMMANDS, main
+from leadline.data.datasets import DATASETS
 
 
 def test_the_public_names_are_these():
@@ -25,7 +25,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 
 def test_help_answers_without_torch_in_under_a_third_of_a_second():
-    check = "import sys; from leadline.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    check = "import sys; from leadline.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
     took = []
     for _ in range(3):
         started_at = time.perf_counter()

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.pandora import pandora
-from leadline.errors import BadInput, NoSplit
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.pandora import pandora
 
 PEOPLE = ("01", "04", "10")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from leadline.errors import BadInput
-from leadline.files import read_image, write_image
-from leadline.pictures import (
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.io.colormaps import (
     ERRORS,
     HATCH,
     ColourScale,
@@ -18,7 +18,7 @@ from leadline.pictures import (
     painted,
     with_legend,
 )
-from leadline.sample import Kind
+from leadline.io.images import read_image, write_image
 
 
 def test_a_depth_has_one_colour_whatever_else_is_in_the_picture():

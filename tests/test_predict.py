@@ -8,11 +8,13 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from leadline.cli import main
-from leadline.files import read_depth
-from leadline.models import DepthModel, build, save
-from leadline.predict import predict
-from leadline.sample import Kind
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.inference.predict import predict
+from leadline.io.depth_maps import read_depth
+from leadline.models.base import DepthModel
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from leadline.errors import BadInput
-from leadline.protocols import CROPS, PROTOCOLS, protocol
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.evaluation.protocols import CROPS, PROTOCOLS, protocol
 
 
 @pytest.mark.parametrize(

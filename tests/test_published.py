@@ -18,11 +18,13 @@ import torch
 from huggingface_hub import constants
 from webserver import Site, serving
 
-from leadline.catalogue import Models, listing
-from leadline.errors import BadInput
-from leadline.metrics import METRICS
-from leadline.models import DEFAULT, MODELS, load
-from leadline.models.published import RELEASES
+from leadline.cli.models import Models
+from leadline.core.errors import BadInput
+from leadline.evaluation.metrics import METRICS
+from leadline.models.loading import load
+from leadline.models.pretrained.releases import RELEASES
+from leadline.models.registry import DEFAULT, MODELS
+from leadline.reporting.model_table import listing
 
 SMALL = RELEASES["midas_small"]
 
@@ -99,7 +101,9 @@ def test_offline_names_the_file_its_address_and_its_place(tmp_path: Path):
     """In a process of its own, whose environment says all."""
     home = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     inherited = {key: text for key, text in os.environ.items() if not key.startswith(("HF_", "LEADLINE_"))}
-    program = "from leadline.cli import main; raise SystemExit(main(['predict', 'photo.jpg', '--model', 'dpt_large']))"
+    program = (
+        "from leadline.cli.main import main; raise SystemExit(main(['predict', 'photo.jpg', '--model', 'dpt_large']))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], env=inherited | home, capture_output=True, text=True, timeout=120
     )
@@ -172,7 +176,7 @@ def test_the_documentation_says_what_the_table_says():
 
 
 def test_the_catalogue_sees_the_weights_that_are_here(entries: list[dict[str, Any]], mirror: Site):
-    from leadline.catalogue import entry
+    from leadline.reporting.model_table import entry
 
     SMALL.path.parent.mkdir(parents=True)
     SMALL.path.write_bytes(b"brought by hand")

@@ -12,20 +12,20 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from leadline.datasets import open_data
-from leadline.datasets.rooms import rooms
-from leadline.differences import Difference, paired_difference, verdict
-from leadline.errors import BadInput
-from leadline.evaluate import measure
-from leadline.fit import Machine, Plan
-from leadline.metrics import METRICS
-from leadline.models import load
-from leadline.protocols import protocol
+from leadline.core.errors import BadInput
+from leadline.data.datasets import open_data
+from leadline.data.datasets.rooms import rooms
+from leadline.evaluation.evaluate import measure
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.protocols import protocol
+from leadline.evaluation.statistics import Difference, paired_difference, verdict
+from leadline.models.loading import load
 from leadline.recipes import RECIPES, Course, recipe
-from leadline.recipes.side_by_side import side_by_side
-from leadline.recipes.small import TrainSmall
-from leadline.recipes.study import StudyStages
-from leadline.recipes.train import Lesson
+from leadline.recipes.leadline_small import TrainSmall
+from leadline.recipes.study_stages import StudyStages
+from leadline.recipes.train_options import Lesson
+from leadline.training.parallel import side_by_side
+from leadline.training.trainer import Machine, Plan
 
 PLAN = Plan(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
 MACHINE = Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=1)

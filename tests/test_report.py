@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from leadline.charts import colour_legend, metric_bars
-from leadline.cli import main
-from leadline.errors import BadInput
-from leadline.metrics import METRICS
-from leadline.models import build, save
-from leadline.pictures import ERRORS, depth_scale
-from leadline.report import Chart, Exhibit, Gallery, Report, Section, photographs, reading, write_report
-from leadline.tables import Listing, Row, Table, over_runs
+from leadline.cli.main import main
+from leadline.core.errors import BadInput
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import Listing, Row, Table, over_runs
+from leadline.io.colormaps import ERRORS, depth_scale
+from leadline.models.registry import build
+from leadline.models.saving import save
+from leadline.reporting.charts import colour_legend, metric_bars
+from leadline.reporting.report import Chart, Exhibit, Gallery, Report, Section, photographs, reading, write_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.rooms import SPLITS, Rooms, rooms
-from leadline.datasets.rooms.pieces import PIECES
-from leadline.datasets.rooms.render import NEAREST, View, render
-from leadline.datasets.rooms.scene import Body, Camera, Light, Material, Scene, Sensor, furnish
-from leadline.datasets.rooms.stock import DOMAINS
-from leadline.datasets.rooms.textures import TEXTURES
-from leadline.errors import BadInput
-from leadline.sample import Kind, Sample
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Sample
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.rooms import SPLITS, Rooms, rooms
+from leadline.data.datasets.rooms.domains import DOMAINS
+from leadline.data.datasets.rooms.furniture import PIECES
+from leadline.data.datasets.rooms.render import NEAREST, View, render
+from leadline.data.datasets.rooms.scene import Body, Camera, Light, Material, Scene, Sensor, furnish
+from leadline.data.datasets.rooms.textures import TEXTURES
 
 PAINT = Material("plain", ((0.2, 0.2, 0.2), (0.6, 0.6, 0.6)), scale=0.1, shine=0.0, glow=0.0, phase=0.0)
 ROOM = Body("space", centre=(0, 0, 1.3), half=(2.5, 2, 1.3), yaw=0, faces=(PAINT,))

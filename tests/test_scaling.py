@@ -10,17 +10,21 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from leadline.align import least_squares_scale, least_squares_scale_shift
-from leadline.cli import main
-from leadline.datasets.rooms import SPLITS, rooms
-from leadline.datasets.rooms.scene import Camera, furnish
-from leadline.datasets.rooms.stock import DOMAINS
-from leadline.errors import BadInput
-from leadline.files import DepthMap, read_depth, read_image, write_depth
-from leadline.models import build, load, save
-from leadline.predict import predict
-from leadline.sample import Depth, Kind
-from leadline.scaling import FARTHEST, Floor, from_floor, from_points, from_sparse, ruler
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Depth
+from leadline.data.datasets.rooms import SPLITS, rooms
+from leadline.data.datasets.rooms.domains import DOMAINS
+from leadline.data.datasets.rooms.scene import Camera, furnish
+from leadline.evaluation.alignment import least_squares_scale, least_squares_scale_shift
+from leadline.inference.metric_scale import FARTHEST, Floor, from_floor, from_points, from_sparse, ruler
+from leadline.inference.predict import predict
+from leadline.io.depth_maps import DepthMap, read_depth, write_depth
+from leadline.io.images import read_image
+from leadline.models.loading import load
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 KINDS = (Kind.RELATIVE, Kind.SCALE_FREE, Kind.METRIC)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.scannet import scannet
-from leadline.errors import BadInput, NoSplit
-from leadline.files import write_image
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.scannet import scannet
+from leadline.io.images import write_image
 
 
 @pytest.fixture

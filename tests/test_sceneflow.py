@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.datasets import Dataset, open_data
-from leadline.datasets.sceneflow import sceneflow
-from leadline.errors import BadInput, NoSplit, UnreadableFile
-from leadline.files import write_image
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.sceneflow import sceneflow
+from leadline.io.images import write_image
 
 DRIVING = "scene_forwards/fast/left"
 FRAMES = {

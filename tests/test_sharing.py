@@ -14,11 +14,14 @@ from huggingface_hub import ModelCard, constants
 from loopback_hub import TOKEN, hub
 from torch import Tensor
 
-from leadline.errors import BadInput
-from leadline.models import DepthModel, Provenance, build, load, save
-from leadline.models.sharing import card, figures
-from leadline.predict import predict
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.inference.predict import predict
+from leadline.models.base import DepthModel, Provenance
+from leadline.models.loading import load
+from leadline.models.pretrained.hub import card, figures
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 FIGURES = {"rooms val (indoor)": {"rmse": 0.71234, "d1": 0.8, "silog_bts": float("nan")}}
 

@@ -16,15 +16,17 @@ import torch
 from torch.utils.data import DataLoader
 from webserver import Site, serving
 
-from leadline.augment import resize
-from leadline.cli import main
-from leadline.datasets import open_data
-from leadline.errors import BadInput, NoSplit, UnreadableFile
-from leadline.files import DepthMap, write_depth, write_image
-from leadline.loader import batches
-from leadline.prepare import prepare
-from leadline.sample import Kind, Sample
-from leadline.words import parse
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.core.sample import Sample
+from leadline.core.specs import parse
+from leadline.data.datasets import open_data
+from leadline.data.loader import batches
+from leadline.data.prepare import prepare
+from leadline.data.transforms import resize
+from leadline.io.depth_maps import DepthMap, write_depth
+from leadline.io.images import write_image
 
 HEIGHT, WIDTH = SIZE = 12, 16
 TWO = 2 * HEIGHT * WIDTH * 5

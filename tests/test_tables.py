@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leadline.errors import BadInput
-from leadline.metrics import METRICS
-from leadline.tables import COLUMNS, ImageScore, Listing, Row, Table, over_runs
+from leadline.core.errors import BadInput
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import COLUMNS, ImageScore, Listing, Row, Table, over_runs
 
 
 def _row(name: str, value: float, protocol: str = "indoor") -> Row:

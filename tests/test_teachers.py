@@ -14,12 +14,15 @@ from PIL import Image as Pictures
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from leadline.cli import main
-from leadline.errors import BadInput
-from leadline.files import read_depth
-from leadline.models import DepthModel, build, load, open_model, save
-from leadline.predict import predict
-from leadline.sample import Kind
+from leadline.cli.main import main
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.inference.predict import predict
+from leadline.io.depth_maps import read_depth
+from leadline.models.base import DepthModel
+from leadline.models.loading import load, open_model
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 transformers = pytest.importorskip(
     "transformers", reason="needs the library `transformers`: pip install 'leadline[hub]'"

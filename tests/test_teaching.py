@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from leadline.errors import BadInput
-from leadline.losses import gradient_matching_loss, scale_and_shift_invariant_loss, silog_loss, standardised
-from leadline.sample import Kind
-from leadline.teaching import (
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.training.distillation_losses import (
     TEACHING,
     Compared,
     Discriminator,
@@ -27,6 +26,7 @@ from leadline.teaching import (
     taught_silog_loss,
     taught_ssi_loss,
 )
+from leadline.training.losses import gradient_matching_loss, scale_and_shift_invariant_loss, silog_loss, standardised
 
 DEPTH_LOSSES = [name for name, entry in TEACHING.items() if entry.compares is not Compared.FEATURES]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from leadline.datasets import open_data
-from leadline.errors import BadInput
-from leadline.words import parse, typed
+from leadline.core.errors import BadInput
+from leadline.core.specs import parse, typed
+from leadline.data.datasets import open_data
 
 
 def builder(

@@ -4,34 +4,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leadline.datasets import open_data
-    from leadline.errors import BadInput
-    from leadline.evaluate import evaluate
-    from leadline.files import DepthMap, read_camera, read_depth, read_image, write_depth
-    from leadline.fit import fit
-    from leadline.models import DepthModel, build, load, save
-    from leadline.predict import predict
-    from leadline.protocols import protocol
-    from leadline.sample import Kind, Sample
+    from leadline.core.depth_kind import Kind
+    from leadline.core.errors import BadInput
+    from leadline.core.sample import Sample
+    from leadline.data.datasets import open_data
+    from leadline.evaluation.evaluate import evaluate
+    from leadline.evaluation.protocols import protocol
+    from leadline.inference.predict import predict
+    from leadline.io.depth_maps import DepthMap, read_depth, write_depth
+    from leadline.io.images import read_camera, read_image
+    from leadline.models.base import DepthModel
+    from leadline.models.loading import load
+    from leadline.models.registry import build
+    from leadline.models.saving import save
+    from leadline.training.trainer import fit
 
 _HOMES = {
-    "BadInput": "leadline.errors",
-    "DepthMap": "leadline.files",
-    "DepthModel": "leadline.models",
-    "Kind": "leadline.sample",
-    "Sample": "leadline.sample",
-    "build": "leadline.models",
-    "evaluate": "leadline.evaluate",
-    "fit": "leadline.fit",
-    "load": "leadline.models",
-    "open_data": "leadline.datasets",
-    "predict": "leadline.predict",
-    "protocol": "leadline.protocols",
-    "read_camera": "leadline.files",
-    "read_depth": "leadline.files",
-    "read_image": "leadline.files",
-    "save": "leadline.models",
-    "write_depth": "leadline.files",
+    "BadInput": "leadline.core.errors",
+    "DepthMap": "leadline.io.depth_maps",
+    "DepthModel": "leadline.models.base",
+    "Kind": "leadline.core.depth_kind",
+    "Sample": "leadline.core.sample",
+    "build": "leadline.models.registry",
+    "evaluate": "leadline.evaluation.evaluate",
+    "fit": "leadline.training.trainer",
+    "load": "leadline.models.loading",
+    "open_data": "leadline.data.datasets",
+    "predict": "leadline.inference.predict",
+    "protocol": "leadline.evaluation.protocols",
+    "read_camera": "leadline.io.images",
+    "read_depth": "leadline.io.depth_maps",
+    "read_image": "leadline.io.images",
+    "save": "leadline.models.saving",
+    "write_depth": "leadline.io.depth_maps",
 }
 """Public name → the module it lives in, imported when the name is first used: torch takes seconds."""
 

@@ -14,8 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from leadline.errors import BadInput
-from leadline.sample import Image, Intrinsics, Kind, pinhole
+from leadline.core.camera import pinhole
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Image, Intrinsics
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -189,20 +191,20 @@ class DepthModel(nn.Module, ABC):
 
     def save_pretrained(self, directory: Path | str) -> None:
         """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
-        from leadline.models import sharing
+        from leadline.models.pretrained import hub as sharing
 
         sharing.write(self, directory)
 
     @classmethod
     def from_pretrained(cls, place: Path | str, **options: Any) -> "DepthModel":
-        """The model in the folder, or in the hub's repository, `place`; options as `leadline.models.sharing.pulled`."""
-        from leadline.models import sharing
+        """Load the model of a folder or of a hub repository; options as `leadline.models.pretrained.hub.pulled`."""
+        from leadline.models.pretrained import hub as sharing
 
         return sharing.pulled(str(place), **options)
 
     def push_to_hub(self, repo: str, **options: Any) -> str:
-        """Upload the model with a model card; its address. Options as `leadline.models.sharing.push`."""
-        from leadline.models import sharing
+        """Upload the model with a model card; its address. Options as `leadline.models.pretrained.hub.push`."""
+        from leadline.models.pretrained import hub as sharing
 
         return sharing.push(self, repo, **options)
 
@@ -217,7 +219,7 @@ class DepthModel(nn.Module, ABC):
         if height % multiple or width % multiple:
             raise BadInput(
                 f"Model {self.name!r} takes sides that divide by {multiple}, not {height} × {width}. "
-                "leadline.predict resizes images of any size."
+                "leadline.inference.predict resizes images of any size."
             )
         return (image - self.mean) / self.std
 

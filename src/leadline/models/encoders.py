@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from timm.layers.format import Format
 from torch import Tensor, nn
 
-from leadline.errors import BadInput, unknown
+from leadline.core.errors import BadInput, unknown
 from leadline.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Provenance, misfit, shapes, undrawn
 
 REDUCTIONS = (4, 8, 16, 32)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.errors import BadInput, unknown
-from leadline.sample import Kind
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, unknown
 
 _TYPICAL_DEPTH = 2.5
 """Metres: what an untrained head answers, about the median of indoor photographs."""

@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
-from leadline.datasets import Dataset
-from leadline.errors import unknown
-from leadline.fit import Machine, Plan, fit
-from leadline.models import DepthModel, build, open_model, save
-from leadline.objectives import Objective, Supervised
-from leadline.protocols import Protocol, protocol
+from leadline.core.errors import unknown
+from leadline.data.datasets import Dataset
+from leadline.evaluation.protocols import Protocol, protocol
+from leadline.models.base import DepthModel
+from leadline.models.loading import open_model
+from leadline.models.registry import build
+from leadline.models.saving import save
+from leadline.training.objectives import Objective, Supervised
+from leadline.training.trainer import Machine, Plan, fit
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Course:
     def fit(
         self, model: DepthModel, out: Path, *, steps: int | None = None, frozen: tuple[str, ...] = ()
     ) -> DepthModel:
-        """`leadline.fit.fit` on this course; `steps` where it is one stage of several."""
+        """`leadline.training.trainer.fit` on this course; `steps` where it is one stage of several."""
         plan = replace(self.plan, steps=self.plan.steps if steps is None else steps)
         return fit(
             model,

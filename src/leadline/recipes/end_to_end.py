@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from leadline.models import DepthModel
+from leadline.models.base import DepthModel
 from leadline.recipes import Course
 
 

@@ -3,11 +3,11 @@
 from inspect import signature
 from pathlib import Path
 
-from leadline.errors import BadInput
-from leadline.models import DepthModel
-from leadline.models.cnn import cnn
+from leadline.core.errors import BadInput
+from leadline.core.specs import parse
+from leadline.models.base import DepthModel
+from leadline.models.networks.cnn import cnn
 from leadline.recipes import Course
-from leadline.words import parse
 
 
 def multi_stage(course: Course, out: Path) -> DepthModel:

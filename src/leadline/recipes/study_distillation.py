@@ -12,31 +12,25 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.charts import metric_bars
-from leadline.datasets import Dataset, open_data
-from leadline.differences import Difference, beats, compared, needs_a_seed
-from leadline.errors import BadInput, unknown
-from leadline.files import swapped
-from leadline.fit import Plan
-from leadline.loader import Subset, mixed
-from leadline.metrics import METRICS
-from leadline.models import DepthModel, load, save
-from leadline.objectives import Supervised
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, unknown
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.loader import Subset
+from leadline.data.mixing import mixed
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.statistics import Difference, beats, compared, needs_a_seed
+from leadline.evaluation.tables import COLUMNS, Listing, Row, Table, over_runs
+from leadline.io.atomic import swapped
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.saving import save
 from leadline.recipes import Course
-from leadline.recipes.distil import (
-    METRES,
-    SCALE_FREE,
-    Classroom,
-    Treatment,
-    budget,
-    gate,
-    scored,
-    teacher_row,
-)
-from leadline.recipes.train import Lesson
-from leadline.report import Chart, Report, Section, publish, reading
-from leadline.sample import Kind
-from leadline.tables import COLUMNS, Listing, Row, Table, over_runs
+from leadline.recipes.distil import METRES, SCALE_FREE, Classroom, Treatment, budget, gate, scored, teacher_row
+from leadline.recipes.train_options import Lesson
+from leadline.reporting.charts import metric_bars
+from leadline.reporting.report import Chart, Report, Section, publish, reading
+from leadline.training.objectives import Supervised
+from leadline.training.trainer import Plan
 
 TREATMENTS: Mapping[str, Treatment] = {
     "control": Treatment("control: no teacher"),

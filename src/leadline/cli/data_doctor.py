@@ -1,0 +1,72 @@
+"""`leadline data doctor`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+from tqdm import tqdm
+
+from leadline.data_quality.checks import CHECKS, examine
+from leadline.data_quality.doctor import SHOWN, seen
+from leadline.data_quality.frame_stats import Look, look_at_photographs
+from leadline.data_quality.index import collect
+from leadline.data_quality.issues import Fault
+from leadline.data_quality.near_duplicates import leaked
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Find what is wrong with a dataset and name the files; the exit code is 1 if anything is, and 0 if it is sound."""
+
+    data: tyro.conf.Positional[str]
+    """What a training would take: a folder of rgb/ and depth/, a CSV file, rooms, nyu:DIR, with options as in
+    DIR,depth_scale=1000; files that a training would refuse are looked at all the same."""
+    against: str | None = None
+    """A dataset whose pictures must not be in the train split: nyu:DIR for NYU's official test."""
+    against_split: str = "test"
+    """Which split of it."""
+    frames: int | None = None
+    """Look at no more than this many of each scene, the first; unset: all."""
+    json: bool = False
+    """Print JSON, with all files of every fault."""
+
+    def run(self) -> int:
+        collection = collect(self.data, frames=self.frames)
+        looks = seen(collection)
+        faults = examine(looks, collection.kind)
+        if self.against:
+            others = collect(self.against, split=self.against_split).entries
+            faults += leaked(looks, list(look_at_photographs(tqdm(others, "compared", disable=None, leave=False))))
+        if self.json:
+            told = {"data": self.data, "frames": len(looks), "refused": collection.refused}
+            print(json.dumps(told | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
+        else:
+            print(
+                "\n".join(
+                    [*(f"not looked at: {reason}" for reason in collection.refused), _told(self.data, looks, faults)]
+                )
+            )
+        return 1 if faults or collection.refused else 0
+
+
+def _plain(fault: Fault) -> dict[str, str | list[str]]:
+    return {"check": fault.check, "message": fault.message, "files": fault.files}
+
+
+def _told(words: str, looks: Sequence[Look], faults: Sequence[Fault]) -> str:
+    lines = []
+    for name in dict.fromkeys(fault.check for fault in faults):
+        lines.append(f"{name}: {_MEANINGS[name]}")
+        for fault in [fault for fault in faults if fault.check == name]:
+            files = fault.files
+            more = [f"… and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
+            lines += [f"  {fault.message}", *(f"    {file}" for file in [*files[:SHOWN], *more])]
+    faulty = len({id(look) for fault in faults for look in fault.looks})
+    verdict = f"{faulty} of them with a fault" if faults else f"sound, by {len(CHECKS)} checks"
+    return "\n".join([*lines, f"{len(looks)} frames of {words}: {verdict}."])
+
+
+_MEANINGS = {name: check.meaning for name, check in CHECKS.items()} | {
+    "leaked": "a training picture is in the set that is to judge it"
+}

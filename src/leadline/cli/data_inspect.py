@@ -1,0 +1,188 @@
+"""`leadline data inspect`."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Depth, Image, Mask
+from leadline.data_quality.doctor import seen
+from leadline.data_quality.frame_stats import Look
+from leadline.data_quality.index import Collection, Entry, collect
+from leadline.data_quality.inspect import BAR, EXHIBITS, Card, SceneCard, card
+from leadline.data_quality.issues import scenes
+from leadline.data_quality.units import Unit
+from leadline.evaluation.tables import Listing
+from leadline.io.atomic import swapped
+from leadline.io.colormaps import depth_scale, fitted_scale, painted
+from leadline.io.depth_maps import read_numbers
+from leadline.io.images import read_image
+from leadline.reporting.charts import histogram
+from leadline.reporting.report import Chart, Exhibit, Gallery, Report, Section, page
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Find out what a dataset is, and print a card: counts, sizes, unit, depths, holes, cameras, licence."""
+
+    data: tyro.conf.Positional[str]
+    """What a training would take: a folder of rgb/ and depth/, a CSV file, rooms, nyu:DIR, with options as in
+    DIR,depth_scale=1000. Where the scale is not stated it is guessed, and the reason said."""
+    out: Path | None = None
+    """An HTML page to write, with pictures in it."""
+    frames: int | None = None
+    """Look at no more than this many of each scene, the first; unset: all."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        if self.out and self.out.suffix.lower() != ".html":
+            raise BadInput(f"--out {self.out} is to be a page: name it {self.out.with_suffix('.html')}.")
+        collection = collect(self.data, frames=self.frames)
+        looks = seen(collection)
+        made = card(collection, looks)
+        print(json.dumps(asdict(made), indent=1, ensure_ascii=False) if self.json else _told(made))
+        if self.out:
+            text = page(_report(made, collection, looks))
+            with swapped(self.out) as half:
+                half.write_text(text, encoding="utf-8")
+        return 0
+
+
+def _told(card: Card) -> str:
+    """The card as text."""
+    longest = max(card.histogram.values(), default=1.0)
+    bars = [
+        f"{start:>6} m  {share:6.1%}  {'█' * math.ceil(BAR * share / longest)}"
+        for start, share in card.histogram.items()
+    ]
+    return "\n".join(
+        [
+            f"{card.data}: {card.layout}, {_counts(card)}",
+            f"Licence: {card.licence or 'none stated in the folder'}",
+            "",
+            _listing(card).markdown(),
+            *(["Depths, from each line's metres to the next one's:", *bars] if bars else []),
+        ]
+    )
+
+
+def _counts(card: Card) -> str:
+    """`407 frames of 14 scenes (train 379, val 28)`"""
+    splits: dict[str, int] = {}
+    for scene in card.scenes:
+        splits[scene.split] = splits.get(scene.split, 0) + scene.frames
+    each = ", ".join(f"{split} {count}" for split, count in splits.items())
+    return f"{sum(splits.values())} frames of {len(card.scenes)} scenes ({each})"
+
+
+def _listing(card: Card) -> Listing:
+    return Listing(
+        "Scenes",
+        ("scene", "frames", "photograph", "depth", "steps / m", "median", "1–99 %", "holes", "field of view"),
+        tuple(_line(scene) for scene in card.scenes),
+        (*_units(card), *_unread(card)),
+    )
+
+
+def _units(card: Card) -> list[str]:
+    measured = [scene for scene in card.scenes if scene.median or not scene.unreadable]
+    return [f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in measured] if card.kind == Kind.METRIC else []
+
+
+def _unread(card: Card) -> list[str]:
+    """How much is not on the card."""
+    return [
+        *(
+            f"{_name(scene)}: {len(scene.unreadable)} of {scene.frames} could not be read: {scene.unreadable[0]}"
+            for scene in card.scenes
+            if scene.unreadable
+        ),
+        *(f"not looked at: {reason}" for reason in card.refused),
+    ]
+
+
+def _name(scene: SceneCard) -> str:
+    return "/".join(filter(None, (scene.split, scene.scene)))
+
+
+def _unit_told(unit: Unit | None) -> str:
+    return f"{unit.scale:g} steps a metre, {unit.reason}" if unit else "no unit in use makes metres of its numbers"
+
+
+def _line(scene: SceneCard) -> tuple[str, ...]:
+    known = scene.nearest is not None and scene.farthest is not None
+    return (
+        _name(scene),
+        str(scene.frames),
+        ", ".join(scene.image_sizes) or "–",
+        scene.depth or "–",
+        f"{scene.unit.scale:g}" if scene.unit else "–",
+        f"{scene.median:.2f} m" if scene.median else "–",
+        f"{scene.nearest:.2g}–{scene.farthest:.2g} m" if known else "–",
+        f"{scene.holes:.0%}" if scene.holes is not None else "–",
+        ", ".join(dict.fromkeys(camera.field_of_view for camera in scene.cameras)) or "unknown",
+    )
+
+
+def _report(card: Card, collection: Collection, looks: Sequence[Look]) -> Report:
+    figures: list[Chart | Gallery] = []
+    if card.histogram:
+        starts = [float(start) for start in card.histogram]
+        labels = [*card.histogram, f"{starts[-1] * 2**0.5:.2g}"]
+        drawing = histogram(labels, list(card.histogram.values()), "Share of what was measured, by metres")
+        figures.append(Chart(drawing, "Bins of half an octave; every measured pixel of every frame counts alike."))
+    cameras = [
+        (_name(scene), *(f"{number:.1f}" for number in (each.fx, each.fy, each.cx, each.cy)), each.field_of_view)
+        for scene in card.scenes
+        for each in scene.cameras
+    ]
+    tables = (_listing(card), *([Listing("Cameras, in pixels", _CAMERA, tuple(cameras))] if cameras else []))
+    return Report(
+        Path(card.data.partition(",")[0]).name or card.data,
+        (
+            Section("What it holds", tables=tables, figures=tuple(figures)),
+            Section("What it looks like", figures=(_gallery(card, collection, looks),)),
+        ),
+        f"`{card.data}` is {card.layout}: {_counts(card)}, {card.kind} depth.\n\nLicence: "
+        f"{card.licence or 'none stated in the folder'}.",
+    )
+
+
+_CAMERA = ("scene", "fx", "fy", "cx", "cy", "field of view")
+
+
+def _gallery(card: Card, collection: Collection, looks: Sequence[Look]) -> Gallery:
+    """The middle frame of each scene."""
+    near, far = card.nearest or 0.5, card.farthest or 10.0
+    metres = depth_scale(near, max(far, 1.01 * near))
+    exhibits = []
+    for group, scene in list(zip(scenes(looks).values(), card.scenes, strict=True))[:EXHIBITS]:
+        whole = [look for look in group if look.image_size and look.tally and look.tally.levels]
+        if whole:
+            middle = whole[len(whole) // 2]
+            image, depth, valid = _shown(middle.entry, scene.unit.scale if scene.unit else 1.0)
+            colours = metres if scene.unit else fitted_scale(depth, valid, collection.kind)
+            exhibits.append(Exhibit(f"{_name(scene)}: {middle.entry.name}", image, (painted(depth, colours, valid),)))
+    caption = "The middle frame of each scene. Stripes: not measured."
+    legends = (metres,) if card.histogram else ()
+    return Gallery(("photograph", "depth, with its holes"), tuple(exhibits), legends, caption)
+
+
+def _shown(entry: Entry, scale: float) -> tuple[Image, Depth, Mask]:
+    if entry.make:
+        sample = entry.make()
+        return sample.image, sample.depth, sample.valid
+    assert entry.image
+    assert entry.depth
+    values, _ = read_numbers(entry.depth)
+    depth = torch.from_numpy(values.astype(np.float32))[None] / scale
+    valid = depth.isfinite() & (depth > 0)
+    return read_image(entry.image), depth.where(valid, 0), valid

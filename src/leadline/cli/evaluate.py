@@ -1,0 +1,91 @@
+"""`leadline evaluate`."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from leadline.cli.protocol_options import ProtocolOptions
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.data.datasets import open_data
+from leadline.evaluation.evaluate import evaluate, evaluate_maps
+from leadline.evaluation.tables import Table
+from leadline.inference.session import ready
+from leadline.io.atomic import swapped
+from leadline.models.registry import DEFAULT
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a model on a dataset, or anyone's depth maps against measured ones, under a named protocol.
+
+    leadline evaluate --model runs/mine/best --data rooms
+    leadline evaluate --predictions DIR --truth DIR --depth-scale 1000 --protocol nyu_eigen --json FILE
+    """
+
+    options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
+    model: Annotated[str | None, tyro.conf.arg(aliases=["--weights"])] = None
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
+    small one that comes with the package."""
+    data: str | None = None
+    """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
+    split: str = "test"
+    """Of the dataset: train, val or test."""
+    train_data: str | None = None
+    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
+    predictions: Path | None = None
+    """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the truths are."""
+    truth: Path | None = None
+    """Folder of measured depth maps."""
+    depth_scale: float | None = None
+    """Numbers in the files of both folders are metres × this: 1000 for millimetres, 256 for KITTI."""
+    prediction_scale: float | None = None
+    """The same for the predictions, where it is another."""
+    kind: Annotated[Kind | None, tyro.conf.EnumChoicesFromValues] = None
+    """What the predictions promise, where their files do not say it; unset: metres."""
+    resize: bool = False
+    """Bring predictions of another size to their truth's."""
+    batch_size: int = 8
+    """Images that are predicted at once."""
+    device: str = "auto"
+    """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
+    json: Path | None = None
+    """File for all figures, those of each image too."""
+
+    def run(self) -> int:
+        table = self._table()
+        print(table.markdown())
+        if self.json:
+            with swapped(self.json) as half:
+                half.write_text(json.dumps(table.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+        return 0
+
+    def _table(self) -> Table:
+        if self.data and not (self.predictions or self.truth):
+            words = self.model or DEFAULT
+            training = open_data(self.train_data, "train") if self.train_data else None
+            model = ready(words, self.device)
+            return evaluate(
+                model,
+                open_data(self.data, self.split),
+                self.options.chosen(),
+                training=training,
+                name=f"{model.name} ({words})",
+                batch_size=self.batch_size,
+                progress=True,
+            )
+        if self.predictions and self.truth and not (self.model or self.data):
+            return evaluate_maps(
+                self.predictions,
+                self.truth,
+                self.options.chosen(),
+                depth_scale=self.depth_scale,
+                prediction_scale=self.prediction_scale,
+                kind=self.kind,
+                resize=self.resize,
+                progress=True,
+            )
+        raise BadInput("Give either --data (and --model), or --predictions and --truth.")

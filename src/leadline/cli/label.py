@@ -1,0 +1,51 @@
+"""`leadline label`."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline.data.datasets import open_data
+from leadline.inference.session import ready
+from leadline.training.pseudo_labels import label
+
+
+@dataclass(frozen=True)
+class Label:
+    """Run a teacher once over images and keep its depth and confidence; the same command continues after a kill."""
+
+    teacher: str
+    """Folder of a saved model, a checkpoint, the name of a published model, or hub:USER/NAME."""
+    data: str
+    """Images: photos:DIR, or any dataset, whose measured depth then may align the answers."""
+    out: Path
+    """Folder of the store."""
+    split: str = "train"
+    """Of the dataset."""
+    alignment: str = "auto"
+    """How answers become metres: none, truth (each by its own image's measured depth), or auto: `truth` for a teacher
+    that answers none, on data that has some."""
+    size: tuple[int, int] | None = None
+    """Height and width of the labels; unset: those of the first image."""
+    batch_size: int = 8
+    """Images that the teacher sees at once."""
+    repair: bool = False
+    """Read what is there, and make damaged shards again."""
+    device: str = "auto"
+    """What the teacher computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
+
+    def run(self) -> int:
+        store = label(
+            ready(self.teacher, self.device),
+            open_data(self.data, self.split, cache=self.out / "cache"),
+            self.out,
+            alignment=self.alignment,
+            size=self.size,
+            batch_size=self.batch_size,
+            repair=self.repair,
+            progress=True,
+        )
+        print(f"{len(store)} {store.kind.value} labels in {self.out}")
+        if store.manifest["alignment"] == "truth":
+            without = sum(math.isnan(scale) for scale, _ in store.alignments())
+            print(f"{without} of them have too little truth to be aligned by, and are not believed")
+        return 0

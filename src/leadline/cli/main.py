@@ -1,0 +1,101 @@
+"""The command line: `leadline COMMAND`; a command's module is imported when it is asked for."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "predict": ("leadline.cli.predict:Predict", "Measure the depth of photographs: files, folders or globs."),
+    "train": ("leadline.cli.train:Train", "Train a model by one of the recipes."),
+    "train small": (
+        "leadline.recipes.leadline_small:TrainSmall",
+        "Train a network for photographs that weighs little.",
+    ),
+    "evaluate": (
+        "leadline.cli.evaluate:Evaluate",
+        "Score a model, or anyone's depth maps, under a named protocol.",
+    ),
+    "report": ("leadline.cli.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
+    "models": (
+        "leadline.cli.models:Models",
+        "List the models: size, cost, kind of depth, licence, published figures.",
+    ),
+    "convert": ("leadline.cli.convert:Convert", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "share": ("leadline.cli.share:Share", "Put a saved model on the Hugging Face hub, with a model card."),
+    "label": ("leadline.cli.label:Label", "Let a teacher label images, once, into a store to train from."),
+    "distil": ("leadline.cli.distil:Distil", "Teach a small network by a large one, against a control without."),
+    "study distillation": (
+        "leadline.recipes.study_distillation:StudyDistillation",
+        "Why the source paper's distillation failed, and what mends it, one repair a row.",
+    ),
+    "data inspect": (
+        "leadline.cli.data_inspect:Inspect",
+        "Say what a folder of photographs with depth holds, in pictures.",
+    ),
+    "data doctor": ("leadline.cli.data_doctor:Doctor", "Find what is wrong with a dataset, and name the files."),
+    "data prepare": (
+        "leadline.cli.data_prepare:Prepare",
+        "Put any dataset into a store at one size, quick to read from a disk or an address.",
+    ),
+    "study stages": (
+        "leadline.recipes.study_stages:StudyStages",
+        "Multi-stage against end-to-end training, over seeds.",
+    ),
+}
+"""Command → (`module:frozen dataclass with run()`, what it does)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for bad input or something skipped, 2 for a command that is none."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"leadline {version('leadline')}")
+        return 0
+    matching = (name for name in COMMANDS if words[: len(name.split())] == name.split())
+    command = max(matching, key=len, default=None)
+    if command is None:
+        print(f"No command is called {words[0]!r}.\n\n{_overview()}", file=sys.stderr)
+        return 2
+
+    import tyro
+
+    from leadline.core.errors import BadInput
+
+    module, _, name = COMMANDS[command][0].partition(":")
+    options = tyro.cli(
+        getattr(import_module(module), name),
+        args=words[len(command.split()) :],
+        prog=f"leadline {command}",
+        config=(tyro.conf.DisallowNone, tyro.conf.EnumChoicesFromValues),
+    )
+    try:
+        return options.run()
+    except BadInput as mistake:
+        print(f"leadline {command}: {mistake}", file=sys.stderr)
+    except OSError as failure:
+        print(f"leadline {command}: {failure.strerror or failure}: {failure.filename or ''}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"leadline {command}: interrupted; the same command continues a training", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Leadline measures depth from one photograph, and teaches small networks to do it.",
+            "",
+            "usage: leadline COMMAND [OPTIONS]",
+            "",
+            *rows,
+            "",
+            "`leadline COMMAND --help` shows a command's options.",
+        ]
+    )

@@ -1,0 +1,20 @@
+"""`leadline models`."""
+
+import json
+from dataclasses import dataclass
+
+from leadline.models.registry import DEFAULT, MODELS
+from leadline.reporting.model_table import entry, listing
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the models: size, cost, input, kind of depth, licence, published figures, and what is on this machine."""
+
+    json: bool = False
+    """Print JSON, with the weights' addresses, hashes and places."""
+
+    def run(self) -> int:
+        entries = [entry(name) for name in (DEFAULT, *MODELS)]
+        print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else listing(entries).markdown())
+        return 0

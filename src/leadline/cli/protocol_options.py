@@ -1,0 +1,31 @@
+"""Options that name an evaluation protocol."""
+
+from dataclasses import dataclass
+
+from leadline.evaluation import protocols
+from leadline.evaluation.metrics import Averaging
+from leadline.evaluation.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """A protocol by name, and departures from it, as options of a command."""
+
+    protocol: str = "indoor"
+    """indoor, rooms, nyu_eigen, nyu_full, kitti_garg or kitti_eigen."""
+    cap: float | None = None
+    """Metres: farther truths do not count, and farther predictions are brought to it."""
+    min_depth: float | None = None
+    """Metres: nearer truths do not count, and nearer predictions are brought to it."""
+    crop: str | None = None
+    """none, nyu_eigen, nyu_older, kitti_garg or kitti_eigen."""
+    alignment: str | None = None
+    """none, median, scale, scale_shift, or inverse_scale_shift (all that relative depth can take)."""
+    averaging: Averaging | None = None
+    """The mean of each image's metric, or one metric over all pixels."""
+    flip: bool = False
+    """Take the mean of the predictions for the image and for its mirror image."""
+
+    def chosen(self) -> Protocol:
+        changes = {key: value for key, value in vars(self).items() if key != "protocol"}
+        return protocols.protocol(self.protocol, **changes)

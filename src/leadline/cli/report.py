@@ -1,0 +1,57 @@
+"""`leadline report`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from leadline.cli.protocol_options import ProtocolOptions
+from leadline.data.datasets import open_data
+from leadline.inference.session import ready
+from leadline.models.registry import DEFAULT
+from leadline.reporting.report import model_report, photo_files, write_report
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Evaluate a model on a dataset and write tables, bars and its worst images as one page."""
+
+    options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
+    model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = DEFAULT
+    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
+    small one that comes with the package."""
+    data: str = tyro.MISSING
+    """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
+    split: str = "test"
+    """Of the dataset: train, val or test."""
+    train_data: str | None = None
+    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
+    photos: tuple[str, ...] = ()
+    """Files, folders or patterns of photographs that nobody measured, to be shown with the model's answers."""
+    out: Path = Path("report")
+    """Folder for report.html, report.md and report.json."""
+    worst: int = 8
+    """How many images to show."""
+    batch_size: int = 8
+    """Images that are predicted at once."""
+    device: str = "auto"
+    """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
+
+    def run(self) -> int:
+        model = ready(self.model, self.device)
+        report = model_report(
+            model,
+            open_data(self.data, self.split),
+            self.options.chosen(),
+            training=open_data(self.train_data, "train") if self.train_data else None,
+            name=f"{model.name} ({self.model})",
+            worst=self.worst,
+            photos=photo_files(self.photos),
+            batch_size=self.batch_size,
+            progress=True,
+        )
+        page = write_report(report, self.out)
+        print(report.sections[0].tables[0].markdown())
+        print(f"The report is {page}.")
+        return 0

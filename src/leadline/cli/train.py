@@ -1,0 +1,46 @@
+"""`leadline train`."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from leadline.core.errors import NoSplit
+from leadline.data.loader import hold_out
+from leadline.evaluation.evaluate import measure
+from leadline.evaluation.metrics import METRICS
+from leadline.models.saving import save
+from leadline.recipes import recipe
+from leadline.recipes.train_options import Lesson
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network; run the same command again to continue a training that was interrupted."""
+
+    out: Path
+    """The run folder; the trained model will be in `model/` below it."""
+    recipe: str = "end_to_end"
+    """end_to_end or multi_stage."""
+    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
+
+    def run(self) -> int:
+        chosen = recipe(self.recipe)
+        train = self.lesson.open("train", self.out / "cache")
+        try:
+            validation = self.lesson.open("val", self.out / "cache")
+        except NoSplit:
+            train, validation = hold_out(train)
+        course = self.lesson.course(train, validation, seed=self.lesson.plan.seed)
+        model = chosen(course, self.out)
+        scores = measure(model, validation, course.protocol)
+        where = f"{validation.name} ({course.protocol.words})"
+        known = {name: score for name, score in scores.items() if math.isfinite(score)}
+        model.provenance = replace(model.provenance, figures={where: known})
+        save(model, self.out / "model")
+        figures = ", ".join(f"{METRICS[name].heading} {scores[name]:.3f}" for name in ("rmse", "abs_rel", "d1"))
+        print(f"{where}: {figures}")
+        print(f"The model is in {self.out / 'model'}")
+        return 0

@@ -1,0 +1,125 @@
+"""Samples: an image, the depth measured for it, and what that depth promises."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from leadline.core.depth_kind import Kind
+
+Image = Float[Tensor, "*batch 3 H W"]
+"""RGB in [0, 1]."""
+
+
+Depth = Float[Tensor, "*batch 1 H W"]
+"""Depth in the unit that its `Kind` says; along the optical axis, never along the ray."""
+
+
+Mask = Bool[Tensor, "*batch 1 H W"]
+"""True where a depth was measured."""
+
+
+Intrinsics = Float[Tensor, "*batch 4"]
+"""fx, fy, cx, cy in pixels of the image; the centre of the top left pixel is (0, 0). NaN where unknown."""
+
+
+Confidence = Float[Tensor, "*batch 1 H W"]
+"""0 (not to be believed) to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What a teacher answered for an image, or for a batch of them."""
+
+    depth: Depth
+    """In the unit that `kind` says; meaningless where the confidence is 0."""
+    confidence: Confidence
+    kind: Kind
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Taught":
+        """Both maps changed alike."""
+        return replace(self, depth=change(self.depth), confidence=change(self.confidence))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its measured depth, or a batch of them; `replace()` is the only edit."""
+
+    image: Image
+    depth: Depth
+    """In the unit that `kind` says; meaningless (but finite) where not `valid`."""
+    valid: Mask
+    kind: Kind = Kind.METRIC
+    intrinsics: Intrinsics | None = None
+    name: str | tuple[str, ...] = ""
+    """Where the sample comes from, unique in its dataset: `SCENE/0007`; one per image in a batch."""
+    taught: Taught | None = None
+    """A teacher's answer for the image, beside what was measured."""
+
+    def __post_init__(self) -> None:
+        *batch, channels, height, width = self.image.shape
+        single = (*batch, 1, height, width)
+        if channels != 3 or self.depth.shape != single or self.valid.shape != single:
+            raise ValueError(
+                f"Sample {self.name!r}: image {tuple(self.image.shape)}, depth {tuple(self.depth.shape)} and "
+                f"valid {tuple(self.valid.shape)} must be (…, 3, H, W), (…, 1, H, W) and (…, 1, H, W) of one size."
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+    def replace(self, **changes: Any) -> "Sample":
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str) -> "Sample":
+        return self.replace(
+            image=self.image.to(device),
+            depth=self.depth.to(device),
+            valid=self.valid.to(device),
+            intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
+            taught=self.taught and self.taught.mapped(lambda each: each.to(device)),
+        )
+
+
+def batch(samples: Sequence[Sample]) -> Sample:
+    """Stack samples of one size and one kind; intrinsics that some of them lack become NaN.
+
+    Where a teacher answered for some of them only, it is not believed (confidence 0) for the others.
+    """
+    kinds = {sample.kind for sample in samples}
+    sizes = {sample.size for sample in samples}
+    if len(kinds) != 1 or len(sizes) != 1:
+        raise ValueError(f"A batch needs one kind and one size, and this one has {sorted(kinds)} and {sorted(sizes)}.")
+    unknown = torch.full((4,), torch.nan)
+    known = [sample.intrinsics for sample in samples]
+    return Sample(
+        image=torch.stack([sample.image for sample in samples]),
+        depth=torch.stack([sample.depth for sample in samples]),
+        valid=torch.stack([sample.valid for sample in samples]),
+        kind=samples[0].kind,
+        intrinsics=None
+        if all(each is None for each in known)
+        else torch.stack([unknown if each is None else each for each in known]),
+        name=tuple(str(sample.name) for sample in samples),
+        taught=_together(samples),
+    )
+
+
+def _together(samples: Sequence[Sample]) -> Taught | None:
+    answers = [sample.taught for sample in samples]
+    kinds = {answer.kind for answer in answers if answer}
+    if not kinds:
+        return None
+    if len(kinds) != 1:
+        raise ValueError(f"A batch needs one kind of teacher, and this one has {sorted(kinds)}.")
+    silent = torch.zeros_like(samples[0].depth)
+    return Taught(
+        depth=torch.stack([answer.depth if answer else silent for answer in answers]),
+        confidence=torch.stack([answer.confidence if answer else silent for answer in answers]),
+        kind=kinds.pop(),
+    )

@@ -1,0 +1,77 @@
+"""Datasets: each file turns one folder layout (or a procedure) into samples; `open_data` finds it by name."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, unknown
+from leadline.core.sample import Sample
+from leadline.core.specs import parse, typed
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A finite, ordered collection of samples that answers the same sample for the same index, always."""
+
+    @property
+    def name(self) -> str:
+        """Names the data and the split in tables and run folders: `nyu test`."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What its depth promises."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+DATASETS: Mapping[str, str] = {
+    "diml": "leadline.data.datasets.diml:diml",
+    "folder": "leadline.data.datasets.folder:folder",
+    "hub": "leadline.data.datasets.hub:hub",
+    "kitti": "leadline.data.datasets.kitti:kitti",
+    "nyu": "leadline.data.datasets.nyu:nyu",
+    "nyu_raw": "leadline.data.datasets.nyu_raw:nyu_raw",
+    "pandora": "leadline.data.datasets.pandora:pandora",
+    "photos": "leadline.data.datasets.photos:photos",
+    "redweb": "leadline.data.datasets.redweb:redweb",
+    "rooms": "leadline.data.datasets.rooms:rooms",
+    "scannet": "leadline.data.datasets.scannet:scannet",
+    "sceneflow": "leadline.data.datasets.sceneflow:sceneflow",
+    "store": "leadline.data.datasets.store:store",
+    "tum": "leadline.data.datasets.tum:tum",
+}
+"""Name → builder `(split, *, option=…) -> Dataset`; nothing is imported until it is opened."""
+
+
+def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
+    """Open a dataset from `NAME[:PATH][,option=value]…`, or from the path of a folder or of a CSV of pairs.
+
+    `rooms`, `rooms,domain=b`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. `split` is "train", "val" or "test".
+    `cache` is where a dataset that renders its samples may keep them, unless the words say where.
+
+    Raises:
+        BadInput: an unknown dataset, option or split, or data that is not where the words say.
+    """
+    name, path, options = parse(words)
+    if name not in DATASETS:
+        place = words.partition(",")[0]
+        if not Path(place).exists():
+            raise BadInput(f"No folder or file {place}.") if "/" in place else unknown("dataset", name, DATASETS)
+        name, path = "folder", place
+    if path:
+        options["path"] = path
+    module, _, builder_name = DATASETS[name].partition(":")
+    builder = getattr(import_module(module), builder_name)
+    needed = signature(builder).parameters.get("path")
+    if needed is not None and needed.default is needed.empty and "path" not in options:
+        raise BadInput(f"{name} needs the place where it lies: write {name}:PATH.")
+    if cache and "cache" in signature(builder).parameters:
+        options.setdefault("cache", str(cache))
+    return builder(split, **typed(builder, options, name))

@@ -1,0 +1,129 @@
+"""Hub: any dataset of the Hugging Face `datasets` library that has a column of photographs and one of depth.
+
+https://huggingface.co/docs/datasets. Each dataset has a licence and a unit of its own: read its card.
+
+Expected: `hub:OWNER/NAME`, or `hub:DIR` of one that was kept with `save_to_disk`; a column of pictures, and one of
+pictures of one channel (16 or 32 bits) or of arrays (height × width). "val" is the split `validation`, `val`, `valid`.
+Unit: `depth_scale` says how many steps make a metre; floats are taken as they are, in the unit that `kind` says.
+Trap: a depth column of 8 bits or in colour is a picture of depth, not depth. The library fetches the whole split.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+from PIL import ImageOps
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.sample import Sample
+
+SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
+"""Our name of a split → what it may be called."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Rows of a table as samples."""
+
+    name: str
+    kind: Kind
+    rows: Any
+    """A `datasets.Dataset` of two columns, `image` and `depth`."""
+    depth_scale: float | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        row, where = self.rows[index], f"row {index} of {self.name}"
+        image = np.asarray(ImageOps.exif_transpose(row["image"]).convert("RGB"), np.float32) / 255
+        numbers = self._numbers(row["depth"], where)
+        if image.shape[:2] != numbers.shape:
+            sizes = f"{image.shape[1]} × {image.shape[0]} and {numbers.shape[1]} × {numbers.shape[0]}"
+            raise BadInput(f"{where}: photograph and depth are {sizes} pixels: register the depth first.")
+        depth = torch.from_numpy(numbers.astype(np.float32) / (self.depth_scale or 1))[None]
+        valid = depth.isfinite() & ((depth > 0) | (self.kind == Kind.RELATIVE and numbers.dtype.kind == "f"))
+        photo = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        return Sample(photo, depth.where(valid, 0), valid, self.kind, None, f"{index:06d}")
+
+    def _numbers(self, value: Any, where: str) -> np.ndarray:
+        """One value of the depth column, (height, width), once it is found to be depth."""
+        numbers = np.asarray(value)
+        numbers = numbers[..., 0] if numbers.ndim == 3 and numbers.shape[2] == 1 else numbers
+        if numbers.ndim != 2 or (isinstance(value, Pictures.Image) and value.mode == "P"):
+            raise BadInput(f"{where}: its depth is a picture in colour, not a depth map: state depth=COLUMN.")
+        if numbers.dtype.itemsize == 1 and self.kind == Kind.METRIC:
+            raise BadInput(f"{where}: its depth has 8 bits, too few for metres: state kind=relative, if it is that.")
+        if self.depth_scale is None and numbers.dtype.kind != "f" and self.kind == Kind.METRIC:
+            cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
+            raise BadInput(f"{where}: its depth does not say its unit: {cure}.")
+        return numbers
+
+
+def hub(
+    split: str,
+    *,
+    path: str,
+    image: str = "image",
+    depth: str = "depth",
+    depth_scale: float | None = None,
+    kind: str = "metric",
+    config: str | None = None,
+) -> Hub:
+    """A table of photographs and depth, from the hub or from a folder of ours.
+
+    Args:
+        path: `OWNER/NAME` on the hub, or the folder of `save_to_disk`.
+        image: the column of photographs.
+        depth: the column of depth.
+        depth_scale: steps that make a metre, for whole numbers.
+        kind: what the depth promises: "metric", "scale_free" or "relative" (inverse depth, larger is nearer).
+        config: the part of a dataset that has several.
+
+    Raises:
+        NoSplit: no such split.
+        BadInput: the library is not installed, or there is no such dataset or column.
+    """
+    if kind not in tuple(Kind):
+        raise unknown("kind", kind, Kind)
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    try:
+        library = import_module("datasets")
+    except ImportError as error:
+        raise BadInput("Datasets of the hub need the library `datasets`: pip install 'leadline[datasets]'") from error
+    rows = _rows(library, path, config, split)
+    for column in (image, depth):
+        if column not in rows.column_names:
+            raise unknown("column", column, rows.column_names)
+    rows = rows.select_columns([image, depth]).rename_columns({image: "image", depth: "depth"})
+    return Hub(f"{path} {split}", Kind(kind), rows, depth_scale)
+
+
+def _rows(library: Any, path: str, config: str | None, split: str) -> Any:
+    """The split under whichever of its names; what the library cannot find is the user's to mend."""
+    try:
+        if Path(path).is_dir() and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            table = library.load_from_disk(path)
+            known = table if isinstance(table, dict) else {"train": table}
+            return known[_named(split, list(known), path)]
+        names = library.get_dataset_split_names(path, config)
+        return library.load_dataset(path, config, split=_named(split, names, path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".")
+        cure = "state OWNER/NAME, and config=NAME where it asks"
+        raise BadInput(f"Cannot open the dataset {path}: {reason}: {cure}.") from error
+
+
+def _named(split: str, names: list[str], path: str) -> str:
+    for name in SPLITS[split]:
+        if name in names:
+            return name
+    raise NoSplit(f"{path} has no {split} split, only {', '.join(names)}.")

@@ -1,0 +1,52 @@
+"""Photos: a folder of photographs whose depth nobody measured, for a teacher to label.
+
+Expected tree: any; every file below the folder that looks like a photograph counts, in the order of the names.
+Unit: none, no pixel is valid. Trap: pictures of all sizes; a store of labels has one size.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit
+from leadline.core.sample import Sample
+from leadline.io.images import PHOTO_SUFFIXES, read_camera, read_image
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photographs below a folder."""
+
+    name: str
+    kind: Kind
+    path: Path
+    files: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        file = self.files[index]
+        image = read_image(file)
+        nothing = torch.zeros_like(image[:1])
+        name = file.relative_to(self.path).as_posix()
+        return Sample(image, nothing, nothing.bool(), self.kind, read_camera(file, image), name)
+
+
+def photos(split: str, *, path: Path) -> Photos:
+    """All photographs below `path`, as "train"; there is no other split.
+
+    Raises:
+        NoSplit: another split.
+        BadInput: no folder, or no photograph in it.
+    """
+    if split != "train":
+        raise NoSplit(f"Photographs without depth have no {split!r} part: they can only be learnt from.")
+    if not path.is_dir():
+        raise BadInput(f"No folder {path}.")
+    files = tuple(file for file in sorted(path.rglob("[!.]*")) if file.suffix.lower() in PHOTO_SUFFIXES)
+    if not files:
+        raise BadInput(f"No photographs below {path}: known are {', '.join(sorted(PHOTO_SUFFIXES))}.")
+    return Photos(f"photos of {path.resolve().name}", Kind.METRIC, path, files)

@@ -1,0 +1,136 @@
+"""Rooms: procedural indoor scenes with exact depth, in as many domains as `DOMAINS` has entries."""
+
+import warnings
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, unknown
+from leadline.core.sample import Sample
+from leadline.data.datasets.rooms.domains import DOMAINS
+from leadline.data.datasets.rooms.furniture import PIECES
+from leadline.data.datasets.rooms.render import render
+from leadline.data.datasets.rooms.scene import furnish
+from leadline.io.atomic import swapped
+
+SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 4096), "val": (1, 128), "test": (2, 256)}
+"""Split → its number in the randomness' address, and how many samples it has by default."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The samples of one split of one domain; build it with `rooms`."""
+
+    name: str
+    kind: Kind
+    split: str
+    count: int
+    height: int
+    width: int
+    domain: str
+    holes: bool
+    seed: int
+    folder: Path | None
+    """Where rendered samples are kept."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.count:
+            raise IndexError(f"{self.name} has samples 0 … {self.count - 1}, and not {index}.")
+        frame = self._kept(index)
+        depth = torch.from_numpy(frame["depth"])[None]
+        valid = torch.from_numpy(frame["measured"])[None] if self.holes else torch.ones_like(depth, dtype=torch.bool)
+        return Sample(
+            image=torch.from_numpy(frame["image"]).float().div_(255),
+            depth=depth * valid,
+            valid=valid,
+            kind=self.kind,
+            intrinsics=torch.from_numpy(frame["intrinsics"]),
+            name=f"rooms-{self.domain}/{self.split}/{index:06d}",
+        )
+
+    def _kept(self, index: int) -> np.ndarray:
+        """A sample's record, from the cache if it is there and whole."""
+        if self.folder is None:
+            return self._rendered(index)
+        path = self.folder / f"{index:06d}.npy"
+        # Missing, or cut off by a power failure: both are made again.
+        with suppress(OSError, ValueError, EOFError):
+            return np.load(path)
+        record = self._rendered(index)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with swapped(path, durable=False) as half:
+                np.save(half, record)
+        except (OSError, BadInput):
+            warnings.warn(f"Cannot write to {self.folder}: rooms are rendered anew each time.", stacklevel=3)
+        return record
+
+    def _rendered(self, index: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, SPLITS[self.split][0], index))
+        scene = furnish(DOMAINS[self.domain], rng)
+        view = render(scene, self.height, self.width, rng)
+        record = np.empty((), _record(self.height, self.width))
+        record["intrinsics"] = scene.camera.intrinsics(self.height, self.width)
+        record["depth"], record["image"], record["measured"] = view.depth, view.image, view.measured
+        return record
+
+
+def rooms(
+    split: str,
+    *,
+    count: int | None = None,
+    height: int = 128,
+    width: int = 160,
+    domain: str = "a",
+    holes: bool = True,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> Rooms:
+    """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
+
+    `count` says how many; "val" and "test" never have more than their 128 and 256, however many the training has.
+    `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
+    are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
+
+    Raises:
+        BadInput: an unknown split or domain, or a size or count that is not positive.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if domain not in DOMAINS:
+        raise unknown("domain", domain, DOMAINS)
+    usual = SPLITS[split][1]
+    count = usual if count is None else count if split == "train" else min(count, usual)
+    if min(count, height, width) < 1:
+        raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
+    if cache is not None:
+        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-{_version(domain):08x}"
+    return Rooms(f"rooms-{domain} {split}", Kind.METRIC, split, count, height, width, domain, holes, seed, cache)
+
+
+def _record(height: int, width: int) -> np.dtype:
+    """One sample as it lies in the cache, four-byte fields first so that all are aligned."""
+    pixels = (height, width)
+    return np.dtype(
+        [("intrinsics", "f4", (4,)), ("depth", "f4", pixels), ("image", "u1", (3, *pixels)), ("measured", "?", pixels)]
+    )
+
+
+def _version(domain: str) -> int:
+    """A number that changes with the code here and with what the domain is drawn from: a cache never answers for older
+    ones, and other domains' tables do not touch it."""
+    folder = Path(__file__).parent
+    code = [file.read_bytes() for file in sorted(folder.glob("*.py")) if file.stem not in ("pieces", "stock")]
+    drawn = DOMAINS[domain]
+    names = {*drawn.furniture, *drawn.ornaments, *drawn.clutter}
+    tables = [repr(drawn), repr({name: PIECES[name] for name in sorted(names)})]
+    return zlib.crc32(b"".join([*(table.encode() for table in tables), *code]))

@@ -1,0 +1,101 @@
+"""TUM RGB-D: hand-held Kinect v1 and Xtion sequences of 480 × 640, the common format of SLAM benchmarks.
+
+Sturm et al. 2012, https://cvg.cit.tum.de/data/datasets/rgbd-dataset: CC BY 4.0 unless a sequence says otherwise.
+
+Expected tree, one sequence or a folder of them:
+
+    data/tum/rgbd_dataset_freiburg1_desk/rgb.txt      lines `1305031452.791720 rgb/1305031452.791720.png`, # comments
+    data/tum/rgbd_dataset_freiburg1_desk/depth.txt    lines `1305031452.800260 depth/1305031452.800260.png`
+    data/tum/rgbd_dataset_freiburg1_desk/{rgb,depth}/…
+
+Unit: 16-bit PNG, metres × 5000 (also where tools say 5208: the files are corrected already), 0 not measured; depth is
+registered to the photograph.
+Traps: photographs and depth are taken at different times and have different names; pairing them by order shifts them.
+The intrinsics are those of https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats; those of freiburg1 and 2
+come with a lens distortion that neither the pictures nor these four numbers take out.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.data.datasets.folder import Folder, Pair
+from leadline.data.datasets.pairs import missing, scenes_for
+
+CAMERAS = {
+    "freiburg1": (517.3, 516.5, 318.6, 255.3),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7),
+    "freiburg3": (535.4, 539.2, 320.1, 247.6),
+}
+"""What a sequence's name tells → fx, fy, cx, cy of its colour camera."""
+
+
+def tum(
+    split: str, *, path: Path = Path("data/tum"), max_difference: float = 0.02, val: str = "", test: str = ""
+) -> Folder:
+    """Sequences in TUM's format; which of them are for "val" and "test" is yours to say.
+
+    Args:
+        path: a sequence, or the folder of several.
+        max_difference: seconds that may lie between a photograph and its depth.
+        val: patterns of sequences to keep for "val", separated by `|`: `*freiburg3*`.
+        test: likewise.
+
+    Raises:
+        NoSplit: a split without a pattern.
+        BadInput: no sequence, a damaged list, or no photograph that has depth at its time.
+    """
+    sequences = [path] if (path / "rgb.txt").is_file() else sorted(file.parent for file in path.glob("*/rgb.txt"))
+    if not sequences:
+        raise missing("TUM RGB-D", path, "SEQUENCE/rgb.txt", "SEQUENCE/depth.txt")
+    pairs = [pair for sequence in sequences for pair in _pairs(sequence, max_difference)]
+    return Folder(f"tum {split}", Kind.METRIC, scenes_for(split, pairs, path, val=val, test=test), 5000.0)
+
+
+def _pairs(sequence: Path, max_difference: float) -> list[Pair]:
+    """The photographs of a sequence in the order of their times, each with the depth nearest in time."""
+    photos, maps = _listed(sequence / "rgb.txt"), _listed(sequence / "depth.txt")
+    matches = associated([time for time, _ in photos], [time for time, _ in maps], max_difference)
+    if not matches:
+        raise BadInput(f"No photograph of {sequence} has depth within {max_difference:g} s: state max_difference=….")
+    name = sequence.resolve().name
+    told = re.search(r"freiburg[123]", name)
+    camera = CAMERAS[told[0]] if told else None
+    return [
+        Pair(f"{name}/{Path(photos[i][1]).stem}", sequence / photos[i][1], sequence / maps[j][1], camera)
+        for i, j in matches
+    ]
+
+
+def associated(ones: list[float], others: list[float], max_difference: float) -> list[tuple[int, int]]:
+    """Places of times that belong together: the nearest first, each taken once, in the order of `ones`.
+
+    The rule of TUM's own `associate.py`.
+    """
+    times = np.array(others)
+    order = np.argsort(times, kind="stable")
+    near: list[tuple[float, int, int]] = []
+    for place, time in enumerate(ones):
+        first, last = np.searchsorted(times[order], (time - max_difference, time + max_difference))
+        near += [(abs(float(times[other]) - time), place, int(other)) for other in order[first:last]]
+    taken_ones, taken_others, matches = set(), set(), []
+    for _, place, other in sorted(near):
+        if place not in taken_ones and other not in taken_others:
+            taken_ones.add(place)
+            taken_others.add(other)
+            matches.append((place, other))
+    return sorted(matches)
+
+
+def _listed(file: Path) -> list[tuple[float, str]]:
+    """Seconds and file of each line."""
+    if not file.is_file():
+        raise missing("TUM RGB-D", file.parent, file.name)
+    rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    try:
+        return [(float(seconds), name) for seconds, name, *_ in rows]
+    except ValueError as error:
+        raise BadInput(f"{file} must hold lines `SECONDS FILE` ({error}). Download it again.") from error

@@ -1,0 +1,264 @@
+"""`leadline data prepare`: any dataset, at one size, into a store that training reads many times faster."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.data.datasets import Dataset, open_data, store
+from leadline.data.datasets.licences import licence_of
+from leadline.data.loader import identity, use_one_thread
+from leadline.data.transforms import resize
+from leadline.io.atomic import swapped, sweep
+from leadline.io.locks import alone
+from leadline.io.run_folder import must_match
+
+SPLITS = ("train", "val", "test")
+
+
+SHARD_BYTES = 2**25
+"""Of a shard before compression: small enough to be lost and made again, large enough to be worth a request."""
+
+
+_UNITS: Mapping[Kind, str] = {
+    Kind.METRIC: "metres: uint16 millimetres, 0 not measured, or float32 in a shard that reaches beyond 65.535 m",
+    Kind.SCALE_FREE: "depth up to one factor: float32, NaN not measured",
+    Kind.RELATIVE: "inverse depth up to scale and shift: float32, NaN not measured",
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a store holds of a split, now that it is whole."""
+
+    split: str
+    samples: int
+    shards: int
+    written: int
+    """Shards that were made now; the others were there."""
+    faults: tuple[str, ...]
+    """Why samples were left out, as far as they were read now."""
+
+
+def prepare(
+    words: str,
+    out: str,
+    size: tuple[int, int],
+    *,
+    split: str = "train",
+    workers: int = 0,
+    compression: str | None = None,
+    verify: bool = False,
+    skip_unreadable: bool = False,
+    licence: str = "",
+    shard_bytes: int = SHARD_BYTES,
+    progress: bool = False,
+) -> list[Prepared]:
+    """Write a dataset's samples at `size` (height, width) into the store `out`; what is there already stays.
+
+    Each shard is written beside and swapped, or put at its address whole, so that a kill leaves none half-written; a
+    split can be read once all its shards are there. `verify` reads those that are, and makes damaged ones again.
+
+    Raises:
+        BadInput: the store was made otherwise, or of other data, or cannot be written.
+    """
+    parts = _parts(words, split)
+    kind = next(iter(parts.values())).kind
+    manifest = {
+        "format": store.FORMAT,
+        "kind": kind.value,
+        "unit": _UNITS[kind],
+        "size": list(size),
+        "compression": compression,
+        "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is Kind.METRIC else 7))),
+        "splits": _described(parts, words, licence),
+    }
+    with _undisturbed(out):
+        manifest = _claim(out, json.loads(json.dumps(manifest)))
+        prepared = []
+        for name, dataset in parts.items():
+            part = manifest["splits"][name]
+            if part["folder"] != name:
+                continue
+            per_shard = manifest["samples in a shard"]
+            work = _Shards(dataset, out, name, size, per_shard, compression, verify, skip_unreadable)
+            done = list(_written(work, workers, progress))
+            store.close()
+            samples = sum(shard.samples for shard in done)
+            for each in manifest["splits"].values():
+                if each["folder"] == name:
+                    each |= {"samples": samples, "shards": [shard.samples for shard in done]}
+            _put(store.joined(out, store.MANIFEST), _text(manifest))
+            faults = tuple(fault for shard in done for fault in shard.faults)
+            prepared.append(Prepared(name, samples, len(done), sum(shard.is_new for shard in done), faults))
+    return prepared
+
+
+def _parts(words: str, split: str) -> dict[str, Dataset]:
+    """Split → samples."""
+    if split != "all":
+        return {split: open_data(words, split)}
+    parts: dict[str, Dataset] = {}
+    refusal = NoSplit(f"{words} has no samples.")
+    for name in SPLITS:
+        try:
+            parts[name] = open_data(words, name)
+        except NoSplit as reason:
+            refusal = reason
+    if not parts:
+        raise refusal
+    return parts
+
+
+def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[str, Any]:
+    """Split → where it comes from and, later, how many samples each of its shards holds.
+
+    A split that is another one under a second name, as a folder's `val` stands in for its `test`, is kept once.
+    """
+    described: dict[str, Any] = {}
+    for split, dataset in parts.items():
+        source = identity(dataset)
+        folder = next((each["folder"] for each in described.values() if each["source"] == source), split)
+        described[split] = {
+            "words": words,
+            "source": source,
+            "licence": licence or licence_of(words, dataset) or store.UNKNOWN,
+            "made by": f"leadline {version('leadline')}",
+            "folder": folder,
+            "shards": None,
+        }
+    return described
+
+
+@contextmanager
+def _undisturbed(out: str) -> Iterator[None]:
+    """One process at a time in a local folder, swept of what kills left; an address has no locks."""
+    filesystem, path = store.located(out)
+    if not store.is_local(filesystem):
+        if out.partition("://")[0].rpartition("::")[2] in ("http", "https"):
+            raise BadInput(f"{out} can only be read: write to a folder, s3:// or gs://, and serve that.")
+        yield
+        return
+    folder = Path(path)
+    # Processes of a command that was killed may still be finishing their shards.
+    with alone(folder / ".lock", f"writing to {out}"):
+        for each in (folder, *(folder / split for split in SPLITS)):
+            sweep(each)
+        yield
+
+
+def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Make `out` the store of this manifest, or add its splits to it, or refuse if it was made otherwise."""
+    before = store.read_manifest(out) or manifest
+    splits = before["splits"]
+    shared = splits.keys() & manifest["splits"].keys()
+    told, now = (
+        {key: value for key, value in each.items() if key != "splits"}
+        | {split: each["splits"][split]["source"] for split in shared}
+        for each in (before, manifest)
+    )
+    must_match(
+        told,
+        now,
+        f"{out} holds samples of other data, or made otherwise",
+        "Give another place, or delete this one to prepare it anew.",
+    )
+    merged = manifest | {"splits": manifest["splits"] | splits}
+    _put(store.joined(out, store.MANIFEST), _text(merged))
+    return merged
+
+
+@dataclass(frozen=True)
+class _Written:
+    samples: int
+    is_new: bool
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
+    """The shards of a split: getting one makes it, unless it is there."""
+
+    dataset: Dataset
+    out: str
+    folder: str
+    size: tuple[int, int]
+    samples: int
+    """In a shard."""
+    compression: str | None
+    verify: bool
+    skip_unreadable: bool
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.dataset) / self.samples)
+
+    def __getitem__(self, number: int) -> "_Written | BadInput":
+        """What was written, or why not: an error that is raised in another process loses its type."""
+        file = store.shard_file(self.out, self.folder, number)
+        try:
+            there = store.length(file, is_checked=self.verify)
+            return _Written(there, is_new=False) if there is not None else self._make(file, number)
+        except BadInput as mistake:
+            return mistake
+
+    def _make(self, file: str, number: int) -> _Written:
+        samples, faults = [], []
+        for index in range(number * self.samples, min((number + 1) * self.samples, len(self.dataset))):
+            try:
+                samples.append(resize(self.dataset[index], self.size))
+            except UnreadableFile as fault:
+                if not self.skip_unreadable:
+                    raise
+                faults.append(str(fault))
+        _put(file, store.encoded(samples, self.size, self.dataset.kind, self.compression))
+        return _Written(len(samples), True, tuple(faults))
+
+
+def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
+    """All shards, in order."""
+    in_memory = store.located(work.out)[0].protocol == "memory"
+    loader = DataLoader(
+        work,
+        batch_size=None,
+        # What lies in a process's memory ends with it.
+        num_workers=0 if in_memory else min(workers, len(work)),
+        worker_init_fn=use_one_thread,
+    )
+    for shard in tqdm(loader, unit=" shards", desc=work.dataset.name, disable=not progress):
+        if isinstance(shard, BadInput):
+            raise shard
+        yield shard
+
+
+def _put(file: str, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    filesystem, path = store.located(file)
+    if store.is_local(filesystem):
+        with swapped(Path(path)) as half:
+            half.write_bytes(content)
+        return
+    try:
+        try:
+            filesystem.pipe_file(path, content)
+        except FileNotFoundError:
+            # Most stores of objects know no folders, and the others want them made.
+            filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            filesystem.pipe_file(path, content)
+    # Each kind of address fails with errors of its own.
+    except Exception as problem:
+        cure = "once that is mended, the same command continues"
+        raise BadInput(f"Cannot write {file}: {problem or type(problem).__name__}; {cure}.") from problem
+
+
+def _text(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1) + "\n").encode()

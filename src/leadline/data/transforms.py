@@ -1,0 +1,158 @@
+"""Augmentation: Sample → Sample; every random choice comes from the generator that is handed in."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from leadline.core.sample import Image, Sample
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does to a sample before the network sees it."""
+
+    flip: float = 0.5
+    """Probability of mirroring left and right."""
+    crop: float = 1.0
+    """The smallest side of a random crop, as a share of the largest crop that has the training size's shape. Below 1
+    the crop is enlarged to the training size, which changes the focal length in pixels that goes with it."""
+    brightness: float = 0.2
+    """Brightness, contrast, saturation and gamma are multiplied by a random factor within 1 ± this."""
+    colour: float = 0.1
+    """Each of red, green and blue is multiplied by a random factor within 1 ± this."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur of up to 1.5 pixels or, as likely, a motion blur of up to 9."""
+    noise: float = 0.0
+    """The largest standard deviation of noise like a sensor's; an image's is anything from 0 to this."""
+    jpeg: float = 0.0
+    """Probability of JPEG compression, at a quality of 30 to 95."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
+        """A random view of a sample at `size` (height, width)."""
+        sample = resize(_random_crop(sample, size, self.crop, rng), size)
+        if rng.random() < self.flip:
+            sample = flip(sample)
+        image = _recolour(sample.image, self.brightness, self.colour, rng)
+        # In the order that a camera does them. What is off draws nothing, so that it leaves the other draws alone.
+        if self.blur and rng.random() < self.blur:
+            image = _blurred(image, rng)
+        if self.noise:
+            image = _noisy(image, rng.uniform(0, self.noise), rng)
+        if self.jpeg and rng.random() < self.jpeg:
+            image = _compressed(image, int(rng.integers(30, 96)))
+        return sample.replace(image=image)
+
+
+def resize(sample: Sample, size: tuple[int, int]) -> Sample:
+    """The whole sample at `size` (height, width): the image averaged, the depth picked at the nearest pixel.
+
+    Averaged depths would put surfaces where there are none, between an edge and what is behind it.
+    """
+    if sample.size == size:
+        return sample
+    (old_height, old_width), (height, width) = sample.size, size
+    x_scale, y_scale = width / old_width, height / old_height
+    rows = _nearest(old_height, height)
+    columns = _nearest(old_width, width)
+    image = F.interpolate(sample.image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+    intrinsics = sample.intrinsics
+    if intrinsics is not None:
+        # The centre of a pixel lies at a whole number, so its corner, which scaling keeps, at a half.
+        scale = torch.tensor([x_scale, y_scale, x_scale, y_scale])
+        corner = torch.tensor([0.0, 0.0, 0.5, 0.5])
+        intrinsics = (intrinsics + corner) * scale - corner
+    return sample.replace(
+        image=image.clamp(0, 1),
+        depth=sample.depth[:, rows][:, :, columns],
+        valid=sample.valid[:, rows][:, :, columns],
+        intrinsics=intrinsics,
+        taught=sample.taught and sample.taught.mapped(lambda each: each[:, rows][:, :, columns]),
+    )
+
+
+def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """The window of `height` × `width` pixels whose first pixel is (`top`, `left`); the focal length stays."""
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    shift = torch.tensor([0.0, 0.0, left, top])
+    return sample.replace(
+        image=sample.image[..., rows, columns],
+        depth=sample.depth[..., rows, columns],
+        valid=sample.valid[..., rows, columns],
+        intrinsics=None if sample.intrinsics is None else sample.intrinsics - shift,
+        taught=sample.taught and sample.taught.mapped(lambda each: each[..., rows, columns]),
+    )
+
+
+def flip(sample: Sample) -> Sample:
+    """Mirrored left and right, the principal point with it."""
+    intrinsics = sample.intrinsics
+    if intrinsics is not None:
+        fx, fy, cx, cy = intrinsics.unbind(-1)
+        intrinsics = torch.stack([fx, fy, sample.size[1] - 1 - cx, cy], dim=-1)
+    return sample.replace(
+        image=sample.image.flip(-1),
+        depth=sample.depth.flip(-1),
+        valid=sample.valid.flip(-1),
+        intrinsics=intrinsics,
+        taught=sample.taught and sample.taught.mapped(lambda each: each.flip(-1)),
+    )
+
+
+def _nearest(old: int, new: int) -> Tensor:
+    """For each of `new` pixels, the index of the one of `old` pixels whose area holds its centre."""
+    return ((torch.arange(new) + 0.5) * (old / new)).long().clamp_max(old - 1)
+
+
+def _random_crop(sample: Sample, size: tuple[int, int], smallest: float, rng: np.random.Generator) -> Sample:
+    """A crop of the training size's shape, at most as large as the sample."""
+    (old_height, old_width), (height, width) = sample.size, size
+    scale = min(old_height / height, old_width / width) * rng.uniform(smallest, 1.0)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    top = int(rng.integers(old_height - new_height + 1))
+    left = int(rng.integers(old_width - new_width + 1))
+    return crop(sample, top, left, new_height, new_width)
+
+
+def _recolour(image: Image, brightness: float, colour: float, rng: np.random.Generator) -> Image:
+    bright, contrast, saturation, gamma = rng.uniform(1 - brightness, 1 + brightness, 4).tolist()
+    gains: Float[Tensor, "3 1 1"] = torch.from_numpy(rng.uniform(1 - colour, 1 + colour, (3, 1, 1))).float()
+    image = (image * gains * bright).clamp(0, 1).pow(gamma)
+    image = image.mean() + contrast * (image - image.mean())
+    grey = image.mean(dim=0, keepdim=True)
+    return (grey + saturation * (image - grey)).clamp(0, 1)
+
+
+def _blurred(image: Image, rng: np.random.Generator) -> Image:
+    """Out of focus, or shaken along a line."""
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    if rng.random() < 0.5:
+        blurred = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.5))
+    else:
+        length, angle = rng.uniform(2, 9), rng.uniform(0, np.pi)
+        reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
+        path = np.zeros((11, 11), np.float32)
+        # Ends are given in sixteenths of a pixel, and 5 is the middle.
+        start, end = (np.rint(16 * (5 + sign * reach)).astype(int).tolist() for sign in (-1, 1))
+        cv2.line(path, start, end, 1.0, lineType=cv2.LINE_AA, shift=4)
+        blurred = cv2.filter2D(pixels, -1, path / path.sum(), borderType=cv2.BORDER_REFLECT)
+    return torch.from_numpy(blurred).permute(2, 0, 1).contiguous()
+
+
+def _noisy(image: Image, deviation: float, rng: np.random.Generator) -> Image:
+    # PyTorch draws normal numbers in half of NumPy's time.
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    return (image + deviation * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+def _compressed(image: Image, quality: int) -> Image:
+    """Through JPEG and back."""
+    # OpenCV's order of colours is blue, green, red.
+    pixels = (image.flip(0).permute(1, 2, 0) * 255).round().byte().contiguous().numpy()
+    _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = torch.from_numpy(cv2.imdecode(file, cv2.IMREAD_COLOR))
+    return decoded.permute(2, 0, 1).flip(0).float() / 255

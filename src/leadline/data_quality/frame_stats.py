@@ -1,0 +1,352 @@
+"""Looks: what is kept of a photograph and its depth once both were read: sizes, counts and a few small arrays."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+from PIL import Image as Pictures
+
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.sample import Image
+from leadline.data_quality.image_features import (
+    Surface,
+    depth_edges,
+    fingerprint,
+    image_edges,
+    likeness,
+    planes,
+    shrunk,
+)
+from leadline.data_quality.index import Camera, Collection, Entry
+from leadline.io.depth_maps import read_numbers
+from leadline.io.images import read_image
+
+BINS_PER_OCTAVE, OCTAVES = 8, (-10, 22)
+"""The histogram's bins, in powers of two of the numbers in the file."""
+EDGE_FRAMES = 100
+"""Of each scene, the first: so many are enough to find a shift, and comparing edges is the dearest part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What the numbers of a depth file come to, whatever they mean."""
+
+    is_integer: bool
+    bits: int
+    scale: float | None
+    """Steps that make a metre, as the file or the user says."""
+    is_ours: bool
+    """The file says itself what its numbers are."""
+    shares: Mapping[str, float]
+    """Of all pixels: `zero`, `NaN`, `infinite`, `negative`."""
+    low: float
+    high: float
+    median: float
+    """These three of the positive numbers; 0 where there is none."""
+    top: float
+    """Share of the positive numbers that equal the highest."""
+    below_top: float
+    """The greatest share that a number less than 10 % below the highest has."""
+    levels: int
+    """How many different positive numbers there are."""
+    divisor: int
+    """The largest whole number that divides them all; 1 for floats."""
+    histogram: Int[np.ndarray, " bins"]
+    planes: tuple[int, int]
+    """Patches that are straight as inverse depth, and those that are as depth."""
+
+    @property
+    def holes(self) -> float:
+        """Share of pixels that were not measured."""
+        return sum(self.shares.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen of one entry."""
+
+    entry: Entry
+    scene: str
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """`unreadable` or `picture` → why a file could not be taken."""
+    image_size: tuple[int, int] | None = None
+    """Height and width, upright."""
+    orientation: int = 1
+    """As the photograph's EXIF has it: 1 is upright."""
+    print: int = 0
+    """The fingerprint's 64 bits."""
+    thumbnail: UInt8[np.ndarray, "16 16"] | None = None
+    camera: Camera | None = None
+    depth_size: tuple[int, int] | None = None
+    tally: Tally | None = None
+    edges: Surface | None = None
+    """How alike the edges of photograph and depth are, over shifts."""
+    before: float | None = None
+    """How alike the edges of the previous frame's photograph and this depth are."""
+    after: float | None = None
+    """The same with the next frame's."""
+    stored: float | None = None
+    """The same with the photograph as it lies in the file, where its EXIF turns it."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Split and scene."""
+        return self.entry.split, self.scene
+
+    @property
+    def centre(self) -> float | None:
+        """How alike the edges are as the files lie."""
+        return None if self.edges is None else float(self.edges[self.edges.shape[0] // 2, self.edges.shape[1] // 2])
+
+
+def look_at(collection: Collection, entries: Iterable[Entry]) -> Iterator[Look]:
+    """Read all entries once, in their order; of a scene's first frames also how its neighbours fit."""
+    views = (_seen(entry, collection) for entry in entries)
+    counts: dict[tuple[str, str], int] = {}
+    for before, now, after in _with_neighbours(views):
+        place = now.look.place
+        counts[place] = counts.get(place, 0) + 1
+        look = now.look
+        if counts[place] <= EDGE_FRAMES:
+            look = replace(
+                look,
+                edges=_compared(now, now, is_shifted=True),
+                before=_alike(before, now),
+                after=_alike(after, now),
+                stored=_alike_as_stored(now),
+            )
+        yield look
+
+
+def look_at_photographs(entries: Iterable[Entry]) -> Iterator[Look]:
+    """The photographs alone, four times each, for their fingerprints; what cannot be read is left out.
+
+    Whole and without NYU's white frame, as many copies of it are cut; and both mirrored, as training mirrors.
+    """
+    for entry in entries:
+        try:
+            photograph, _ = _photograph(entry)
+        except BadInput:
+            continue
+        if photograph is not None:
+            grey = _grey(photograph)
+            for cut in (grey, _without_frame(grey)):
+                for view in (cut, cut[:, ::-1]):
+                    yield _recognisable(Look(entry, entry.scene), np.ascontiguousarray(view))
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A look on its way, with the arrays that its neighbours need."""
+
+    look: Look
+    image: Float[np.ndarray, "h w"] | None = None
+    """The photograph's edges, upright."""
+    stored: Float[np.ndarray, "lying_h lying_w"] | None = None
+    """The same as the file holds it, where that differs."""
+    depth: tuple[np.ndarray, np.ndarray] | None = None
+    """The depth's edges, and where they are known."""
+
+
+def _seen(entry: Entry, collection: Collection) -> _View:
+    look = Look(entry, entry.scene, camera=entry.camera)
+    if entry.make:
+        return _seen_sample(look, collection)
+    view = _View(look)
+    try:
+        photograph, orientation = _photograph(entry)
+        if photograph is not None:
+            view = _with_photograph(view, photograph, orientation)
+    except UnreadableFile as reason:
+        view = replace(view, look=_refused(view.look, "unreadable", reason))
+    try:
+        if entry.depth:
+            values, words = read_numbers(entry.depth)
+            view = _with_depth(view, values, words, collection)
+    except UnreadableFile as reason:
+        view = replace(view, look=_refused(view.look, "unreadable", reason))
+    except BadInput as reason:
+        view = replace(view, look=_refused(view.look, "picture", reason))
+    return view
+
+
+def _seen_sample(look: Look, collection: Collection) -> _View:
+    assert look.entry.make
+    try:
+        sample = look.entry.make()
+    except BadInput as reason:
+        return _View(_refused(look, "unreadable", reason))
+    name = str(sample.name) or look.entry.name
+    camera = None if sample.intrinsics is None else tuple(sample.intrinsics.tolist())
+    entry = replace(look.entry, name=name)
+    view = _with_photograph(_View(Look(entry, name.rpartition("/")[0], camera=camera)), sample.image, 1)
+    values = np.where(sample.valid[0].numpy(), sample.depth[0].numpy(), np.float32(0))
+    return _with_depth(view, values, {"kind": str(sample.kind)}, collection)
+
+
+def _refused(look: Look, what: str, reason: BadInput) -> Look:
+    said = "; ".join(filter(None, [look.refusals.get(what), str(reason)]))
+    return replace(look, refusals={**look.refusals, what: said})
+
+
+def _photograph(entry: Entry) -> tuple[Image | None, int]:
+    """The photograph upright, and the EXIF orientation that it had."""
+    if entry.make:
+        return entry.make().image, 1
+    if entry.image is None:
+        return None, 1
+    return read_image(entry.image), _orientation(entry.image)
+
+
+def _orientation(path: Path) -> int:
+    try:
+        with Pictures.open(path) as picture:
+            return picture.getexif().get(274, 1)
+    except Pictures.UnidentifiedImageError:  # a format that only OpenCV knows; it holds no EXIF that we would obey
+        return 1
+
+
+def _grey(photograph: Image) -> Float[np.ndarray, "H W"]:
+    """Luminance in [0, 255] (ITU-R BT.601)."""
+    red, green, blue = photograph.numpy()
+    return 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
+
+
+def _without_frame(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
+    """The part that the NYU toolbox keeps (crop_image.m: rows 45–471, columns 41–601 of 480 × 640), in shares."""
+    height, width = grey.shape
+    return grey[height * 44 // 480 : height * 471 // 480, width * 40 // 640 : width * 601 // 640]
+
+
+def _recognisable(look: Look, grey: Float[np.ndarray, "H W"]) -> Look:
+    bits, thumbnail = fingerprint(grey)
+    return replace(look, print=bits, thumbnail=thumbnail)
+
+
+def _with_photograph(view: _View, photograph: Image, orientation: int) -> _View:
+    grey = _grey(photograph)
+    look = replace(_recognisable(view.look, grey), image_size=grey.shape, orientation=orientation)
+    turned = None if orientation == 1 else image_edges(shrunk(_as_stored(grey, orientation)))
+    return replace(view, look=look, image=image_edges(shrunk(grey)), stored=turned)
+
+
+def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.ndarray, "h w"]:
+    """Undo what EXIF orientation 2 … 8 does to the pixels of a file."""
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels.T if orientation in (5, 6, 7, 8) else pixels)
+
+
+def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], collection: Collection) -> _View:
+    tally = _tally(values, words, collection)
+    camera = view.look.camera
+    if "intrinsics" in words and not camera:
+        camera = tuple(float(number) for number in words["intrinsics"].split())
+    look = replace(view.look, depth_size=values.shape, tally=tally, camera=camera)
+    return replace(view, look=look, depth=depth_edges(_positive(values)))
+
+
+def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
+    if values.dtype.kind != "f":
+        return values.clip(0).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
+
+
+def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection) -> Tally:
+    positive = _positive(values)
+    measured = values[positive > 0]
+    levels, counts = _levels(measured)
+    is_integer = values.dtype.kind != "f"
+    low, high, median, top, below_top = 0.0, 0.0, 0.0, 0.0, 0.0
+    if measured.size:
+        low, high = float(levels[0]), float(levels[-1])
+        median = float(levels[np.searchsorted(counts.cumsum(), measured.size / 2)])
+        top = float(counts[-1] / measured.size)
+        below_top = float(counts[:-1][levels[:-1] > 0.9 * high].max(initial=0) / measured.size)
+    is_ours = "kind" in words
+    return Tally(
+        is_integer,
+        values.dtype.itemsize * 8,
+        float(words.get("depth_scale", 1)) if is_ours else collection.depth_scale,
+        is_ours,
+        _shares(values, collection),
+        low,
+        high,
+        median,
+        top,
+        below_top,
+        levels.size,
+        int(np.gcd.reduce(levels.astype(np.int64))) if is_integer and levels.size else 1,
+        _histogram(levels, counts),
+        planes(positive),
+    )
+
+
+def _levels(measured: Shaped[np.ndarray, " n"]) -> tuple[Shaped[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+    """The different numbers, from the lowest up, and how often each occurs."""
+    if measured.dtype.kind == "f" or (measured.size and measured.max() > 65535):
+        return np.unique(measured, return_counts=True)
+    counts = np.bincount(measured)  # ten times as fast as sorting
+    levels = np.flatnonzero(counts)
+    return levels, counts[levels]
+
+
+def _shares(values: np.ndarray, collection: Collection) -> Mapping[str, float]:
+    if values.dtype.kind != "f":
+        return {"zero": float((values <= 0).mean())}
+    return {
+        "zero": float((values == 0).mean()),
+        "NaN": float(np.isnan(values).mean()),
+        "infinite": float(np.isinf(values).mean()),
+        "negative": float((np.isfinite(values) & (values < 0)).mean()),
+    }
+
+
+def _histogram(levels: Shaped[np.ndarray, " n"], counts: Int[np.ndarray, " n"]) -> Int[np.ndarray, " bins"]:
+    lowest, highest = OCTAVES
+    bins = np.floor((np.log2(levels.astype(np.float64)) - lowest) * BINS_PER_OCTAVE).astype(np.int64)
+    size = (highest - lowest) * BINS_PER_OCTAVE
+    return np.bincount(bins.clip(0, size - 1), weights=counts, minlength=size).astype(np.int64)
+
+
+def _with_neighbours(views: Iterable[_View]) -> Iterator[tuple[_View | None, _View, _View | None]]:
+    """Each view between those before and after it in its scene."""
+    before: _View | None = None
+    now: _View | None = None
+    for after in views:
+        if now:
+            yield _same_place(before, now), now, _same_place(after, now)
+        before, now = now, after
+    if now:
+        yield _same_place(before, now), now, None
+
+
+def _same_place(view: _View | None, now: _View) -> _View | None:
+    return view if view and view.look.place == now.look.place else None
+
+
+def _compared(photographed: _View, measured: _View, *, is_shifted: bool = False) -> Surface | None:
+    """The likeness of one view's photograph, as it lies in the file if only so its size fits, and another's depth."""
+    if measured.depth is None:
+        return None
+    for edges in (photographed.image, photographed.stored):
+        if edges is not None and edges.shape == measured.depth[0].shape:
+            return likeness(edges, *measured.depth, is_shifted=is_shifted)
+    return None
+
+
+def _alike(photographed: _View | None, measured: _View) -> float | None:
+    surface = _compared(photographed, measured) if photographed else None
+    return None if surface is None else float(surface[0, 0])
+
+
+def _alike_as_stored(view: _View) -> float | None:
+    if view.stored is None or view.depth is None or view.stored.shape != view.depth[0].shape:
+        return None
+    surface = likeness(view.stored, *view.depth, is_shifted=False)
+    return None if surface is None else float(surface[0, 0])

@@ -1,0 +1,256 @@
+"""Entries: where the photographs and depth maps of a dataset lie, found without asking whether they are sound."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit
+from leadline.core.sample import Sample
+from leadline.core.specs import parse, typed
+from leadline.data.datasets import DATASETS, Dataset, open_data
+from leadline.data.datasets.folder import SPLITS, Folder, folder
+from leadline.data.datasets.licences import licence_of, stated_licence
+from leadline.data.datasets.pairs import Pairs
+from leadline.io.depth_maps import DEPTH_SUFFIXES
+from leadline.io.images import PHOTO_SUFFIXES
+
+Camera = tuple[float, ...]
+"""fx, fy, cx, cy in pixels of the photograph."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photograph and the depth map that should belong to it: two files, or a sample that a dataset makes."""
+
+    split: str
+    scene: str
+    name: str
+    image: Path | None = None
+    depth: Path | None = None
+    camera: Camera | None = None
+    make: Callable[[], Sample] | None = None
+
+    def files(self, which: str | None = None) -> tuple[str, ...]:
+        """What to look at when this one is named in a complaint: its "image", its "depth" or both."""
+        files = {"image": self.image, "depth": self.depth}
+        named = [file for part, file in files.items() if file and which in (None, part)]
+        return tuple(map(str, named)) or (f"{self.split}/{self.name}",)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All entries of a dataset, and what was said about them."""
+
+    words: str
+    layout: str
+    """What it was taken for."""
+    entries: tuple[Entry, ...]
+    depth_scale: float | None
+    """Steps that make a metre, as the words state it."""
+    kind: Kind
+    licence: str
+    """As the folder or the dataset states it."""
+    refused: tuple[str, ...] = ()
+    """Splits that could not be opened while others could, and why."""
+
+
+def collect(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
+    """The entries of what `open_data` would take, or of a folder that it would refuse.
+
+    Args:
+        split: only this one.
+        frames: no more than this many of each scene, the first by name.
+
+    Raises:
+        BadInput: nothing is there.
+    """
+    if frames is not None and frames < 1:
+        raise BadInput(f"--frames {frames} looks at nothing: state 1 or more, or leave it out for all.")
+    name, path, options = parse(words)
+    place = Path(path if name == "folder" else words.partition(",")[0])
+    if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):
+        return collect(",".join([recognised, *words.split(",")[1:]]), split=split, frames=frames)
+    if name == "folder" or (name not in DATASETS and place.exists()):
+        return _collected_files(words, place, typed(folder, options, "folder"), split, frames)
+    return _collected_samples(words, name, split, frames)
+
+
+def _recognised(place: Path) -> str | None:
+    """The words of the dataset of ours whose files lie here."""
+    for pattern, words in _MARKS.items():
+        if any(place.glob(pattern)):
+            name, comma, options = words.partition(",")
+            return f"{name}:{place}{comma}{options}"
+    return None
+
+
+_MARKS: Mapping[str, str] = {
+    "*/00000.arrow": "store",
+    "dataset_dict.json": "hub",
+    "state.json": "hub",
+    "nyu_depth_v2_labeled.mat": "nyu",
+    "eigen_*_files_with_gt.txt": "kitti",
+    "20[0-9][0-9]_[0-9][0-9]_[0-9][0-9]": "kitti",
+    "rgb.txt": "tum",
+    "*/rgb.txt": "tum",
+    "scannetv2_*.txt": "scannet",
+    "*/intrinsic/intrinsic_color.txt": "scannet",
+    "RDs": "redweb",
+    "rds": "redweb",
+    "flyingthings3d/disparity": "sceneflow",
+    "monkaa/disparity": "sceneflow,part=monkaa",
+    "driving/disparity": "sceneflow,part=driving",
+    "*/*/DEPTH/*_DEPTH.png": "pandora",
+    "*/[HL]R/*/color": "diml",
+    "*/*/*/col": "diml",
+    # Which scenes are for the test is in another folder, that may not be here.
+    "*/d-*.pgm": "nyu_raw,labelled=none",
+    "*/*/d-*.pgm": "nyu_raw,labelled=none",
+}
+"""A file or folder that no other dataset has → the words of the dataset; the first that fits."""
+
+
+def _collected_files(
+    words: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
+) -> Collection:
+    depth_scale = options.get("depth_scale")
+    if depth_scale is not None and not depth_scale > 0:
+        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
+    entries = _listed(place) if place.is_file() else _found(place)
+    include, exclude = options.get("include", ""), options.get("exclude", "")
+    wanted = [each for each in entries if split in (None, each.split) and _is_wanted(each.scene, include, exclude)]
+    if not wanted:
+        raise BadInput(
+            f"No photographs with depth in {place}: it needs rgb/ and depth/ side by side, in it or in its SPLIT/SCENE "
+            "folders, or a CSV file with the columns image,depth. See docs/datasets.md."
+        )
+    return Collection(
+        words,
+        "a CSV file of pairs" if place.is_file() else "a folder of rgb/ and depth/",
+        tuple(_first_of_each_scene(wanted, frames)),
+        depth_scale,
+        Kind(options.get("kind", Kind.METRIC)),
+        stated_licence(place),
+    )
+
+
+def _is_wanted(scene: str, include: str, exclude: str) -> bool:
+    if any(fnmatch(scene, pattern) for pattern in exclude.split("|")):
+        return False
+    return not include or any(fnmatch(scene, pattern) for pattern in include.split("|"))
+
+
+def _listed(path: Path) -> Iterator[Entry]:
+    """The pairs of a CSV file, whether their files exist or not."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    if not rows or not {"image", "depth"} <= rows[0].keys():
+        raise BadInput(f"{path} must begin with the line `image,depth` (or `image,depth,split,fx,fy,cx,cy`) and go on.")
+    for row in rows:
+        image, depth = (path.parent / row[key] for key in ("image", "depth"))
+        name = Path(row["image"]).with_suffix("").as_posix().lstrip("./")
+        yield Entry(
+            row.get("split") or "train",
+            name.rpartition("/")[0],
+            name,
+            image if image.is_file() else None,
+            depth if depth.is_file() else None,
+            _camera([row.get(key) or "" for key in ("fx", "fy", "cx", "cy")]),
+        )
+
+
+def _found(path: Path) -> Iterator[Entry]:
+    """The pairs of all scenes below a folder, and the files that have no partner."""
+    splits = {split: path / split for split in SPLITS if (path / split).is_dir()}
+    cameras = _known_cameras(path / "scenes.json")
+    for split, root in (splits or {"train": path}).items():
+        for scene in [root] if _is_scene(root) else sorted(filter(_is_scene, root.iterdir())):
+            images = _by_stem(scene / "rgb", PHOTO_SUFFIXES)
+            # Depth in a photograph's format is no depth, which is worth saying.
+            depths = _by_stem(scene / "depth", DEPTH_SUFFIXES | PHOTO_SUFFIXES)
+            stems = sorted(images.keys() | depths.keys(), key=_natural)
+            known = cameras.get(scene.relative_to(path).as_posix())
+            each = known if isinstance(known, list) and len(known) == len(stems) else [known] * len(stems)
+            name = scene.resolve().name
+            for stem, camera in zip(stems, each, strict=True):
+                yield Entry(split, name, f"{name}/{stem}", images.get(stem), depths.get(stem), _camera(camera))
+
+
+def _is_scene(path: Path) -> bool:
+    return (path / "rgb").is_dir() or (path / "depth").is_dir()
+
+
+def _by_stem(path: Path, suffixes: frozenset[str]) -> Mapping[str, Path]:
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    return {file.stem: file for file in files if file.suffix.lower() in suffixes and not file.name.startswith(".")}
+
+
+def _natural(stem: str) -> list[tuple[int, str]]:
+    """Frame 2 comes before frame 10."""
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", stem)]
+
+
+def _known_cameras(catalogue: Path) -> Mapping[str, Any]:
+    """SPLIT/SCENE → one camera for all its frames, or a list of one each; nothing where it cannot be read."""
+    try:
+        scenes = json.loads(catalogue.read_text())
+        return {scene: entry.get("intrinsics_fx_fy_cx_cy") for scene, entry in scenes.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _camera(numbers: Any) -> Camera | None:
+    try:
+        fx, fy, cx, cy = (float(number) for number in numbers)
+    except (TypeError, ValueError):
+        return None
+    return abs(fx), abs(fy), cx, cy
+
+
+def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[Entry]:
+    taken: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        place = (entry.split, entry.scene)
+        taken[place] = taken.get(place, 0) + 1
+        if frames is None or taken[place] <= frames:
+            yield entry
+
+
+def _collected_samples(words: str, name: str, split: str | None, frames: int | None) -> Collection:
+    """What a reader of ours makes of its own files."""
+    entries, kind, licence = [], Kind.METRIC, ""
+    absent: list[BadInput] = []
+    refused: dict[str, BadInput] = {}
+    for each in (split,) if split else SPLITS:
+        try:
+            dataset = open_data(words, each)
+        except NoSplit as reason:
+            absent.append(reason)
+            continue
+        except BadInput as reason:
+            refused[each] = reason
+            continue
+        kind, licence = dataset.kind, licence_of(words, dataset)
+        entries += _first_of_each_scene(list(_made(each, name, dataset)), frames)
+    if not entries:
+        raise next(iter([*refused.values(), *absent]), BadInput(f"{words} holds nothing."))
+    told = tuple(f"{each}: {reason}" for each, reason in refused.items())
+    return Collection(words, f"the dataset {name}", tuple(entries), 1.0, kind, licence, told)
+
+
+def _made(split: str, name: str, dataset: Dataset) -> Iterator[Entry]:
+    """The samples of a dataset, with the files that they come from where it tells."""
+    for index in range(len(dataset)):
+        make = partial(dataset.__getitem__, index)
+        if isinstance(dataset, Folder | Pairs):
+            pair = dataset.pairs[index]
+            yield Entry(split, pair.name.rpartition("/")[0], pair.name, pair.image, pair.depth, make=make)
+        else:
+            yield Entry(split, "", f"{name}/{index:06d}", make=make)

@@ -1,0 +1,234 @@
+"""Metrics: how far predicted depth is from measured depth, each defined once, from means over pixels."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from leadline.core.sample import Depth, Mask
+
+Averaging = Literal["per_image", "pooled"]
+"""Mean over images of each image's metric (Eigen et al. 2014 and all after them), or one metric over all pixels."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A pure function of (predicted, measured, valid): `value` of the means over valid pixels of its `terms`.
+
+    d is the predicted and t the measured depth, both positive; g = ln d − ln t.
+    """
+
+    label: str
+    """What a table prints: no two metrics share one."""
+    formula: str
+    source: str
+    terms: tuple[Callable[..., Any], ...]
+    """Functions (predicted pixels, measured pixels) → one number a pixel."""
+    value: Callable[..., Any]
+    """Function of the terms' means."""
+    unit: str = ""
+    """`m`, `×100`, or nothing for a plain number."""
+    higher_is_better: bool = False
+    digits: int = 3
+    """How many a table prints after the point."""
+
+    @property
+    def heading(self) -> str:
+        """`RMSE (m) ↓`: the label, the unit and where better is."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label}{unit} {'↑' if self.higher_is_better else '↓'}"
+
+    def printed(self, value: float) -> str:
+        return "–" if math.isnan(value) else f"{value:.{self.digits}f}"
+
+    def __call__(self, predicted: Depth, measured: Depth, valid: Mask) -> Float[Tensor, ""]:
+        """The metric pooled over all valid pixels given; NaN if there are none."""
+        pixels = predicted[valid], measured[valid]
+        return self.value(*(term(*pixels).mean(dtype=torch.float64) for term in self.terms))
+
+
+Pixels = Float[Tensor, " pixels"]
+
+
+def absolute_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    return (predicted - measured).abs()
+
+
+def squared_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    return (predicted - measured).square()
+
+
+def relative_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    return (predicted - measured).abs() / measured
+
+
+def squared_relative_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    return (predicted - measured).square() / measured
+
+
+def log_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+    return predicted.log() - measured.log()
+
+
+def squared_log_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+    return log_ratio(predicted, measured).square()
+
+
+def absolute_log10_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+    return (predicted.log10() - measured.log10()).abs()
+
+
+def within_1(predicted: Pixels, measured: Pixels) -> Pixels:
+    return _within(predicted, measured, 1.25)
+
+
+def within_2(predicted: Pixels, measured: Pixels) -> Pixels:
+    return _within(predicted, measured, 1.25**2)
+
+
+def within_3(predicted: Pixels, measured: Pixels) -> Pixels:
+    return _within(predicted, measured, 1.25**3)
+
+
+def _within(predicted: Pixels, measured: Pixels, ratio: float) -> Pixels:
+    # In the depths' own precision: 1.25 m against 1 m is a ratio of 1.25, and not below it, in float32 alone.
+    return (torch.maximum(predicted / measured, measured / predicted) < ratio).to(predicted.dtype)
+
+
+def _same(mean: Tensor) -> Tensor:
+    return mean
+
+
+def _log_variance(mean_g: Tensor, mean_squared_g: Tensor, held: float = 1.0) -> Tensor:
+    """mean g² − λ (mean g)², which rounding alone could make negative."""
+    return (mean_squared_g - held * mean_g.square()).clamp(min=0)
+
+
+def _root_log_variance(mean_g: Tensor, mean_squared_g: Tensor) -> Tensor:
+    return 100 * _log_variance(mean_g, mean_squared_g).sqrt()
+
+
+def _training_form(mean_g: Tensor, mean_squared_g: Tensor) -> Tensor:
+    return 10 * _log_variance(mean_g, mean_squared_g, held=0.85).sqrt()
+
+
+_EIGEN = "Eigen et al. 2014, table 1"
+
+METRICS: Mapping[str, Metric] = {
+    "abs_rel": Metric("AbsRel", "mean |d − t| / t", _EIGEN, (relative_error,), _same),
+    "sq_rel": Metric("SqRel", "mean (d − t)² / t", _EIGEN, (squared_relative_error,), _same, "m"),
+    "rmse": Metric("RMSE", "√ mean (d − t)²", _EIGEN, (squared_error,), torch.sqrt, "m"),
+    "mae": Metric("MAE", "mean |d − t|", "the mean absolute error", (absolute_error,), _same, "m"),
+    "log_rms": Metric("RMSE log", "√ mean g²", _EIGEN, (squared_log_ratio,), torch.sqrt),
+    "log10": Metric("log10", "mean |log₁₀ d − log₁₀ t|", "Saxena et al. 2009", (absolute_log10_ratio,), _same),
+    "d1": Metric("δ < 1.25", "share with max(d/t, t/d) < 1.25", _EIGEN, (within_1,), _same, higher_is_better=True),
+    "d2": Metric("δ < 1.25²", "share with max(d/t, t/d) < 1.25²", _EIGEN, (within_2,), _same, higher_is_better=True),
+    "d3": Metric("δ < 1.25³", "share with max(d/t, t/d) < 1.25³", _EIGEN, (within_3,), _same, higher_is_better=True),
+    "silog": Metric(
+        "SILog",
+        "mean g² − (mean g)²",
+        "Eigen et al. 2014, eq. 1",
+        (log_ratio, squared_log_ratio),
+        _log_variance,
+        digits=4,
+    ),
+    "silog_bts": Metric(
+        "SILog √",
+        "100 √(mean g² − (mean g)²)",
+        "the KITTI depth benchmark; Lee et al. 2019 (BTS)",
+        (log_ratio, squared_log_ratio),
+        _root_log_variance,
+        "×100",
+    ),
+    "silog_loss": Metric(
+        "SILog loss",
+        "10 √(mean g² − 0.85 (mean g)²)",
+        "Lee et al. 2019 (BTS), training loss",
+        (log_ratio, squared_log_ratio),
+        _training_form,
+        "×10",
+    ),
+}
+"""Name → metric. Three different numbers are called SILog in the literature: each has its own name here."""
+
+abs_rel, sq_rel, rmse, mae = METRICS["abs_rel"], METRICS["sq_rel"], METRICS["rmse"], METRICS["mae"]
+log_rms, log10 = METRICS["log_rms"], METRICS["log10"]
+d1, d2, d3 = METRICS["d1"], METRICS["d2"], METRICS["d3"]
+silog, silog_bts, silog_loss = METRICS["silog"], METRICS["silog_bts"], METRICS["silog_loss"]
+
+TERMS = tuple(dict.fromkeys(term for metric in METRICS.values() for term in metric.terms))
+"""Every per-pixel term that a metric needs, once: the columns of `Scores.sums`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The sums and counts of some images, from which every metric follows under either averaging.
+
+    One row an image, so that `+` is exact: no split into batches or processes changes a digit of any metric.
+    """
+
+    sums: Float[Tensor, "images terms"]
+    """Sums over the valid pixels of each of `TERMS`, in float64."""
+    pixels: Int[Tensor, " images"]
+    """How many pixels were valid; an image without any is kept here and left out of every metric."""
+
+    @classmethod
+    def of(cls, predicted: Depth, measured: Depth, valid: Mask) -> "Scores":
+        """The scores of an image or a batch of them. Predictions must be positive where valid."""
+        images = list(zip(*map(_images, (predicted.detach(), measured, valid)), strict=True))
+        return cls(
+            torch.stack([_sums(d[v], t[v]) for d, t, v in images]).cpu(),
+            torch.stack([v.sum() for _, _, v in images]).cpu(),
+        )
+
+    @classmethod
+    def merged(cls, parts: Iterable["Scores"]) -> "Scores":
+        """The scores of all the parts' images, in order."""
+        parts = list(parts)
+        none = cls(torch.zeros(0, len(TERMS), dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
+        return cls(*(torch.cat([getattr(each, field) for each in [none, *parts]]) for field in ("sums", "pixels")))
+
+    def __add__(self, other: "Scores") -> "Scores":
+        return self.merged([self, other])
+
+    @property
+    def counted(self) -> int:
+        """How many images have valid pixels."""
+        return int((self.pixels > 0).sum())
+
+    def per_image(self) -> dict[str, list[float]]:
+        """Every metric of every image; NaN for one without valid pixels."""
+        means = self.sums / self.pixels[:, None]
+        return {name: _value(metric, means).tolist() for name, metric in METRICS.items()}
+
+    def averaged(self, averaging: Averaging = "per_image") -> dict[str, float]:
+        """Every metric over all images that have valid pixels; NaN if none has."""
+        if not self.counted:
+            return dict.fromkeys(METRICS, math.nan)
+        if averaging == "pooled":
+            # fsum rounds once, so neither the order of the images nor the order of merging shows.
+            sums = torch.tensor([[math.fsum(column) for column in self.sums.T.tolist()]], dtype=torch.float64)
+            return {name: _value(metric, sums / self.pixels.sum()).item() for name, metric in METRICS.items()}
+        return {
+            name: math.fsum(value for value, pixels in zip(values, self.pixels, strict=True) if pixels) / self.counted
+            for name, values in self.per_image().items()
+        }
+
+
+def _images(maps: Tensor) -> Tensor:
+    """(*batch, 1, H, W) → (images, H × W)."""
+    return maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
+
+
+def _sums(predicted: Pixels, measured: Pixels) -> Float[Tensor, " terms"]:
+    if predicted.device.type == "mps":  # which has no float64
+        predicted, measured = predicted.cpu(), measured.cpu()
+    return torch.stack([term(predicted, measured).sum(dtype=torch.float64) for term in TERMS])
+
+
+def _value(metric: Metric, means: Float[Tensor, "images terms"]) -> Float[Tensor, " images"]:
+    return metric.value(*(means[:, TERMS.index(term)] for term in metric.terms))

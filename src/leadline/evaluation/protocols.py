@@ -1,0 +1,152 @@
+"""Protocols: which pixels count, how predictions are aligned and averaged: named, so that a number says what it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, unknown
+from leadline.core.sample import Depth, Mask
+from leadline.evaluation.alignment import align, check_alignment
+from leadline.evaluation.metrics import Averaging
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of an image that counts, as shares of its height and width, cut down to whole pixels."""
+
+    top: Fraction | float
+    bottom: Fraction | float
+    left: Fraction | float
+    right: Fraction | float
+
+    def mask(self, height: int, width: int) -> Mask:
+        inside = torch.zeros(1, height, width, dtype=torch.bool)
+        rows = slice(int(self.top * height), int(self.bottom * height))
+        columns = slice(int(self.left * width), int(self.right * width))
+        inside[:, rows, columns] = True
+        return inside
+
+
+CROPS: Mapping[str, Crop] = {
+    "none": Crop(0.0, 1.0, 0.0, 1.0),
+    # Fractions give back the published whole numbers exactly at 480 × 640 …
+    "nyu_eigen": Crop(Fraction(45, 480), Fraction(471, 480), Fraction(41, 640), Fraction(601, 640)),
+    "nyu_older": Crop(Fraction(21, 480), Fraction(460, 480), Fraction(25, 640), Fraction(616, 640)),
+    # … and floating point the published rounding of KITTI's (366 rows of 370, and not 367).
+    "kitti_garg": Crop(0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "kitti_eigen": Crop(0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
+"""Name → crop. `nyu_eigen` is rows 45:471 and columns 41:601 of 480 × 640, `nyu_older` 21:460 and 25:616;
+`kitti_garg` is Garg et al. 2016's crop, `kitti_eigen` Eigen et al. 2014's as Godard et al. 2017 found it."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How predictions are compared with truths. Build one with `protocol(name, …)`."""
+
+    name: str
+    crop: str
+    """A name in `CROPS`."""
+    min_depth: float
+    """Metres: a truth counts if it is farther than this …"""
+    cap: float
+    """… and nearer than this, both strictly."""
+    alignment: str = "none"
+    """A name in `leadline.evaluation.alignment.ALIGNMENTS`."""
+    averaging: Averaging = "per_image"
+    flip: bool = False
+    """Predict the mirrored image too and take the mean of both."""
+
+    def counts(self, measured: Depth, valid: Mask) -> Mask:
+        """The pixels that count: measured, inside the crop, strictly between `min_depth` and `cap`."""
+        inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
+        return valid & inside & (measured > self.min_depth) & (measured < self.cap)
+
+    def compared(self, predicted: Depth, measured: Depth, valid: Mask, kind: Kind) -> tuple[Depth, Mask]:
+        """The prediction in metres, aligned and then held to [min_depth, cap], and the pixels that count.
+
+        NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a
+        prediction of `min_depth`, never a hole.
+        """
+        counted = self.counts(measured, valid)
+        # Aligned before it is held to the range: clipped pixels would bias the scale.
+        metres = align(predicted, measured, counted, alignment=self.alignment, kind=kind)
+        return metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap), counted
+
+    @property
+    def words(self) -> str:
+        """What a table prints: the name and every departure from it, `nyu_eigen, cap 50 m`."""
+        named = PROTOCOLS[self.name]
+        return ", ".join([self.name, *(_said(self, key) for key in _changed(self, named))])
+
+    @property
+    def description(self) -> str:
+        """The whole protocol in words."""
+        return f"{self.name}: " + ", ".join(_said(self, each.name) for each in fields(self) if each.name != "name")
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        crop = [float(getattr(CROPS[self.crop], side)) for side in ("top", "bottom", "left", "right")]
+        return {"words": self.words, "description": self.description, **values, "crop_shares": crop}
+
+    def changed(self, **changes: Any) -> "Protocol":
+        """The protocol with other values; those that are None stay.
+
+        Raises:
+            BadInput: an unknown crop, alignment or averaging, or a range that holds no depth.
+        """
+        changed = replace(self, **{key: value for key, value in changes.items() if value is not None})
+        _check(changed)
+        return changed
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "indoor": Protocol("indoor", crop="none", min_depth=0.1, cap=10.0),
+    "kitti_eigen": Protocol("kitti_eigen", crop="kitti_eigen", min_depth=1e-3, cap=80.0),
+    "kitti_garg": Protocol("kitti_garg", crop="kitti_garg", min_depth=1e-3, cap=80.0),
+    "nyu_eigen": Protocol("nyu_eigen", crop="nyu_eigen", min_depth=1e-3, cap=10.0),
+    "nyu_full": Protocol("nyu_full", crop="none", min_depth=1e-3, cap=10.0),
+    "rooms": Protocol("rooms", crop="none", min_depth=0.1, cap=10.0),
+}
+"""Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019)."""
+
+
+def protocol(name: str, **changes: Any) -> Protocol:
+    """The protocol of this name, with changes that its printed words will show.
+
+    Raises:
+        BadInput: an unknown protocol, crop, alignment or averaging, or a range that holds no depth.
+    """
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name].changed(**changes)
+
+
+def _changed(one: Protocol, other: Protocol) -> list[str]:
+    return [each.name for each in fields(one) if getattr(one, each.name) != getattr(other, each.name)]
+
+
+def _said(one: Protocol, field: str) -> str:
+    """One field in words: `cap 50 m`."""
+    return {
+        "crop": f"crop {one.crop}",
+        "min_depth": f"from {one.min_depth:g} m",
+        "cap": f"cap {one.cap:g} m",
+        "alignment": f"alignment {one.alignment}",
+        "averaging": {"per_image": "averaged per image", "pooled": "pooled over pixels"}[one.averaging],
+        "flip": "with flip" if one.flip else "no flip",
+    }[field]
+
+
+def _check(one: Protocol) -> None:
+    if one.crop not in CROPS:
+        raise unknown("crop", one.crop, CROPS)
+    if one.averaging not in ("per_image", "pooled"):
+        raise unknown("averaging", one.averaging, ("per_image", "pooled"))
+    check_alignment(one.alignment, Kind.METRIC)
+    if not 0 < one.min_depth < one.cap:
+        raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

@@ -1,0 +1,116 @@
+"""Differences: two treatments compared seed by seed, and what their figures support, in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.stats import t as student_t
+
+from leadline.core.errors import BadInput
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import COLUMNS, Listing, Row
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two treatments, paired by seed: the first less the second."""
+
+    metric: str
+    mean: float
+    margin: float
+    """Half the width of the 95 % confidence interval of the mean (Student's t); infinite for a single pair."""
+
+    @property
+    def winner(self) -> int | None:
+        """0 if the first is better, 1 if the second is, None where the interval holds zero."""
+        if not abs(self.mean) > self.margin:
+            return None
+        return self.leader
+
+    @property
+    def leader(self) -> int:
+        """0 if the first is better on average, else 1."""
+        return 0 if (self.mean > 0) == METRICS[self.metric].higher_is_better else 1
+
+
+def paired_difference(metric: str, first: Sequence[float], second: Sequence[float]) -> Difference:
+    """The mean difference of one metric over pairs that share a seed, with its confidence interval."""
+    differences = [one - other for one, other in zip(first, second, strict=True)]
+    count = len(differences)
+    if count < 2:
+        return Difference(metric, fmean(differences), math.inf)
+    quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return Difference(metric, fmean(differences), quantile * stdev(differences) / math.sqrt(count))
+
+
+def compared(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:
+    """Every metric of a table's columns, `paired_difference` over rows that share a seed."""
+    return [
+        paired_difference(metric, [row.metrics[metric] for row in first], [row.metrics[metric] for row in second])
+        for metric in COLUMNS
+    ]
+
+
+def needs_a_seed(seeds: int) -> None:
+    """Refuse to compare what is never trained."""
+    if seeds < 1:
+        raise BadInput(f"--seeds {seeds}: a comparison needs one seed at least.")
+
+
+def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds: int) -> str:
+    """What paired differences support, in words, and no more.
+
+    `first` and `second` name the treatments; "end to end", "multi-stage".
+    """
+    count = len(differences)
+    ahead = sum(each.leader == 0 for each in differences)
+    leads = f"on average {first} is ahead in {ahead} and {second} in {count - ahead} of {count} metrics"
+    if seeds < 2:
+        return f"One seed says nothing of chance, so this decides nothing; {leads.removeprefix('on average ')}."
+    sentences = []
+    for side, name in ((0, first), (1, second)):
+        if won := [METRICS[each.metric].label for each in differences if each.winner == side]:
+            sentences.append(f"{name.capitalize()} is better in {', '.join(won)}.")
+    undecided = sum(each.winner is None for each in differences)
+    if undecided == count:
+        sentences.append(f"{seeds} seeds decide no metric; {leads}.")
+    elif undecided:
+        sentences.append(f"The other {undecided} of {count} metrics are undecided; {leads}.")
+    return " ".join(
+        [*sentences, f"(Decided: the 95 % interval of the difference over {seeds} paired seeds is off zero.)"]
+    )
+
+
+def beats(name: str, control: str, difference: Difference, *, seeds: int) -> str:
+    """One metric's verdict in a sentence: by how much, over how many seeds, and whether that is more than chance."""
+    metric = METRICS[difference.metric]
+    unit = f" {metric.unit}" if metric.unit else ""
+    side = "ahead of" if difference.leader == 0 else "behind"
+    if seeds < 2:
+        by = f"{abs(difference.mean):.3f}{unit} in {metric.label}"
+        return f"{name} is {side} {control} by {by} with the one seed tried, which says nothing of chance."
+    by = f"{abs(difference.mean):.3f} ± {difference.margin:.3f}{unit} in {metric.label} over {seeds} seeds"
+    if difference.winner is None:
+        return f"{name} does not beat {control}: it is {side} it by {by}, which may be chance."
+    return f"{name} {'beats' if difference.winner == 0 else 'is worse than'} {control} by {by}."
+
+
+def listed(first: str, second: str, differences: Sequence[Difference]) -> Listing:
+    """The differences of two treatments, a line a metric."""
+    lines = tuple(
+        (
+            METRICS[each.metric].heading,
+            f"{each.mean:+.4f}",
+            "–" if math.isinf(each.margin) else f"± {each.margin:.4f}",
+            "undecided" if each.winner is None else (first, second)[each.winner],
+        )
+        for each in differences
+    )
+    return Listing(
+        f"{first[:1].upper()}{first[1:]} less {second}, paired by seed",
+        ("metric", "mean difference", "95 % interval", "better"),
+        lines,
+    )

@@ -1,0 +1,216 @@
+"""Tables: rows of metrics, each of which says its protocol, its kind of depth and how much it was measured on."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any
+
+from leadline.core.errors import BadInput
+from leadline.evaluation.metrics import METRICS
+
+COLUMNS = tuple(name for name in METRICS if name != "silog_loss")
+"""The metrics that a table shows."""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One image's metrics."""
+
+    name: str
+    index: int
+    """Its place in the dataset."""
+    metrics: Mapping[str, float]
+    pixels: int
+    """How many counted."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one predictor scored."""
+
+    name: str
+    metrics: Mapping[str, float]
+    """Metric name → value; over several runs their mean."""
+    protocol: str
+    """In words, with every departure from the named one."""
+    kind: str
+    """What the predictions promise: metric, scale_free or relative."""
+    images: int
+    """How many had pixels that count."""
+    pixels: int
+    """How many counted."""
+    is_baseline: bool = False
+    """It has not seen the images."""
+    runs: int = 1
+    """Trainings that differ in nothing but the seed."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Metric name → standard error of the mean over the runs."""
+    note: str = ""
+    per_image: tuple[ImageScore, ...] = ()
+
+    def cell(self, metric: str) -> str:
+        """`0.512`, or `0.512 ± 0.004` over several runs."""
+        printed = METRICS[metric].printed
+        error = f" ± {printed(self.errors[metric])}" if metric in self.errors else ""
+        return printed(self.metrics[metric]) + error
+
+    def worst(self, count: int, metric: str = "rmse") -> list[ImageScore]:
+        """The images with the worst values of a metric, worst first."""
+        sign = 1 if METRICS[metric].higher_is_better else -1
+        return sorted(self.per_image, key=lambda image: sign * image.metrics[metric])[:count]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON holds, without the images' own scores; NaN becomes None."""
+        values = {key: value for key, value in vars(self).items() if key != "per_image"}
+        return {**values, "metrics": _plain(self.metrics), "errors": _plain(self.errors)}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows on one set of images, and what must be said of them."""
+
+    title: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """`Protocol.as_dict()` of the rows, where they share one."""
+
+    def best(self, metric: str) -> frozenset[int]:
+        """Places of the rows that print the best value among the rows of their protocol, if there are others."""
+        better = max if METRICS[metric].higher_is_better else min
+        found: set[int] = set()
+        for protocol in {row.protocol for row in self.rows}:
+            alike = [(place, row.metrics[metric]) for place, row in enumerate(self.rows) if row.protocol == protocol]
+            numbers = [(place, METRICS[metric].printed(value)) for place, value in alike if not math.isnan(value)]
+            if len(numbers) > 1:
+                best = better((number for _, number in numbers), key=float)
+                found |= {place for place, number in numbers if number == best}
+        return frozenset(found)
+
+    def head(self) -> list[str]:
+        """The columns' labels: metrics with their unit and an arrow to where better is."""
+        return ["", *(METRICS[name].heading for name in COLUMNS), "depth", "protocol", "images", "pixels"]
+
+    def body(self) -> list[list[str]]:
+        """The cells under `head()`."""
+        return [
+            [
+                row.name + (f" (mean ± standard error, {row.runs} runs)" if row.runs > 1 else ""),
+                *(row.cell(name) for name in COLUMNS),
+                row.kind,
+                row.protocol,
+                str(row.images),
+                f"{row.pixels:,}",
+            ]
+            for row in self.rows
+        ]
+
+    @property
+    def remarks(self) -> list[str]:
+        """The notes of the table and of its rows."""
+        return [*self.notes, *(f"{row.name}: {row.note}" for row in self.rows if row.note)]
+
+    @property
+    def bold(self) -> frozenset[tuple[int, int]]:
+        """Row and column of the cells of `body()` that hold a best value."""
+        return frozenset(
+            (place, column) for column, metric in enumerate(COLUMNS, start=1) for place in self.best(metric)
+        )
+
+    def markdown(self) -> str:
+        """The title, the table with the best values bold, and its remarks."""
+        return _markdown(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON holds: `metrics` and `per_image` are those of the first row."""
+        first = self.rows[0]
+        return {
+            "title": self.title,
+            "metrics": _plain(first.metrics),
+            "protocol": dict(self.protocol) or {"words": first.protocol},
+            "rows": [row.as_dict() for row in self.rows],
+            "notes": list(self.notes),
+            "per_image": [{**vars(image), "metrics": _plain(image.metrics)} for image in first.per_image],
+        }
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of words."""
+
+    title: str
+    header: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
+    bold: frozenset[tuple[int, int]] = frozenset()
+    """Row and column of the cells to stress."""
+
+    def head(self) -> list[str]:
+        return list(self.header)
+
+    def body(self) -> list[list[str]]:
+        return [list(line) for line in self.lines]
+
+    def markdown(self) -> str:
+        return _markdown(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"title": self.title, "head": self.head(), "body": self.body(), "notes": list(self.remarks)}
+
+
+def over_runs(name: str, rows: Sequence[Row]) -> Row:
+    """One row for several trainings that differ in the seed: mean and standard error of the mean.
+
+    Raises:
+        BadInput: the rows were not measured alike.
+    """
+    for what, values in (("protocol", {row.protocol for row in rows}), ("kind", {row.kind for row in rows})):
+        if len(values) != 1:
+            raise BadInput(
+                f"Runs of {name!r} differ in their {what} ({', '.join(sorted(values))}): evaluate them alike."
+            )
+    metrics = {metric: [row.metrics[metric] for row in rows] for metric in rows[0].metrics}
+    return Row(
+        name=name,
+        metrics={metric: fmean(values) for metric, values in metrics.items()},
+        protocol=rows[0].protocol,
+        kind=rows[0].kind,
+        images=rows[0].images,
+        pixels=rows[0].pixels,
+        runs=len(rows),
+        errors={}
+        if len(rows) == 1
+        else {metric: stdev(values) / math.sqrt(len(values)) for metric, values in metrics.items()},
+        note="; ".join(dict.fromkeys(row.note for row in rows if row.note)),
+    )
+
+
+def is_numeric(column: Sequence[str]) -> bool:
+    """Whether a column holds numbers, which stand at its right edge."""
+    return all(cell[:1].isdigit() or cell[:1] in "–-" for cell in column)
+
+
+def _markdown(table: Table | Listing) -> str:
+    bold = table.bold
+    body = [
+        [f"**{cell}**" if (row, column) in bold else cell for column, cell in enumerate(cells)]
+        for row, cells in enumerate(table.body())
+    ]
+    lines = [[cell.replace("|", "\\|") for cell in cells] for cells in (table.head(), *body)]
+    columns = []
+    for column, plain in zip(zip(*lines, strict=True), zip(*table.body(), strict=True), strict=True):
+        width = max(3, *map(len, column))
+        rule = "-" * (width - 1)
+        if is_numeric(plain):
+            columns.append([column[0].rjust(width), f"{rule}:", *(cell.rjust(width) for cell in column[1:])])
+        else:
+            columns.append([column[0].ljust(width), f":{rule}", *(cell.ljust(width) for cell in column[1:])])
+    grid = "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
+    remarks = "\n".join(f"- {remark}" for remark in table.remarks)
+    return "\n\n".join(filter(None, [f"**{table.title}**", grid, remarks])) + "\n"
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

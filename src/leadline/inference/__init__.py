@@ -1,0 +1,1 @@
+"""Inference: predict depth from photographs, and scale it to metres."""

@@ -1,0 +1,323 @@
+"""Scaling: depth without a unit → metres, by measured points, a sparse depth map, or the camera's height."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from leadline.core.camera import focal_length, pinhole
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Mask
+from leadline.core.specs import parse, typed
+from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
+
+WAYS = (
+    "a few measured points (--scale-from X,Y,METRES X,Y,METRES …), a sparse depth map (--scale-from FILE or FOLDER), "
+    "or the camera's height above the floor (--scale-from floor:1.45,field_of_view=60,pitch=10)"
+)
+"""How a user turns depth without a unit into metres."""
+FARTHEST = 250.0
+"""Metres: inverse depth does not tell what is farther from the horizon, and 16 bits at 256 steps a metre end there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """Depth in metres, and how well what it was scaled from agrees with it."""
+
+    depth: DepthMap
+    """Not valid where the fit puts a pixel beyond `FARTHEST`, or behind the camera."""
+    source: str
+    """What it was scaled from, in words."""
+    scale: float
+    shift: float
+    """Metres are scale × prediction, or 1 / (scale × prediction + shift) of relative depth."""
+    used: int
+    rejected: int
+    """Anchors that the fit rests on, and outliers left out of it."""
+    residual: float | None
+    """Metres: the median |error| of the anchors used; None where they are as few as what was fitted to them."""
+    relative_residual: float | None
+    """The median |error| / metres."""
+
+    def __str__(self) -> str:
+        anchors = f"{self.used} of {self.used + self.rejected} {self.source}"
+        if self.residual is None or self.relative_residual is None:
+            return f"{anchors}; too few to leave a residual"
+        return f"{anchors}; median residual {self.residual:.3f} m ({self.relative_residual:.1%})"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A camera's height above a floor that the picture shows."""
+
+    height: float
+    """Metres from the floor up to the camera."""
+    field_of_view: float | None = None
+    """Degrees from the left edge of the photograph to the right one; this or `focal_px` is needed."""
+    focal_px: float | None = None
+    """Focal length in pixels of the photograph."""
+    pitch: float | None = None
+    """Degrees that the camera looks down (up: negative); needed for relative depth only."""
+    box: Sequence[float] | None = None
+    """Left, top, right and bottom pixel (the last two exclusive) of a part that is mostly floor; the lowest third."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.height) and self.height > 0):
+            raise BadInput(f"A camera {self.height:g} m above the floor: give a positive height in metres.")
+        if (self.field_of_view is None) == (self.focal_px is None):
+            raise BadInput("A floor needs either field_of_view=DEGREES (horizontal) or focal_px=PIXELS of the camera.")
+        if not 0 < (self.field_of_view or 60) < 180 or not 0 < (self.focal_px or 1) < math.inf:
+            raise BadInput("A camera's field_of_view is between 0 and 180 degrees, and its focal_px positive.")
+        if not -90 < (self.pitch or 0) < 90:
+            raise BadInput(f"pitch={self.pitch:g}: give the degrees that the camera looks down, between -90 and 90.")
+
+
+Ruler = Callable[[DepthMap, Path], Scaled]
+"""A prediction and its photograph's place → metres."""
+
+
+def ruler(words: Sequence[str], photographs: int, *, depth_scale: float | None = None) -> Ruler:
+    """What `--scale-from` names, for so many photographs: points, a sparse map or a folder of them, or a floor.
+
+    Raises:
+        BadInput: words that are none of these or a mixture, or points or one map for several photographs.
+    """
+    points = [point for word in words if (point := _point(word))]
+    is_file = len(words) == 1 and Path(words[0]).is_file()
+    if photographs > 1 and (points or is_file):
+        cure = "name one photograph, or scale from a folder of sparse maps or a floor"
+        raise BadInput(f"{words[0]} is measured in one photograph, and there are {photographs}: {cure}.")
+    if len(points) == len(words):
+        return lambda prediction, _: from_points(prediction, points)
+    if len(words) == 1 and (Path(words[0]).is_dir() or is_file):
+        return partial(_from_file, Path(words[0]), depth_scale)
+    if len(words) == 1 and words[0].startswith("floor"):
+        _, height, options = parse(words[0])
+        floor = Floor(**typed(Floor, {"height": height, **options}, "floor"))
+        return lambda prediction, _: from_floor(prediction, floor)
+    raise BadInput(f"Nothing to scale from in {' '.join(words)!r}: give {WAYS}.")
+
+
+def from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float]]) -> Scaled:
+    """Scaled by points (x, y, metres along the optical axis); the centre of the top left pixel is x = y = 0.
+
+    Raises:
+        BadInput: a point outside the picture or not in front of the camera, or as `from_sparse`.
+    """
+    height, width = prediction.depth.shape[-2:]
+    x, y, metres = torch.tensor(points, dtype=torch.float64).T
+    columns, rows = x.round().long(), y.round().long()
+    outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
+    for wrong, fault in (
+        (outside, f"is outside the photograph: x is 0 … {width - 1} to the right, y is 0 … {height - 1} down"),
+        (~(metres.isfinite() & (metres > 0)), "is not in front of the camera: give X,Y,METRES with positive metres"),
+    ):
+        if wrong.any():
+            place = ",".join(f"{number:g}" for number in points[int(wrong.nonzero()[0, 0])])
+            raise BadInput(f"Point {place} {fault}.")
+    known = _usable(prediction)[0, rows, columns]
+    return _scaled_to(prediction, prediction.depth[0, rows, columns][known].double(), metres[known], "points")
+
+
+def from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measured pixels") -> Scaled:
+    """Scaled by the measured pixels of a metric map of the same size.
+
+    Of relative depth scale and shift are fitted, in inverse depth as Ranftl et al. 2020 do; of other kinds the scale.
+
+    Raises:
+        BadInput: another size or kind, or anchors that are too few, all alike, or farther where the prediction is near.
+    """
+    if measured.kind is not Kind.METRIC:
+        raise BadInput(f"Depth of kind {measured.kind.value!r} cannot scale anything to metres: give metric depth.")
+    if measured.depth.shape != prediction.depth.shape:
+        sizes = [f"{each.depth.shape[-1]} × {each.depth.shape[-2]}" for each in (measured, prediction)]
+        raise BadInput(f"The sparse map is {sizes[0]} pixels and the photograph {sizes[1]}: give one of its size.")
+    known = _usable(prediction) & measured.valid & (measured.depth > 0)
+    return _scaled_to(prediction, prediction.depth[known].double(), measured.depth[known].double(), source)
+
+
+def from_floor(prediction: DepthMap, floor: Floor) -> Scaled:
+    """Scaled by the camera's height h above a floor.
+
+    With r = ((x - cx) / f, (y - cy) / f, 1), a plane n · X = h of unit normal n has 1/z = n · r / h: inverse depth is
+    linear in r. Of depth known up to a factor, 1/d = a · r is fitted, and |a| h is the factor. Of relative depth,
+    p = a · r with 1/z = s p + t, so the plane's three numbers meet four unknowns: s, t and the tilt. The shift t and
+    the normal's part along the optical axis cannot be told apart, so the camera's pitch must be given:
+    n_z = sin pitch, s = cos pitch / (h |(a_x, a_y)|), t = sin pitch / h - s a_z. The roll needs no assumption. An
+    error of one degree in the pitch moves inverse depth by 0.017 / h.
+
+    Raises:
+        BadInput: relative depth without a pitch, a box outside the photograph, or nothing in it like a floor.
+    """
+    height, width = prediction.depth.shape[-2:]
+    is_relative = prediction.kind is Kind.RELATIVE
+    if is_relative and floor.pitch is None:
+        raise BadInput(
+            "Relative depth leaves a shift open, and a floor does not tell it from the camera's tilt: add "
+            "pitch=DEGREES that the camera looks down (0 if it is level), or give points or a sparse depth map."
+        )
+    left, top, right, bottom = _box(floor.box or (0, height * 2 // 3, width, height), height, width)
+    focal = floor.focal_px or focal_length(floor.field_of_view or 60, width)
+    camera = pinhole(focal, prediction.depth)
+    part = (0, slice(top, bottom), slice(left, right))
+    known = _usable(prediction)[part]
+    rows, columns = known.nonzero().double().T
+    across, down = (columns + left - camera[2]) / focal, (rows + top - camera[3]) / focal
+    rays = torch.stack([across, down, torch.ones_like(down)], dim=1)
+    if len(rays) < 3:
+        raise BadInput(f"The floor's box has {len(rays)} pixels of known depth: give a larger one, box=X0:Y0:X1:Y1.")
+    values = prediction.depth[part][known].double()
+    plane, used = _robust_fit(rays, values if is_relative else values.reciprocal())
+    a_x, a_y, a_z = plane.tolist()
+    if is_relative:
+        slope, pitch = math.hypot(a_x, a_y), math.radians(floor.pitch or 0)
+        if not a_y > 1e-6 * plane.norm():
+            raise BadInput("What the floor's box shows does not come nearer towards its lower edge: give another box.")
+        scale = math.cos(pitch) / (floor.height * slope)
+        shift = math.sin(pitch) / floor.height - scale * a_z
+        inverse = scale * (rays @ plane) + shift
+    else:
+        scale, shift = floor.height * math.hypot(a_x, a_y, a_z), 0.0
+        pitch = math.asin(a_z * floor.height / scale) if scale else 0.0
+        inverse = rays @ plane / scale
+    if not (inverse[used] > 0).all():
+        raise BadInput("Seen so, the floor's box reaches above the horizon: check the pitch, or give a lower box.")
+    source = f"pixels of the floor {floor.height:g} m below a camera that looks down {math.degrees(pitch):.1f} degrees"
+    return _scaled(
+        replace(prediction, intrinsics=camera),
+        scale,
+        shift,
+        values,
+        inverse.clamp(min=1 / FARTHEST).reciprocal(),
+        used,
+        source,
+    )
+
+
+_Values = Float[Tensor, " anchors"]
+_Used = Bool[Tensor, " anchors"]
+_ENOUGH = 50_000
+"""Anchors that the robust rounds look at; of more, an even selection."""
+
+
+def _point(word: str) -> tuple[float, float, float] | None:
+    """`120,80,2.35` → x, y, metres; None if the word is something else."""
+    try:
+        x, y, metres = map(float, word.split(","))
+    except ValueError:
+        return None
+    return x, y, metres
+
+
+def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> Scaled:
+    """Scaled by one sparse map, or by the one in a folder that is named as the photograph."""
+    if place.is_dir():
+        named = [place / photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
+        found = [path for path in named if path.is_file()]
+        if len(found) != 1:
+            choices = ", ".join(path.name for path in found or named)
+            raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
+        place = found[0]
+    measured = read_depth(place, depth_scale=depth_scale, kind=Kind.METRIC)
+    return from_sparse(prediction, measured, f"measured pixels of {place.name}")
+
+
+def _usable(prediction: DepthMap) -> Mask:
+    known = prediction.valid & prediction.depth.isfinite()
+    return known if prediction.kind is Kind.RELATIVE else known & (prediction.depth > 0)
+
+
+def _box(box: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
+    sides = tuple(round(side) for side in box)
+    if len(sides) != 4 or not (0 <= sides[0] < sides[2] <= width and 0 <= sides[1] < sides[3] <= height):
+        said = ":".join(f"{side:g}" for side in box)
+        raise BadInput(f"box={said} is no part of {width} × {height} pixels: give box=LEFT:TOP:RIGHT:BOTTOM.")
+    return sides
+
+
+def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: str) -> Scaled:
+    """Scaled so that the predicted `values` become `metres`, but for outliers."""
+    is_relative = prediction.kind is Kind.RELATIVE
+    columns = [values, torch.ones_like(values)] if is_relative else [values]
+    if len(values) < len(columns):
+        raise BadInput(
+            f"Scaling {prediction.kind.value} depth needs at least {len(columns)} {source} where depth was predicted, "
+            f"and there are {len(values)}."
+        )
+    solution, used = _robust_fit(torch.stack(columns, dim=1), metres.reciprocal() if is_relative else metres)
+    if is_relative and values[used].max() - values[used].min() <= 1e-6 * values[used].abs().max():
+        raise BadInput(f"All {used.sum()} {source} have one relative depth: measure something nearer or farther too.")
+    scale, shift = (*solution.tolist(), 0.0)[:2]
+    if scale <= 0:
+        raise BadInput(
+            f"The {source} are farther where the prediction is nearer: check that points are X,Y,METRES and that "
+            "metres grow with the distance; if they do, the prediction is wrong there."
+        )
+    return _scaled(prediction, scale, shift, values, metres, used, source)
+
+
+def _robust_fit(design: Float[Tensor, "anchors unknowns"], target: _Values) -> tuple[Float[Tensor, " unknowns"], _Used]:
+    """Least squares of design · c ≈ target over what is no outlier, and what that is.
+
+    Least absolute differences (30 rounds of least squares reweighted with 1 / |difference|) find the outliers: away by
+    more than three standard deviations, estimated from the median, and by more than 2 %. With fewer than two anchors
+    to spare nobody can tell which is the outlier, and all are used.
+    """
+    count, unknowns = design.shape
+    everything = torch.ones_like(target, dtype=torch.bool)
+    if count < unknowns + 2:
+        return _least_squares(design, target), everything
+    step = math.ceil(count / _ENOUGH)
+    some, sought = design[::step], target[::step]
+    weight = torch.ones_like(sought)
+    for _ in range(30):
+        away = (some @ _least_squares(some * weight[:, None], sought * weight) - sought).abs()
+        # The floor keeps an anchor that is met exactly from outweighing all others.
+        weight = away.clamp(min=1e-3 * away.mean().item() + 1e-30).rsqrt()
+    solution = _least_squares(some * weight[:, None], sought * weight)
+    # So many are met exactly whatever the noise, and would make it look smaller.
+    spread = 1.4826 * (some @ solution - sought).abs().sort().values[unknowns:].median()
+    used = (design @ solution - target).abs() <= torch.maximum(3 * spread, 0.02 * target.abs())
+    return _least_squares(design[used], target[used]), used
+
+
+def _least_squares(design: Tensor, target: Tensor) -> Tensor:
+    return torch.linalg.lstsq(design, target[:, None]).solution[:, 0]
+
+
+def _scaled(
+    prediction: DepthMap, scale: float, shift: float, values: _Values, metres: _Values, used: _Used, source: str
+) -> Scaled:
+    """The whole prediction in metres, and how far the anchors' `values` then are from their `metres`."""
+    everywhere = _metres(prediction.depth, prediction.kind, scale, shift)
+    valid = _usable(prediction) & (everywhere > 0) & (everywhere < FARTHEST)
+    if not valid.any():
+        raise BadInput(f"Scaled by the {source}, nothing lies between the camera and {FARTHEST:g} m: check them.")
+    error = (_metres(values, prediction.kind, scale, shift).clamp(max=FARTHEST) - metres).abs()[used]
+    fitted = 2 if prediction.kind is Kind.RELATIVE else 1
+    leaves_residual = len(error) > fitted
+    scaled = Scaled(
+        depth=replace(prediction, depth=torch.where(valid, everywhere, 0), valid=valid, kind=Kind.METRIC),
+        source=source,
+        scale=scale,
+        shift=shift,
+        used=len(error),
+        rejected=len(used) - len(error),
+        residual=float(np.median(error)) if leaves_residual else None,
+        relative_residual=float(np.median(error / metres[used])) if leaves_residual else None,
+    )
+    provenance = {**prediction.provenance, "predicted_kind": prediction.kind.value, "scaled_from": str(scaled)}
+    return replace(scaled, depth=replace(scaled.depth, provenance=provenance))
+
+
+def _metres(values: Tensor, kind: Kind, scale: float, shift: float) -> Tensor:
+    """Infinity is what lies beyond `FARTHEST`, or behind the camera, by its inverse depth."""
+    fitted = values * scale + shift
+    return torch.where(fitted > 1 / FARTHEST, fitted.reciprocal(), torch.inf) if kind is Kind.RELATIVE else fitted

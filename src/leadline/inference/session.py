@@ -1,0 +1,37 @@
+"""Load a model onto a device for a command."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from leadline.core.errors import BadInput
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.registry import DEFAULT
+
+
+def ready(words: str, device: str = "auto", as_name: str | None = None) -> DepthModel:
+    """The model of these words on a device; what a checkpoint or the package's own model is, is said to the user.
+
+    Raises:
+        BadInput: no such model or device.
+    """
+    model = load(words, as_name).to(_device_named(device))
+    if words == DEFAULT or Path(words).is_file():
+        print(f"{words}: {model.provenance.notes}", file=sys.stderr)
+    return model
+
+
+def _device_named(name: str) -> torch.device:
+    """cpu, cuda, mps …, or for `auto` a GPU if there is one.
+
+    Raises:
+        BadInput: it is not here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as problem:
+        raise BadInput(f"No device {name!r} here ({str(problem).splitlines()[0]}): leave --device out.") from problem

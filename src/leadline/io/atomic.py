@@ -1,0 +1,87 @@
+"""Atomic writes: a file or folder takes its name only once it is complete."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from leadline.core.errors import BadInput
+
+
+@contextmanager
+def swapped(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a hidden path beside `path` to write to, which takes its name once all is on disk.
+
+    A failure removes it and leaves what was under the name before; only a kill leaves the hidden `.half` file. What can
+    be made again need not be `durable`: it is then not waited for, and a power failure may leave it cut short.
+
+    Raises:
+        BadInput: the folder cannot be made or written to, or the disk is full.
+    """
+    half = path.with_name(f".{path.stem}.{os.getpid()}.half{path.suffix}")
+    with _writing(path):
+        try:
+            yield half
+            if durable:
+                _flush(half)
+            half.replace(path)
+        finally:
+            half.unlink(missing_ok=True)
+
+
+@contextmanager
+def swapped_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `path` to fill, which takes its name once all is on disk.
+
+    What it replaces is moved aside first and removed last, so a kill in between leaves both whole under hidden
+    names. A folder that holds anything the new one does not is never replaced.
+
+    Raises:
+        BadInput: as `swapped`, or `path` holds other files.
+    """
+    path = path.resolve()
+    half = path.with_name(f".{path.name}.{os.getpid()}.half")
+    before = half.with_suffix(".before")
+    with _writing(path):
+        try:
+            half.mkdir()
+            yield half
+            for file in half.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            if path.exists():
+                strangers = sorted({file.name for file in path.iterdir()} - {file.name for file in half.iterdir()})
+                if strangers:
+                    raise BadInput(f"{path} holds other files ({', '.join(strangers[:3])}): choose a new folder.")
+                path.replace(before)
+            half.replace(path)
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+            if before.exists():
+                shutil.rmtree(before) if path.exists() else before.replace(path)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what kills left half-written in `folder`: the hidden files and folders of `swapped` and `swapped_folder`.
+
+    Only for a folder that no other process is writing to.
+    """
+    for stale in [*folder.glob(".*.half*"), *folder.glob(".*.before")]:
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Whatever the disk refuses becomes a `BadInput` that names the file and its folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        cure = f"free some space in {path.parent}, make it writable, or choose another folder"
+        raise BadInput(f"Cannot write {path}: {error.strerror or error}. Nothing was changed; {cure}.") from error
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

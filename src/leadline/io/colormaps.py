@@ -1,0 +1,160 @@
+"""Pictures: depth and its errors as colours on a fixed, stated scale, with a legend that says so."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
+from torch import Tensor
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Depth, Image, Mask
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """Which colour a number gets: the same in every picture, whatever else is in it."""
+
+    colours: str
+    """A name among matplotlib's colour maps."""
+    low: float
+    high: float
+    label: str
+    """What the legend says: the quantity and its unit."""
+    is_logarithmic: bool = False
+    marks: tuple[float, ...] = ()
+    """Numbers on the legend between its ends; empty: round ones."""
+
+    def position(self, values: Tensor) -> Tensor:
+        """Where values lie between low (0) and high (1); beyond them is held to them."""
+        low, high = self.low, self.high
+        if self.is_logarithmic:
+            values, low, high = values.clamp(min=low).log(), math.log(low), math.log(high)
+        return ((values - low) / (high - low)).clamp(0, 1)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Position and text of the numbers on the legend; the ends say that what is beyond has their colour."""
+        within = self.marks or _round_numbers(self.low, self.high, self.is_logarithmic)
+        ends = [(0.0, f"≤ {self.low:.3g}"), (1.0, f"≥ {self.high:.3g}")]
+        places = [(self.position(torch.tensor(each, dtype=torch.float64)).item(), f"{each:g}") for each in within]
+        return [ends[0], *((place, text) for place, text in places if 0.1 < place < 0.9), ends[1]]
+
+
+def depth_scale(low: float = 0.5, high: float = 10.0) -> ColourScale:
+    """Metres, near bright and far dark, in equal steps of ratio: 1 to 2 m differ as much as 4 to 8 m.
+
+    Raises:
+        BadInput: a range that holds no depth.
+    """
+    if not 0 < low < high < math.inf:
+        raise BadInput(f"A picture from {low:g} to {high:g} m: give 0 < near < far, in metres.")
+    return ColourScale("inferno_r", low, high, "depth in metres", is_logarithmic=True)
+
+
+def fitted_scale(depth: Depth, valid: Mask, kind: Kind) -> ColourScale:
+    """The range of one picture alone, 2nd to 98th percentile, for depth that has no unit: say so where it is shown."""
+    values = np.percentile(depth[valid].float().numpy(), [2, 98]) if valid.any() else np.array([0.0, 1.0])
+    low, high = float(values[0]), float(values[1])
+    high = high if high > low else low + max(abs(low), 1.0) * 1e-3
+    if kind is Kind.RELATIVE:
+        return ColourScale("inferno", low, high, "inverse depth without unit, range of this picture")
+    unit = "metres" if kind is Kind.METRIC else "no unit"
+    return ColourScale("inferno_r", low, high, f"depth in {unit}, range of this picture")
+
+
+ERRORS = ColourScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
+"""Red is too near, blue too far, white is right; the ends are half and twice the measured depth."""
+
+HATCH = ((0.80, 0.80, 0.81), (0.70, 0.70, 0.71))
+"""The two greys of stripes that mean: not measured. No colour map has them."""
+
+
+def painted(values: Depth, scale: ColourScale, valid: Mask | None = None) -> Image:
+    """(1, H, W) numbers as colours; striped grey where not valid or not finite."""
+    known = values.isfinite() if valid is None else valid & values.isfinite()
+    place = scale.position(torch.where(known, values, scale.high))
+    colours = _lookup(scale.colours)[place.mul(255).round().long()[0]].permute(2, 0, 1)
+    return torch.where(known, colours, _stripes(*values.shape[-2:]))
+
+
+def error_picture(predicted: Depth, measured: Depth, valid: Mask) -> Image:
+    """The ratio of predicted (in metres, positive) to measured depth on the scale `ERRORS`."""
+    return painted(predicted / torch.where(valid, measured, 1), ERRORS, valid)
+
+
+def with_legend(picture: Image, scale: ColourScale, note: str = "") -> Float[Tensor, "3 h w"]:
+    """The picture above a bar of the scale's colours with its numbers, its label and a note."""
+    height, width = picture.shape[-2:]
+    size = min(max(round(width / 42), 11), 90)
+    font, said = _font(size), f"{scale.label}; {note}" if note else scale.label
+    canvas_width, strip = max(width, round(font.getlength(said)) + 2 * size, 22 * size), round(4.4 * size)
+    canvas = Pictures.new("RGB", (canvas_width, height + strip), "white")
+    canvas.paste(_pillow(picture), ((canvas_width - width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    left, right = 2 * size, canvas_width - 2 * size
+    top, bottom = height + round(0.5 * size), height + round(1.6 * size)
+    canvas.paste(_pillow(legend_bar(scale, right - left, bottom - top)), (left, top))
+    for place, text in scale.ticks:
+        x = left + place * (right - left)
+        draw.line([(x, bottom), (x, bottom + size // 3)], fill="black", width=max(1, size // 12))
+        draw.text((x, bottom + 0.4 * size), text, fill="black", font=font, anchor="ma")
+    draw.text((canvas_width / 2, bottom + 1.55 * size), said, fill="black", font=font, anchor="ma")
+    return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).permute(2, 0, 1)
+
+
+def legend_bar(scale: ColourScale, width: int, height: int) -> Image:
+    """The scale's colours from low to high."""
+    steps = torch.linspace(0, 255, width).round().long()
+    return _lookup(scale.colours)[steps].T[:, None, :].expand(-1, height, -1)
+
+
+def encoded(picture: Image, suffix: str = ".png") -> bytes:
+    """The bytes of a picture file, `.png` or `.jpg`."""
+    buffer = BytesIO()
+    _pillow(picture).save(buffer, {".png": "PNG", ".jpg": "JPEG"}[suffix], quality=90, optimize=True)
+    return buffer.getvalue()
+
+
+def _round_numbers(low: float, high: float, is_logarithmic: bool) -> list[float]:
+    """1, 2 and 5 times powers of ten between low and high; in equal steps where the scale is linear."""
+    if is_logarithmic:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        return [each * 10.0**power for power in powers for each in (1, 2, 5) if low < each * 10.0**power < high]
+    rough = (high - low) / 5
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = min((each * unit for each in (1, 2, 5, 10)), key=lambda each: abs(each - rough))
+    return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+@cache
+def _lookup(colours: str) -> Tensor:
+    """(256, 3) RGB in [0, 1]."""
+    from matplotlib import colormaps  # takes a second to import
+
+    return torch.from_numpy(colormaps[colours](np.arange(256))[:, :3].astype(np.float32))
+
+
+def _stripes(height: int, width: int) -> Image:
+    """Diagonal stripes of the two greys of `HATCH`, about 40 to the picture's longer side."""
+    period = max(4, max(height, width) // 40)
+    diagonal = torch.arange(height)[:, None] + torch.arange(width)[None]
+    light, dark = (torch.tensor(grey).view(3, 1, 1) for grey in HATCH)
+    return torch.where(diagonal % period < period / 2, light, dark)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def _pillow(picture: Image) -> Pictures.Image:
+    return Pictures.fromarray(picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())

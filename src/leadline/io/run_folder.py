@@ -1,0 +1,54 @@
+"""Claims: a folder belongs to what it was first made of, and refuses anything else with the difference."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leadline.core.errors import BadInput
+from leadline.io.atomic import swapped
+
+
+def claimed(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What `file` says that its folder is made of: `about`, if nobody had said it yet."""
+    if not file.exists():
+        with swapped(file) as half:
+            half.write_text(json.dumps(about, indent=1))
+    return read_claim(file)
+
+
+def read_claim(file: Path) -> dict[str, Any]:
+    """What `file` says.
+
+    Raises:
+        BadInput: it is damaged.
+    """
+    try:
+        return json.loads(file.read_text())
+    except (ValueError, OSError) as problem:
+        raise BadInput(f"{file} is damaged ({problem}): restore it, or delete its folder and start anew.") from problem
+
+
+def must_match(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cure: str) -> None:
+    """Refuse a place that is made of something else; `holds` and `cure` are what stands around the difference.
+
+    Raises:
+        BadInput: a value differs, or is told by one side only.
+    """
+    before, now = _flat(before), _flat(json.loads(json.dumps(now)))
+    changes = [
+        f"  {key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if changes:
+        raise BadInput("\n".join([f"{holds}:", *changes, cure]))
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"plan.steps": 300, …}"""
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    return {
+        key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}.{name}".strip(".")).items()
+    }

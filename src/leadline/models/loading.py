@@ -1,0 +1,54 @@
+"""Load any model that a user can name: a folder, a checkpoint, a release or a hub repository."""
+
+from pathlib import Path
+
+from leadline.core.errors import BadInput
+from leadline.core.specs import parse
+from leadline.models.base import DepthModel
+from leadline.models.pretrained.releases import RELEASES, weights_file
+from leadline.models.registry import DEFAULT, build
+from leadline.models.saving import _from_folder
+
+
+def load(path: Path | str = DEFAULT, as_name: str | None = None) -> DepthModel:
+    """Read back a folder that `save` wrote, or an official MiDaS or DPT checkpoint; in evaluation mode.
+
+    Without a path: the model that comes with the package.
+
+    Where nothing lies at `path`, it may be the name of a published model, whose weights are downloaded at first use.
+    `as_name` says which model a checkpoint is, where neither its keys nor its file name do.
+    `hub:PLACE[,kind=…][,revision=…]` is a model of the Hugging Face hub, or a folder of the transformers library.
+
+    Raises:
+        BadInput: nothing there, a folder that does not hold a whole model, a file that is no known checkpoint, or
+            weights that cannot be downloaded.
+    """
+    if str(path).startswith("hub:"):
+        from leadline.models.pretrained.hub import opened
+
+        return opened(str(path))
+    if str(path) == DEFAULT and not Path(path).exists():
+        path = Path(__file__).with_name("pretrained") / DEFAULT
+    if str(path) in RELEASES and not Path(path).exists():
+        path, as_name = weights_file(str(path)), as_name or str(path)
+    if Path(path).is_file():
+        from leadline.models.pretrained.checkpoints import from_file
+
+        return from_file(Path(path), as_name)
+    if as_name is not None:
+        raise BadInput(
+            f"{path} is no checkpoint file, so it cannot be read as {as_name!r}; a saved model has its name."
+        )
+    return _from_folder(Path(path))
+
+
+def open_model(words: str) -> DepthModel:
+    """Load the model at a path, or build an untrained one from `NAME[,argument=value]…`: `hybrid,size=tiny`.
+
+    Raises:
+        BadInput: neither a path nor a known model, or as `load` and `build` say.
+    """
+    if Path(words).exists():
+        return load(words)
+    name, path, arguments = parse(words)
+    return load(words) if path or "/" in name or words == DEFAULT else build(name, **arguments)

@@ -1,0 +1,83 @@
+"""midas_v21 and midas_small: MiDaS 2.1's two convolutional networks (Ranftl et al. 2020)."""
+
+from pathlib import Path
+
+from torch import nn
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.models.base import Preprocessing, Resize
+from leadline.models.decoders import FusionDecoder, FusionModel
+from leadline.models.encoders import channels, encoder_provenance, make_encoder
+from leadline.models.heads import answer, dense_head
+
+
+def midas_v21(
+    *,
+    encoder: str = "resnext101_32x8d",
+    weights: Path | str | None = None,
+    pretrained: bool = False,
+    width: int = 256,
+) -> FusionModel:
+    """MiDaS 2.1, large: ResNeXt-101 under a decoder of 256 channels; relative depth.
+
+    Args:
+        encoder: any timm network with maps at 1/4 … 1/32; the published weights are for the default.
+        weights: safetensors file of the encoder in timm's layout.
+        pretrained: let timm download weights for the encoder.
+        width: channels of the decoder.
+    """
+    pyramid = make_encoder(encoder, weights=weights, pretrained=pretrained)
+    return FusionModel(
+        Kind.RELATIVE,
+        _preprocessing(384),
+        encoder_provenance(encoder, weights, pretrained=pretrained),
+        encoder=pyramid,
+        decoder=FusionDecoder(channels(pyramid), [width] * 4, mixes=False, relu_overwrites=True),
+        head=dense_head(width, 32, nn.ReLU(), align_corners=False),
+    )
+
+
+def midas_small(
+    *,
+    encoder: str = "tf_efficientnet_lite3",
+    weights: Path | str | None = None,
+    pretrained: bool = False,
+    width: int = 64,
+    head: str = "relu",
+    min_depth: float = 0.1,
+    max_depth: float = 100.0,
+    kind: str = Kind.RELATIVE,
+) -> FusionModel:
+    """MiDaS 2.1, small: EfficientNet-Lite3 under a decoder of 64 to 512 channels; the paper's student.
+
+    Args:
+        encoder: any timm network with maps at 1/4 … 1/32; the published weights are for the default.
+        weights: safetensors file of the encoder in timm's layout.
+        pretrained: let timm download weights for the encoder.
+        width: channels of the decoder's finest level; each coarser one has twice as many.
+        head: "relu" as published, which answers 0 where it fails and then stops learning; "log" or "softplus" do not.
+        min_depth, max_depth: metres that "log" and "softplus" never leave.
+        kind: "relative" as published, or "metric" with another head.
+    """
+    if head == "relu" and kind != Kind.RELATIVE:
+        raise BadInput("midas_small answers metres with head='log' or 'softplus': a ReLU answers 0, which is no depth.")
+    pyramid = make_encoder(encoder, weights=weights, pretrained=pretrained)
+    return FusionModel(
+        Kind(kind),
+        _preprocessing(256),
+        encoder_provenance(encoder, weights, pretrained=pretrained),
+        encoder=pyramid,
+        decoder=FusionDecoder(channels(pyramid), [width, 2 * width, 4 * width, 8 * width]),
+        head=dense_head(
+            width,
+            32,
+            nn.ReLU() if head == "relu" else answer(head, kind, min_depth, max_depth),
+            align_corners=False,
+        ),
+    )
+
+
+def _preprocessing(side: int) -> Preprocessing:
+    """ImageNet's colours, though the small network's encoder began with others."""
+    return Preprocessing((side, side), resize=Resize.UPPER_BOUND, interpolation="cubic", restore="cubic")

@@ -1,0 +1,1 @@
+"""Pretrained models: official releases, their checkpoints, and the Hugging Face hub."""

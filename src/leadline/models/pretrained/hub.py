@@ -1,0 +1,241 @@
+"""Sharing: models on the Hugging Face hub and back, each with a card that says what its numbers are."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import EvalResult, HfApi, ModelCardData, snapshot_download
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.specs import parse, typed
+from leadline.io.atomic import swapped_folder
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.pretrained.transformers import from_folder
+from leadline.models.saving import save
+
+HUB = "hub:"
+"""Begins the words for a model that lies on the hub, or in a folder of the transformers library."""
+
+
+_CARD = "README.md"
+
+
+_PROMISES: Mapping[Kind, str] = {
+    Kind.METRIC: "metres along the optical axis",
+    Kind.SCALE_FREE: "depth along the optical axis, up to one factor per image",
+    Kind.RELATIVE: "inverse depth, up to a positive factor and a shift per image: larger is nearer",
+}
+
+
+_LICENCES = (
+    "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
+    "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "lgpl-3.0", "mit", "mpl-2.0",
+)  # fmt: skip
+"""Those of the hub's identifiers that a depth model is likely to have; any other is written out."""
+
+
+def opened(words: str) -> DepthModel:
+    """The model that `hub:PLACE[,kind=…][,revision=…]` names: a folder, or a repository of the hub or of its cache.
+
+    Raises:
+        BadInput: as `pulled`, or an option that there is not.
+    """
+    _, place, options = parse(words)
+    return pulled(place, **typed(pulled, options, "hub"))
+
+
+def pulled(
+    place: str,
+    *,
+    kind: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    local_files_only: bool = False,
+) -> DepthModel:
+    """The model in the folder, or else in the hub's repository, that is called `place`; in evaluation mode.
+
+    It may be one that Leadline saved, or a depth network of the transformers library, whose `kind` is asked for where
+    its configuration leaves it open. What was downloaded once is found again without a network.
+
+    Raises:
+        BadInput: not there, not a whole model, or a kind for a model that says its own.
+    """
+    folder = Path(place) if Path(place).is_dir() else _downloaded(place, revision, token, local_files_only)
+    if not (folder / "model.json").is_file():
+        return from_folder(folder, place, kind)
+    if kind is not None:
+        raise BadInput(f"{place} says itself which kind of depth it gives: leave kind={kind} out.")
+    return load(folder)
+
+
+def write(model: DepthModel, directory: Path | str) -> None:
+    """Save `model` with a model card; a card that already lies there is kept, for it may have been edited.
+
+    Raises:
+        BadInput: the folder holds other files, or cannot be written.
+    """
+    kept = Path(directory) / _CARD
+    text = kept.read_text(encoding="utf-8") if kept.is_file() else card(model)
+    with swapped_folder(Path(directory)) as folder:
+        save(model, folder)
+        (folder / _CARD).write_text(text, encoding="utf-8")
+
+
+def push(
+    model: DepthModel,
+    repo: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    message: str = "Share a depth model",
+) -> str:
+    """Upload `model` and a card to the hub's repository `repo`, made if it is not there; the address of the commit.
+
+    Raises:
+        BadInput: the hub cannot be reached or refuses, as it does without a token.
+    """
+    with TemporaryDirectory() as scratch, _hub_answers(repo):
+        api = HfApi(token=token, library_name="leadline")
+        made = api.create_repo(repo, private=private, exist_ok=True).repo_id
+        folder = Path(scratch) / "model"
+        save(model, folder)
+        (folder / _CARD).write_text(card(model, made), encoding="utf-8")
+        done = api.upload_folder(repo_id=made, folder_path=folder, commit_message=message, revision=revision)
+        return done.commit_url
+
+
+def figures(file: Path) -> dict[str, dict[str, float]]:
+    """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+        words, metrics = f"{table['title']} ({table['protocol']['words']})", table["metrics"]
+        return {words: {name: float(value) for name, value in metrics.items() if value is not None}}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise BadInput(f"{file} is no table of `leadline evaluate --json` ({problem!r}).") from problem
+
+
+def card(model: DepthModel, repo: str | None = None) -> str:
+    """The model card: first what the hub reads, then the same for people."""
+    provenance, rule = model.provenance, model.preprocessing
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    facts = {
+        "Kind of depth": f"{model.kind}: {_PROMISES[model.kind]}",
+        "Network": f"`{model.name}`, {parameters / 1e6:.2f} million parameters",
+        "Input": f"RGB, natively {rule.size[0]} × {rule.size[1]} pixels (height × width)",
+        "Trained on": provenance.training_data or "nothing yet: its weights are random",
+        "Encoder before that": provenance.encoder or "random numbers",
+        "Licence": provenance.licence,
+        "Notes": provenance.notes or "none",
+    }
+    return f"""---
+{_metadata(model, repo or model.name).to_yaml()}
+---
+
+# {repo or model.name}
+
+Measures depth from one photograph: {_PROMISES[model.kind]}.
+
+{_rows(["", ""], [[name, fact] for name, fact in facts.items()])}
+
+## Figures
+
+{_figures_table(provenance.figures)}
+
+## Use
+
+```python
+import leadline
+
+model = leadline.load("{HUB + repo if repo else "FOLDER"}")
+depth = leadline.inference.predict(model, leadline.read_image("photograph.jpg"))  # (1, height, width)
+```
+"""
+
+
+def _downloaded(repo: str, revision: str | None, token: str | None, local_files_only: bool) -> Path:
+    """The repository's folder in the hub's cache, with JSON, safetensors and the card; nothing that is code."""
+    with _hub_answers(repo):
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                token=token,
+                local_files_only=local_files_only,
+                allow_patterns=["*.json", "*.safetensors", _CARD],
+                ignore_patterns=["*/*"],
+            )
+        )
+
+
+@contextmanager
+def _hub_answers(repo: str) -> Iterator[None]:
+    """Whatever the hub, its cache or the way there trips over becomes a `BadInput` that says the cure."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except GatedRepoError as problem:
+        raise BadInput(f"{repo} wants its terms accepted: do so on its page, then `hf auth login`.") from problem
+    except RepositoryNotFoundError as problem:
+        raise BadInput(
+            f"No folder and no repository of the hub is called {repo!r}, or it is private: `hf auth login`, then again."
+        ) from problem
+    except LocalEntryNotFoundError as problem:
+        raise BadInput(
+            f"{repo} is not whole on this machine, and the hub cannot be asked (no network, HF_HUB_OFFLINE or "
+            "local_files_only): open it once with a network."
+        ) from problem
+    except Exception as problem:  # The client's own errors, its HTTP library's and the disk's share no class.
+        raise BadInput(f"The hub and {repo!r}: {str(problem).strip() or repr(problem)}") from problem
+
+
+def _metadata(model: DepthModel, name: str) -> ModelCardData:
+    licence = model.provenance.licence.lower()
+    is_known = licence in _LICENCES
+    return ModelCardData(
+        model_name=name,
+        library_name="leadline",
+        pipeline_tag="depth-estimation",
+        tags=["depth-estimation", "monocular-depth-estimation", f"{model.kind}-depth"],
+        license=licence if is_known else "other",
+        license_name=None if is_known else re.sub(r"[^a-z0-9.]+", "-", licence).strip("-") or "unknown",
+        eval_results=[
+            EvalResult(
+                task_type="depth-estimation",
+                dataset_type=re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-"),
+                dataset_name=words,
+                metric_type=metric,
+                metric_value=value,
+            )
+            for words, metrics in model.provenance.figures.items()
+            for metric, value in metrics.items()
+            if math.isfinite(value)
+        ]
+        or None,
+    )
+
+
+def _figures_table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Metrics down, what they were measured on across."""
+    if not figures:
+        return "None were recorded with the model."
+    names = dict.fromkeys(name for metrics in figures.values() for name in metrics)
+    rows = [[f"`{name}`", *(_printed(metrics.get(name)) for metrics in figures.values())] for name in names]
+    return _rows(["measured on (protocol)", *figures], rows)
+
+
+def _printed(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,109 @@
+"""Small: a network for photographs that weighs little, from the published data to the file, in one command."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.mixing import mixed
+from leadline.data.transforms import Augmentation
+from leadline.evaluation.evaluate import measure
+from leadline.evaluation.protocols import protocol
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.saving import save
+from leadline.recipes import Course
+from leadline.recipes.train_options import Lesson
+from leadline.training.trainer import Machine, Plan
+
+ARGUMENTS: dict[str, Any] = {
+    "size": "tiny",
+    "encoder": "mobilenetv2_100",
+    "encoder_options": {"pad_type": "same"},
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "width": 24,
+    "kind": Kind.METRIC.value,
+}
+"""Of the `cnn` that is trained: 3.6 million parameters, 0.63 billion multiply-adds at 192 × 256."""
+LIMITS = (
+    "metres indoors, roughly: learned from procedural rooms and a few measured scenes; "
+    "do not trust it outdoors, in mirrors and glass, or nearer than half a metre"
+)
+"""What the network says of itself wherever it is used unasked."""
+
+
+@dataclass(frozen=True)
+class TrainSmall:
+    """Train a small network for photographs; run the same command again to continue.
+
+    It learns from procedural rooms of domain c and from measured photographs: first at 96 × 128, where an hour shows it
+    many pictures, then at its own 192 × 256.
+    """
+
+    encoder: Path
+    """ImageNet weights of timm's mobilenetv2_100, padded as in TensorFlow, as safetensors."""
+    out: Path = Path("runs/small")
+    """The run folder; the network will be in `model/` below it, in half precision."""
+    measured: str = ""
+    """Photographs with measured depth whose licences let weights be published under Apache-2.0, in the words of a
+    dataset; none: rooms alone."""
+    test: str = ""
+    """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
+    share: float = 0.25
+    """Of the images, that are measured photographs."""
+    rooms: int = 16384
+    """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
+    steps: int = 4800
+    """At 96 × 128; a tenth as many at 192 × 256."""
+    seed: int = 0
+    """Of the untrained decoder, the order of the data and the augmentation."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+
+    def run(self) -> int:
+        if not 0 < self.share < 1:
+            raise BadInput(f"--share {self.share:g}: give what part of the images is measured photographs, 0 to 1.")
+        test = open_data(self.test, "test") if self.test else None
+        course = self._course((96, 128), self.rooms, self.steps, learning_rate=2e-3)
+        network = course.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=self.encoder)
+        small = course.fit(network, self.out / "1-half-size")
+        course = self._course((192, 256), max(self.rooms // 4, 1), max(self.steps // 10, 1), learning_rate=5e-4)
+        network = course.build("cnn", **ARGUMENTS, input_size=(192, 256))
+        network.load_state_dict(small.state_dict())
+        network.provenance = small.provenance
+        full = course.fit(network, self.out / "2-full-size")
+        full.provenance = replace(full.provenance, licence="Apache-2.0", notes=LIMITS)
+        save(full, self.out / "model", half=True)
+        if test:
+            # Read back, for half precision is what is shipped.
+            shipped = load(self.out / "model")
+            shipped.provenance = replace(shipped.provenance, figures=_figures(shipped, test))
+            save(shipped, self.out / "model", half=True)
+        print(f"The network is in {self.out / 'model'}")
+        return 0
+
+    def _course(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> Course:
+        data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
+        if self.measured:
+            data += f" + {self.measured}*{self.share / (1 - self.share):g}"
+        plan = Plan(
+            steps=steps,
+            learning_rate=learning_rate,
+            validate_every=max(steps // 8, 1),
+            augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
+            seed=self.seed,
+        )
+        lesson = Lesson(data=data, loss="silog=1,l1=1,gradient=0.5", plan=plan, machine=self.machine)
+        cache = self.out / "cache"
+        # Rooms and photographs in every batch: batch normalisation would tell the two apart if they took turns.
+        return lesson.course(mixed(lesson.open("train", cache)), lesson.open("val", cache), seed=self.seed)
+
+
+def _figures(model: DepthModel, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """What it scores unaligned and, where it errs in nothing but the scale of an image, median-aligned."""
+    rules = [protocol("indoor"), protocol("indoor", alignment="median")]
+    return {f"{dataset.name} ({each.words})": measure(model, dataset, each) for each in rules}

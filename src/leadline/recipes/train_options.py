@@ -1,0 +1,117 @@
+"""Training options that commands and studies share."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, NoSplit
+from leadline.data.datasets import Dataset, open_data
+from leadline.data.loader import hold_out, readable
+from leadline.data.mixing import Turns
+from leadline.evaluation.protocols import protocol
+from leadline.recipes import Course
+from leadline.training.objectives import Supervised
+from leadline.training.trainer import Machine, Plan
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from what, as the command line names it."""
+
+    data: str = "rooms"
+    """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. Several take
+    turns, `nyu:data/nyu*2 + redweb:data/redweb`, each with its share of the steps and the loss that its kind allows;
+    the first that measures metres is what is validated and tested on."""
+    model: Annotated[str, tyro.conf.arg(aliases=["--student"])] = "hybrid,size=tiny"
+    """NAME[,option=value]…, or the folder of a saved model to go on from."""
+    loss: str = "silog=1"
+    """Loss terms and their weights: `silog=1,l1=0.5`."""
+    protocol: str = "indoor"
+    """How validation is scored."""
+    skip_unreadable: bool = False
+    """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
+    plan: Annotated[Plan, tyro.conf.arg(name="")] = field(default_factory=Plan)
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+
+    def course(self, train: Dataset, validation: Dataset, *, seed: int) -> Course:
+        """This lesson on these samples.
+
+        Raises:
+            BadInput: no such loss term or protocol.
+        """
+        return Course(
+            network=self.model,
+            train=train,
+            validation=validation,
+            plan=replace(self.plan, seed=seed),
+            objective=Supervised(weights(self.loss)),
+            protocol=protocol(self.protocol),
+            machine=self.machine,
+        )
+
+    def splits(self, cache: Path) -> tuple[Dataset, Dataset, Dataset]:
+        """What to learn from, what to choose the best weights by, and what to score them on: no two share a sample.
+
+        Where the validation split has to serve as the test, every tenth training sample takes its place.
+        """
+        train, test = self.open("train", cache), self.open("test", cache)
+        try:
+            validation = self.open("val", cache)
+        except NoSplit:
+            validation = test
+        if validation.name == test.name:
+            train, validation = hold_out(train)
+        return train, validation, test
+
+    def open(self, split: str, cache: Path) -> Dataset:
+        """One split of the data; what renders its samples keeps them in `cache`."""
+        dataset = self._opened(split, cache)
+        if not self.skip_unreadable:
+            return dataset
+        dataset, faults = readable(dataset)
+        for fault in faults:
+            print(f"left out: {fault}", file=sys.stderr)
+        if faults:
+            print(f"{len(faults)} of {len(faults) + len(dataset)} samples of {dataset.name} left out.", file=sys.stderr)
+        return dataset
+
+    def _opened(self, split: str, cache: Path) -> Dataset:
+        parts = [_share(part) for part in self.data.split(" + ")]
+        if len(parts) == 1:
+            return open_data(parts[0][0], split, cache=cache)
+        if split == "train":
+            taking_turns = [(open_data(words, split, cache=cache), share) for words, share in parts]
+            if all(dataset.kind is not Kind.METRIC for dataset, _ in taking_turns):
+                raise BadInput(
+                    f"Nothing among {self.data!r} measures metres, which validation needs: add a part that does."
+                )
+            return Turns(taking_turns)
+        for words, _ in parts:
+            with suppress(NoSplit):
+                dataset = open_data(words, split, cache=cache)
+                if dataset.kind is Kind.METRIC:
+                    return dataset
+        raise NoSplit(f"Nothing among {self.data!r} measures metres in a {split!r} part.")
+
+
+def _share(words: str) -> tuple[str, float]:
+    """`redweb:data/redweb*0.5` → its words and its share."""
+    name, star, share = words.strip().rpartition("*")
+    try:
+        return (name, float(share)) if star else (words.strip(), 1.0)
+    except ValueError as mistake:
+        raise BadInput(f"{words!r}: write the share of a dataset as NAME*0.5.") from mistake
+
+
+def weights(words: str) -> Mapping[str, float]:
+    """`silog=1,l1=0.5` → {"silog": 1.0, "l1": 0.5}"""
+    try:
+        return {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}
+    except ValueError as mistake:
+        raise BadInput(f"{words!r} are no loss terms with weights: write `silog=1,l1=0.5`.") from mistake

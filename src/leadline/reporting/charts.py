@@ -1,0 +1,129 @@
+"""Charts: bars with standard errors and colour legends as SVG that follows a page's text colour, light or dark."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import Row
+from leadline.io.colormaps import ColourScale, encoded, legend_bar
+
+PANEL, PANELS_PER_LINE = (190, 170), 4
+"""Width and height of one metric's bars."""
+COLOURS = ("#3b7dd8", "#e08a1e", "#3a9d6e", "#b65fb0", "#c94f4f", "#2aa5b5")
+"""Of rows, in order; they can be told apart on white and on black, and without seeing red or green."""
+BASELINE_COLOURS = ("#8a8f98", "#b4b8bf")
+
+
+def metric_bars(
+    rows: Sequence[Row], metrics: Sequence[str] = ("rmse", "mae", "abs_rel", "log10", "d1", "d2", "d3", "silog_bts")
+) -> str:
+    """A panel of bars from zero for each metric, a bar a row, with whiskers of one standard error over runs."""
+    colours = _colours(rows)
+    lines = -(-len(metrics) // PANELS_PER_LINE)
+    width, height = PANELS_PER_LINE * PANEL[0], 22 * len(rows) + 14 + lines * PANEL[1]
+    parts = [_key(row, colour, place) for place, (row, colour) in enumerate(zip(rows, colours, strict=True))]
+    for place, metric in enumerate(metrics):
+        line, column = divmod(place, PANELS_PER_LINE)
+        x, y = column * PANEL[0], 22 * len(rows) + 14 + line * PANEL[1]
+        parts.append(f'<g transform="translate({x} {y})">{_panel(rows, colours, metric)}</g>')
+    title = f"{', '.join(METRICS[each].label for each in metrics)} of {', '.join(row.name for row in rows)}"
+    return _svg(width, height, title, parts)
+
+
+def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str:
+    """A bar a bin with its share of the whole above it; labels stand at the bins' left edges, the last at its end."""
+    slot, top, floor = 46, 44, 190
+    scale = (floor - top) / max(*shares, 1e-9)
+    width = 2 * 20 + slot * len(shares)
+    parts = [
+        f'<text x="20" y="16" font-weight="600">{escape(title)}</text>',
+        f'<path d="M20 {floor}H{width - 20}" stroke="currentColor" stroke-opacity=".5"/>',
+    ]
+    for place, share in enumerate(shares):
+        x, y = 20 + slot * place, floor - scale * share
+        parts.append(
+            f'<rect x="{x + 1}" y="{y:.1f}" width="{slot - 2}" height="{floor - y:.1f}" fill="{COLOURS[0]}"/>'
+            f'<text x="{x + slot / 2}" y="{y - 4:.1f}" text-anchor="middle">{share:.1%}</text>'
+        )
+    for place, label in enumerate(labels):
+        parts.append(f'<text x="{20 + slot * place}" y="{floor + 16}" text-anchor="middle">{escape(label)}</text>')
+    return _svg(width, floor + 24, title, parts)
+
+
+def colour_legend(scale: ColourScale) -> str:
+    """The scale's colours with their numbers and what they are."""
+    bar = b64encode(encoded(legend_bar(scale, 256, 1))).decode()
+    parts = [
+        f'<image href="data:image/png;base64,{bar}" x="20" y="20" width="300" height="12" preserveAspectRatio="none"/>',
+        f'<text x="20" y="13">{escape(scale.label)}</text>',
+    ]
+    for place, text in scale.ticks:
+        x = 20 + 300 * place
+        parts.append(f'<path d="M{x:.1f} 32v4" stroke="currentColor"/>')
+        parts.append(f'<text x="{x:.1f}" y="48" text-anchor="middle">{escape(text)}</text>')
+    return _svg(340, 54, scale.label, parts)
+
+
+def _colours(rows: Sequence[Row]) -> list[str]:
+    """Baselines grey, the others in the order of `COLOURS`."""
+    chosen, counts = [], {True: 0, False: 0}
+    for row in rows:
+        palette = BASELINE_COLOURS if row.is_baseline else COLOURS
+        chosen.append(palette[counts[row.is_baseline] % len(palette)])
+        counts[row.is_baseline] += 1
+    return chosen
+
+
+def _key(row: Row, colour: str, place: int) -> str:
+    name = f"{row.name} ({row.runs} runs, ± standard error)" if row.runs > 1 else row.name
+    y = 22 * place
+    return (
+        f'<rect x="6" y="{y + 4}" width="12" height="12" rx="2" fill="{colour}"/>'
+        f'<text x="25" y="{y + 14}">{escape(name)}</text>'
+    )
+
+
+def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
+    width, height = PANEL
+    left, top, floor = 6, 38, height - 14
+    tops = [row.metrics[metric] + row.errors.get(metric, 0.0) for row in rows]
+    scale = (floor - top) / (max((each for each in tops if each > 0), default=1.0))
+    slot = (width - 2 * left) / len(rows)
+    parts = [
+        f'<text x="{left}" y="14" font-weight="600">{escape(METRICS[metric].heading)}</text>',
+        f'<path d="M{left} {floor}H{width - left}" stroke="currentColor" stroke-opacity=".5"/>',
+    ]
+    for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
+        value, error = row.metrics[metric], row.errors.get(metric, 0.0)
+        if value != value:  # NaN
+            continue
+        middle, y = left + slot * (place + 0.5), floor - scale * value
+        wide = min(44.0, slot * 0.72)
+        box = f'x="{middle - wide / 2:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{floor - y:.1f}"'
+        parts.append(
+            f'<rect {box} fill="{colour}"><title>{escape(row.name)}: {escape(row.cell(metric))}</title></rect>'
+        )
+        if error:
+            up, down = y - scale * error, min(y + scale * error, floor)
+            parts.append(
+                f'<path d="M{middle - 4:.1f} {up:.1f}h8m-4 0V{down:.1f}m-4 0h8" stroke="currentColor" fill="none"/>'
+            )
+        above = y - scale * error - 4
+        parts.append(f'<text x="{middle:.1f}" y="{above:.1f}" text-anchor="middle">{_short(metric, value)}</text>')
+    return "".join(parts)
+
+
+def _short(metric: str, value: float) -> str:
+    """Three digits that count, as there is little room."""
+    return METRICS[metric].printed(value) if abs(value) < 10 else f"{value:.1f}"
+
+
+def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+    # The style serves the file on its own; within a page the text takes the page's colour.
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="currentColor">'
+        "<style>@media (prefers-color-scheme: dark) { svg:root { color: #e6e6e6 } }</style>"
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )

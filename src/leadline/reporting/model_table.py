@@ -1,0 +1,111 @@
+"""`leadline models`: what each network needs, promises and has scored, and whether its weights are here."""
+
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import Listing
+from leadline.models.base import DepthModel
+from leadline.models.loading import load
+from leadline.models.pretrained.releases import RELEASES, Figures
+from leadline.models.registry import DEFAULT, blank
+
+_SHOWN = ("abs_rel", "rmse", "d1")
+"""Published metrics that the table has room for; JSON has them all."""
+
+
+def entry(name: str) -> dict[str, Any]:
+    """What is to be said of one model, as JSON holds it; its parameters and multiply-adds are counted here and now.
+
+    `parameters` are those that an output depends on; official files hold some that none does (`parameters_in_file`).
+    `multiply_adds` are those of matrix products and convolutions for one image of the native size.
+    """
+    # On the meta device: nothing is drawn, and nothing is computed but shapes.
+    model = (load(name) if name == DEFAULT else blank(name)).to("meta").eval()
+    release = RELEASES.get(name)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    rule = model.preprocessing
+    return {
+        "name": name,
+        "parameters": parameters,
+        "parameters_in_file": parameters + release.idle_parameters if release else None,
+        "multiply_adds": _multiply_adds(model),
+        "input": {
+            "height": rule.size[0],
+            "width": rule.size[1],
+            "multiple": rule.multiple,
+            "resize": rule.resize.value,
+            "interpolation": rule.interpolation,
+        },
+        "kind": model.kind.value,
+        "licence": release.licence if release else model.provenance.licence,
+        "terms": release.terms if release else model.provenance.notes,
+        "nyu": _figures(release.nyu) if release and release.nyu else None,
+        "weights": {
+            "file": release.file,
+            "bytes": release.size,
+            "sha256": release.sha256,
+            "addresses": release.addresses,
+            "path": str(release.path),
+            "here": release.path.is_file(),
+        }
+        if release
+        else None,
+    }
+
+
+def listing(entries: list[dict[str, Any]]) -> Listing:
+    """The entries as a table; protocols and terms are its remarks."""
+    header = ("", "parameters", "multiply-adds", "input", "depth", "licence", "NYU Depth v2, as published", "weights")
+    return Listing("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
+
+
+def _multiply_adds(model: DepthModel) -> int:
+    image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(image)
+    # torch counts a multiplication and an addition as two.
+    return counter.get_total_flops() // 2
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {"metrics": dict(figures.metrics), "protocol": figures.protocol, "source": figures.source}
+
+
+def _line(entry: dict[str, Any]) -> tuple[str, ...]:
+    shape, weights, in_file = entry["input"], entry["weights"], entry["parameters_in_file"]
+    scored = entry["nyu"]["metrics"] if entry["nyu"] else {}
+    return (
+        entry["name"],
+        f"{entry['parameters'] / 1e6:.1f} M" + (f" ({in_file / 1e6:.1f} in the file)" if in_file else ""),
+        f"{entry['multiply_adds'] / 1e9:.1f} G",
+        f"{shape['height']} × {shape['width']}, {shape['resize'].replace('_', ' ')}, by {shape['multiple']}",
+        entry["kind"],
+        entry["licence"],
+        ", ".join(f"{METRICS[key].label} {METRICS[key].printed(scored[key])}" for key in _SHOWN if key in scored)
+        or "–",
+        "comes with the package"
+        if entry["name"] == DEFAULT
+        else "none published"
+        if weights is None
+        else f"here, {weights['bytes'] / 1e6:.0f} MB"
+        if weights["here"]
+        else f"{weights['bytes'] / 1e6:.0f} MB to download",
+    )
+
+
+def _remarks(entries: list[dict[str, Any]]) -> list[str]:
+    """Each thing said once, with the names that it holds for."""
+    said: dict[str, list[str]] = {}
+    for each in entries:
+        if each["nyu"]:
+            said.setdefault(f"NYU: {each['nyu']['source']}; {each['nyu']['protocol']}.", []).append(each["name"])
+        if each["terms"]:
+            said.setdefault(f"Terms: {each['terms']}", []).append(each["name"])
+    return [
+        "Multiply-adds of matrix products and convolutions, one image of the native size. Official files hold some "
+        "parameters that no output depends on.",
+        *(f"{', '.join(names)}: {text}" for text, names in said.items()),
+    ]

@@ -1,0 +1,382 @@
+"""Reports: tables and pictures → one HTML page that needs nothing else, and the same as Markdown and JSON."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Image
+from leadline.data.datasets import Dataset
+from leadline.evaluation.evaluate import Constants, evaluate
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.protocols import Protocol
+from leadline.evaluation.tables import ImageScore, Listing, Table, is_numeric
+from leadline.inference.predict import predict
+from leadline.io.atomic import swapped
+from leadline.io.colormaps import ERRORS, ColourScale, depth_scale, encoded, error_picture, fitted_scale, painted
+from leadline.io.discovery import find_images
+from leadline.io.images import read_camera, read_image
+from leadline.models.base import DepthModel
+from leadline.reporting.charts import colour_legend, metric_bars
+
+PANEL_WIDTH = 360
+"""Pixels: larger pictures are shrunk to it in a gallery."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, as SVG."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """One line of a gallery: a photograph, and maps of it."""
+
+    caption: str
+    photograph: Image
+    maps: tuple[Image, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photographs with maps of them, side by side."""
+
+    columns: tuple[str, ...]
+    """What the photograph and each map are."""
+    exhibits: tuple[Exhibit, ...]
+    legends: tuple[ColourScale, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report. In `prose`, an empty line parts paragraphs, **stars** stress and `backquotes` quote."""
+
+    title: str
+    prose: str = ""
+    tables: tuple[Table | Listing, ...] = ()
+    figures: tuple[Chart | Gallery, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page says."""
+
+    title: str
+    sections: tuple[Section, ...]
+    prose: str = ""
+
+
+def write_report(report: Report, directory: Path) -> Path:
+    """Write `report.html`, `report.md` (with its figures in `figures/`) and `report.json`; the page's path.
+
+    The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
+    """
+    figures = _Figures(directory)
+    _write(directory / "report.md", _markdown(report, figures))
+    _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
+    _write(directory / "report.html", page(report))
+    return directory / "report.html"
+
+
+def publish(report: Report, directory: Path) -> Path:
+    """`write_report`, and print the tables of its first section and its prose."""
+    path = write_report(report, directory)
+    for table in report.sections[0].tables:
+        print(table.markdown())
+    print(report.prose)
+    return path
+
+
+def page(report: Report) -> str:
+    """The report as one HTML page that needs no other file."""
+    style = files("leadline.reporting").joinpath("report.css").read_text(encoding="utf-8")
+    body = "\n".join(_section_html(section) for section in report.sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<title>{escape(report.title)}</title>\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(report.title)}</h1>\n"
+        f"{_prose_html(report.prose)}</header>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def model_report(
+    model: DepthModel,
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    training: Dataset | Constants | None = None,
+    name: str = "",
+    worst: int = 8,
+    photos: Sequence[Path] = (),
+    batch_size: int = 8,
+    progress: bool = False,
+) -> Report:
+    """A model's table and bars beside the baselines', its worst images first, with their truths and errors, and what it
+    makes of `photos` that nobody measured."""
+    table = evaluate(model, dataset, protocol, training=training, name=name, batch_size=batch_size, progress=progress)
+    numbers = Section(
+        "Numbers",
+        f"Protocol {protocol.description}. The two grey rows have seen depths but no image: they say what a number is "
+        "worth.",
+        (table,),
+        (Chart(metric_bars(table.rows), "The same numbers as bars from zero; arrows point to where better is."),),
+    )
+    return Report(
+        f"{table.rows[0].name} on {dataset.name}",
+        (
+            numbers,
+            worst_images(model, dataset, protocol, table.rows[0].worst(worst)),
+            *([photographs(model, photos)] if photos else []),
+            reading(),
+        ),
+        _introduced(model),
+    )
+
+
+def worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores: Sequence[ImageScore]) -> Section:
+    """Images of a dataset with their truths, the model's predictions and their errors, as `Row.worst` ordered them."""
+    scale = depth_scale(protocol.cap / 20, protocol.cap)
+    exhibits = []
+    for score in scores:
+        sample = dataset[score.index]
+        depth = predict(model, sample.image, sample.intrinsics)
+        metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
+        figures = ", ".join(
+            f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
+        )
+        maps = (
+            painted(sample.depth, scale, sample.valid),
+            painted(metres, scale),
+            error_picture(metres, sample.depth, counted),
+        )
+        exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
+    caption = (
+        "Largest RMSE first. Stripes: not measured, or not counted. Colours mean the same metres in every picture."
+    )
+    columns = ("image", "measured, with its holes", "predicted", "error")
+    return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERRORS), caption),))
+
+
+def photo_files(words: Sequence[str]) -> list[Path]:
+    """The photographs that files, folders and patterns name; none without words.
+
+    Raises:
+        BadInput: one of the words names nothing.
+    """
+    found, missing = find_images(words) if words else ([], [])
+    if missing:
+        raise BadInput(" ".join(missing))
+    return [source for source, _ in found]
+
+
+def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
+    """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
+    scale, is_metric = depth_scale(near, far), model.kind is Kind.METRIC
+    exhibits, faults = [], []
+    for source in sources:
+        try:
+            photo = read_image(source)
+        except BadInput as fault:
+            faults.append(str(fault))
+            continue
+        depth = predict(model, photo, read_camera(source, photo))
+        shown = scale if is_metric else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
+        exhibits.append(Exhibit(source.name, photo, (painted(depth, shown),)))
+    caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
+    if not is_metric:
+        caption += f" The model answers {model.kind.value} depth: each picture has colours of its own."
+    gallery = Gallery(("photograph", "predicted"), tuple(exhibits), (scale,) if is_metric else (), caption)
+    return Section("Photographs", "\n\n".join(f"Not shown: {fault}" for fault in faults), figures=(gallery,))
+
+
+def reading() -> Section:
+    """What every column of a table means, for the end of a report."""
+    lines = tuple((metric.heading, metric.formula, metric.source) for metric in METRICS.values())
+    return Section(
+        "How to read this",
+        "d is the predicted and t the measured depth of a pixel, g = ln d − ln t; means are over the pixels that count "
+        "under the row's protocol, and then over images unless it says pooled. Bold is the best of the rows under one "
+        "protocol.",
+        (Listing("Metrics", ("metric", "formula", "source"), lines),),
+    )
+
+
+def _introduced(model: DepthModel) -> str:
+    millions = sum(each.numel() for each in model.parameters()) / 1e6
+    trained, notes = model.provenance.training_data, model.provenance.notes
+    return (
+        f"The model is a `{model.name}` of {millions:.1f} million parameters that promises {model.kind.value} depth"
+        + (f", trained on {trained}" if trained else "")
+        + (f" ({notes})." if notes else ".")
+    )
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    with swapped(path) as half:
+        half.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@dataclass
+class _Figures:
+    """The files that the Markdown shows, numbered in the order of their first use."""
+
+    directory: Path
+    count: int = 0
+
+    def add(self, content: str | bytes, suffix: str) -> str:
+        """Write one and return its path as the Markdown names it."""
+        self.count += 1
+        name = f"figures/{self.count:02}{suffix}"
+        _write(self.directory / name, content)
+        return name
+
+
+def _markdown(report: Report, figures: _Figures) -> str:
+    parts = [f"# {report.title}", report.prose]
+    for section in report.sections:
+        parts += [f"## {section.title}", section.prose, *(table.markdown().rstrip() for table in section.tables)]
+        for figure in section.figures:
+            if isinstance(figure, Chart):
+                parts += [f"![{figure.caption}]({figures.add(figure.svg, '.svg')})", figure.caption]
+            else:
+                parts += [_gallery_markdown(figure, figures), figure.caption]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _gallery_markdown(gallery: Gallery, figures: _Figures) -> str:
+    lines = [("", *gallery.columns), (":--",) * (len(gallery.columns) + 1)]
+    for exhibit in gallery.exhibits:
+        pictures = [figures.add(content, suffix) for content, suffix in _pictures(exhibit)]
+        lines.append(
+            (exhibit.caption, *(f"![{column}]({path})" for column, path in zip(gallery.columns, pictures, strict=True)))
+        )
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    legends = " ".join(f"![{scale.label}]({figures.add(colour_legend(scale), '.svg')})" for scale in gallery.legends)
+    return f"{table}\n\n{legends}"
+
+
+def _pictures(exhibit: Exhibit) -> list[tuple[bytes, str]]:
+    """The photograph as JPEG and the maps as PNG, which keeps the edges of holes."""
+    shrunk = [_shrunk(each) for each in (exhibit.photograph, *exhibit.maps)]
+    return [(encoded(shrunk[0], ".jpg"), ".jpg"), *((encoded(each, ".png"), ".png") for each in shrunk[1:])]
+
+
+def _shrunk(picture: Image) -> Float[Tensor, "3 h w"]:
+    height, width = picture.shape[-2:]
+    if width <= PANEL_WIDTH:
+        return picture
+    return F.interpolate(picture[None], (max(1, height * PANEL_WIDTH // width), PANEL_WIDTH), mode="area")[0]
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    """What JSON holds: everything but the pictures."""
+    return {
+        "title": report.title,
+        "prose": report.prose,
+        "sections": [
+            {
+                "title": section.title,
+                "prose": section.prose,
+                "tables": [table.as_dict() for table in section.tables],
+                "figures": [
+                    {"caption": figure.caption}
+                    if isinstance(figure, Chart)
+                    else {"caption": figure.caption, "exhibits": [each.caption for each in figure.exhibits]}
+                    for figure in section.figures
+                ],
+            }
+            for section in report.sections
+        ],
+    }
+
+
+def _section_html(section: Section) -> str:
+    figures = [
+        _chart_html(figure) if isinstance(figure, Chart) else _gallery_html(figure) for figure in section.figures
+    ]
+    return "\n".join(
+        [
+            f"<section>\n<h2>{escape(section.title)}</h2>",
+            _prose_html(section.prose),
+            *(_table_html(table) for table in section.tables),
+            *figures,
+            "</section>",
+        ]
+    )
+
+
+def _prose_html(prose: str) -> str:
+    text = escape(prose.strip(), quote=False)
+    text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    text = re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", text)
+    return "\n".join(f"<p>{paragraph}</p>" for paragraph in text.split("\n\n") if paragraph)
+
+
+def _table_html(table: Table | Listing) -> str:
+    body = table.body()
+    classes = [' class="number"' if is_numeric(column) else "" for column in zip(*body, strict=True)]
+    head = "".join(f"<th{kind}>{_head_html(cell)}</th>" for cell, kind in zip(table.head(), classes, strict=True))
+    bold = table.bold
+    lines = []
+    for row, cells in enumerate(body):
+        marked = [_cell_html(cell, (row, column) in bold) for column, cell in enumerate(cells)]
+        lines.append("".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(marked, classes, strict=True)))
+    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in table.remarks)
+    return (
+        f'<div class="wide"><table><caption>{escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>" + (f'\n<ul class="remarks">{remarks}</ul>' if remarks else "")
+    )
+
+
+def _head_html(text: str) -> str:
+    """A label that breaks only before its unit or its arrow."""
+    return re.sub(r" (?![(↑↓])", "\u00a0", escape(text))
+
+
+def _cell_html(text: str, is_bold: bool) -> str:
+    value, sign, error = escape(text).partition(" ± ")
+    stressed = f"<strong>{value}</strong>" if is_bold else value
+    return f"{stressed} <small>± {error}</small>" if sign and error[:1].isdigit() else f"{stressed}{sign}{error}"
+
+
+def _chart_html(chart: Chart) -> str:
+    return f"<figure>{chart.svg}<figcaption>{escape(chart.caption)}</figcaption></figure>"
+
+
+def _gallery_html(gallery: Gallery) -> str:
+    heads = "".join(f"<span>{escape(column)}</span>" for column in gallery.columns)
+    legends = "".join(colour_legend(scale) for scale in gallery.legends)
+    lines = []
+    for exhibit in gallery.exhibits:
+        pictures = "".join(
+            f'<img alt="{escape(column)} of {escape(exhibit.caption)}" src="data:image/{_TYPES[suffix]};base64,'
+            f'{b64encode(content).decode()}">'
+            for column, (content, suffix) in zip(gallery.columns, _pictures(exhibit), strict=True)
+        )
+        lines.append(f'<div class="exhibit"><p>{escape(exhibit.caption)}</p><div class="strip">{pictures}</div></div>')
+    return (
+        f'<figure class="gallery" style="--columns: {len(gallery.columns)}"><div class="legends">{legends}</div>'
+        f'<div class="strip heads">{heads}</div>\n' + "\n".join(lines) + f"\n<figcaption>{escape(gallery.caption)}"
+        "</figcaption></figure>"
+    )
+
+
+_TYPES = {".jpg": "jpeg", ".png": "png"}

@@ -1,0 +1,1 @@
+"""Training: losses, objectives, pseudo-labels and the training loop."""

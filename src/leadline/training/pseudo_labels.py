@@ -1,0 +1,412 @@
+"""Labels: what a teacher answers for images, kept in a store that training reads instead of running the teacher."""
+
+import hashlib
+import json
+import math
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+from tqdm import tqdm
+
+from leadline.core.depth_kind import Kind
+from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.sample import Confidence, Depth, Sample, Taught, batch
+from leadline.data.datasets import Dataset
+from leadline.data.loader import alike, identity, spread
+from leadline.data.transforms import crop, flip
+from leadline.evaluation import alignment as align
+from leadline.inference.predict import predict
+from leadline.io.atomic import swapped, sweep
+from leadline.io.run_folder import claimed, must_match, read_claim
+from leadline.models.base import DepthModel
+from leadline.training.distillation_losses import confidence_from_views
+
+FORMAT = 1
+"""Of a store; a reader refuses what is newer."""
+SHARD = 64
+"""Images in a file of a store: as many as an interruption can cost."""
+ALIGNMENTS = ("auto", "none", "truth")
+"""`truth` makes metres of each answer by its image's measured depth, `none` keeps the teacher's own unit, and `auto` is
+`truth` for a teacher that answers no metres on data that has some."""
+_MANIFEST = "store.json"
+_CROP = 0.75
+"""Side of the crop that the teacher has to agree with, as a share of the image's."""
+_ENOUGH = 20
+"""Measured pixels that an image needs for its answer to be aligned to them."""
+_GLANCES = 32
+"""Images at most that are looked at, to see whether a dataset has metres to align by."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The labels of one dataset by one teacher; `opened` reads it, `label` makes it."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def kind(self) -> Kind:
+        """What the labels promise."""
+        return Kind(self.manifest["kind"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a label."""
+        height, width = self.manifest["size"]
+        return height, width
+
+    def __len__(self) -> int:
+        return self.manifest["data"]["samples"]
+
+    def taught(self, index: int, sample: Sample) -> Taught:
+        """The label of a sample, at the sample's own size.
+
+        Raises:
+            UnreadableFile: its shard is missing or damaged.
+            BadInput: the label is of an image of another name.
+        """
+        record = self._record(index)
+        if int(record["name"]) != _checksum(str(sample.name)):
+            raise BadInput(f"Label {index} of {self.path} is not of {sample.name}: label the data again.")
+        depth = torch.from_numpy(record["depth"].astype(np.float32) * record["unit"])
+        confidence = torch.from_numpy(record["confidence"].astype(np.float32) / np.float32(255))
+        depth, confidence = _at(depth[None, None], confidence[None, None], sample.size)
+        return Taught(depth[0], confidence[0], self.kind)
+
+    def alignments(self) -> Iterator[tuple[float, float]]:
+        """Scale and shift by which each answer became its label; NaN where nothing was measured to align it by."""
+        for index in range(len(self)):
+            record = self._record(index)
+            yield float(record["scale"]), float(record["shift"])
+
+    def believes_any(self) -> bool:
+        """Whether any pixel of any label has a confidence above 0."""
+        return any(self._record(index)["confidence"].any() for index in range(len(self)))
+
+    def _record(self, index: int) -> Any:
+        file = _shard(self.path, index // SHARD)
+        records = _opened_shard(file)
+        if not _fits(records, self.manifest, index // SHARD) or not _is_sound(records[index % SHARD]):
+            raise _damaged(file)
+        return records[index % SHARD]
+
+
+def opened(path: Path) -> Store:
+    """The store at `path`.
+
+    Raises:
+        BadInput: there is none, or it is of a newer format.
+    """
+    file = path / _MANIFEST
+    if not file.is_file():
+        raise BadInput(f"No store of labels at {path}: `leadline label` makes one.")
+    manifest = read_claim(file)
+    if manifest["format"] > FORMAT:
+        raise BadInput(f"{file} is of format {manifest['format']}, newer than this leadline: upgrade it.")
+    return Store(path, manifest)
+
+
+def label(
+    teacher: DepthModel,
+    dataset: Dataset,
+    out: Path,
+    *,
+    alignment: str = "auto",
+    size: tuple[int, int] | None = None,
+    batch_size: int = 8,
+    repair: bool = False,
+    progress: bool = False,
+) -> Store:
+    """Run the teacher once over all images and keep what it answers; an interrupted labelling continues.
+
+    A label is the mean (of depth: the geometric one) of the answers to the image and to its mirror image; its
+    confidence is how well these two and the answer to the image's centre agree. It is kept at `size` (height, width;
+    unset: the first image's) with 11 bits of precision. `repair` reads what is there and makes damaged shards again.
+    `alignment` is one of `ALIGNMENTS`.
+
+    Raises:
+        BadInput: the folder holds labels of another teacher, of other images or made otherwise; or an alignment by a
+            truth that no image has.
+    """
+    if alignment not in ALIGNMENTS:
+        raise unknown("alignment", alignment, ALIGNMENTS)
+    about = identity(dataset)
+    if alignment == "auto":
+        needed = teacher.kind is not Kind.METRIC and _has_metres(dataset, spread(range(len(dataset)), _GLANCES))
+        alignment = "truth" if needed else "none"
+    if alignment == "truth" and not _has_metres(dataset, range(len(dataset))):
+        raise BadInput(
+            f"{dataset.name} has no image with {_ENOUGH} pixels measured in metres to align a teacher by: use "
+            "alignment none."
+        )
+    manifest = {
+        "format": FORMAT,
+        "teacher": {
+            "name": teacher.name,
+            "sha256": fingerprint(teacher),
+            "kind": teacher.kind.value,
+            "preprocessing": asdict(teacher.preprocessing),
+            "training data": teacher.provenance.training_data,
+            "licence": teacher.provenance.licence,
+        },
+        "data": {**about, "kind": dataset.kind.value},
+        "size": list(size or dataset[0].size),
+        "alignment": alignment,
+        "kind": (Kind.METRIC if alignment == "truth" else teacher.kind).value,
+    }
+    store = Store(out, claimed(out / _MANIFEST, manifest))
+    must_match(
+        store.manifest,
+        manifest,
+        f"{out} holds labels of another teacher, of other images, or made otherwise",
+        "Give another folder, or delete this one to label anew.",
+    )
+    sweep(out)
+    shards = range(math.ceil(len(dataset) / SHARD))
+    for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
+        file = _shard(out, number)
+        if file.exists():
+            if not repair or _is_whole(file, store.manifest, number):
+                continue
+            tqdm.write(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.", file=sys.stderr)
+        indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
+        records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
+        with swapped(file) as half:
+            np.save(half, records)
+        # What was open under the name is the damaged one.
+        _opened_shard.cache_clear()
+    return store
+
+
+class Labelled:
+    """A dataset with a teacher's answer for each of its samples."""
+
+    def __init__(self, dataset: Dataset, store: Store, *, keeps_truth: bool = True) -> None:
+        """Without `keeps_truth` what was measured is forgotten: the samples then are unlabelled images.
+
+        Raises:
+            BadInput: the store is of other images, or nothing in it is believed.
+        """
+        must_match(
+            store.manifest["data"], identity(dataset), f"The labels in {store.path} are of other images", "Label these."
+        )
+        if not store.believes_any():
+            raise BadInput(
+                f"No label in {store.path} is believed: the confidence is 0 everywhere, so there is nothing to learn. "
+                "Use another teacher, or another alignment."
+            )
+        self.dataset, self.store, self.keeps_truth = dataset, store, keeps_truth
+        self.name = f"{dataset.name} labelled by {store.manifest['teacher']['name']}"
+        # An image without a truth promises whatever is asked, as photographs do.
+        self.kind = dataset.kind if keeps_truth else Kind.METRIC
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        sample = sample.replace(taught=self.store.taught(index, sample))
+        if self.keeps_truth:
+            return sample
+        nothing = torch.zeros_like(sample.depth)
+        return sample.replace(depth=nothing, valid=nothing.bool(), kind=self.kind)
+
+
+class Filled:
+    """A dataset whose holes a teacher fills: the source paper's third experiment, and how to do it well.
+
+    The filling takes over the teacher's shape and the truth's level: near a hole's border it is multiplied by what the
+    nearest measured pixels are off, which fades over `fade` of the image's width (`blends`). Where the teacher is less
+    confident than `confidence` the hole stays. Labels must be metres unless `mixes_kinds`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        store: Store,
+        *,
+        confidence: float = 0.5,
+        blends: bool = True,
+        fade: float = 0.1,
+        mixes_kinds: bool = False,
+    ) -> None:
+        if store.kind is not dataset.kind and not mixes_kinds:
+            raise BadInput(
+                f"{store.kind.value} labels cannot fill holes in {dataset.kind.value} depth: align them to the truth."
+            )
+        self.labelled = Labelled(dataset, store)
+        self.confidence, self.blends, self.fade = confidence, blends, fade
+        self.kind = dataset.kind
+        self.name = f"{dataset.name} filled by {store.manifest['teacher']['name']}"
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.labelled[index]
+        taught = sample.taught
+        assert taught is not None
+        holes = ~sample.valid & (taught.confidence >= self.confidence) & (taught.depth > 0)
+        depth = self._blended(sample, taught) if self.blends else taught.depth
+        return sample.replace(depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, taught=None)
+
+    def _blended(self, sample: Sample, taught: Taught) -> Depth:
+        """The teacher's depth, level with what was measured at the borders of holes."""
+        comparable = sample.valid & (taught.depth > 0) & (taught.confidence > 0)
+        if not comparable.any():
+            return taught.depth
+        measured = comparable[0].numpy()
+        off = torch.where(comparable, sample.depth.log() - taught.depth.log(), 0)[0].numpy()
+        # The mean over the measured pixels around, rather than one noisy pixel at the border.
+        radius = self.fade * sample.size[1] / 4
+        weight = ndimage.gaussian_filter(measured.astype(np.float32), radius)
+        around = ndimage.gaussian_filter(off, radius) / np.maximum(weight, 1e-6)
+        nearest = ndimage.distance_transform_edt(~measured, return_distances=False, return_indices=True)
+        rows, columns = np.asarray(nearest)
+        places = np.indices(measured.shape)
+        fading = np.exp(-np.hypot(*(places - (rows, columns))) / (self.fade * sample.size[1]))
+        return taught.depth * torch.from_numpy((around[rows, columns] * fading).astype(np.float32)).exp()
+
+
+def fingerprint(model: DepthModel) -> str:
+    """SHA-256 of all that the model's answers depend on."""
+    told = hashlib.sha256()
+    for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
+        told.update(json.dumps(part, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        told.update(name.encode())
+        told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return told.hexdigest()
+
+
+def _labelled(
+    teacher: DepthModel, dataset: Dataset, indices: Sequence[int], manifest: dict[str, Any], batch_size: int
+) -> Iterator[np.ndarray]:
+    """The records of some samples, in order."""
+    for group in alike((dataset[index] for index in indices), batch_size):
+        together = batch(group)
+        depth, confidence = _answers(teacher, together)
+        scale = torch.full((len(group),), torch.nan)
+        shift = scale.clone()
+        if manifest["alignment"] == "truth":
+            depth, confidence, scale, shift = _in_metres(depth, confidence, together, teacher.kind)
+        confidence = confidence * depth.isfinite()
+        depth, confidence = _at(depth.nan_to_num(0, 0, 0), confidence, tuple(manifest["size"]))
+        unit = depth.abs().amax((1, 2, 3)).clamp_min(1e-30) / 1024
+        records = np.zeros(len(group), _record_type(manifest))
+        records["depth"] = (depth / unit[:, None, None, None])[:, 0].numpy()
+        records["confidence"] = confidence[:, 0].mul(255).round().numpy()
+        records["unit"], records["scale"], records["shift"] = unit.numpy(), scale.numpy(), shift.numpy()
+        records["name"] = [_checksum(str(sample.name)) for sample in group]
+        records["sum"] = [_sum(record) for record in records]
+        yield records
+
+
+def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
+    """The teacher's depth of a batch, and how far its views agree."""
+    whole = predict(teacher, together.image, together.intrinsics)
+    mirror = flip(together)
+    mirrored = predict(teacher, mirror.image, mirror.intrinsics).flip(-1)
+    height, width = together.size
+    tall, wide = max(round(height * _CROP), 1), max(round(width * _CROP), 1)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    inside = crop(together, top, left, tall, wide)
+    centre = torch.full_like(whole, torch.nan)
+    centre[..., top : top + tall, left : left + wide] = predict(teacher, inside.image, inside.intrinsics)
+    covered = centre.isfinite()
+    same = align.least_squares_scale_shift if teacher.kind is Kind.RELATIVE else align.least_squares_scale
+    # The network sees the crop enlarged, and what looks larger is nearer: even metres come out on another scale.
+    centre = torch.where(covered, same(centre.nan_to_num(), whole, covered), torch.nan)
+    if teacher.kind is not Kind.METRIC:
+        mirrored = same(mirrored, whole, torch.ones_like(covered))
+    confidence = confidence_from_views(torch.stack([whole, mirrored, centre]), teacher.kind)
+    if teacher.kind is Kind.RELATIVE:
+        return (whole + mirrored) / 2, confidence
+    return (whole * mirrored).clamp_min(0).sqrt(), confidence
+
+
+def _in_metres(
+    depth: Depth, confidence: Confidence, together: Sample, kind: Kind
+) -> tuple[Depth, Confidence, Tensor, Tensor]:
+    """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
+    enough = together.valid.flatten(1).sum(1) >= _ENOUGH
+    metres, scale, shift = align.in_metres(depth, together.depth, together.valid, kind=kind)
+    # Scales that turn the picture inside out, and what comes out at the horizon (up to rounding), are no labels.
+    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * align.FARTHEST)
+    unknown_scale = torch.where(enough, 1.0, torch.nan)
+    return metres, confidence * believed, scale * unknown_scale, shift * unknown_scale
+
+
+def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Both at a size; what mixes in a pixel that is not believed is not believed."""
+    if depth.shape[-2:] == size:
+        return depth, confidence
+    maps = torch.cat([depth, confidence, (confidence > 0).float()], dim=1)
+    maps = F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+    return maps[:, :1], maps[:, 1:2] * (maps[:, 2:] > 0.999)
+
+
+def _has_metres(dataset: Dataset, indices: Iterable[int]) -> bool:
+    """Whether any of these samples has enough measured metres to align an answer by."""
+    return dataset.kind is Kind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
+
+
+def _shard(out: Path, number: int) -> Path:
+    return out / f"{number:05d}.npy"
+
+
+@lru_cache(maxsize=1024)
+def _opened_shard(file: Path) -> np.ndarray:
+    try:
+        return np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
+        raise _damaged(file) from problem
+
+
+def _is_whole(file: Path, manifest: dict[str, Any], number: int) -> bool:
+    try:
+        records = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return False
+    return _fits(records, manifest, number) and all(map(_is_sound, records))
+
+
+def _fits(records: np.ndarray, manifest: dict[str, Any], number: int) -> bool:
+    """Whether these can be the records of shard `number`."""
+    count = min(SHARD, manifest["data"]["samples"] - number * SHARD)
+    return records.shape == (count,) and records.dtype == _record_type(manifest)
+
+
+def _record_type(manifest: dict[str, Any]) -> np.dtype:
+    """One label: depth in `unit`, confidence in 255ths, the image's name as a checksum, and a checksum of all that."""
+    size = tuple(manifest["size"])
+    numbers = [("unit", "f4"), ("scale", "f4"), ("shift", "f4"), ("name", "u4"), ("sum", "u4")]
+    return np.dtype([("depth", "f2", size), ("confidence", "u1", size), *numbers])
+
+
+def _damaged(file: Path) -> UnreadableFile:
+    cure = "`leadline label --repair` makes it anew, and so does the `distil` or the `study` whose labels they are"
+    return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing or damaged: {cure}.")
+
+
+def _is_sound(record: Any) -> bool:
+    return int(record["sum"]) == _sum(record)
+
+
+def _sum(record: Any) -> int:
+    """Of all that stands before the sum itself."""
+    return zlib.crc32(record.tobytes()[: -record["sum"].nbytes])
+
+
+def _checksum(name: str) -> int:
+    return zlib.crc32(name.encode())
