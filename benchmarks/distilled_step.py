@@ -19,7 +19,7 @@ import torch
 import tyro
 from torch import nn
 
-from leadline.core.sample import Sample, Taught
+from leadline.core.sample import Sample, TeacherPrediction
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import batches
 from leadline.data.transforms import Augmentation
@@ -27,7 +27,7 @@ from leadline.inference.predict import predict
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model
 from leadline.training.objectives import Distilled, Objective, Supervised
-from leadline.training.pseudo_labels import Labelled, label
+from leadline.training.pseudo_labels import PseudoLabelledDataset, label
 
 WARMING = 4
 """Steps of each kind that are not timed."""
@@ -57,7 +57,7 @@ def main(options: Options) -> None:
         data = open_data(options.data, "train", cache=Path(folder) / "cache")
         teacher = load(options.teacher) if Path(options.teacher).exists() else open_model(options.teacher)
         teacher.to(options.device)
-        labelled = Labelled(data, label(teacher, data, Path(folder) / "labels"))
+        labelled = PseudoLabelledDataset(data, label(teacher, data, Path(folder) / "labels"))
         distilled = Distilled({"silog": 1.0}, {"silog": 1.0, "l1": 1.0})
         kinds = {
             "plain": steps(options, data, Supervised({"silog": 1.0})),
@@ -106,7 +106,7 @@ def steps(options: Options, data: Dataset, objective: Objective, teacher: DepthM
 def answered(teacher: DepthModel, sample: Sample) -> Sample:
     """The sample with what the teacher says of it now: one view, where a label is made of three."""
     depth = predict(teacher, sample.image, sample.intrinsics).clone()
-    return sample.replace(taught=Taught(depth, torch.ones_like(depth), teacher.kind))
+    return sample.replace(taught=TeacherPrediction(depth, torch.ones_like(depth), teacher.kind))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.transforms import crop
-from leadline.evaluation.evaluate import constants, evaluate
+from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.tables import ImageScore, Listing
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model, plain = load(options.model), protocol("indoor")
-    known = constants(open_data(options.median_of, "train"), plain) if options.median_of else None
+    known = constant_baseline(open_data(options.median_of, "train"), plain) if options.median_of else None
     scenes: dict[str, dict[str, list[ImageScore]]] = defaultdict(dict)
     datasets = [open_data(words, options.split) for words in options.data]
     rulings = {"the network": plain, "the network, median-aligned": plain.changed(alignment="median")}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize
 
@@ -16,15 +16,17 @@ class Seer(DepthModel):
 
     name, arguments = "seer", {}
 
-    def __init__(self, kind: Kind = Kind.METRIC, bent: Callable[[Tensor], Tensor] = lambda depth: depth) -> None:
+    def __init__(
+        self, kind: DepthKind = DepthKind.METRIC, bent: Callable[[Tensor], Tensor] = lambda depth: depth
+    ) -> None:
         super().__init__(kind, Preprocessing(size=(32, 32), multiple=1, resize=Resize.OWN), Provenance())
         self.encoder = nn.Identity()
         self.factor = nn.Parameter(torch.tensor(10.0))
         self.bent = bent
 
-    def seen(self, image: Tensor) -> Tensor:
+    def forward_canonical(self, image: Tensor) -> Tensor:
         depth = self.bent(self.factor * image[:, :1])
-        return 3 / depth - 0.1 if self.kind is Kind.RELATIVE else depth
+        return 3 / depth - 0.1 if self.kind is DepthKind.RELATIVE else depth
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         return (self.encoder(image),)
@@ -34,7 +36,7 @@ class Seer(DepthModel):
 class Listed:
     samples: Sequence[Sample]
     name: str = "listed train"
-    kind: Kind = Kind.METRIC
+    kind: DepthKind = DepthKind.METRIC
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.evaluation.alignment import (
     ALIGNMENTS,
@@ -81,9 +81,9 @@ def test_robust_fits_ignore_a_fifth_of_gross_outliers(truth):
 def test_images_of_a_batch_are_aligned_one_by_one(truth):
     measured, valid = truth
     for alignment in ALIGNMENTS:
-        together = align(measured.square(), measured, valid, alignment=alignment, kind=Kind.METRIC)
+        together = align(measured.square(), measured, valid, alignment=alignment, kind=DepthKind.METRIC)
         for i in range(3):
-            alone = align(measured[i].square(), measured[i], valid[i], alignment=alignment, kind=Kind.METRIC)
+            alone = align(measured[i].square(), measured[i], valid[i], alignment=alignment, kind=DepthKind.METRIC)
             torch.testing.assert_close(together[i], alone)
 
 
@@ -93,7 +93,7 @@ def test_holes_and_nonfinite_predictions_do_not_move_the_fit(truth):
     predicted[0, 0, 0, 0] = torch.inf
     spoilt = torch.where(valid, measured, 0)
     for alignment in ("median", "scale", "scale_shift"):
-        metres = align(predicted, spoilt, valid, alignment=alignment, kind=Kind.SCALE_FREE)
+        metres = align(predicted, spoilt, valid, alignment=alignment, kind=DepthKind.SCALE_FREE)
         torch.testing.assert_close(metres[1:][valid[1:]], measured[1:][valid[1:]], rtol=1e-4, atol=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_without_valid_pixels_or_contrast_the_result_is_finite(truth, alignment,
     for constant in (0.0, 2.0):
         flat = torch.full_like(measured, constant)
         for mask in (valid, torch.zeros_like(valid)):
-            metres = align(flat, measured, mask, alignment=alignment, kind=Kind.METRIC, robust=robust)
+            metres = align(flat, measured, mask, alignment=alignment, kind=DepthKind.METRIC, robust=robust)
             assert metres.isfinite().all()
 
 
@@ -125,13 +125,18 @@ def test_beyond_infinity_is_the_farthest(truth):
 
 def test_metric_depth_is_inverted_before_an_inverse_fit(truth):
     measured, valid = truth
-    metres = align(measured * 4, measured, valid, alignment="inverse_scale_shift", kind=Kind.SCALE_FREE)
+    metres = align(measured * 4, measured, valid, alignment="inverse_scale_shift", kind=DepthKind.SCALE_FREE)
     torch.testing.assert_close(metres, measured, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("kind", "alignment"),
-    [(Kind.RELATIVE, "none"), (Kind.RELATIVE, "median"), (Kind.RELATIVE, "scale_shift"), (Kind.SCALE_FREE, "none")],
+    [
+        (DepthKind.RELATIVE, "none"),
+        (DepthKind.RELATIVE, "median"),
+        (DepthKind.RELATIVE, "scale_shift"),
+        (DepthKind.SCALE_FREE, "none"),
+    ],
 )
 def test_an_alignment_too_weak_for_the_kind_is_refused_with_the_cure(kind, alignment, truth):
     with pytest.raises(BadInput, match=f"{kind.value}.*--alignment.*inverse_scale_shift"):
@@ -140,4 +145,4 @@ def test_an_alignment_too_weak_for_the_kind_is_refused_with_the_cure(kind, align
 
 def test_an_unknown_alignment_is_answered_with_the_known_ones():
     with pytest.raises(BadInput, match="No alignment is called 'mean'"):
-        check_alignment("mean", Kind.METRIC)
+        check_alignment("mean", DepthKind.METRIC)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
-from leadline.core.sample import Sample, Taught
+from leadline.core.depth_kind import DepthKind
+from leadline.core.sample import Sample, TeacherPrediction
 from leadline.data.transforms import Augmentation, crop, flip, resize
 
 INTRINSICS = torch.tensor([80.0, 75.0, 30.0, 20.0])
@@ -142,7 +142,7 @@ def test_only_the_share_asked_for_is_blurred_or_compressed(ramp):
 
 def answered(sample: Sample) -> Sample:
     """The sample with a teacher's answer that tells its own place: three times the depth, believed where it is far."""
-    return sample.replace(taught=Taught(3 * sample.depth, (sample.depth > 1.5).float(), Kind.METRIC))
+    return sample.replace(taught=TeacherPrediction(3 * sample.depth, (sample.depth > 1.5).float(), DepthKind.METRIC))
 
 
 @pytest.mark.parametrize(
@@ -160,5 +160,5 @@ def test_what_a_teacher_answered_stays_on_its_pixels(ramp, change):
     changed = change(answered(ramp))
     assert torch.equal(changed.taught.depth, 3 * changed.depth)
     assert torch.equal(changed.taught.confidence, (changed.depth > 1.5).float())
-    assert changed.taught.kind is Kind.METRIC
+    assert changed.taught.kind is DepthKind.METRIC
     assert change(ramp).taught is None

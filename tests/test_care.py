@@ -10,13 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as Pictures
+from PIL import Image
 
 from leadline.cli.main import main
 from leadline.data.datasets import open_data
 from leadline.data_quality.checks import CHECKS, examine
-from leadline.data_quality.frame_stats import look_at
-from leadline.data_quality.index import collect
+from leadline.data_quality.frame_stats import collect_stats
+from leadline.data_quality.index import index_data
 from leadline.io.images import read_image, write_image
 
 PHOTOGRAPHS = {"train/kinect_redkitchen": 6, "val/nyu": 5}
@@ -116,7 +116,7 @@ def as_floats(mark: float | None = None) -> Plant:
             numbers = numbers_of(file).astype(np.float32)
             if place == 2 and mark is not None:
                 numbers[20:30, 20:30] = mark
-            Pictures.fromarray(numbers).save(file.with_suffix(".tiff"))
+            Image.fromarray(numbers).save(file.with_suffix(".tiff"))
             file.unlink()
         return [scene.depths[2]]
 
@@ -135,7 +135,7 @@ def cut_off(folder: str) -> Plant:
 def exif(orientation: int) -> Plant:
     def plant(scene: Scene) -> list[Path]:
         for file in scene.images:
-            with Pictures.open(file) as picture:
+            with Image.open(file) as picture:
                 tags = picture.getexif()
                 tags[274] = orientation
                 picture.save(file, exif=tags, quality=95)
@@ -217,9 +217,9 @@ PLANTS: dict[str, tuple[str, Plant, float]] = {
 
 def doctored(root: Path, depth_scale: float) -> dict[str, set[str]]:
     """Check → the files that it names."""
-    collection = collect(f"{root},depth_scale={depth_scale}")
+    collection = index_data(f"{root},depth_scale={depth_scale}")
     found: dict[str, set[str]] = {}
-    for fault in examine(list(look_at(collection, collection.entries)), collection.kind):
+    for fault in examine(list(collect_stats(collection, collection.entries)), collection.kind):
         found.setdefault(fault.check, set()).update(fault.files)
     return found
 
@@ -311,14 +311,14 @@ def test_a_csv_file_is_examined_whether_its_files_exist_or_not(rooms, tmp_path, 
 
 @pytest.mark.parametrize("options", ["depth_scale=1000,exclude=kitti", "depth_scale=256,include=kitti"])
 def test_nothing_is_found_in_sound_photographs_of_many_sensors(shared, options):
-    collection = collect(f"{shared / 'data' / 'rgbd'},{options}", frames=5)
-    assert examine(list(look_at(collection, collection.entries)), collection.kind) == []
+    collection = index_data(f"{shared / 'data' / 'rgbd'},{options}", frames=5)
+    assert examine(list(collect_stats(collection, collection.entries)), collection.kind) == []
 
 
 @pytest.mark.parametrize("stated", [",depth_scale=1000", ""])
 def test_another_unit_within_a_mixture_is_found_where_kitti_shows(shared, stated):
-    collection = collect(f"{shared / 'data' / 'rgbd'},include=kitti|hallway|sunrgbd{stated}")
-    (fault,) = examine(list(look_at(collection, collection.entries)), collection.kind)
+    collection = index_data(f"{shared / 'data' / 'rgbd'},include=kitti|hallway|sunrgbd{stated}")
+    (fault,) = examine(list(collect_stats(collection, collection.entries)), collection.kind)
     assert fault.check == "unit"
     assert "depth_scale=256" in fault.message
     assert all("/kitti/" in file for file in fault.files)
@@ -338,7 +338,7 @@ def test_a_unit_is_guessed_with_its_reason(rooms, tmp_path, change, steps, scale
     for file in sorted((house / "depth").iterdir())[:3]:
         copy = tmp_path / "data" / "depth" / f"{file.stem}.tiff"
         copy.parent.mkdir(parents=True, exist_ok=True)
-        Pictures.fromarray(change(numbers_of(file)).astype(steps)).save(copy)
+        Image.fromarray(change(numbers_of(file)).astype(steps)).save(copy)
         write_image(tmp_path / "data" / "rgb" / file.name, read_image(house / "rgb" / file.name))
     assert main(["data", "inspect", str(tmp_path / "data"), "--json"]) == 0
     (scene,) = json.loads(capsys.readouterr().out)["scenes"]

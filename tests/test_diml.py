@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.diml import diml
@@ -44,7 +44,7 @@ def full_packages(tmp_path: Path) -> Path:
 def test_the_sample_package_is_read_in_metres(sample_package: Path) -> None:
     data = open_data(f"diml:{sample_package}", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("diml train", Kind.METRIC, 2)
+    assert (data.name, data.kind, len(data)) == ("diml train", DepthKind.METRIC, 2)
     sample = data[1]
     assert sample.name == "12. Livingroom/in_01_160217_1"
     assert sample.depth[sample.valid].unique().tolist() == [2.5]

@@ -11,24 +11,24 @@ import torch
 from seer import Listed, Seer, views
 from torch import Tensor
 
-from leadline.cli.distil import Distil
+from leadline.cli.distil import DistilCommand
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Sample, Taught, batch
+from leadline.core.sample import Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
 from leadline.data.datasets.rooms import rooms
 from leadline.data.mixing import Mixture
 from leadline.evaluation.protocols import protocol
-from leadline.evaluation.statistics import Difference, beats
+from leadline.evaluation.statistics import Difference, describe_difference
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
-from leadline.recipes.distil import Treatment, gate
+from leadline.recipes.distil import Variant, gate
 from leadline.training.objectives import Distilled, Supervised
-from leadline.training.pseudo_labels import Labelled, label
-from leadline.training.trainer import Machine, Plan, fit
+from leadline.training.pseudo_labels import PseudoLabelledDataset, label
+from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
 SIDE = 32
 STUDENT = f"cnn,size=tiny,width=8,input_size={SIDE}:{SIDE}"
@@ -69,12 +69,12 @@ def relative(tmp_path_factory) -> Path:
     return place(tmp_path_factory, kind="relative")
 
 
-def lesson(kind: Kind = Kind.METRIC) -> Sample:
+def lesson(kind: DepthKind = DepthKind.METRIC) -> Sample:
     """Two images and a teacher's answer: twice the measured metres, or their inverse."""
-    both = batch([TRAIN[0], TRAIN[1]])
+    both = collate([TRAIN[0], TRAIN[1]])
     depth = torch.where(both.valid, 2 * both.depth, 1.0)
-    answer = 3 / depth - 0.1 if kind is Kind.RELATIVE else depth
-    return both.replace(taught=Taught(answer, torch.ones_like(depth), kind))
+    answer = 3 / depth - 0.1 if kind is DepthKind.RELATIVE else depth
+    return both.replace(taught=TeacherPrediction(answer, torch.ones_like(depth), kind))
 
 
 class TestTheLoss:
@@ -92,11 +92,13 @@ class TestTheLoss:
         objective, model = Distilled(taught={term: 1.0}), network()
         cure = r"relative and '\w+' compares metric depth: align the labels to the truth, or choose .* ssi and"
         with pytest.raises(BadInput, match=cure):
-            objective(model, lesson(Kind.RELATIVE), objective.parts(model))
+            objective(model, lesson(DepthKind.RELATIVE), objective.parts(model))
 
     def test_takes_relative_numbers_for_metres_only_by_declared_mistake(self):
         model = network().eval()
-        mistaken = Distilled(taught={"silog": 1.0}, mixes_kinds=True)(model, lesson(Kind.RELATIVE), torch.nn.Module())
+        mistaken = Distilled(taught={"silog": 1.0}, mixes_kinds=True)(
+            model, lesson(DepthKind.RELATIVE), torch.nn.Module()
+        )
         right = Distilled(taught={"silog": 1.0})(model, lesson(), torch.nn.Module())
         assert mistaken["taught silog"].item() != pytest.approx(right["taught silog"].item(), rel=0.01)
 
@@ -104,7 +106,7 @@ class TestTheLoss:
     def test_that_ignores_scale_and_shift_is_the_same_for_every_kind_of_teacher(self, term):
         losses = [
             Distilled(taught={term: 1.0})(network().eval(), lesson(kind), torch.nn.Module())[f"taught {term}"].item()
-            for kind in (Kind.METRIC, Kind.RELATIVE)
+            for kind in (DepthKind.METRIC, DepthKind.RELATIVE)
         ]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
         assert losses[0] > 0
@@ -146,8 +148,8 @@ class TestTheLoss:
         assert terms["silog"].item() == 0
         assert terms["taught silog"].item() > 0
         # Beside a measured image they change nothing that is measured.
-        mixed = batch([TRAIN[0], TRAIN[1].replace(depth=torch.zeros(1, SIDE, SIDE), valid=silent.valid[0])])
-        alone = batch([TRAIN[0]])
+        mixed = collate([TRAIN[0], TRAIN[1].replace(depth=torch.zeros(1, SIDE, SIDE), valid=silent.valid[0])])
+        alone = collate([TRAIN[0]])
         losses = [Supervised()(network().eval(), each, torch.nn.Module())["silog"].item() for each in (mixed, alone)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -198,13 +200,13 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
             train,
             VALIDATION,
             Distilled(taught={"silog": 1.0, "holistic": 0.1, "features": 0.5}, teacher=str(teacher)),
-            Plan(steps=4, batch_size=2, validate_every=4, learning_rate=1e-3),
+            TrainConfig(steps=4, batch_size=2, validate_every=4, learning_rate=1e-3),
             tmp_path / out,
             protocol=protocol("rooms"),
-            machine=Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
+            machine=HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
         ).state_dict()
 
-    labelled = Labelled(TRAIN, label(network(3), TRAIN, tmp_path / "labels"))
+    labelled = PseudoLabelledDataset(TRAIN, label(network(3), TRAIN, tmp_path / "labels"))
     whole = run(labelled, "whole")
     # One sample tells the data apart, four are two steps.
     with pytest.raises(KeyboardInterrupt):
@@ -221,9 +223,9 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
 
 def test_a_training_with_other_labels_is_another_training(tmp_path):
     def run(model: DepthModel) -> None:
-        labelled = Labelled(TRAIN, label(model, TRAIN, tmp_path / f"labels-{id(model)}"))
-        plan = Plan(steps=1, batch_size=2, validate_every=1)
-        machine = Machine(accelerator="cpu", workers=0)
+        labelled = PseudoLabelledDataset(TRAIN, label(model, TRAIN, tmp_path / f"labels-{id(model)}"))
+        plan = TrainConfig(steps=1, batch_size=2, validate_every=1)
+        machine = HardwareConfig(accelerator="cpu", workers=0)
         fit(
             network(), labelled, VALIDATION, Distilled(), plan, tmp_path / "run",
             protocol=protocol("rooms"), machine=machine,
@@ -252,7 +254,7 @@ class TestTheGate:
                 gate(Seer(bent=lambda depth, factor=factor: factor * depth), Seer(), views(3), protocol("indoor"))
 
     def test_aligns_a_relative_teacher_as_its_labels_will_be(self):
-        said = gate(Seer(Kind.RELATIVE), Seer(bent=lambda depth: 1.1 * depth), views(3), protocol("indoor"))
+        said = gate(Seer(DepthKind.RELATIVE), Seer(bent=lambda depth: 1.1 * depth), views(3), protocol("indoor"))
         assert "inverse_scale_shift" in said
 
 
@@ -262,7 +264,7 @@ class Counted:
 
     name: str
     count: int
-    kind: Kind = Kind.METRIC
+    kind: DepthKind = DepthKind.METRIC
 
     def __len__(self) -> int:
         return self.count
@@ -307,7 +309,7 @@ class TestAMixture:
         assert Mixture(parts).name == "25% a + 75% b"
 
     def test_refuses_kinds_that_differ_empty_parts_and_shares_that_are_none(self):
-        kinds = [(Counted("a", 1), 1), (Counted("b", 1, Kind.RELATIVE), 1)]
+        kinds = [(Counted("a", 1), 1), (Counted("b", 1, DepthKind.RELATIVE), 1)]
         with pytest.raises(BadInput, match=r"samples of one kind .* 1 of a \(1 of kind metric\), 1 of b \(1 of kind r"):
             Mixture(kinds)
         with pytest.raises(BadInput, match=r"1 of b \(0 of kind metric\)"):
@@ -343,14 +345,14 @@ class TestAMixture:
     ],
 )
 def test_a_sentence_says_no_more_than_the_interval_does(difference, seeds, sentence):
-    assert beats("It", "its control", difference, seeds=seeds) == sentence
+    assert describe_difference("It", "its control", difference, seeds=seeds) == sentence
 
 
 def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
     with pytest.raises(BadInput, match="No teaching loss is called 'mimic'"):
-        Treatment("taught", {"mimic": 1.0})
+        Variant("taught", {"mimic": 1.0})
     with pytest.raises(BadInput, match="'filled' has no use for unlabelled images"):
-        Treatment("filled", holes="gated", unlabelled=True)
+        Variant("filled", holes="gated", unlabelled=True)
 
 
 @pytest.mark.parametrize(
@@ -415,9 +417,9 @@ def test_labels_made_beforehand_are_read_and_checked(teacher, hopeless, tmp_path
 
 
 def test_images_whose_truth_is_no_metres_may_be_unlabelled_ones(teacher, tmp_path):
-    relative = Listed([each.replace(kind=Kind.RELATIVE) for each in views(2)], kind=Kind.RELATIVE)
-    unlabelled = Labelled(relative, label(load(teacher), relative, tmp_path), keeps_truth=False)
-    assert unlabelled[0].kind is unlabelled.kind is Kind.METRIC
+    relative = Listed([each.replace(kind=DepthKind.RELATIVE) for each in views(2)], kind=DepthKind.RELATIVE)
+    unlabelled = PseudoLabelledDataset(relative, label(load(teacher), relative, tmp_path), keeps_truth=False)
+    assert unlabelled[0].kind is unlabelled.kind is DepthKind.METRIC
     assert not unlabelled[0].valid.any()
     assert len(Mixture([(TRAIN, 1), (unlabelled, 1)])) == 8
 
@@ -455,7 +457,7 @@ def test_a_mixtures_shares_hold_for_the_student_and_for_its_control(hopeless, tm
     ],
 )
 def test_what_a_relative_teacher_teaches_follows_from_what_can_be_made_of_it(settings, alignment, taught):
-    treatment = Distil(out=Path("unused"), teacher="unused", **settings)._treatment(Seer(Kind.RELATIVE))
+    treatment = DistilCommand(out=Path("unused"), teacher="unused", **settings)._treatment(Seer(DepthKind.RELATIVE))
     assert treatment.alignment == alignment
     assert set(treatment.taught) == taught
 

@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 from leadline.cli.main import COMMANDS
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.models.loading import open_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def test_a_documented_command_is_one(document, line):
     asked = tyro.cli(getattr(import_module(module), name), args=options, config=(tyro.conf.DisallowNone,))
     if (lesson := getattr(asked, "lesson", None)) and "/" not in lesson.model and "weights=" not in lesson.model:
         # What learns is scored in metres.
-        assert open_model(lesson.model).kind is Kind.METRIC
+        assert open_model(lesson.model).kind is DepthKind.METRIC
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -9,12 +9,12 @@ import torch
 from seer import Listed
 from torch import Tensor, nn
 
-from leadline.cli.evaluate import Evaluate
+from leadline.cli.evaluate import EvaluateCommand
 from leadline.cli.protocol_options import ProtocolOptions
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
-from leadline.evaluation.evaluate import Constants, constants, evaluate, evaluate_maps, measure
+from leadline.evaluation.evaluate import ConstantBaseline, constant_baseline, evaluate, evaluate_maps, evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.models.base import DepthModel, Preprocessing, Provenance
@@ -38,14 +38,14 @@ class Brightness(DepthModel):
 
     name = "brightness"
 
-    def __init__(self, factor: float = 1.0, kind: Kind = Kind.METRIC) -> None:
+    def __init__(self, factor: float = 1.0, kind: DepthKind = DepthKind.METRIC) -> None:
         super().__init__(kind, Preprocessing(size=(8, 12), multiple=1), Provenance())
         self.encoder = nn.Identity()
         self.factor = nn.Parameter(torch.tensor(factor))
 
-    def seen(self, image: Tensor) -> Tensor:
+    def forward_canonical(self, image: Tensor) -> Tensor:
         depth = 10 * self.factor * image[:, :1]
-        return depth.reciprocal() if self.kind is Kind.RELATIVE else depth
+        return depth.reciprocal() if self.kind is DepthKind.RELATIVE else depth
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         return (self.encoder(image),)
@@ -73,7 +73,7 @@ def _folder(path: Path, maps: dict[str, np.ndarray]) -> Path:
 
 def test_the_published_program_prints_the_same_figures(shared, tmp_path, capsys):
     nyu = shared / "oracles" / "bts" / "nyu"
-    command = Evaluate(
+    command = EvaluateCommand(
         options=ProtocolOptions(protocol="nyu_eigen"),
         predictions=nyu / "pred",
         truth=nyu / "gt",
@@ -106,20 +106,20 @@ def test_a_table_holds_the_model_and_both_blind_predictors(data):
 
 def test_blind_predictors_learn_from_the_training_data_if_there_is_any(data):
     training = Listed([_sample(5), _sample(6)], "listed train")
-    known = constants(training, INDOOR)
-    for given in (training, known, Constants(3.0, 2.0, "elsewhere")):
+    known = constant_baseline(training, INDOOR)
+    for given in (training, known, ConstantBaseline(3.0, 2.0, "elsewhere")):
         rows = evaluate(Brightness(), data, INDOOR, training=given).rows
-        said = given if isinstance(given, Constants) else known
+        said = given if isinstance(given, ConstantBaseline) else known
         assert rows[1].name == f"mean depth of {said.source} ({said.mean:.2f} m)"
     assert known.source == "listed train"
-    assert constants(data, INDOOR) == constants(data, INDOOR)
+    assert constant_baseline(data, INDOOR) == constant_baseline(data, INDOOR)
 
 
 def test_measure_is_the_first_row_whatever_the_batches(data):
     mixed = Listed([*data.samples, _sample(7, (9, 7)), _sample(8, (9, 7)), _sample(9)])
     whole = evaluate(Brightness(0.8), mixed, INDOOR)
     for batch_size in (1, 2, 8):
-        assert measure(Brightness(0.8), mixed, INDOOR, batch_size=batch_size) == whole.rows[0].metrics
+        assert evaluate_metrics(Brightness(0.8), mixed, INDOOR, batch_size=batch_size) == whole.rows[0].metrics
 
 
 def test_each_image_keeps_its_own_figures(data):
@@ -132,10 +132,10 @@ def test_each_image_keeps_its_own_figures(data):
 
 def test_flip_takes_the_mean_with_the_mirror_image(data):
     class Slanted(Brightness):
-        def seen(self, image: Tensor) -> Tensor:
-            return super().seen(image) * torch.linspace(0.5, 1.5, image.shape[-1])
+        def forward_canonical(self, image: Tensor) -> Tensor:
+            return super().forward_canonical(image) * torch.linspace(0.5, 1.5, image.shape[-1])
 
-    plain, flipped = (measure(Slanted(), data, protocol("indoor", flip=flip)) for flip in (False, True))
+    plain, flipped = (evaluate_metrics(Slanted(), data, protocol("indoor", flip=flip)) for flip in (False, True))
     assert plain["abs_rel"] > 0.2
     assert flipped["abs_rel"] == pytest.approx(0, abs=1e-5)
 
@@ -146,7 +146,7 @@ def test_images_without_truth_are_left_out_and_said(data):
     assert table.rows[0].metrics == evaluate(Brightness(1.2), data, INDOOR).rows[0].metrics
     assert table.rows[0].images == 5
     assert table.notes == ("1 of 6 images have no truth that counts and are left out (scene/empty).",)
-    for judge in (evaluate, measure):
+    for judge in (evaluate, evaluate_metrics):
         with pytest.raises(BadInput, match="pixel that counts"):
             judge(Brightness(), Listed([empty]), INDOOR)
 
@@ -168,7 +168,7 @@ def test_a_departure_from_the_protocol_shows_in_every_row(data):
 
 
 def test_relative_depth_needs_its_own_alignment(data):
-    model = Brightness(0.3, Kind.RELATIVE)
+    model = Brightness(0.3, DepthKind.RELATIVE)
     with pytest.raises(BadInput, match="--alignment inverse_scale_shift"):
         evaluate(model, data, INDOOR)
     row = evaluate(model, data, protocol("indoor", alignment="inverse_scale_shift")).rows[0]
@@ -178,7 +178,7 @@ def test_relative_depth_needs_its_own_alignment(data):
 
 def test_truths_without_a_unit_are_refused(data):
     with pytest.raises(BadInput, match="listed test are scale_free"):
-        evaluate(Brightness(), Listed(data.samples, "listed test", Kind.SCALE_FREE), INDOOR)
+        evaluate(Brightness(), Listed(data.samples, "listed test", DepthKind.SCALE_FREE), INDOOR)
 
 
 METRES = np.linspace(1, 6, 48, dtype=np.float32).reshape(6, 8)
@@ -209,7 +209,7 @@ def test_predictions_may_have_a_scale_and_a_kind_of_their_own(tmp_path):
     scores = evaluate_maps(tmp_path / "guess", truth, INDOOR, prediction_scale=512.0).rows[0].metrics
     assert scores["abs_rel"] == pytest.approx(0, abs=2e-3)
     aligned = protocol("indoor", alignment="median")
-    row = evaluate_maps(tmp_path / "guess", truth, aligned, prediction_scale=77.0, kind=Kind.SCALE_FREE).rows[0]
+    row = evaluate_maps(tmp_path / "guess", truth, aligned, prediction_scale=77.0, kind=DepthKind.SCALE_FREE).rows[0]
     assert row.metrics["abs_rel"] == pytest.approx(0, abs=2e-3)
     assert row.kind == "scale_free"
 
@@ -244,8 +244,12 @@ def test_bad_folders_are_refused_with_what_is_wrong(tmp_path):
 
 
 def test_a_command_that_does_not_say_what_to_score_is_refused(tmp_path):
-    for command in (Evaluate(), Evaluate(model=str(tmp_path)), Evaluate(predictions=tmp_path, data="rooms")):
+    for command in (
+        EvaluateCommand(),
+        EvaluateCommand(model=str(tmp_path)),
+        EvaluateCommand(predictions=tmp_path, data="rooms"),
+    ):
         with pytest.raises(BadInput, match=r"either --data \(and --model\), or --predictions and --truth"):
             command.run()
     with pytest.raises(BadInput, match="Known protocols: indoor, kitti_eigen"):
-        Evaluate(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, truth=tmp_path).run()
+        EvaluateCommand(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, truth=tmp_path).run()

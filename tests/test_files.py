@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pictures
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch.testing import assert_close
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.core.sample import Image
-from leadline.io.atomic import swapped, swapped_folder
+from leadline.core.sample import ImageTensor
+from leadline.io.atomic import atomic_folder, atomic_write
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_image, write_image
 
@@ -31,13 +30,13 @@ def arrow(height: int = 6, width: int = 8) -> np.ndarray:
     return np.stack([rows * 20, columns * 20, rows * columns * 3 + 30], -1).astype(np.uint8)
 
 
-def as_image(pixels: np.ndarray, top: int = 255) -> Image:
+def as_image(pixels: np.ndarray, top: int = 255) -> ImageTensor:
     return torch.from_numpy(pixels.astype(np.float32) / top).permute(2, 0, 1)
 
 
-def depth_map(kind: Kind = Kind.METRIC, **fields: object) -> DepthMap:
+def depth_map(kind: DepthKind = DepthKind.METRIC, **fields: object) -> DepthMap:
     draw = torch.Generator().manual_seed(0)
-    depth = torch.rand(1, 5, 7, generator=draw) * 9 + 0.5 - 5 * (kind == Kind.RELATIVE)
+    depth = torch.rand(1, 5, 7, generator=draw) * 9 + 0.5 - 5 * (kind == DepthKind.RELATIVE)
     valid = torch.rand(1, 5, 7, generator=draw) > 0.3
     return DepthMap(depth, valid, kind, **fields)  # pyright: ignore[reportArgumentType]
 
@@ -47,19 +46,19 @@ def depth_map(kind: Kind = Kind.METRIC, **fields: object) -> DepthMap:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photograph_comes_upright(tmp_path: Path, orientation: int) -> None:
-    exif = Pictures.Exif()
+    exif = Image.Exif()
     exif[274] = orientation
-    Pictures.fromarray(arrow()).save(tmp_path / "held.png", exif=exif)
-    with Pictures.open(tmp_path / "held.png") as picture:
+    Image.fromarray(arrow()).save(tmp_path / "held.png", exif=exif)
+    with Image.open(tmp_path / "held.png") as picture:
         upright = np.array(ImageOps.exif_transpose(picture))
     assert_close(read_image(tmp_path / "held.png"), as_image(upright))
-    Pictures.fromarray(np.kron(arrow(), np.ones((8, 8, 1), np.uint8))).save(tmp_path / "held.jpg", exif=exif)
+    Image.fromarray(np.kron(arrow(), np.ones((8, 8, 1), np.uint8))).save(tmp_path / "held.jpg", exif=exif)
     assert read_image(tmp_path / "held.jpg").shape[1:] == (8 * upright.shape[0], 8 * upright.shape[1])
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_grey_and_palette_come_as_rgb(tmp_path: Path, mode: str) -> None:
-    picture = Pictures.fromarray(arrow()).convert(mode)
+    picture = Image.fromarray(arrow()).convert(mode)
     picture.save(tmp_path / "photo.png")
     assert_close(read_image(tmp_path / "photo.png"), as_image(np.array(picture.convert("RGB"))))
 
@@ -67,7 +66,7 @@ def test_grey_and_palette_come_as_rgb(tmp_path: Path, mode: str) -> None:
 def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
     alpha = np.full((6, 8, 1), 255, np.uint8)
     alpha[0], alpha[1] = 0, 51
-    Pictures.fromarray(np.concatenate([arrow(), alpha], -1)).save(tmp_path / "photo.png")
+    Image.fromarray(np.concatenate([arrow(), alpha], -1)).save(tmp_path / "photo.png")
     image, opaque = read_image(tmp_path / "photo.png"), as_image(arrow())
     assert_close(image[:, 0], torch.ones(3, 8))
     assert_close(image[:, 1], 0.2 * opaque[:, 1] + 0.8)
@@ -75,7 +74,7 @@ def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
 
 
 def test_a_transparent_palette_colour_lies_on_white(tmp_path: Path) -> None:
-    picture = Pictures.new("P", (2, 1), 0)
+    picture = Image.new("P", (2, 1), 0)
     picture.putpalette([0, 0, 0, 255, 0, 0])
     picture.putpixel((1, 0), 1)
     picture.save(tmp_path / "photo.gif", transparency=0)
@@ -99,7 +98,7 @@ def test_sixteen_bit_portable_greymap_keeps_its_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 def test_cmyk_comes_as_the_colours_it_prints(tmp_path: Path, suffix: str) -> None:
     """Pillow writes CMYK JPEG inverted and marked by Adobe's tag, as Photoshop does."""
-    red = Pictures.new("RGB", (16, 16), (250, 20, 10)).convert("CMYK")
+    red = Image.new("RGB", (16, 16), (250, 20, 10)).convert("CMYK")
     red.save(tmp_path / f"photo{suffix}", quality=95)
     expected = (torch.tensor([250, 20, 10]) / 255).view(3, 1, 1).expand(3, 16, 16)
     assert_close(read_image(tmp_path / f"photo{suffix}"), expected, atol=0.03, rtol=0)
@@ -121,14 +120,14 @@ def test_floats_beyond_the_unit_range_are_no_photograph(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (6000, 8000)])
 def test_any_size_of_photograph_is_read(tmp_path: Path, height: int, width: int) -> None:
-    Pictures.new("L", (width, height), 102).save(tmp_path / "photo.jpg")
+    Image.new("L", (width, height), 102).save(tmp_path / "photo.jpg")
     image = read_image(tmp_path / "photo.jpg")
     assert image.shape == (3, height, width)
     assert image[:, -1, -1].tolist() == pytest.approx([0.4] * 3)
 
 
 def test_a_monster_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
-    Pictures.new("1", (20_000, 20_000)).save(tmp_path / "photo.png")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "photo.png")
     with pytest.raises(UnreadableFile, match=r"photo\.png has more than 178 megapixels"):
         read_image(tmp_path / "photo.png")
 
@@ -137,7 +136,7 @@ def test_a_monster_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None
 def test_a_truncated_photograph_is_named(tmp_path: Path, suffix: str) -> None:
     whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Pictures.fromarray(noise).save(whole)
+    Image.fromarray(noise).save(whole)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(UnreadableFile, match=rf"cut\{suffix}"):
         read_image(cut)
@@ -179,8 +178,8 @@ def test_a_written_picture_comes_back(tmp_path: Path) -> None:
 # Depth
 
 
-@pytest.mark.parametrize(("suffix", "kind"), list(product(EXACT, Kind)))
-def test_float_formats_give_back_the_same_numbers_and_mask(tmp_path: Path, suffix: str, kind: Kind) -> None:
+@pytest.mark.parametrize(("suffix", "kind"), list(product(EXACT, DepthKind)))
+def test_float_formats_give_back_the_same_numbers_and_mask(tmp_path: Path, suffix: str, kind: DepthKind) -> None:
     written = depth_map(kind)
     write_depth(tmp_path / f"map{suffix}", written)
     read = read_depth(tmp_path / f"map{suffix}", kind=kind if suffix == ".pfm" else None)
@@ -221,15 +220,15 @@ def test_opencv_reads_our_floats(tmp_path: Path, suffix: str) -> None:
     assert not np.isfinite(values[~written.valid[0].numpy()]).any()
 
 
-@pytest.mark.parametrize("kind", [Kind.SCALE_FREE, Kind.RELATIVE])
-def test_depth_without_a_unit_fills_the_sixteen_bits_and_says_so(tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [DepthKind.SCALE_FREE, DepthKind.RELATIVE])
+def test_depth_without_a_unit_fills_the_sixteen_bits_and_says_so(tmp_path: Path, kind: DepthKind) -> None:
     written = depth_map(kind)
     write_depth(tmp_path / "map.png", written)
     read = read_depth(tmp_path / "map.png")
     span = (written.depth[written.valid].max() - written.depth[written.valid].min()).item()
     assert torch.equal(read.valid, written.valid)
     assert (read.depth - written.depth)[written.valid].abs().max() <= max(span, 10) / 65534
-    with Pictures.open(tmp_path / "map.png") as picture:
+    with Image.open(tmp_path / "map.png") as picture:
         assert np.array(picture).max() == 65535
         assert picture.info["leadline:kind"] == kind
         assert "up to" in picture.info["leadline:unit"]
@@ -247,7 +246,7 @@ def test_intrinsics_and_provenance_travel_with_the_depth(tmp_path: Path, suffix:
 
 def test_a_png_states_its_unit_in_its_own_text(tmp_path: Path) -> None:
     write_depth(tmp_path / "map.png", depth_map(intrinsics=torch.tensor([500.0, 501.0, 3.5, 2.5])))
-    with Pictures.open(tmp_path / "map.png") as picture:
+    with Image.open(tmp_path / "map.png") as picture:
         words = {key: text for key, text in picture.info.items() if str(key).startswith("leadline:")}
     assert words == {
         "leadline:kind": "metric",
@@ -257,8 +256,8 @@ def test_a_png_states_its_unit_in_its_own_text(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("suffix", "kind"), list(product([".png", *EXACT], Kind)))
-def test_a_map_without_any_measurement_comes_back(tmp_path: Path, suffix: str, kind: Kind) -> None:
+@pytest.mark.parametrize(("suffix", "kind"), list(product([".png", *EXACT], DepthKind)))
+def test_a_map_without_any_measurement_comes_back(tmp_path: Path, suffix: str, kind: DepthKind) -> None:
     nothing = DepthMap(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3, dtype=torch.bool), kind)
     write_depth(tmp_path / f"map{suffix}", nothing)
     read = read_depth(tmp_path / f"map{suffix}", kind=kind)
@@ -267,7 +266,7 @@ def test_a_map_without_any_measurement_comes_back(tmp_path: Path, suffix: str, k
 
 
 def test_a_constant_map_and_one_nearer_than_a_step_stay_measured(tmp_path: Path) -> None:
-    flat = DepthMap(torch.full((1, 1, 1), -3.0), torch.ones(1, 1, 1, dtype=torch.bool), Kind.RELATIVE)
+    flat = DepthMap(torch.full((1, 1, 1), -3.0), torch.ones(1, 1, 1, dtype=torch.bool), DepthKind.RELATIVE)
     write_depth(tmp_path / "flat.png", flat)
     assert read_depth(tmp_path / "flat.png").depth.item() == -3
     near = DepthMap(torch.full((1, 1, 1), 1e-5), torch.ones(1, 1, 1, dtype=torch.bool))
@@ -282,7 +281,7 @@ def test_a_foreign_png_must_be_given_its_unit(tmp_path: Path) -> None:
     kitti = read_depth(tmp_path / "map.png", depth_scale=256.0)
     assert kitti.depth.tolist() == [[[0, 2], [5, 65535 / 256]]]
     assert kitti.valid.tolist() == [[[False, True], [True, True]]]
-    assert kitti.kind == Kind.METRIC
+    assert kitti.kind == DepthKind.METRIC
     assert read_depth(tmp_path / "map.png", kind="relative").depth.max() == 65535
 
 
@@ -321,8 +320,8 @@ def test_what_contradicts_the_files_own_words_is_refused(tmp_path: Path) -> None
     with pytest.raises(BadInput, match="says depth_scale=1000, and not 256"):
         read_depth(tmp_path / "map.png", depth_scale=256.0)
     with pytest.raises(BadInput, match="is metric, and not relative: state kind=metric"):
-        read_depth(tmp_path / "map.png", kind=Kind.RELATIVE)
-    assert read_depth(tmp_path / "map.png", depth_scale=1000.0, kind="metric").kind == Kind.METRIC
+        read_depth(tmp_path / "map.png", kind=DepthKind.RELATIVE)
+    assert read_depth(tmp_path / "map.png", depth_scale=1000.0, kind="metric").kind == DepthKind.METRIC
 
 
 def test_unknown_kinds_scales_and_formats_are_refused(tmp_path: Path) -> None:
@@ -345,7 +344,7 @@ def test_eight_bits_are_no_metres(tmp_path: Path) -> None:
 
 
 def test_a_coloured_picture_is_no_depth_map(tmp_path: Path) -> None:
-    Pictures.fromarray(arrow()).save(tmp_path / "map.png")
+    Image.fromarray(arrow()).save(tmp_path / "map.png")
     with pytest.raises(BadInput, match="picture in colour"):
         read_depth(tmp_path / "map.png", depth_scale=1000.0)
     (tmp_path / "map.pfm").write_bytes(b"PF\n1 1\n-1.0\n" + bytes(12))
@@ -397,7 +396,7 @@ def test_a_failure_leaves_what_was_there_before(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("before")
 
     def fail() -> None:
-        with swapped(tmp_path / "a.txt") as half:
+        with atomic_write(tmp_path / "a.txt") as half:
             half.write_text("half")
             raise RuntimeError("power cut")
 
@@ -443,7 +442,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match=r"Cannot write .*choose another folder"):
         write_depth(tmp_path / "file" / "map.png", depth_map())
-    with pytest.raises(BadInput, match=r"Cannot write .*choose another folder"), swapped_folder(tmp_path / "file"):
+    with pytest.raises(BadInput, match=r"Cannot write .*choose another folder"), atomic_folder(tmp_path / "file"):
         pass
     if os.geteuid() != 0:  # no folder is closed to root
         (tmp_path / "closed").mkdir(mode=0o500)
@@ -453,7 +452,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     for text in ("first", "second"):
-        with swapped_folder(tmp_path / "made" / "model") as half:
+        with atomic_folder(tmp_path / "made" / "model") as half:
             (half / "weights").write_text(text)
             (half / "model.json").write_text(text)
         assert [path.name for path in (tmp_path / "made").iterdir()] == ["model"]
@@ -461,11 +460,11 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_folder_that_was_there(tmp_path: Path) -> None:
-    with swapped_folder(tmp_path / "model") as half:
+    with atomic_folder(tmp_path / "model") as half:
         (half / "weights").write_text("first")
 
     def fail() -> None:
-        with swapped_folder(tmp_path / "model") as half:
+        with atomic_folder(tmp_path / "model") as half:
             (half / "weights").write_text("second")
             raise RuntimeError("power cut")
 
@@ -478,6 +477,6 @@ def test_a_failure_leaves_the_folder_that_was_there(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(BadInput, match=r"holds other files \(thesis\.tex\): choose a new folder"):  # noqa: SIM117
-        with swapped_folder(tmp_path) as half:
+        with atomic_folder(tmp_path) as half:
             (half / "weights").touch()
     assert (tmp_path / "thesis.tex").read_text() == "years of work"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.data.datasets.rooms import rooms
 from leadline.data.transforms import Augmentation
@@ -22,10 +22,10 @@ from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.training.objectives import Supervised
-from leadline.training.trainer import Machine, Plan, fit, view
+from leadline.training.trainer import HardwareConfig, TrainConfig, fit, view
 
-PLAN = Plan(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
-MACHINE = Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=2)
+PLAN = TrainConfig(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
+MACHINE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=2)
 TRAIN = rooms("train", count=8, height=64, width=64)
 VALIDATION = rooms("val", count=2, height=64, width=64)
 
@@ -35,7 +35,7 @@ def model(seed: int = 0, **arguments) -> DepthModel:
     return build("hybrid", size="tiny", dim=48, blocks=1, input_size=(64, 64), **arguments)
 
 
-def run(out: Path, plan: Plan = PLAN, **changes) -> DepthModel:
+def run(out: Path, plan: TrainConfig = PLAN, **changes) -> DepthModel:
     given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised(), **changes}
     return fit(**given, plan=plan, out=out, protocol=protocol("rooms"), machine=MACHINE)
 
@@ -190,7 +190,7 @@ def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_
         protocol=protocol("rooms", alignment="inverse_scale_shift"),
         machine=MACHINE,
     )
-    assert trained.kind is Kind.RELATIVE
+    assert trained.kind is DepthKind.RELATIVE
 
 
 def test_a_relative_model_is_refused_before_it_learns_what_no_metres_can_be_compared_with(tmp_path):

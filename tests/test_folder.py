@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.data.datasets import open_data
 from leadline.data.datasets.folder import folder
@@ -36,7 +36,7 @@ def splits(tmp_path: Path) -> Path:
 
 def test_pairs_become_samples_in_metres(splits: Path) -> None:
     data = open_data(f"{splits},depth_scale=1000", "train")
-    assert (data.name, data.kind, len(data)) == ("data train", Kind.METRIC, 3)
+    assert (data.name, data.kind, len(data)) == ("data train", DepthKind.METRIC, 3)
     assert [data[index].name for index in range(3)] == ["attic/0000", "kitchen/0000", "kitchen/0007"]
     sample = data[2]
     assert sample.size == (4, 6)
@@ -104,7 +104,7 @@ def test_a_catalogue_that_does_not_fit_is_named(splits: Path) -> None:
 def test_files_of_ours_say_their_own_unit_and_camera(tmp_path: Path) -> None:
     write_image(tmp_path / "rgb" / "a.jpg", torch.rand(3, 4, 6))
     camera = torch.tensor([500.0, 500.0, 3.0, 2.0])
-    shape = DepthMap(torch.rand(1, 4, 6), torch.ones(1, 4, 6, dtype=torch.bool), Kind.RELATIVE, camera)
+    shape = DepthMap(torch.rand(1, 4, 6), torch.ones(1, 4, 6, dtype=torch.bool), DepthKind.RELATIVE, camera)
     write_depth(tmp_path / "depth" / "a.tiff", shape)
     sample = folder("train", path=tmp_path, kind="relative")[0]
     assert torch.equal(sample.depth, shape.depth)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pictures
+from PIL import Image
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.hub import hub
@@ -23,11 +23,11 @@ def path(tmp_path: Path) -> str:
     millimetres = np.array([[0, 500, 1000], [1500, 2000, 2500]], np.uint16)
     metres = np.where(millimetres > 0, millimetres / np.float32(1000), np.float32(np.nan)).astype(np.float32)
     row = {
-        "photo": Pictures.new("RGB", (3, 2), (51, 102, 204)),
-        "depth": Pictures.fromarray(millimetres),
+        "photo": Image.new("RGB", (3, 2), (51, 102, 204)),
+        "depth": Image.fromarray(millimetres),
         "metres": metres.tolist(),
-        "shown": Pictures.new("RGB", (3, 2), (1, 2, 3)),
-        "coarse": Pictures.new("L", (3, 2), 51),
+        "shown": Image.new("RGB", (3, 2), (1, 2, 3)),
+        "coarse": Image.new("L", (3, 2), 51),
     }
     features = datasets.Features(
         {
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> str:
 def test_sixteen_bit_pictures_become_metres(path: str) -> None:
     data = open_data(f"hub:{path},image=photo,depth_scale=1000", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == (f"{path} train", Kind.METRIC, 2)
+    assert (data.name, data.kind, len(data)) == (f"{path} train", DepthKind.METRIC, 2)
     sample = data[1]
     assert sample.depth.tolist() == [[[0, 0.5, 1], [1.5, 2, 2.5]]]
     assert sample.valid.flatten().tolist() == [False, *[True] * 5]
@@ -66,7 +66,7 @@ def test_arrays_of_floats_are_taken_as_they_are(path: str) -> None:
 
 def test_relative_depth_may_have_eight_bits(path: str) -> None:
     data = hub("train", path=path, image="photo", depth="coarse", kind="relative")
-    assert (data.kind, data[0].depth.unique().tolist()) == (Kind.RELATIVE, [51])
+    assert (data.kind, data[0].depth.unique().tolist()) == (DepthKind.RELATIVE, [51])
     with pytest.raises(BadInput, match=r"row 0 of .*its depth has 8 bits, too few for metres"):
         hub("train", path=path, image="photo", depth="coarse", depth_scale=10.0)[0]
 

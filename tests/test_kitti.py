@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.kitti import kitti
@@ -61,7 +61,7 @@ def write_points(file: Path) -> None:
 def test_annotated_maps_are_metres_times_256(path: Path) -> None:
     data = open_data(f"kitti:{path}", "test")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("kitti test, own list", Kind.METRIC, 1)
+    assert (data.name, data.kind, len(data)) == ("kitti test, own list", DepthKind.METRIC, 1)
     sample = data[0]
     assert sample.name == f"{DRIVES[1]}/image_02/0000000054"
     assert sample.valid.nonzero().tolist() == [[0, 20, 7]]

@@ -14,7 +14,7 @@ from seer import Listed, Seer, view, views
 from torch import Tensor
 
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
@@ -22,7 +22,14 @@ from leadline.inference.predict import predict
 from leadline.io.images import write_image
 from leadline.models.registry import build
 from leadline.models.saving import save
-from leadline.training.pseudo_labels import SHARD, Filled, Labelled, Store, label, opened
+from leadline.training.pseudo_labels import (
+    SHARD,
+    HoleFilledDataset,
+    PseudoLabelledDataset,
+    PseudoLabelStore,
+    label,
+    load_pseudo_labels,
+)
 
 PRECISION = 2**-10
 """Of a stored label."""
@@ -33,7 +40,7 @@ def depth_of(dataset: Dataset, index: int) -> Tensor:
     return 10 * dataset[index].image[:1]
 
 
-def maps(dataset: Dataset, store: Store, index: int = 0) -> tuple[Tensor, Tensor]:
+def maps(dataset: Dataset, store: PseudoLabelStore, index: int = 0) -> tuple[Tensor, Tensor]:
     """Depth and confidence of a label."""
     taught = store.taught(index, dataset[index])
     return taught.depth, taught.confidence
@@ -54,9 +61,9 @@ def test_a_label_is_the_mean_of_the_answers_to_the_image_and_its_mirror_image(tm
 
 
 def test_a_relative_label_is_the_mean_once_the_mirror_images_answer_is_on_the_same_scale(tmp_path):
-    data, teacher = views(1), Seer(Kind.RELATIVE)
+    data, teacher = views(1), Seer(DepthKind.RELATIVE)
     store = label(teacher, data, tmp_path, alignment="none")
-    assert store.kind is Kind.RELATIVE
+    assert store.kind is DepthKind.RELATIVE
     answer = predict(teacher, data[0].image)
     torch.testing.assert_close(maps(data, store)[0], answer, rtol=0, atol=PRECISION * float(answer.amax()))
 
@@ -161,7 +168,7 @@ def test_a_damaged_shard_is_named_and_made_anew_when_asked(harm, tmp_path):
     harm(shard)
     label(Seer(), data, tmp_path / "other")  # forgets what it had open
     with pytest.raises(UnreadableFile, match=r"Shard 00000\.npy of the labels in .* missing or damaged: .*--repair"):
-        opened(tmp_path).taught(3, data[3])
+        load_pseudo_labels(tmp_path).taught(3, data[3])
     assert label(Seer(), data, tmp_path).manifest
     assert shard.read_bytes() != whole
     store = label(Seer(), data, tmp_path, repair=True)
@@ -198,30 +205,30 @@ def test_training_refuses_labels_of_other_images(tmp_path):
     data = views(3, size=(8, 8))
     store = label(Seer(), data, tmp_path)
     with pytest.raises(BadInput, match=r"are of other images:\n  samples: 3 → 2\n"):
-        Labelled(views(2, size=(8, 8)), store)
+        PseudoLabelledDataset(views(2, size=(8, 8)), store)
     swapped = Listed([data[0], data[2], data[1]])
     with pytest.raises(BadInput, match=r"Label 1 of .* is not of view/2: label the data again"):
-        Labelled(swapped, store)[1]
+        PseudoLabelledDataset(swapped, store)[1]
 
 
 def test_there_is_no_store_where_none_was_made_and_a_newer_one_is_refused(tmp_path):
     with pytest.raises(BadInput, match="`leadline label` makes one"):
-        opened(tmp_path)
+        load_pseudo_labels(tmp_path)
     label(Seer(), views(1, size=(8, 8)), tmp_path)
     manifest = tmp_path / "store.json"
     whole = manifest.read_text()
     manifest.write_text(whole[:40])
     with pytest.raises(BadInput, match=r"store\.json is damaged \(.*restore it, or delete its folder"):
-        opened(tmp_path)
+        load_pseudo_labels(tmp_path)
     manifest.write_text(whole)
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
     with pytest.raises(BadInput, match="format 2, newer than this leadline"):
-        opened(tmp_path)
+        load_pseudo_labels(tmp_path)
 
 
 def test_a_store_says_where_its_labels_come_from(tmp_path):
     label(Seer(), views(1, size=(8, 8)), tmp_path)
-    teacher = opened(tmp_path).manifest["teacher"]
+    teacher = load_pseudo_labels(tmp_path).manifest["teacher"]
     assert teacher["name"] == "seer"
     assert len(teacher["sha256"]) == 64
     assert teacher["licence"] == "Apache-2.0"
@@ -232,8 +239,8 @@ def test_a_relative_teacher_gives_metres_back_whatever_its_scale_and_shift_and_t
     data = views(3)
     wild = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.2
     measured = Listed([each.replace(depth=torch.where(wild, 3 * each.depth, each.depth)) for each in data.samples])
-    store = label(Seer(Kind.RELATIVE), measured, tmp_path)
-    assert store.kind is Kind.METRIC
+    store = label(Seer(DepthKind.RELATIVE), measured, tmp_path)
+    assert store.kind is DepthKind.METRIC
     for index, (scale, shift) in enumerate(store.alignments()):
         # 3 / d − 0.1 becomes 1 / d.
         assert scale == pytest.approx(1 / 3, rel=0.01)
@@ -247,7 +254,7 @@ def test_an_image_with_too_little_truth_is_not_believed(tmp_path):
     few = torch.zeros(1, 32, 32, dtype=torch.bool)
     few[0, 0, :19] = True
     data = Listed([view(0), view(1, valid=few), view(2)])
-    store = label(Seer(Kind.RELATIVE), data, tmp_path)
+    store = label(Seer(DepthKind.RELATIVE), data, tmp_path)
     assert [math.isnan(scale) for scale, _ in store.alignments()] == [False, True, False]
     assert [bool(maps(data, store, index)[1].any()) for index in range(3)] == [True, False, True]
 
@@ -255,19 +262,21 @@ def test_an_image_with_too_little_truth_is_not_believed(tmp_path):
 def test_images_all_without_enough_truth_cannot_align_a_teacher(tmp_path):
     data = views(2, valid=torch.zeros(1, 32, 32, dtype=torch.bool))
     with pytest.raises(BadInput, match="no image with 20 pixels measured in metres to align a teacher by"):
-        label(Seer(Kind.RELATIVE), data, tmp_path, alignment="truth")
-    assert label(Seer(Kind.RELATIVE), data, tmp_path).kind is Kind.RELATIVE
+        label(Seer(DepthKind.RELATIVE), data, tmp_path, alignment="truth")
+    assert label(Seer(DepthKind.RELATIVE), data, tmp_path).kind is DepthKind.RELATIVE
 
 
 def test_a_relative_truth_aligns_nothing(tmp_path):
-    data = Listed([each.replace(kind=Kind.RELATIVE) for each in views(2, size=(8, 8)).samples], kind=Kind.RELATIVE)
-    assert label(Seer(Kind.RELATIVE), data, tmp_path).kind is Kind.RELATIVE
+    data = Listed(
+        [each.replace(kind=DepthKind.RELATIVE) for each in views(2, size=(8, 8)).samples], kind=DepthKind.RELATIVE
+    )
+    assert label(Seer(DepthKind.RELATIVE), data, tmp_path).kind is DepthKind.RELATIVE
 
 
 def test_one_measured_image_among_many_is_found(tmp_path):
     nothing = torch.zeros(1, 8, 8, dtype=torch.bool)
     data = Listed([view(number, (8, 8), None if number == 33 else nothing) for number in range(70)])
-    store = label(Seer(Kind.RELATIVE), data, tmp_path, alignment="truth")
+    store = label(Seer(DepthKind.RELATIVE), data, tmp_path, alignment="truth")
     assert [number for number, (scale, _) in enumerate(store.alignments()) if not math.isnan(scale)] == [33]
 
 
@@ -279,7 +288,7 @@ def test_what_comes_out_at_the_horizon_is_not_believed_nor_what_mixes_with_it(tm
     ground = 10 * view(0).image[:1] >= 2
     data = views(1, valid=ground)
     for size in ((32, 32), (16, 16)):
-        depth, confidence = maps(data, label(Seer(Kind.RELATIVE, sky), data, tmp_path / f"{size}", size=size))
+        depth, confidence = maps(data, label(Seer(DepthKind.RELATIVE, sky), data, tmp_path / f"{size}", size=size))
         believed = confidence > 0
         assert not (believed & ~ground).any()
         assert believed.sum() > 0.8 * ground.sum()
@@ -288,9 +297,9 @@ def test_what_comes_out_at_the_horizon_is_not_believed_nor_what_mixes_with_it(tm
 
 def test_a_store_in_which_nothing_is_believed_cannot_be_learnt_from(tmp_path):
     data = views(2, size=(8, 8))
-    store = label(Seer(Kind.RELATIVE, torch.ones_like), data, tmp_path)
+    store = label(Seer(DepthKind.RELATIVE, torch.ones_like), data, tmp_path)
     with pytest.raises(BadInput, match=r"No label in .* is believed: the confidence is 0 everywhere"):
-        Labelled(data, store)
+        PseudoLabelledDataset(data, store)
 
 
 def test_an_answer_that_is_no_number_spoils_its_own_pixel_only(tmp_path):
@@ -324,12 +333,12 @@ def test_photographs_are_labelled_without_any_truth(tmp_path):
         write_image(tmp_path / "holiday" / f"{number}.png", view(number, size).image)
     data = open_data(f"photos:{tmp_path / 'holiday'}", "train")
     store = label(Seer(), data, tmp_path / "store")
-    sample = Labelled(data, store)[1]
+    sample = PseudoLabelledDataset(data, store)[1]
     assert sample.taught
     assert not sample.valid.any()
     assert sample.taught.depth.shape == (1, 24, 40)
     with pytest.raises(BadInput, match=r"photos of holiday has no image .* use alignment none"):
-        label(Seer(Kind.RELATIVE), data, tmp_path / "metres", alignment="truth")
+        label(Seer(DepthKind.RELATIVE), data, tmp_path / "metres", alignment="truth")
 
 
 def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
@@ -345,7 +354,7 @@ def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
 def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
     data = views(2, size=(8, 8))
     store = label(Seer(), data, tmp_path)
-    kept, forgotten = Labelled(data, store)[1], Labelled(data, store, keeps_truth=False)[1]
+    kept, forgotten = PseudoLabelledDataset(data, store)[1], PseudoLabelledDataset(data, store, keeps_truth=False)[1]
     assert torch.equal(kept.depth, data[1].depth)
     assert not forgotten.valid.any()
     assert not forgotten.depth.any()
@@ -366,8 +375,8 @@ def test_holes_are_filled_level_with_the_truth_at_their_borders(tmp_path):
     data = Listed([holed()])
     store = label(Seer(bent=lambda depth: 1.3 * depth), data, tmp_path)
     sample = data[0]
-    level = Filled(data, store, fade=0.5)[0]
-    raw = Filled(data, store, blends=False)[0]
+    level = HoleFilledDataset(data, store, fade=0.5)[0]
+    raw = HoleFilledDataset(data, store, blends=False)[0]
     for filled in (level, raw):
         assert filled.valid.all()
         assert filled.taught is None
@@ -388,7 +397,7 @@ def test_holes_stay_where_the_teacher_is_not_confident(tmp_path):
     valid[:, 10:14] = False
     data = views(1, valid=valid)
     store = label(Seer(bent=nearer_on_the_left), data, tmp_path)
-    gated, naive = Filled(data, store)[0], Filled(data, store, confidence=0.0)[0]
+    gated, naive = HoleFilledDataset(data, store)[0], HoleFilledDataset(data, store, confidence=0.0)[0]
     assert gated.valid[:, 10:14, 8:28].all()
     assert not gated.valid[:, 10:14, :4].any()
     assert not gated.valid[:, 10:14, 28:].any()
@@ -398,16 +407,16 @@ def test_holes_stay_where_the_teacher_is_not_confident(tmp_path):
 
 def test_an_image_without_any_truth_is_filled_with_the_teachers_metres(tmp_path):
     data = Listed([view(0, valid=torch.zeros(1, 32, 32, dtype=torch.bool))])
-    filled = Filled(data, label(Seer(), data, tmp_path))[0]
+    filled = HoleFilledDataset(data, label(Seer(), data, tmp_path))[0]
     torch.testing.assert_close(filled.depth, depth_of(data, 0), rtol=PRECISION, atol=0)
 
 
 def test_relative_numbers_fill_holes_only_by_declared_mistake(tmp_path):
     data = Listed([holed()])
-    store = label(Seer(Kind.RELATIVE), data, tmp_path, alignment="none")
+    store = label(Seer(DepthKind.RELATIVE), data, tmp_path, alignment="none")
     with pytest.raises(BadInput, match="relative labels cannot fill holes in metric depth: align them to the truth"):
-        Filled(data, store)
-    filled = Filled(data, store, confidence=0.0, blends=False, mixes_kinds=True)[0]
+        HoleFilledDataset(data, store)
+    filled = HoleFilledDataset(data, store, confidence=0.0, blends=False, mixes_kinds=True)[0]
     hole = ~data[0].valid
     numbers = 3 / depth_of(data, 0) - 0.1
     torch.testing.assert_close(filled.depth[hole], numbers[hole], rtol=0.01, atol=0)

@@ -8,9 +8,9 @@ import torch
 
 import leadline
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.data.transforms import crop, resize
-from leadline.evaluation.evaluate import constants, evaluate
+from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import protocol
 from leadline.inference.predict import predict
 from leadline.io.images import read_camera, read_image
@@ -35,7 +35,7 @@ def test_it_weighs_less_than_10_megabytes_and_costs_less_than_1_5_billion_multip
 
 def test_it_says_its_kind_its_licence_its_data_and_its_limits(model: DepthModel):
     about = model.provenance
-    assert (model.kind, about.licence) == (Kind.METRIC, "Apache-2.0")
+    assert (model.kind, about.licence) == (DepthKind.METRIC, "Apache-2.0")
     assert "rooms-c" in about.training_data
     assert "outdoors" in about.notes
     assert len(about.figures) == 2
@@ -81,7 +81,7 @@ def test_what_lies_at_the_foot_of_a_photograph_is_nearer_than_its_middle(model: 
 def test_it_measures_rooms_that_nobody_showed_it_better_than_one_depth_for_all(shared: Path, model: DepthModel):
     scenes = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,exclude=kitti", "val")
     taught = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,exclude=kitti", "train")
-    known = constants(taught, protocol("indoor"))
+    known = constant_baseline(taught, protocol("indoor"))
     network, _, median = evaluate(model, scenes, protocol("indoor"), training=known).rows
     assert network.metrics["rmse"] < 0.8 * median.metrics["rmse"]
     assert network.metrics["d1"] > 1.3 * median.metrics["d1"]

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.core.sample import Sample, Taught, batch
-from leadline.data.loader import Subset, batches, readable
+from leadline.core.sample import Sample, TeacherPrediction, collate
+from leadline.data.loader import Subset, batches, drop_unreadable
 
 
 class Numbered:
     """Seven tiny samples, each filled with its index; `damaged` ones cannot be read."""
 
-    name, kind = "numbered", Kind.METRIC
+    name, kind = "numbered", DepthKind.METRIC
 
     def __init__(self, damaged: tuple[int, ...] = ()) -> None:
         self.damaged = damaged
@@ -74,14 +74,14 @@ def test_a_damaged_sample_stops_the_loading_with_its_name_and_no_workers_traceba
 
 
 def test_the_readable_part_leaves_damaged_samples_out_and_names_them():
-    good, faults = readable(Numbered(damaged=(2, 5)))
+    good, faults = drop_unreadable(Numbered(damaged=(2, 5)))
     assert [good[index].name for index in range(len(good))] == ["0", "1", "3", "4", "6"]
     assert faults == ("2.jpg is cut short.", "5.jpg is cut short.")
 
 
 def test_a_dataset_without_damage_is_left_as_it_is():
     whole = Numbered()
-    assert readable(whole) == (whole, ())
+    assert drop_unreadable(whole) == (whole, ())
 
 
 def test_an_empty_dataset_is_refused_by_name():
@@ -89,19 +89,19 @@ def test_an_empty_dataset_is_refused_by_name():
         list(batches(Subset(Numbered(), ()), noisy, seed=0, batch_size=1, first_step=0, last_step=1))
 
 
-def taught(index: int, kind: Kind = Kind.METRIC) -> Sample:
+def taught(index: int, kind: DepthKind = DepthKind.METRIC) -> Sample:
     sample = Numbered()[index]
-    return sample.replace(taught=Taught(sample.depth + 1, torch.ones(1, 2, 2), kind))
+    return sample.replace(taught=TeacherPrediction(sample.depth + 1, torch.ones(1, 2, 2), kind))
 
 
 def test_in_a_batch_a_teacher_is_not_believed_where_it_was_not_asked():
-    mixed = batch([taught(1), Numbered()[2], taught(3)]).taught
+    mixed = collate([taught(1), Numbered()[2], taught(3)]).taught
     assert mixed
     assert mixed.depth[:, 0, 0, 0].tolist() == [2, 0, 4]
     assert mixed.confidence[:, 0, 0, 0].tolist() == [1, 0, 1]
-    assert batch([Numbered()[1], Numbered()[2]]).taught is None
+    assert collate([Numbered()[1], Numbered()[2]]).taught is None
 
 
 def test_two_kinds_of_teacher_share_no_batch():
     with pytest.raises(ValueError, match=r"one kind of teacher, and this one has .*metric.*relative"):
-        batch([taught(1), taught(2, Kind.RELATIVE)])
+        collate([taught(1), taught(2, DepthKind.RELATIVE)])

@@ -10,7 +10,7 @@ from leadline.training.losses import (
     l1_loss,
     scale_and_shift_invariant_loss,
     silog_loss,
-    standardised,
+    standardize,
 )
 from leadline.training.objectives import TERMS
 
@@ -60,7 +60,7 @@ def test_berhu_is_linear_near_and_quadratic_far(maps):
 
 def test_standardised_images_have_median_0_and_mean_deviation_1(maps):
     depth, _, valid = maps
-    for image, mask in zip(standardised(depth, valid), valid, strict=True):
+    for image, mask in zip(standardize(depth, valid), valid, strict=True):
         assert image[mask].median().item() == pytest.approx(0, abs=1e-12)
         assert image[mask].abs().mean().item() == pytest.approx(1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from leadline.evaluation import metrics
-from leadline.evaluation.metrics import METRICS, Scores
+from leadline.evaluation.metrics import METRICS, MetricAccumulator
 
 
 def _numpy(name: str, d: np.ndarray, t: np.ndarray) -> float:
@@ -59,7 +59,7 @@ def test_every_metric_is_numpys(name, maps):
 @pytest.mark.parametrize("name", METRICS)
 def test_scores_average_per_image_and_pooled_as_numpy_does(name, maps):
     each = [_numpy(name, *_pixels(*_one(maps, i))) for i in range(5)]
-    scores = Scores.of(*maps)
+    scores = MetricAccumulator.of(*maps)
     assert scores.per_image()[name] == pytest.approx(each, rel=1e-6)
     assert scores.averaged("per_image")[name] == pytest.approx(np.mean(each), rel=1e-6)
     assert scores.averaged("pooled")[name] == pytest.approx(_numpy(name, *_pixels(*maps)), rel=1e-6)
@@ -67,10 +67,10 @@ def test_scores_average_per_image_and_pooled_as_numpy_does(name, maps):
 
 @pytest.mark.parametrize("split", [[5], [1, 1, 1, 1, 1], [2, 3], [4, 1]])
 def test_no_split_and_no_order_of_merging_changes_a_digit(split, maps):
-    whole = Scores.of(*maps)
+    whole = MetricAccumulator.of(*maps)
     predicted, measured, valid = (each.split(split) for each in maps)
-    parts = [Scores.of(d, t, v) for d, t, v in zip(predicted, measured, valid, strict=True)]
-    backwards = Scores.merged(reversed(parts))
+    parts = [MetricAccumulator.of(d, t, v) for d, t, v in zip(predicted, measured, valid, strict=True)]
+    backwards = MetricAccumulator.merged(reversed(parts))
     for averaging in ("per_image", "pooled"):
         assert sum(parts[1:], parts[0]).averaged(averaging) == whole.averaged(averaging)
         assert backwards.averaged(averaging) == whole.averaged(averaging)
@@ -78,30 +78,30 @@ def test_no_split_and_no_order_of_merging_changes_a_digit(split, maps):
 
 def test_an_image_without_valid_pixels_counts_nowhere(maps):
     predicted, measured, valid = maps
-    none = Scores.of(predicted[0], torch.zeros_like(measured[0]), torch.zeros_like(valid[0]))
-    both = Scores.of(*maps) + none
+    none = MetricAccumulator.of(predicted[0], torch.zeros_like(measured[0]), torch.zeros_like(valid[0]))
+    both = MetricAccumulator.of(*maps) + none
     assert (both.counted, len(both.pixels)) == (5, 6)
     assert math.isnan(both.per_image()["rmse"][-1])
     for averaging in ("per_image", "pooled"):
-        assert both.averaged(averaging) == Scores.of(*maps).averaged(averaging)
+        assert both.averaged(averaging) == MetricAccumulator.of(*maps).averaged(averaging)
         assert all(math.isnan(value) for value in none.averaged(averaging).values())
 
 
 def test_what_lies_in_the_holes_does_not_matter(maps):
     predicted, measured, valid = maps
     spoilt = torch.where(valid, predicted, -1.0), torch.where(valid, measured, 0.0)
-    assert Scores.of(*spoilt, valid).averaged() == Scores.of(*maps).averaged()
+    assert MetricAccumulator.of(*spoilt, valid).averaged() == MetricAccumulator.of(*maps).averaged()
 
 
 def test_a_perfect_prediction_scores_perfectly(maps):
     _, measured, valid = maps
-    scores = Scores.of(measured, measured, valid).averaged()
+    scores = MetricAccumulator.of(measured, measured, valid).averaged()
     assert all(scores[name] == metric.higher_is_better for name, metric in METRICS.items())
 
 
 def test_silogs_forget_the_scale_and_the_loss_form_does_not(maps):
     predicted, measured, valid = maps
-    once, twice = (Scores.of(factor * predicted, measured, valid).averaged() for factor in (1, 2))
+    once, twice = (MetricAccumulator.of(factor * predicted, measured, valid).averaged() for factor in (1, 2))
     assert twice["silog"] == pytest.approx(once["silog"], rel=1e-5)
     assert twice["silog_bts"] == pytest.approx(once["silog_bts"], rel=1e-5)
     assert twice["silog_loss"] > 1.05 * once["silog_loss"]

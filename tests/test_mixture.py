@@ -11,21 +11,21 @@ import pytest
 import scipy.io
 import torch
 
-from leadline.cli.train import Train
-from leadline.core.depth_kind import Kind
+from leadline.cli.train import TrainCommand
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import batch
+from leadline.core.sample import collate
 from leadline.data.datasets import Dataset, open_data
-from leadline.data.datasets.rooms import Rooms, rooms
+from leadline.data.datasets.rooms import RoomsDataset, rooms
 from leadline.data.loader import Subset, batches, hold_out
-from leadline.data.mixing import Turns
+from leadline.data.mixing import AlternatingDatasets
 from leadline.data.transforms import resize
 from leadline.io.images import write_image
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model
-from leadline.recipes.train_options import Lesson
+from leadline.recipes.train_options import TrainOptions
 from leadline.training.objectives import Supervised
-from leadline.training.trainer import Machine, Plan
+from leadline.training.trainer import HardwareConfig, TrainConfig
 
 SIDE = 64
 NETWORK = "cnn,size=tiny,width=8,input_size=64:64"
@@ -46,7 +46,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def _as_nyu(seen: Rooms, indices: range, path: Path) -> None:
+def _as_nyu(seen: RoomsDataset, indices: range, path: Path) -> None:
     path.mkdir()
     images = np.stack([(seen[i].image * 255).byte().permute(0, 2, 1).numpy() for i in indices])
     depths = np.stack([seen[i].depth[0].T.numpy() for i in indices])
@@ -61,7 +61,7 @@ def _as_nyu(seen: Rooms, indices: range, path: Path) -> None:
     scipy.io.savemat(path / "splits.mat", split)
 
 
-def _as_redweb(seen: Rooms, indices: range, path: Path) -> None:
+def _as_redweb(seen: RoomsDataset, indices: range, path: Path) -> None:
     (path / "RDs").mkdir(parents=True)
     for i in indices:
         inverse = 1 / seen[i].depth[0].numpy()
@@ -70,7 +70,7 @@ def _as_redweb(seen: Rooms, indices: range, path: Path) -> None:
         cv2.imwrite(str(path / "RDs" / f"{i:04d}.png"), steps)
 
 
-def _as_flyingthings(seen: Rooms, indices: range, path: Path) -> None:
+def _as_flyingthings(seen: RoomsDataset, indices: range, path: Path) -> None:
     for i in indices:
         frame = f"{'TEST' if i % 4 == 3 else 'TRAIN'}/A/{i:04d}/left/0006"
         write_image(path / "flyingthings3d/frames_cleanpass" / f"{frame}.png", seen[i].image)
@@ -82,7 +82,7 @@ def _as_flyingthings(seen: Rooms, indices: range, path: Path) -> None:
 
 def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, capsys):
     words = f"{places['metric']}*2 + {places['relative']} + {places['scale_free']}"
-    run = Train(tmp_path / "run", lesson=Lesson(words, NETWORK))
+    run = TrainCommand(tmp_path / "run", lesson=TrainOptions(words, NETWORK))
     plan = {"steps": 80, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 80}
     assert trained(run, plan) == 0
     assert "nyu val" in capsys.readouterr().out
@@ -90,26 +90,26 @@ def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, c
     held_out = {"metric": "test", "relative": "val", "scale_free": "test"}
     for kind, split in held_out.items():
         data = open_data(places[kind], split)
-        assert data.kind == Kind(kind)
+        assert data.kind == DepthKind(kind)
         assert loss(after, data) < 0.9 * loss(before, data), kind
     logged = {name for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines() for name in json.loads(line)}
     assert {"silog", "relative ssi", "relative ssi_gradient", "scale_free ssi", "scale_free ssi_gradient"} <= logged
 
 
-def trained(run: Train, plan: dict) -> int:
-    machine = Machine(accelerator="cpu", workers=0)
-    return replace(run, lesson=replace(run.lesson, plan=Plan(**plan), machine=machine)).run()
+def trained(run: TrainCommand, plan: dict) -> int:
+    machine = HardwareConfig(accelerator="cpu", workers=0)
+    return replace(run, lesson=replace(run.lesson, plan=TrainConfig(**plan), machine=machine)).run()
 
 
 @torch.no_grad()
 def loss(model: DepthModel, data: Dataset) -> float:
-    together = batch([resize(data[index], (SIDE, SIDE)) for index in range(len(data))])
+    together = collate([resize(data[index], (SIDE, SIDE)) for index in range(len(data))])
     return float(sum(Supervised()(model.eval(), together, torch.nn.Module()).values()))
 
 
 def test_turns_keep_to_their_shares_at_every_step_and_do_not_depend_on_how_long_it_goes_on():
     parts = [(rooms("train", count=count, height=8, width=8), share) for count, share in ((3, 2), (5, 1), (2, 1))]
-    turns = Turns(parts)
+    turns = AlternatingDatasets(parts)
     owners, earlier = turns.schedule(400)
     for stop in range(1, 400):
         had = np.bincount(owners[:stop], minlength=3)
@@ -122,26 +122,31 @@ def test_turns_keep_to_their_shares_at_every_step_and_do_not_depend_on_how_long_
 def test_every_step_is_of_one_dataset_and_an_interrupted_order_goes_on(places):
     parts = [(open_data(words, "train"), 1.0) for words in places.values()]
 
-    def drawn(first: int) -> list[tuple[Kind, tuple[str, ...]]]:
+    def drawn(first: int) -> list[tuple[DepthKind, tuple[str, ...]]]:
         order = batches(
-            Turns(parts), lambda sample, _: resize(sample, (8, 8)), seed=1, batch_size=3, first_step=first, last_step=9
+            AlternatingDatasets(parts),
+            lambda sample, _: resize(sample, (8, 8)),
+            seed=1,
+            batch_size=3,
+            first_step=first,
+            last_step=9,
         )
         return [(each.kind, tuple(each.name)) for each in order]
 
     whole = drawn(0)
-    assert [kind for kind, _ in whole] == [Kind.METRIC, Kind.RELATIVE, Kind.SCALE_FREE] * 3
+    assert [kind for kind, _ in whole] == [DepthKind.METRIC, DepthKind.RELATIVE, DepthKind.SCALE_FREE] * 3
     assert drawn(4) == whole[4:]
 
 
 def test_a_tenth_of_the_first_metric_part_is_held_out():
     metric = rooms("train", count=20, height=8, width=8)
     relative = Subset(metric, range(4))
-    relative.kind = Kind.RELATIVE
-    less, held = hold_out(Turns([(relative, 1.0), (metric, 3.0)]))
-    assert isinstance(less, Turns)
+    relative.kind = DepthKind.RELATIVE
+    less, held = hold_out(AlternatingDatasets([(relative, 1.0), (metric, 3.0)]))
+    assert isinstance(less, AlternatingDatasets)
     assert [len(part) for part in less.parts] == [4, 18]
     assert less.shares == (0.25, 0.75)
-    assert (len(held), held.kind) == (2, Kind.METRIC)
+    assert (len(held), held.kind) == (2, DepthKind.METRIC)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +158,13 @@ def test_a_tenth_of_the_first_metric_part_is_held_out():
 )
 def test_shares_that_are_none_are_refused(words: str, message: str, tmp_path: Path):
     with pytest.raises(BadInput, match=message):
-        Lesson(words).open("train", tmp_path)
+        TrainOptions(words).open("train", tmp_path)
 
 
 def test_a_mixture_without_metres_is_refused_before_it_is_trained_and_a_lone_share_changes_nothing(places, tmp_path):
     with pytest.raises(BadInput, match="measures metres, which validation needs: add a part that does"):
-        Lesson(f"{places['relative']} + {places['scale_free']}*2").open("train", tmp_path)
-    assert Lesson("rooms,count=2*3").open("train", tmp_path).name == "rooms-a train"
+        TrainOptions(f"{places['relative']} + {places['scale_free']}*2").open("train", tmp_path)
+    assert TrainOptions("rooms,count=2*3").open("train", tmp_path).name == "rooms-a train"
 
 
 def test_terms_that_need_metres_are_refused_for_truth_without():

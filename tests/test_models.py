@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.decoders import FusionModel
-from leadline.models.heads import answer
+from leadline.models.heads import output_activation
 from leadline.models.loading import load, open_model
 from leadline.models.networks.hybrid import Transformer
 from leadline.models.networks.presets import SIZES
@@ -65,7 +65,7 @@ def test_every_model_answers_at_the_images_size_whatever_its_shape(name: str, si
 def test_every_model_keeps_the_promise_of_its_kind(name: str):
     model = made(name)
     depth = depth_of(model, photograph(64, 64))
-    assert (depth > 0).all() if model.kind is Kind.METRIC else (depth >= 0).all()
+    assert (depth > 0).all() if model.kind is DepthKind.METRIC else (depth >= 0).all()
 
 
 @every_model
@@ -361,23 +361,23 @@ heads = pytest.mark.parametrize("head", ["log", "softplus"])
 @heads
 @extremes
 def test_no_activation_makes_a_head_leave_its_bounds(head: str, activation: float):
-    depth = answer(head, Kind.METRIC, 0.1, 50.0)(torch.full((1, 1, 2, 2), activation))
+    depth = output_activation(head, DepthKind.METRIC, 0.1, 50.0)(torch.full((1, 1, 2, 2), activation))
     assert ((depth >= 0.0999) & (depth <= 50.001)).all()
 
 
 @heads
 @extremes
 def test_no_activation_makes_inverse_depth_leave_its_bounds(head: str, activation: float):
-    inverse = answer(head, Kind.RELATIVE, 0.1, 50.0)(torch.full((1, 1, 2, 2), activation))
+    inverse = output_activation(head, DepthKind.RELATIVE, 0.1, 50.0)(torch.full((1, 1, 2, 2), activation))
     assert ((inverse >= 0.0199) & (inverse <= 10.001)).all()
 
 
 @heads
 def test_a_head_rises_with_metres_and_falls_with_their_inverse(head: str):
     ramp = torch.linspace(-3, 3, 50).view(1, 1, 5, 10)
-    depth = answer(head, Kind.METRIC, 0.1, 50.0)(ramp)
+    depth = output_activation(head, DepthKind.METRIC, 0.1, 50.0)(ramp)
     assert (depth.flatten().diff() > 0).all()
-    assert answer(head, Kind.RELATIVE, 0.1, 50.0)(ramp).flatten().diff().abs().min() > 0
+    assert output_activation(head, DepthKind.RELATIVE, 0.1, 50.0)(ramp).flatten().diff().abs().min() > 0
 
 
 @heads
@@ -390,12 +390,12 @@ def test_an_untrained_network_answers_an_indoor_depth(name: str, head: str):
 @heads
 def test_a_network_can_answer_inverse_depth(head: str):
     model = build("hybrid", **SMALLEST["hybrid"], head=head, kind="relative").eval()
-    assert model.kind is Kind.RELATIVE
+    assert model.kind is DepthKind.RELATIVE
     assert (depth_of(model, photograph(64, 64)) > 0).all()
 
 
 def test_bounds_that_leave_the_typical_depth_out_still_make_a_head():
-    depth = answer("log", Kind.METRIC, 5.0, 80.0)(torch.zeros(1, 1, 1, 1))
+    depth = output_activation("log", DepthKind.METRIC, 5.0, 80.0)(torch.zeros(1, 1, 1, 1))
     assert torch.allclose(depth, torch.tensor(20.0))
 
 
@@ -464,7 +464,7 @@ def test_loading_draws_no_random_numbers(folder: Path):
 def test_what_was_told_of_the_training_comes_back(tmp_path: Path):
     model = build("cnn", **SMALLEST["cnn"])
     model.provenance = replace(model.provenance, training_data="rooms train", notes="three steps")
-    model.prepare_as(replace(model.preprocessing, size=(64, 96), interpolation="area"))
+    model.set_preprocessing(replace(model.preprocessing, size=(64, 96), interpolation="area"))
     save(model, tmp_path / "model")
     again = load(tmp_path / "model")
     assert again.provenance.training_data == "rooms train"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.nyu_raw import ROTATION, TRANSLATION, nyu_raw
@@ -26,7 +26,7 @@ def write_frames(scene: Path, numbers: np.ndarray, times: tuple[float, ...] = (1
     scene.mkdir(parents=True)
     for time in times:
         write_depth_dump(scene / f"d-{time:.6f}-3136372612.pgm", numbers)
-        Pictures.new("RGB", (640, 480), (51, 102, 204)).save(scene / f"r-{time + 0.012:.6f}-3118787619.ppm")
+        Image.new("RGB", (640, 480), (51, 102, 204)).save(scene / f"r-{time + 0.012:.6f}-3118787619.ppm")
         (scene / f"a-{time:.6f}-1.dump").write_bytes(b"")
 
 
@@ -65,7 +65,7 @@ def labelled(tmp_path: Path) -> Path:
 def test_numbers_become_metres_in_the_colour_camera(path: Path, numbers: np.ndarray) -> None:
     data = open_data(f"nyu_raw:{path},labelled=none", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("nyu_raw train, all scenes", Kind.METRIC, 2)
+    assert (data.name, data.kind, len(data)) == ("nyu_raw train, all scenes", DepthKind.METRIC, 2)
     sample = data[0]
     assert sample.name == f"{SCENES[0]}/100.000000-3136372612"
     assert sample.size == (480, 640)

@@ -15,8 +15,8 @@ import tyro
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.cli.convert import Convert
-from leadline.core.depth_kind import Kind
+from leadline.cli.convert import ConvertCommand
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.inference.predict import predict
 from leadline.io.images import read_image
@@ -143,7 +143,7 @@ def test_every_tensor_of_a_release_finds_its_place_or_is_known_to_be_idle(shared
     needed = [number for number, key in enumerate(tensors) if not key.startswith(IDLE)]
     assert sorted(used) == needed
     assert model.name == RELEASES[release]
-    assert model.kind is (Kind.METRIC if model.name in METRIC else Kind.RELATIVE)
+    assert model.kind is (DepthKind.METRIC if model.name in METRIC else DepthKind.RELATIVE)
     assert model.provenance.licence == "MIT"
     assert release in model.provenance.notes
     assert model.pretrained_encoder
@@ -154,8 +154,8 @@ def test_hybrids_under_another_name_are_refused_not_guessed(hybrid: dict[str, Te
     torch.save(hybrid, tmp_path / "mine.pt")
     with pytest.raises(BadInput, match=r"dpt_hybrid or dpt_hybrid_nyu or dpt_hybrid_kitti: .* say which: as_name"):
         load(tmp_path / "mine.pt")
-    assert load(tmp_path / "mine.pt", as_name="dpt_hybrid_kitti").kind is Kind.METRIC
-    assert load(tmp_path / "mine.pt", as_name="dpt_hybrid").kind is Kind.RELATIVE
+    assert load(tmp_path / "mine.pt", as_name="dpt_hybrid_kitti").kind is DepthKind.METRIC
+    assert load(tmp_path / "mine.pt", as_name="dpt_hybrid").kind is DepthKind.RELATIVE
 
 
 def test_a_name_that_the_keys_contradict_is_refused(hybrid: dict[str, Tensor], tmp_path: Path):
@@ -222,7 +222,7 @@ def test_what_is_no_checkpoint_is_refused(hybrid: dict[str, Tensor], tmp_path: P
 
 def test_a_converted_folder_is_the_same_model(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.save(numbered(shared, "midas_v21_small-70d6b9c8"), tmp_path / "small.pt")
-    command = tyro.cli(Convert, args=[str(tmp_path / "small.pt"), str(tmp_path / "small")])
+    command = tyro.cli(ConvertCommand, args=[str(tmp_path / "small.pt"), str(tmp_path / "small")])
     assert command.run() == 0
     assert "midas_small, relative depth, MIT. Converted from small.pt" in capsys.readouterr().out
     ours, theirs = load(tmp_path / "small"), load(tmp_path / "small.pt")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.pandora import pandora
@@ -36,7 +36,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_depth_is_projected_into_a_third_of_the_photograph(path: Path) -> None:
     data = open_data(f"pandora:{path}", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("pandora train", Kind.METRIC, 4)
+    assert (data.name, data.kind, len(data)) == ("pandora train", DepthKind.METRIC, 4)
     sample = data[0]
     assert (sample.name, sample.size) == ("01/base_1_ID01/000000", (360, 640))
     assert sorted(sample.depth[sample.valid].unique().tolist()) == pytest.approx([0.8, 2])

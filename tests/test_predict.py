@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.inference.predict import predict
 from leadline.io.depth_maps import read_depth
 from leadline.models.base import DepthModel
@@ -34,7 +34,7 @@ def folder(model, tmp_path_factory) -> str:
 def photo(path: Path, height: int = 30, width: int = 50, mode: str = "RGB") -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Pictures.fromarray(pixels).convert(mode).save(path)
+    Image.fromarray(pixels).convert(mode).save(path)
     return path
 
 
@@ -64,9 +64,9 @@ def test_more_pixels_of_the_same_view_are_as_many_metres_and_a_zoomed_view_more(
 
 def test_the_camera_is_read_from_exif_or_given_in_degrees(folder, tmp_path, capsys):
     source = photo(tmp_path / "a.jpg", 60, 80)
-    exif = Pictures.Exif()
+    exif = Image.Exif()
     exif.get_ifd(0x8769)[41989] = 52
-    with Pictures.open(source) as picture:
+    with Image.open(source) as picture:
         picture.load()
         picture.save(tmp_path / "b.jpg", exif=exif)
     words = ["--model", folder, "--out", str(tmp_path / "out"), "--json"]
@@ -96,11 +96,11 @@ def test_a_photograph_becomes_metres_and_a_picture(model, folder, tmp_path, caps
     source = photo(tmp_path / "in" / "kitchen.jpg")
     assert main(["predict", str(source), "--model", folder, "--out", str(tmp_path / "out")]) == 0
     written = read_depth(tmp_path / "out" / "kitchen.png")
-    assert written.kind is Kind.METRIC
+    assert written.kind is DepthKind.METRIC
     assert written.depth.shape == (1, 30, 50)
     assert written.valid.all()
     assert written.provenance["model"] == "cnn"
-    with Pictures.open(tmp_path / "out" / "kitchen.colour.png") as picture:
+    with Image.open(tmp_path / "out" / "kitchen.colour.png") as picture:
         assert picture.width >= 50
         assert picture.height > 30
     assert "1 of 1 images measured, 0 skipped" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_photographs_of_every_sort_are_measured(folder, tmp_path, mode):
     suffix = ".jpg" if mode == "CMYK" else ".png"
     if mode == "I;16":
         tmp_path.joinpath("in").mkdir()
-        Pictures.fromarray(np.arange(1500, dtype=np.uint16).reshape(30, 50) * 40).save(tmp_path / "in" / "x.png")
+        Image.fromarray(np.arange(1500, dtype=np.uint16).reshape(30, 50) * 40).save(tmp_path / "in" / "x.png")
     else:
         photo(tmp_path / "in" / f"x{suffix}", mode=mode)
     assert main(["predict", str(tmp_path / "in"), "--model", folder, "--out", str(tmp_path / "out")]) == 0

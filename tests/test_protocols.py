@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.evaluation.protocols import CROPS, PROTOCOLS, protocol
 
@@ -37,21 +37,23 @@ def test_truths_on_the_bounds_do_not_count():
 def test_predictions_are_held_to_the_range_and_zeros_are_no_holes():
     predicted = torch.tensor([[[torch.nan, torch.inf, -torch.inf, 0.0, 99.0, 3.0]]])
     truth = torch.full_like(predicted, 2.0)
-    metres, counted = protocol("nyu_full").compared(predicted, truth, truth > 0, Kind.METRIC)
+    metres, counted = protocol("nyu_full").compared(predicted, truth, truth > 0, DepthKind.METRIC)
     assert metres.flatten().tolist() == pytest.approx([1e-3, 10, 1e-3, 1e-3, 10, 3])
     assert counted.all()
 
 
 def test_the_prediction_is_aligned_before_it_is_held_to_the_range():
     truth = torch.linspace(1, 9, 40).view(1, 5, 8)
-    metres, _ = protocol("nyu_full", alignment="scale").compared(truth * 20, truth, truth > 0, Kind.METRIC)
+    metres, _ = protocol("nyu_full", alignment="scale").compared(truth * 20, truth, truth > 0, DepthKind.METRIC)
     torch.testing.assert_close(metres, truth)
 
 
 def test_alignment_fits_the_pixels_that_count_only():
     truth = torch.linspace(1, 30, 60).view(1, 6, 10)
     predicted = torch.where(truth < 10, truth / 2, 1.0)
-    metres, counted = protocol("nyu_full", alignment="median").compared(predicted, truth, truth > 0, Kind.SCALE_FREE)
+    metres, counted = protocol("nyu_full", alignment="median").compared(
+        predicted, truth, truth > 0, DepthKind.SCALE_FREE
+    )
     torch.testing.assert_close(metres[counted], truth[counted])
 
 

@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import constants
 from webserver import Site, serving
 
-from leadline.cli.models import Models
+from leadline.cli.models import ModelsCommand
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
 from leadline.models.loading import load
@@ -43,7 +43,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def entries() -> list[dict[str, Any]]:
     with redirect_stdout(StringIO()) as printed:
-        assert Models(json=True).run() == 0
+        assert ModelsCommand(json=True).run() == 0
     return json.loads(printed.getvalue())
 
 

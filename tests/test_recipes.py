@@ -15,27 +15,27 @@ from safetensors.torch import save_file
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.data.datasets.rooms import rooms
-from leadline.evaluation.evaluate import measure
+from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
 from leadline.models.loading import load
-from leadline.recipes import RECIPES, Course, recipe
-from leadline.recipes.leadline_small import TrainSmall
+from leadline.recipes import RECIPES, TrainingRun, recipe
+from leadline.recipes.leadline_small import TrainSmallCommand
 from leadline.recipes.study_stages import StudyStages
-from leadline.recipes.train_options import Lesson
-from leadline.training.parallel import side_by_side
-from leadline.training.trainer import Machine, Plan
+from leadline.recipes.train_options import TrainOptions
+from leadline.training.parallel import run_parallel
+from leadline.training.trainer import HardwareConfig, TrainConfig
 
-PLAN = Plan(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
-MACHINE = Machine(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
+PLAN = TrainConfig(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
+MACHINE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
 NETWORK = "hybrid,size=tiny,dim=48,blocks=1,input_size=64:64"
 DATA = "rooms,count=4,height=64,width=64"
 
 
 @pytest.fixture
-def course() -> Course:
-    return Course(
+def course() -> TrainingRun:
+    return TrainingRun(
         network=NETWORK,
         train=rooms("train", count=4, height=64, width=64),
         validation=rooms("val", count=2, height=64, width=64),
@@ -82,7 +82,7 @@ def test_multi_stage_refuses_a_network_without_a_transformer(course, tmp_path):
 def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_nothing(tmp_path):
     encoder = timm.create_model("mobilenetv2_100", pad_type="same")
     save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
-    made = TrainSmall(
+    made = TrainSmallCommand(
         encoder=tmp_path / "encoder.safetensors",
         out=tmp_path / "run",
         measured="rooms,domain=b,count=4,height=64,width=96",
@@ -100,7 +100,7 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
     assert "rooms-c" in network.provenance.training_data
     assert "rooms-b" in network.provenance.training_data
     assert network.provenance.figures == {
-        f"rooms-b test ({ruling.words})": measure(network, open_data(made.test, "test"), ruling)
+        f"rooms-b test ({ruling.words})": evaluate_metrics(network, open_data(made.test, "test"), ruling)
         for ruling in (protocol("indoor"), protocol("indoor", alignment="median"))
     }
     before = weights.read_bytes()
@@ -111,7 +111,7 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
 @pytest.mark.parametrize(("options", "said"), [({"share": 1.0}, "--share 1"), ({"test": "nowhere"}, "nowhere")])
 def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, said, tmp_path):
     with pytest.raises(BadInput, match=said):
-        TrainSmall(encoder=tmp_path / "none", out=tmp_path / "run", measured="rooms", **options).run()
+        TrainSmallCommand(encoder=tmp_path / "none", out=tmp_path / "run", measured="rooms", **options).run()
     assert not (tmp_path / "run").exists()
 
 
@@ -121,7 +121,7 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones():
 
 
 def test_a_study_trains_compares_and_reports(tmp_path):
-    lesson = Lesson(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
+    lesson = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
     study = StudyStages(out=tmp_path, seeds=2, photos=("examples/photos",), lesson=lesson)
     assert study.run() == 0
     told = json.loads((tmp_path / "report.json").read_text())
@@ -136,7 +136,7 @@ def test_a_study_trains_compares_and_reports(tmp_path):
 
 
 def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
-    lesson = Lesson(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
+    lesson = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for jobs in (1, 2):
@@ -152,11 +152,11 @@ def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
 
 def test_the_error_of_a_task_beside_others_arrives_with_its_words():
     with pytest.raises(BadInput, match="No recipe is called 'end2end'"):
-        side_by_side([partial(recipe, "end2end")], jobs=2)
+        run_parallel([partial(recipe, "end2end")], jobs=2)
     with pytest.raises(BadInput, match=r"A training was killed.* the same command continues it"):
-        side_by_side([os.abort], jobs=2)
+        run_parallel([os.abort], jobs=2)
     with pytest.raises(BadInput, match="--jobs 0: one training at a time is the least"):
-        side_by_side([], jobs=0)
+        run_parallel([], jobs=0)
 
 
 def test_a_difference_is_paired_and_has_students_interval():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.redweb import redweb
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def test_larger_is_nearer_and_255_is_not_measured(path: Path) -> None:
     data = open_data(f"redweb:{path},holdout=0", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("redweb train (3 of 3)", Kind.RELATIVE, 3)
+    assert (data.name, data.kind, len(data)) == ("redweb train (3 of 3)", DepthKind.RELATIVE, 3)
     sample = data[0]
     assert sample.valid.tolist() == [[[True, True, True], [False, True, True]]]
     assert sample.depth.flatten().tolist() == pytest.approx([1, 0.8, 1 / 255, 0, 0.6, 1])

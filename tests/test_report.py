@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing, Row, Table, over_runs
-from leadline.io.colormaps import ERRORS, depth_scale
+from leadline.evaluation.tables import Listing, Row, Table, average_runs
+from leadline.io.colormaps import ERRORS, depth_color_scale
 from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.reporting.charts import colour_legend, metric_bars
@@ -32,15 +32,15 @@ def _row(name: str, value: float, *, is_baseline: bool = False) -> Row:
 
 @pytest.fixture
 def report() -> Report:
-    rows = (over_runs("end to end", [_row("", 0.4), _row("", 0.5)]), _row("median <depth>", 0.9, is_baseline=True))
+    rows = (average_runs("end to end", [_row("", 0.4), _row("", 0.5)]), _row("median <depth>", 0.9, is_baseline=True))
     picture = torch.rand(3, 500, 700, generator=torch.Generator().manual_seed(0))
     gallery = Gallery(
-        ("image", "error"), (Exhibit('room "7"', picture, (picture,)),), (depth_scale(), ERRORS), "Worst first."
+        ("image", "error"), (Exhibit('room "7"', picture, (picture,)),), (depth_color_scale(), ERRORS), "Worst first."
     )
     numbers = Section(
         "Numbers", "A **bold** `word`.\n\nx < y", (Table("Rooms", rows),), (Chart(metric_bars(rows), "Bars."),)
     )
-    return Report("Seeds & stages", (numbers, Section("Pictures", figures=(gallery,)), reading()), "Short.")
+    return Report("Seeds & stages", (numbers, Section("Image", figures=(gallery,)), reading()), "Short.")
 
 
 class _Page(HTMLParser):
@@ -80,7 +80,7 @@ def test_the_page_needs_nothing_else(report, tmp_path):
     assert not page.tags & {"script", "link", "iframe"}
     assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import", text)
     for source in page.images:
-        picture = Pictures.open(BytesIO(b64decode(source.partition("base64,")[2])))
+        picture = Image.open(BytesIO(b64decode(source.partition("base64,")[2])))
         assert picture.width <= 360
     assert len(page.images) == 2 + 2  # the exhibit's and the legends'
 
@@ -105,7 +105,7 @@ def test_markdown_shows_the_same_with_figures_that_exist(report, tmp_path):
         if name.endswith(".svg"):
             ElementTree.fromstring(content)
         else:
-            Pictures.open(BytesIO(content)).verify()
+            Image.open(BytesIO(content)).verify()
 
 
 def test_json_holds_the_numbers(report, tmp_path):
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(report, tmp_path):
 
 
 def test_bars_are_as_high_as_their_numbers_and_whiskers_as_long_as_their_errors():
-    rows = (over_runs("a", [_row("", 0.4), _row("", 0.6)]), _row("b", 0.25, is_baseline=True))
+    rows = (average_runs("a", [_row("", 0.4), _row("", 0.6)]), _row("b", 0.25, is_baseline=True))
     drawing = ElementTree.fromstring(metric_bars(rows, ("rmse",)))
     first, second = (rect for rect in drawing.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None)
     assert float(first.attrib["height"]) / float(second.attrib["height"]) == pytest.approx(0.5 / 0.25, rel=0.01)
@@ -156,7 +156,7 @@ def test_a_bar_for_no_number_is_left_out():
 
 
 def test_a_legend_is_drawn_with_its_numbers():
-    said = "".join(ElementTree.fromstring(colour_legend(depth_scale())).itertext())
+    said = "".join(ElementTree.fromstring(colour_legend(depth_color_scale())).itertext())
     for words in ("depth in metres", "≤ 0.5", "≥ 10"):
         assert words in said
 

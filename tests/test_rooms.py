@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
-from leadline.data.datasets.rooms import SPLITS, Rooms, rooms
+from leadline.data.datasets.rooms import SPLITS, RoomsDataset, rooms
 from leadline.data.datasets.rooms.domains import DOMAINS
-from leadline.data.datasets.rooms.furniture import PIECES
+from leadline.data.datasets.rooms.furniture import ALL_FURNITURE
 from leadline.data.datasets.rooms.render import NEAREST, View, render
 from leadline.data.datasets.rooms.scene import Body, Camera, Light, Material, Scene, Sensor, furnish
 from leadline.data.datasets.rooms.textures import TEXTURES
@@ -124,7 +124,7 @@ def test_every_sample_is_a_sound_metric_one(domain: str):
     assert len(dataset) == 6
     for index in range(6):
         sample = dataset[index]
-        assert sample.kind == dataset.kind == Kind.METRIC
+        assert sample.kind == dataset.kind == DepthKind.METRIC
         assert sample.name == f"rooms-{domain}/val/{index:06d}"
         assert sample.image.shape == (3, 48, 64)
         assert sample.image.dtype == sample.depth.dtype == torch.float32
@@ -222,10 +222,10 @@ def test_domains_differ_in_depth():
 def test_tables_name_only_what_there_is():
     for domain in DOMAINS.values():
         names = {*domain.furniture, *domain.ornaments, *domain.clutter}
-        assert names <= set(PIECES)
+        assert names <= set(ALL_FURNITURE)
         for finishes in domain.finishes:
             assert {name for finish in finishes.values() for name in finish.textures} <= set(TEXTURES)
-            assert {part.finish for name in names for part in PIECES[name].parts} <= set(finishes)
+            assert {part.finish for name in names for part in ALL_FURNITURE[name].parts} <= set(finishes)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -266,17 +266,17 @@ def test_a_cache_outlives_changes_to_other_domains(tmp_path: Path, monkeypatch: 
         return [rooms("train", domain=domain, cache=tmp_path).folder for domain in ("a", "c")]
 
     before_a, before_c = folders()
-    monkeypatch.setitem(PIECES, "armchair", PIECES["sofa"])  # which rooms of a do not have
+    monkeypatch.setitem(ALL_FURNITURE, "armchair", ALL_FURNITURE["sofa"])  # which rooms of a do not have
     after_a, after_c = folders()
     assert after_a == before_a
     assert after_c != before_c
-    monkeypatch.setitem(PIECES, "mug", PIECES["vase"])
+    monkeypatch.setitem(ALL_FURNITURE, "mug", ALL_FURNITURE["vase"])
     assert folders()[0] != before_a
 
 
 def test_rooms_open_by_name_and_refuse_what_they_do_not_know():
     dataset = open_data("rooms,domain=b,count=5,holes=no", "val")
-    assert isinstance(dataset, Rooms)
+    assert isinstance(dataset, RoomsDataset)
     assert (dataset.domain, dataset.holes, len(dataset), dataset.name) == ("b", False, 5, "rooms-b val")
     assert len({number for number, _ in SPLITS.values()}) == len(SPLITS)
     with pytest.raises(BadInput, match=r"No split is called 'training'. Known splits: test, train, val."):

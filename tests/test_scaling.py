@@ -8,17 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth
 from leadline.data.datasets.rooms import SPLITS, rooms
 from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.scene import Camera, furnish
 from leadline.evaluation.alignment import least_squares_scale, least_squares_scale_shift
-from leadline.inference.metric_scale import FARTHEST, Floor, from_floor, from_points, from_sparse, ruler
+from leadline.inference.metric_scale import (
+    FARTHEST,
+    FloorScale,
+    scale_from_floor,
+    scale_from_points,
+    scale_from_sparse,
+    scaler_from_options,
+)
 from leadline.inference.predict import predict
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_image
@@ -26,7 +33,7 @@ from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
 
-KINDS = (Kind.RELATIVE, Kind.SCALE_FREE, Kind.METRIC)
+KINDS = (DepthKind.RELATIVE, DepthKind.SCALE_FREE, DepthKind.METRIC)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +43,9 @@ def truth() -> DepthMap:
     return DepthMap(sample.depth, sample.valid, intrinsics=sample.intrinsics)
 
 
-def turned(truth: Depth, kind: Kind) -> DepthMap:
+def turned(truth: Depth, kind: DepthKind) -> DepthMap:
     """Metres as an ideal model of a kind would answer them."""
-    depth = (1 / truth - 0.07) / 0.0013 if kind is Kind.RELATIVE else truth / 3.7
+    depth = (1 / truth - 0.07) / 0.0013 if kind is DepthKind.RELATIVE else truth / 3.7
     return DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), kind, provenance={"model": "ideal"})
 
 
@@ -51,9 +58,9 @@ def points(truth: Depth, count: int) -> list[tuple[float, float, float]]:
 
 @pytest.mark.parametrize(("kind", "count"), [(kind, count) for kind in KINDS for count in (2, 3, 9)])
 def test_points_make_metres_of_every_kind(truth, kind, count):
-    scaled = from_points(turned(truth.depth, kind), points(truth.depth, count))
+    scaled = scale_from_points(turned(truth.depth, kind), points(truth.depth, count))
     torch.testing.assert_close(scaled.depth.depth, truth.depth, rtol=1e-3, atol=1e-3)
-    assert scaled.depth.kind is Kind.METRIC
+    assert scaled.depth.kind is DepthKind.METRIC
     assert (scaled.used, scaled.rejected) == (count, 0)
     assert scaled.depth.provenance["model"] == "ideal"
     assert scaled.depth.provenance["predicted_kind"] == kind
@@ -61,17 +68,17 @@ def test_points_make_metres_of_every_kind(truth, kind, count):
 
 
 def test_two_points_leave_relative_depth_no_residual_to_boast_of(truth):
-    relative = turned(truth.depth, Kind.RELATIVE)
-    assert from_points(relative, points(truth.depth, 2)).residual is None
-    assert "too few to leave a residual" in str(from_points(relative, points(truth.depth, 2)))
-    assert from_points(relative, points(truth.depth, 3)).residual == pytest.approx(0, abs=1e-3)
+    relative = turned(truth.depth, DepthKind.RELATIVE)
+    assert scale_from_points(relative, points(truth.depth, 2)).residual is None
+    assert "too few to leave a residual" in str(scale_from_points(relative, points(truth.depth, 2)))
+    assert scale_from_points(relative, points(truth.depth, 3)).residual == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fifth_of_gross_outliers_among_five_points_is_left_out(truth, kind):
     measured = points(truth.depth, 5)
     measured[1] = (*measured[1][:2], measured[1][2] * 3)
-    scaled = from_points(turned(truth.depth, kind), measured)
+    scaled = scale_from_points(turned(truth.depth, kind), measured)
     assert (scaled.used, scaled.rejected) == (4, 1)
     torch.testing.assert_close(scaled.depth.depth, truth.depth, rtol=1e-3, atol=1e-3)
 
@@ -82,7 +89,7 @@ def test_a_sparse_map_with_a_fifth_of_outliers_makes_metres(truth, kind):
     chance = torch.rand(truth.depth.shape, generator=generator)
     noise = 1 + 0.005 * torch.randn(truth.depth.shape, generator=generator)
     spoilt = torch.where(torch.rand(truth.depth.shape, generator=generator) < 0.2, 60.0, truth.depth * noise)
-    scaled = from_sparse(turned(truth.depth, kind), DepthMap(spoilt, chance < 0.1))
+    scaled = scale_from_sparse(turned(truth.depth, kind), DepthMap(spoilt, chance < 0.1))
     torch.testing.assert_close(scaled.depth.depth, truth.depth, rtol=0.01, atol=0.01)
     assert scaled.rejected == pytest.approx(0.2 * (scaled.used + scaled.rejected), rel=0.3)
     assert scaled.residual is not None
@@ -92,21 +99,21 @@ def test_a_sparse_map_with_a_fifth_of_outliers_makes_metres(truth, kind):
 def test_without_outliers_the_fit_is_the_one_of_evaluation(truth):
     guess = truth.depth * (1 + 0.01 * torch.sin(torch.arange(64.0)))
     relative, scale_free = (replace(turned(guess, kind), valid=truth.valid) for kind in KINDS[:2])
-    generous = from_sparse(scale_free, truth)
+    generous = scale_from_sparse(scale_free, truth)
     assert generous.rejected == 0
     torch.testing.assert_close(
         generous.depth.depth, least_squares_scale(scale_free.depth, truth.depth, truth.valid), rtol=1e-5, atol=1e-5
     )
     inverse = least_squares_scale_shift(relative.depth, 1 / truth.depth, truth.valid)
-    fitted = from_sparse(relative, truth)
+    fitted = scale_from_sparse(relative, truth)
     assert fitted.rejected == 0
     torch.testing.assert_close(fitted.depth.depth, 1 / inverse, rtol=1e-4, atol=1e-4)
 
 
 def test_what_comes_out_beyond_the_horizon_is_not_valid(truth):
-    relative = turned(truth.depth, Kind.RELATIVE)
+    relative = turned(truth.depth, DepthKind.RELATIVE)
     relative.depth[0, 0, :5] = -1000
-    scaled = from_points(relative, [(x, y + 1, metres) for x, y, metres in points(truth.depth[:, 1:], 3)])
+    scaled = scale_from_points(relative, [(x, y + 1, metres) for x, y, metres in points(truth.depth[:, 1:], 3)])
     assert not scaled.depth.valid[0, 0, :5].any()
     assert scaled.depth.valid[0, 1:].all()
     assert scaled.depth.depth.max() < FARTHEST
@@ -129,9 +136,9 @@ def seen_floor() -> tuple[Depth, Camera]:
 def test_the_cameras_height_above_the_floor_makes_metres_of_every_kind():
     depth, camera = seen_floor()
     degrees = math.degrees(camera.field_of_view)
-    floor = Floor(camera.eye[2], field_of_view=degrees, pitch=-math.degrees(camera.pitch))
+    floor = FloorScale(camera.eye[2], field_of_view=degrees, pitch=-math.degrees(camera.pitch))
     for kind in KINDS:
-        scaled = from_floor(turned(depth, kind), floor)
+        scaled = scale_from_floor(turned(depth, kind), floor)
         torch.testing.assert_close(scaled.depth.depth, depth, rtol=0.01, atol=0.01)
         assert f"looks down {floor.pitch:.1f} degrees" in str(scaled)  # of depth with a shape it is found, not taken
         assert scaled.depth.intrinsics is not None
@@ -139,14 +146,14 @@ def test_the_cameras_height_above_the_floor_makes_metres_of_every_kind():
 
 
 def test_a_floor_alone_cannot_scale_relative_depth(truth):
-    relative = turned(truth.depth, Kind.RELATIVE)
+    relative = turned(truth.depth, DepthKind.RELATIVE)
     with pytest.raises(BadInput, match=r"add pitch=DEGREES.*or give points or a sparse depth map"):
-        from_floor(relative, Floor(1.5, focal_px=60))
-    from_floor(replace(relative, kind=Kind.SCALE_FREE, depth=truth.depth), Floor(1.5, focal_px=60))
+        scale_from_floor(relative, FloorScale(1.5, focal_px=60))
+    scale_from_floor(replace(relative, kind=DepthKind.SCALE_FREE, depth=truth.depth), FloorScale(1.5, focal_px=60))
 
 
 def test_anchors_that_determine_nothing_are_refused(truth):
-    relative = turned(truth.depth, Kind.RELATIVE)
+    relative = turned(truth.depth, DepthKind.RELATIVE)
     good = points(truth.depth, 2)
     flat = replace(relative, depth=torch.ones_like(relative.depth))
     for prediction, measured, message in (
@@ -157,13 +164,13 @@ def test_anchors_that_determine_nothing_are_refused(truth):
         (relative, [(0, 0, -2.0), good[0]], "positive metres"),
     ):
         with pytest.raises(BadInput, match=message):
-            from_points(prediction, measured)
+            scale_from_points(prediction, measured)
     with pytest.raises(BadInput, match="at least 2 measured pixels"):
-        from_sparse(relative, replace(truth, valid=torch.zeros_like(truth.valid)))
+        scale_from_sparse(relative, replace(truth, valid=torch.zeros_like(truth.valid)))
     with pytest.raises(BadInput, match="64 × 40 pixels and the photograph 64 × 48"):
-        from_sparse(relative, DepthMap(truth.depth[:, :40], truth.valid[:, :40]))
+        scale_from_sparse(relative, DepthMap(truth.depth[:, :40], truth.valid[:, :40]))
     with pytest.raises(BadInput, match="does not come nearer"):
-        from_floor(flat, Floor(1.5, focal_px=60, pitch=0))
+        scale_from_floor(flat, FloorScale(1.5, focal_px=60, pitch=0))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def test_anchors_that_determine_nothing_are_refused(truth):
 )
 def test_words_that_scale_nothing_are_refused(words, message):
     with pytest.raises(BadInput, match=message):
-        ruler(words, 1)
+        scaler_from_options(words, 1)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +197,7 @@ def home(tmp_path_factory) -> Path:
     save(build("hybrid", size="tiny", input_size=(64, 64), kind="relative"), place / "model")
     (place / "in").mkdir()
     for name in ("a.png", "b.png"):
-        Pictures.fromarray(np.random.default_rng(ord(name[0])).integers(0, 256, (30, 50, 3), np.uint8)).save(
+        Image.fromarray(np.random.default_rng(ord(name[0])).integers(0, 256, (30, 50, 3), np.uint8)).save(
             place / "in" / name
         )
     return place
@@ -209,7 +216,7 @@ def test_points_on_the_command_line_become_a_file_in_metres_that_says_so(home, t
     assert main([*given, "--out", str(tmp_path), "--json", "--scale-from", *words]) == 0
     said = json.loads(capsys.readouterr().out)
     written = read_depth(tmp_path / "a.png")
-    assert written.kind is Kind.METRIC
+    assert written.kind is DepthKind.METRIC
     torch.testing.assert_close(written.depth, truth, rtol=1e-3, atol=2e-3)
     assert written.provenance["predicted_kind"] == "relative"
     assert written.provenance["scaled_from"] == said["scaled_from"]
@@ -224,7 +231,7 @@ def test_a_folder_of_sparse_maps_scales_the_photographs_of_its_names(home, tmp_p
     sparse = torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.1
     steps = torch.where(sparse, truth * 5000, 0).round()[0].numpy().astype(np.uint16)
     (tmp_path / "maps").mkdir()
-    Pictures.fromarray(steps).save(tmp_path / "maps" / "a.png")  # says no unit
+    Image.fromarray(steps).save(tmp_path / "maps" / "a.png")  # says no unit
     given = ["predict", str(home / "in"), "--model", str(home / "model"), "--out", str(tmp_path / "out")]
     assert main([*given, "--scale-from", str(tmp_path / "maps"), "--depth-scale", "5000"]) == 1
     torch.testing.assert_close(read_depth(tmp_path / "out" / "a.png").depth, truth, rtol=2e-3, atol=2e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.scannet import scannet
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 def test_the_photograph_is_made_as_small_as_its_depth(path: Path) -> None:
     data = open_data(f"scannet:{path}", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("scannet train", Kind.METRIC, 6)
+    assert (data.name, data.kind, len(data)) == ("scannet train", DepthKind.METRIC, 6)
     sample = data[0]
     assert sample.size == (2, 4)
     assert sample.depth[0, 0].tolist() == [0, 1, 2, 3]

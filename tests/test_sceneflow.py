@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.sceneflow import sceneflow
@@ -39,7 +39,7 @@ def write_pfm(file: Path, rows: np.ndarray) -> None:
 def test_disparity_becomes_depth_in_baselines(path: Path) -> None:
     data = open_data(f"sceneflow:{path}", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("flyingthings3d train", Kind.SCALE_FREE, 2)
+    assert (data.name, data.kind, len(data)) == ("flyingthings3d train", DepthKind.SCALE_FREE, 2)
     sample = data[0]
     assert sample.name == "TRAIN/A/0000/left/0006"
     assert sample.depth.tolist() == [[[105, 0, 21], [10.5, 0, 210]]]

@@ -14,12 +14,12 @@ from huggingface_hub import ModelCard, constants
 from loopback_hub import TOKEN, hub
 from torch import Tensor
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.inference.predict import predict
 from leadline.models.base import DepthModel, Provenance
 from leadline.models.loading import load
-from leadline.models.pretrained.hub import card, figures
+from leadline.models.pretrained.hub import model_card, read_figures
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -29,7 +29,7 @@ TABLE = {"title": "nyu test", "protocol": {"words": "nyu_eigen"}, "metrics": {"r
 """What is read of a file that `leadline evaluate --json` writes."""
 
 
-def small(kind: Kind = Kind.METRIC) -> DepthModel:
+def small(kind: DepthKind = DepthKind.METRIC) -> DepthModel:
     torch.manual_seed(0)
     model = build("cnn", encoder="mobilenetv3_small_050", width=8, kind=kind).eval()
     model.provenance = Provenance("rooms train", licence="CC-BY-4.0", figures=FIGURES)
@@ -51,7 +51,7 @@ def test_a_model_comes_back_from_a_folder_as_it_was(tmp_path: Path):
 
 
 def test_the_card_is_filled_in_for_people():
-    text = card(small(), "me/rooms")
+    text = model_card(small(), "me/rooms")
     assert "| Kind of depth | metric: metres along the optical axis |" in text
     assert "| Trained on | rooms train |" in text
     assert "| Licence | CC-BY-4.0 |" in text
@@ -59,11 +59,11 @@ def test_the_card_is_filled_in_for_people():
     assert "| `rmse` | 0.7123 |" in text
     assert "| `silog_bts` | – |" in text
     assert 'leadline.load("hub:me/rooms")' in text
-    assert "larger is nearer" in card(small(Kind.RELATIVE))
+    assert "larger is nearer" in model_card(small(DepthKind.RELATIVE))
 
 
 def test_the_card_is_filled_in_for_the_hub():
-    data: Any = ModelCard(card(small(), "me/rooms")).data
+    data: Any = ModelCard(model_card(small(), "me/rooms")).data
     assert (data.library_name, data.pipeline_tag, data.license) == ("leadline", "depth-estimation", "cc-by-4.0")
     assert "metric-depth" in data.tags
     scored = {(result.dataset_name, result.metric_type): result.metric_value for result in data.eval_results}
@@ -73,9 +73,9 @@ def test_the_card_is_filled_in_for_the_hub():
 def test_a_licence_that_the_hub_has_no_word_for_is_written_out():
     model = small()
     model.provenance = replace(model.provenance, licence="unknown: see the model's page", figures={})
-    data: Any = ModelCard(card(model)).data
+    data: Any = ModelCard(model_card(model)).data
     assert (data.license, data.license_name) == ("other", "unknown-see-the-model-s-page")
-    assert "None were recorded" in card(model)
+    assert "None were recorded" in model_card(model)
 
 
 def test_an_edited_card_is_kept(tmp_path: Path):
@@ -148,10 +148,10 @@ def test_a_model_goes_to_a_hub_and_comes_back_and_then_needs_no_network(
 
 def test_the_figures_of_an_evaluation_go_into_the_card(tmp_path: Path):
     (tmp_path / "scores.json").write_text(json.dumps(TABLE))
-    assert figures(tmp_path / "scores.json") == {"nyu test (nyu_eigen)": {"rmse": 0.4}}
+    assert read_figures(tmp_path / "scores.json") == {"nyu test (nyu_eigen)": {"rmse": 0.4}}
     (tmp_path / "scores.json").write_text("[]")
     with pytest.raises(BadInput, match="no table of `leadline evaluate --json`"):
-        figures(tmp_path / "scores.json")
+        read_figures(tmp_path / "scores.json")
 
 
 def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 from webserver import Site, serving
 
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.sample import Sample
-from leadline.core.specs import parse
+from leadline.core.specs import parse_spec
 from leadline.data.datasets import open_data
 from leadline.data.loader import batches
 from leadline.data.prepare import prepare
@@ -90,7 +90,7 @@ def test_millimetres_bytes_names_and_cameras_come_back_as_they_were(source: str,
     for split in ("train", "val"):
         before, after = open_data(source, split), open_data(f"store:{tmp_path / 'out'}", split)
         assert len(after) == len(before)
-        assert after.kind is Kind.METRIC
+        assert after.kind is DepthKind.METRIC
         assert all(_same(after[index], before[index]) for index in range(len(before)))
     known = open_data(f"store:{tmp_path / 'out'}", "train")[3].intrinsics
     assert known is not None
@@ -128,12 +128,12 @@ def test_metres_are_kept_to_half_a_millimetre_and_exactly_beyond_65(
     assert (kept.depth - depth.clamp_min(0.001 if error else 0)).abs().max() <= error
 
 
-@pytest.mark.parametrize("kind", [Kind.RELATIVE, Kind.SCALE_FREE])
-def test_depth_without_metres_is_kept_exactly(tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [DepthKind.RELATIVE, DepthKind.SCALE_FREE])
+def test_depth_without_metres_is_kept_exactly(tmp_path: Path, kind: DepthKind) -> None:
     depth = torch.randn(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     depth[0, 0, :5] = 0
     valid = torch.rand(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) < 0.7
-    valid = valid if kind is Kind.RELATIVE else valid & (depth > 0)
+    valid = valid if kind is DepthKind.RELATIVE else valid & (depth > 0)
     write_image(tmp_path / "rgb" / "0.png", torch.zeros(3, HEIGHT, WIDTH))
     write_depth(tmp_path / "depth" / "0.npz", DepthMap(depth, valid, kind))
     words = f"{tmp_path},kind={kind}"
@@ -145,7 +145,7 @@ def test_depth_without_metres_is_kept_exactly(tmp_path: Path, kind: Kind) -> Non
     "address", ["https://host:8080/a/b", "s3://bucket/a", "memory://a", "simplecache::https://host/a", "data/mine"]
 )
 def test_an_address_is_words(address: str) -> None:
-    assert parse(f"store:{address}") == ("store", address, {})
+    assert parse_spec(f"store:{address}") == ("store", address, {})
 
 
 def test_memory_holds_the_same_as_a_folder_and_takes_splits_later(source: str, whole: Path) -> None:

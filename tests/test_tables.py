@@ -10,7 +10,7 @@ from scipy import stats
 
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import COLUMNS, ImageScore, Listing, Row, Table, over_runs
+from leadline.evaluation.tables import COLUMNS, ImageScore, Listing, Row, Table, average_runs
 
 
 def _row(name: str, value: float, protocol: str = "indoor") -> Row:
@@ -42,7 +42,7 @@ def test_a_metric_that_is_no_number_is_never_best_and_null_in_json():
 
 def test_several_runs_give_scipys_mean_and_standard_error():
     values = [0.31, 0.35, 0.28, 0.40]
-    row = over_runs("four", [_row("seed", value) for value in values])
+    row = average_runs("four", [_row("seed", value) for value in values])
     assert row.metrics["rmse"] == pytest.approx(np.mean(values))
     assert row.errors["rmse"] == pytest.approx(stats.sem(values))
     assert row.cell("rmse") == "0.335 ± 0.026"
@@ -51,12 +51,12 @@ def test_several_runs_give_scipys_mean_and_standard_error():
 
 
 def test_one_run_has_no_standard_error():
-    assert over_runs("one", [_row("seed", 0.5)]).cell("rmse") == "0.500"
+    assert average_runs("one", [_row("seed", 0.5)]).cell("rmse") == "0.500"
 
 
 def test_runs_measured_differently_are_not_averaged():
     with pytest.raises(BadInput, match="differ in their protocol"):
-        over_runs("two", [_row("a", 0.1), _row("b", 0.1, "nyu_eigen")])
+        average_runs("two", [_row("a", 0.1), _row("b", 0.1, "nyu_eigen")])
 
 
 def test_markdown_is_a_table_whose_rows_say_everything():

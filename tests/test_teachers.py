@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from leadline.cli.main import main
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.inference.predict import predict
 from leadline.io.depth_maps import read_depth
@@ -174,11 +174,11 @@ def teachers(folders: Callable[[str], Path]) -> Callable[[str], DepthModel]:
 
 
 @cache
-def photograph(height: int, width: int) -> Pictures.Image:
-    return Pictures.open(PHOTOGRAPH).convert("RGB").resize((width, height), Pictures.Resampling.LANCZOS)
+def photograph(height: int, width: int) -> Image.Image:
+    return Image.open(PHOTOGRAPH).convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
-def tensor(picture: Pictures.Image) -> Tensor:
+def tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
 
 
@@ -216,7 +216,7 @@ def test_nothing_but_that_rounding_is_between_them(
     with torch.no_grad():
         answer = model.network(**processor(images=image, do_rescale=False, return_tensors="pt"))
     theirs = processor.post_process_depth_estimation(answer, [size])[0]["predicted_depth"]
-    if model.kind is Kind.METRIC and family != "depth_pro":
+    if model.kind is DepthKind.METRIC and family != "depth_pro":
         # `predict` lets no interpolation overshoot into what is nearer than the network's nearest.
         theirs = theirs.clamp_min(answer.predicted_depth.min())
     assert share_of_range(predict(model, image)[0], theirs) < 5e-6
@@ -241,18 +241,18 @@ def test_photographs_of_a_few_pixels_have_depth_too(family: str, teachers: Calla
 
 def test_a_teacher_has_the_kind_that_its_configuration_leaves_no_doubt_about(teachers: Callable[[str], DepthModel]):
     assert {family: teachers(family).kind for family in FAMILIES} == {
-        "depth_anything": Kind.RELATIVE,
-        "depth_anything_metric": Kind.METRIC,
-        "depth_pro": Kind.METRIC,
-        "dpt": Kind.RELATIVE,
-        "glpn": Kind.METRIC,
-        "zoedepth": Kind.METRIC,
+        "depth_anything": DepthKind.RELATIVE,
+        "depth_anything_metric": DepthKind.METRIC,
+        "depth_pro": DepthKind.METRIC,
+        "dpt": DepthKind.RELATIVE,
+        "glpn": DepthKind.METRIC,
+        "zoedepth": DepthKind.METRIC,
     }
 
 
 def test_depth_in_units_of_an_unknown_focal_length_is_not_called_metres(tmp_path: Path):
     model = load(f"hub:{written(tmp_path / 'pro', *depth_pro(use_fov_model=False))}")
-    assert model.kind is Kind.SCALE_FREE
+    assert model.kind is DepthKind.SCALE_FREE
     assert predict(model, tensor(photograph(64, 64))).isfinite().all()
 
 
@@ -261,7 +261,7 @@ def test_a_kind_left_open_is_asked_for_and_then_kept(tmp_path: Path):
     folder = written(tmp_path / "dinov2", *dpt(backbone_config=backbone))
     with pytest.raises(BadInput, match="not guessed: kind=metric, kind=relative"):
         load(f"hub:{folder}")
-    assert load(f"hub:{folder},kind=metric").kind is Kind.METRIC
+    assert load(f"hub:{folder},kind=metric").kind is DepthKind.METRIC
     with pytest.raises(BadInput, match="No kind is called 'meters'"):
         load(f"hub:{folder},kind=meters")
     with pytest.raises(BadInput, match="No hub option is called 'sort'"):
@@ -317,7 +317,7 @@ def test_a_saved_teacher_loads_without_the_folder_it_came_from(
 def test_the_command_line_takes_a_teacher_by_its_place(folders: Callable[[str], Path], tmp_path: Path):
     place = f"hub:{folders('dpt')},kind=relative"
     assert main(["predict", str(PHOTOGRAPH), "--model", place, "--out", str(tmp_path)]) == 0
-    assert read_depth(tmp_path / "reception.png").kind is Kind.RELATIVE
+    assert read_depth(tmp_path / "reception.png").kind is DepthKind.RELATIVE
 
 
 def test_a_teacher_can_learn(folders: Callable[[str], Path]):

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.training.distillation_losses import (
-    TEACHING,
-    Compared,
+    DISTILLATION_TERMS,
+    ComparedSpace,
     Discriminator,
-    Diverged,
+    DivergedError,
     Projections,
     confidence_from_views,
     feature_loss,
@@ -26,9 +26,9 @@ from leadline.training.distillation_losses import (
     taught_silog_loss,
     taught_ssi_loss,
 )
-from leadline.training.losses import gradient_matching_loss, scale_and_shift_invariant_loss, silog_loss, standardised
+from leadline.training.losses import gradient_matching_loss, scale_and_shift_invariant_loss, silog_loss, standardize
 
-DEPTH_LOSSES = [name for name, entry in TEACHING.items() if entry.compares is not Compared.FEATURES]
+DEPTH_LOSSES = [name for name, entry in DISTILLATION_TERMS.items() if entry.compares is not ComparedSpace.FEATURES]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def discriminator():
 def loss_of(name, discriminator):
     """The loss as a function of (predicted, taught, valid, confidence)."""
     if name != "holistic":
-        return TEACHING[name].function
+        return DISTILLATION_TERMS[name].function
     image = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(1))
     return lambda predicted, *rest: holistic_loss(discriminator.eval(), image[: len(predicted)], predicted, *rest)
 
@@ -96,7 +96,7 @@ def test_ssi_is_ranftls_loss_over_what_is_kept(maps):
 
 def test_gradient_is_ranftls_loss_where_all_are_equally_sure(maps):
     predicted, taught, valid, _ = maps
-    theirs = gradient_matching_loss(standardised(predicted, valid), standardised(taught, valid), valid)
+    theirs = gradient_matching_loss(standardize(predicted, valid), standardize(taught, valid), valid)
     even = torch.full_like(predicted, 0.25)
     assert taught_gradient_loss(predicted, taught, valid).item() == pytest.approx(theirs.item(), rel=1e-5)
     assert taught_gradient_loss(predicted, taught, valid, even).item() == pytest.approx(theirs.item(), rel=1e-5)
@@ -345,12 +345,12 @@ class TestHolistic:
             if isinstance(layer, nn.Conv2d):
                 parametrize.remove_parametrizations(layer, "weight")
                 layer.weight.data *= 100
-        with pytest.raises(Diverged, match=r"discriminator of the holistic loss diverged: .* keeps within 1000"):
+        with pytest.raises(DivergedError, match=r"discriminator of the holistic loss diverged: .* keeps within 1000"):
             holistic_loss(discriminator, *scene)
 
     def test_a_discriminator_of_no_numbers_is_named(self, scene, discriminator):
         next(discriminator.parameters()).data.fill_(torch.nan)
-        with pytest.raises(Diverged, match=r"discriminator of the holistic loss diverged: .* are nan apart"):
+        with pytest.raises(DivergedError, match=r"discriminator of the holistic loss diverged: .* are nan apart"):
             holistic_loss(discriminator, *scene)
 
     def test_a_student_of_no_numbers_is_not_blamed_on_the_discriminator(self, scene, discriminator):
@@ -363,7 +363,7 @@ class TestConfidence:
     def depth(self):
         return torch.from_numpy(np.random.default_rng(0).uniform(1, 5, (2, 1, 6, 8))).float()
 
-    @pytest.mark.parametrize("kind", Kind)
+    @pytest.mark.parametrize("kind", DepthKind)
     def test_is_one_where_all_views_agree(self, depth, kind):
         assert torch.allclose(confidence_from_views(torch.stack([depth] * 3), kind), torch.ones(2, 1, 6, 8))
 
@@ -371,19 +371,19 @@ class TestConfidence:
         # Two views that are e^0.2 apart have a standard deviation of 0.1.
         views = torch.stack([depth, depth * math.exp(0.2)])
         half = torch.full((2, 1, 6, 8), 0.5)
-        assert torch.allclose(confidence_from_views(views, Kind.METRIC), half, atol=1e-4)
-        assert torch.allclose(confidence_from_views(views, Kind.METRIC, tolerance=0.2), half + 0.3, atol=1e-4)
+        assert torch.allclose(confidence_from_views(views, DepthKind.METRIC), half, atol=1e-4)
+        assert torch.allclose(confidence_from_views(views, DepthKind.METRIC, tolerance=0.2), half + 0.3, atol=1e-4)
 
     def test_ignores_what_the_kind_leaves_open(self, depth):
         part = depth.clone()
         part[..., :3] = torch.nan
-        scaled = confidence_from_views(torch.stack([depth, 3 * depth, 2 * part]), Kind.SCALE_FREE)
-        shifted = confidence_from_views(torch.stack([depth, 3 * depth + 7, 2 * part - 5]), Kind.RELATIVE)
+        scaled = confidence_from_views(torch.stack([depth, 3 * depth, 2 * part]), DepthKind.SCALE_FREE)
+        shifted = confidence_from_views(torch.stack([depth, 3 * depth + 7, 2 * part - 5]), DepthKind.RELATIVE)
         assert torch.allclose(scaled, torch.ones_like(depth), atol=1e-4)
         assert torch.allclose(shifted, torch.ones_like(depth), atol=1e-4)
-        assert confidence_from_views(torch.stack([depth, 3 * depth]), Kind.METRIC).max() < 0.1
+        assert confidence_from_views(torch.stack([depth, 3 * depth]), DepthKind.METRIC).max() < 0.1
 
-    @pytest.mark.parametrize("kind", Kind)
+    @pytest.mark.parametrize("kind", DepthKind)
     def test_is_lowest_where_the_views_differ(self, maps, kind):
         depth, other = maps[0], maps[0].clone()
         other[:, :, 2, 3] = 30
@@ -396,17 +396,17 @@ class TestConfidence:
         views = torch.stack([depth, depth * math.exp(0.2)])
         views[1, :, :, :2] = torch.nan
         views[:, :, :, 5] = torch.nan
-        confidence = confidence_from_views(views, Kind.METRIC)
+        confidence = confidence_from_views(views, DepthKind.METRIC)
         assert torch.allclose(confidence[:, :, :5], torch.tensor(0.5), atol=1e-4)
         assert not confidence[:, :, 5].any()
 
-    @pytest.mark.parametrize("kind", Kind)
+    @pytest.mark.parametrize("kind", DepthKind)
     def test_of_a_single_view_is_one(self, depth, kind):
         assert (confidence_from_views(depth[None], kind) == 1).all()
 
 
 def test_every_loss_says_which_teachers_it_takes():
-    assert set(TEACHING) == {"silog", "l1", "ssi", "ssi_gradient", "bins", "pairwise", "holistic", "features"}
-    for entry in TEACHING.values():
-        needs_metres = entry.compares is Compared.DEPTH
-        assert entry.measures == (frozenset({Kind.METRIC}) if needs_metres else frozenset(Kind))
+    assert set(DISTILLATION_TERMS) == {"silog", "l1", "ssi", "ssi_gradient", "bins", "pairwise", "holistic", "features"}
+    for entry in DISTILLATION_TERMS.values():
+        needs_metres = entry.compares is ComparedSpace.DEPTH
+        assert entry.measures == (frozenset({DepthKind.METRIC}) if needs_metres else frozenset(DepthKind))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.tum import associated, tum
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 def test_pairs_belong_by_time_and_depth_is_metres_times_5000(path: Path) -> None:
     data = open_data(f"tum:{path}", "train")
     assert isinstance(data, Dataset)
-    assert (data.name, data.kind, len(data)) == ("tum train", Kind.METRIC, 6)
+    assert (data.name, data.kind, len(data)) == ("tum train", DepthKind.METRIC, 6)
     samples = [data[index] for index in range(3)]
     assert [sample.name for sample in samples] == [
         f"rgbd_dataset_freiburg1_desk/{time}" for time in ("10.000000", "10.033000", "10.066000")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from leadline.core.errors import BadInput
-from leadline.core.specs import parse, typed
+from leadline.core.specs import parse_options, parse_spec
 from leadline.data.datasets import open_data
 
 
@@ -25,17 +25,17 @@ def builder(
 
 
 def test_words_fall_into_name_path_and_options():
-    assert parse("rooms") == ("rooms", "", {})
-    assert parse("nyu:data/nyu,truth=raw, count=3") == ("nyu", "data/nyu", {"truth": "raw", "count": "3"})
+    assert parse_spec("rooms") == ("rooms", "", {})
+    assert parse_spec("nyu:data/nyu,truth=raw, count=3") == ("nyu", "data/nyu", {"truth": "raw", "count": "3"})
 
 
 def test_options_take_the_builders_types():
-    read = typed(builder, {"count": "12", "scale": "256", "path": "a/b", "holes": "no"}, "thing")
+    read = parse_options(builder, {"count": "12", "scale": "256", "path": "a/b", "holes": "no"}, "thing")
     assert read == {"count": 12, "scale": 256.0, "path": Path("a/b"), "holes": False}
-    assert typed(builder, {"count": "none"}, "thing") == {"count": None}
-    assert typed(builder, {"size": "192:256"}, "thing") == {"size": (192, 256)}
-    assert typed(builder, {"size": "0.5:0.5"}, "thing") == {"size": (0.5, 0.5)}
-    assert typed(builder, {"options": "pad_type:same"}, "thing") == {"options": {"pad_type": "same"}}
+    assert parse_options(builder, {"count": "none"}, "thing") == {"count": None}
+    assert parse_options(builder, {"size": "192:256"}, "thing") == {"size": (192, 256)}
+    assert parse_options(builder, {"size": "0.5:0.5"}, "thing") == {"size": (0.5, 0.5)}
+    assert parse_options(builder, {"options": "pad_type:same"}, "thing") == {"options": {"pad_type": "same"}}
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_options_take_the_builders_types():
 )
 def test_a_wrong_option_is_named(options, message):
     with pytest.raises(BadInput, match=message):
-        typed(builder, options, "thing")
+        parse_options(builder, options, "thing")
 
 
 def test_an_option_without_a_value_is_refused():
     with pytest.raises(BadInput, match="write option=value"):
-        parse("rooms,holes")
+        parse_spec("rooms,holes")
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones():

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leadline.core.depth_kind import Kind
+    from leadline.core.depth_kind import DepthKind
     from leadline.core.errors import BadInput
     from leadline.core.sample import Sample
     from leadline.data.datasets import open_data
@@ -23,7 +23,7 @@ _HOMES = {
     "BadInput": "leadline.core.errors",
     "DepthMap": "leadline.io.depth_maps",
     "DepthModel": "leadline.models.base",
-    "Kind": "leadline.core.depth_kind",
+    "DepthKind": "leadline.core.depth_kind",
     "Sample": "leadline.core.sample",
     "build": "leadline.models.registry",
     "evaluate": "leadline.evaluation.evaluate",
@@ -42,9 +42,9 @@ _HOMES = {
 
 __all__ = [
     "BadInput",
+    "DepthKind",
     "DepthMap",
     "DepthModel",
-    "Kind",
     "Sample",
     "build",
     "evaluate",

@@ -10,7 +10,7 @@ from leadline.models.pretrained.checkpoints import convert
 
 
 @dataclass(frozen=True)
-class Convert:
+class ConvertCommand:
     """Turn an official MiDaS or DPT checkpoint into a saved model: weights.safetensors and model.json in a folder."""
 
     file: tyro.conf.Positional[Path]

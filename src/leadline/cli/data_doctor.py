@@ -8,15 +8,15 @@ import tyro
 from tqdm import tqdm
 
 from leadline.data_quality.checks import CHECKS, examine
-from leadline.data_quality.doctor import SHOWN, seen
-from leadline.data_quality.frame_stats import Look, look_at_photographs
-from leadline.data_quality.index import collect
-from leadline.data_quality.issues import Fault
-from leadline.data_quality.near_duplicates import leaked
+from leadline.data_quality.doctor import SHOWN, stats_of
+from leadline.data_quality.frame_stats import FrameStats, collect_photo_stats
+from leadline.data_quality.index import index_data
+from leadline.data_quality.issues import Issue
+from leadline.data_quality.near_duplicates import leaked_images
 
 
 @dataclass(frozen=True)
-class Doctor:
+class DoctorCommand:
     """Find what is wrong with a dataset and name the files; the exit code is 1 if anything is, and 0 if it is sound."""
 
     data: tyro.conf.Positional[str]
@@ -32,12 +32,14 @@ class Doctor:
     """Print JSON, with all files of every fault."""
 
     def run(self) -> int:
-        collection = collect(self.data, frames=self.frames)
-        looks = seen(collection)
+        collection = index_data(self.data, frames=self.frames)
+        looks = stats_of(collection)
         faults = examine(looks, collection.kind)
         if self.against:
-            others = collect(self.against, split=self.against_split).entries
-            faults += leaked(looks, list(look_at_photographs(tqdm(others, "compared", disable=None, leave=False))))
+            others = index_data(self.against, split=self.against_split).entries
+            faults += leaked_images(
+                looks, list(collect_photo_stats(tqdm(others, "compared", disable=None, leave=False)))
+            )
         if self.json:
             told = {"data": self.data, "frames": len(looks), "refused": collection.refused}
             print(json.dumps(told | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
@@ -50,11 +52,11 @@ class Doctor:
         return 1 if faults or collection.refused else 0
 
 
-def _plain(fault: Fault) -> dict[str, str | list[str]]:
+def _plain(fault: Issue) -> dict[str, str | list[str]]:
     return {"check": fault.check, "message": fault.message, "files": fault.files}
 
 
-def _told(words: str, looks: Sequence[Look], faults: Sequence[Fault]) -> str:
+def _told(words: str, looks: Sequence[FrameStats], faults: Sequence[Issue]) -> str:
     lines = []
     for name in dict.fromkeys(fault.check for fault in faults):
         lines.append(f"{name}: {_MEANINGS[name]}")

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 import tyro
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Depth, Image, Mask
-from leadline.data_quality.doctor import seen
-from leadline.data_quality.frame_stats import Look
-from leadline.data_quality.index import Collection, Entry, collect
-from leadline.data_quality.inspect import BAR, EXHIBITS, Card, SceneCard, card
-from leadline.data_quality.issues import scenes
+from leadline.core.sample import Depth, ImageTensor, Mask
+from leadline.data_quality.doctor import stats_of
+from leadline.data_quality.frame_stats import FrameStats
+from leadline.data_quality.index import Collection, Entry, index_data
+from leadline.data_quality.inspect import BAR, EXHIBITS, DatasetCard, SceneCard, dataset_card
+from leadline.data_quality.issues import group_by_scene
 from leadline.data_quality.units import Unit
 from leadline.evaluation.tables import Listing
-from leadline.io.atomic import swapped
-from leadline.io.colormaps import depth_scale, fitted_scale, painted
+from leadline.io.atomic import atomic_write
+from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale
 from leadline.io.depth_maps import read_numbers
 from leadline.io.images import read_image
 from leadline.reporting.charts import histogram
@@ -29,7 +29,7 @@ from leadline.reporting.report import Chart, Exhibit, Gallery, Report, Section, 
 
 
 @dataclass(frozen=True)
-class Inspect:
+class InspectCommand:
     """Find out what a dataset is, and print a card: counts, sizes, unit, depths, holes, cameras, licence."""
 
     data: tyro.conf.Positional[str]
@@ -45,18 +45,18 @@ class Inspect:
     def run(self) -> int:
         if self.out and self.out.suffix.lower() != ".html":
             raise BadInput(f"--out {self.out} is to be a page: name it {self.out.with_suffix('.html')}.")
-        collection = collect(self.data, frames=self.frames)
-        looks = seen(collection)
-        made = card(collection, looks)
+        collection = index_data(self.data, frames=self.frames)
+        looks = stats_of(collection)
+        made = dataset_card(collection, looks)
         print(json.dumps(asdict(made), indent=1, ensure_ascii=False) if self.json else _told(made))
         if self.out:
             text = page(_report(made, collection, looks))
-            with swapped(self.out) as half:
+            with atomic_write(self.out) as half:
                 half.write_text(text, encoding="utf-8")
         return 0
 
 
-def _told(card: Card) -> str:
+def _told(card: DatasetCard) -> str:
     """The card as text."""
     longest = max(card.histogram.values(), default=1.0)
     bars = [
@@ -74,7 +74,7 @@ def _told(card: Card) -> str:
     )
 
 
-def _counts(card: Card) -> str:
+def _counts(card: DatasetCard) -> str:
     """`407 frames of 14 scenes (train 379, val 28)`"""
     splits: dict[str, int] = {}
     for scene in card.scenes:
@@ -83,7 +83,7 @@ def _counts(card: Card) -> str:
     return f"{sum(splits.values())} frames of {len(card.scenes)} scenes ({each})"
 
 
-def _listing(card: Card) -> Listing:
+def _listing(card: DatasetCard) -> Listing:
     return Listing(
         "Scenes",
         ("scene", "frames", "photograph", "depth", "steps / m", "median", "1–99 %", "holes", "field of view"),
@@ -92,12 +92,12 @@ def _listing(card: Card) -> Listing:
     )
 
 
-def _units(card: Card) -> list[str]:
+def _units(card: DatasetCard) -> list[str]:
     measured = [scene for scene in card.scenes if scene.median or not scene.unreadable]
-    return [f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in measured] if card.kind == Kind.METRIC else []
+    return [f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in measured] if card.kind == DepthKind.METRIC else []
 
 
-def _unread(card: Card) -> list[str]:
+def _unread(card: DatasetCard) -> list[str]:
     """How much is not on the card."""
     return [
         *(
@@ -132,7 +132,7 @@ def _line(scene: SceneCard) -> tuple[str, ...]:
     )
 
 
-def _report(card: Card, collection: Collection, looks: Sequence[Look]) -> Report:
+def _report(card: DatasetCard, collection: Collection, looks: Sequence[FrameStats]) -> Report:
     figures: list[Chart | Gallery] = []
     if card.histogram:
         starts = [float(start) for start in card.histogram]
@@ -159,24 +159,24 @@ def _report(card: Card, collection: Collection, looks: Sequence[Look]) -> Report
 _CAMERA = ("scene", "fx", "fy", "cx", "cy", "field of view")
 
 
-def _gallery(card: Card, collection: Collection, looks: Sequence[Look]) -> Gallery:
+def _gallery(card: DatasetCard, collection: Collection, looks: Sequence[FrameStats]) -> Gallery:
     """The middle frame of each scene."""
     near, far = card.nearest or 0.5, card.farthest or 10.0
-    metres = depth_scale(near, max(far, 1.01 * near))
+    metres = depth_color_scale(near, max(far, 1.01 * near))
     exhibits = []
-    for group, scene in list(zip(scenes(looks).values(), card.scenes, strict=True))[:EXHIBITS]:
+    for group, scene in list(zip(group_by_scene(looks).values(), card.scenes, strict=True))[:EXHIBITS]:
         whole = [look for look in group if look.image_size and look.tally and look.tally.levels]
         if whole:
             middle = whole[len(whole) // 2]
             image, depth, valid = _shown(middle.entry, scene.unit.scale if scene.unit else 1.0)
-            colours = metres if scene.unit else fitted_scale(depth, valid, collection.kind)
-            exhibits.append(Exhibit(f"{_name(scene)}: {middle.entry.name}", image, (painted(depth, colours, valid),)))
+            colours = metres if scene.unit else fit_color_scale(depth, valid, collection.kind)
+            exhibits.append(Exhibit(f"{_name(scene)}: {middle.entry.name}", image, (colorize(depth, colours, valid),)))
     caption = "The middle frame of each scene. Stripes: not measured."
     legends = (metres,) if card.histogram else ()
     return Gallery(("photograph", "depth, with its holes"), tuple(exhibits), legends, caption)
 
 
-def _shown(entry: Entry, scale: float) -> tuple[Image, Depth, Mask]:
+def _shown(entry: Entry, scale: float) -> tuple[ImageTensor, Depth, Mask]:
     if entry.make:
         sample = entry.make()
         return sample.image, sample.depth, sample.valid

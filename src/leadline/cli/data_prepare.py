@@ -11,7 +11,7 @@ from leadline.data.prepare import prepare
 
 
 @dataclass(frozen=True)
-class Prepare:
+class PrepareCommand:
     """Make a store of a dataset: small, checked, quick to read anywhere; the same command continues after a kill.
 
     Reading it is `--data store:OUT`. Images are averaged and depth is picked at the nearest pixel, as training does;

@@ -6,25 +6,35 @@ from typing import Annotated
 
 import tyro
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.data.datasets import open_data
-from leadline.data.mixing import mixed
-from leadline.evaluation.statistics import beats, compared, listed, needs_a_seed
-from leadline.evaluation.tables import COLUMNS, Table, over_runs
+from leadline.data.mixing import as_mixture
+from leadline.evaluation.statistics import check_seeds, compare_rows, describe_difference, differences_table
+from leadline.evaluation.tables import COLUMNS, Table, average_runs
 from leadline.models.base import FREE_LICENCES, DepthModel, Provenance
 from leadline.models.loading import load
 from leadline.models.saving import save
-from leadline.recipes.distil import METRES, SCALE_FREE, Classroom, Holes, Treatment, budget, gate, scored, teacher_row
-from leadline.recipes.train_options import Lesson, weights
+from leadline.recipes.distil import (
+    METRES,
+    SCALE_FREE,
+    DistillationExperiment,
+    Holes,
+    Variant,
+    describe_budget,
+    evaluate_runs,
+    gate,
+    teacher_row,
+)
+from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.charts import metric_bars
 from leadline.reporting.report import Chart, Report, Section, publish, reading, worst_images
-from leadline.training.objectives import check_taught
+from leadline.training.objectives import check_distillation_term
 from leadline.training.pseudo_labels import ALIGNMENTS
 
 
 @dataclass(frozen=True)
-class Distil:
+class DistilCommand:
     """Teach a small network by a large one, and say whether it helped: against a control that had no teacher.
 
     The control has the same student, steps, images a step and seeds. Run the same command again to continue.
@@ -59,10 +69,10 @@ class Distil:
     jobs: int = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
-    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
+    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
-        needs_a_seed(self.seeds)
+        check_seeds(self.seeds)
         page = publish(self.report(), self.out)
         print(f"The student is in {self.out / 'model'}, the report is {page}")
         return 0
@@ -72,14 +82,14 @@ class Distil:
         cache = self.out / "cache"
         train, validation, test = self.lesson.splits(cache)
         # A label belongs to a sample, so that samples are what a mixture's shares are kept by.
-        train = mixed(train)
+        train = as_mixture(train)
         unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
         course = self.lesson.course(train, validation, seed=0)
         teacher = load(self.teacher).to(course.machine.device)
-        classroom = Classroom(
+        classroom = DistillationExperiment(
             course, teacher, self.teacher, self.out, unlabelled, unlabelled_labels=self.labels, jobs=self.jobs
         )
-        control = {"control": Treatment("no teacher (control)")}
+        control = {"control": Variant("no teacher (control)")}
         treatments = {**control, "distilled": self._treatment(teacher)}
 
         if self.gate:
@@ -87,8 +97,8 @@ class Distil:
             passed = gate(teacher, classroom.student("control", 0), validation, course.protocol)
         else:
             passed = "The teacher gate was left out (--no-gate)."
-        rows, baselines = scored(classroom, treatments, self.seeds, test, training=train)
-        differences = compared(rows["distilled"], rows["control"])
+        rows, baselines = evaluate_runs(classroom, treatments, self.seeds, test, training=train)
+        differences = compare_rows(rows["distilled"], rows["control"])
         best = max(range(self.seeds), key=lambda seed: classroom.merit("distilled", seed))
         student = classroom.student("distilled", best)
         student.provenance = replace(student.provenance, licence=_inherited(teacher.provenance.licence))
@@ -97,20 +107,20 @@ class Distil:
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
             (
-                *(over_runs(treatments[name].name, each) for name, each in rows.items()),
+                *(average_runs(treatments[name].name, each) for name, each in rows.items()),
                 teacher_row(teacher, test, course.protocol),
                 *baselines,
             ),
-            notes=(budget(self.lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
+            notes=(describe_budget(self.lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
             protocol=course.protocol.as_dict(),
         )
         of_rmse = next(each for each in differences if each.metric == "rmse")
-        sentence = beats("The distilled student", "its control", of_rmse, seeds=self.seeds)
+        sentence = describe_difference("The distilled student", "its control", of_rmse, seeds=self.seeds)
         sections = (
             Section(
                 "Numbers",
                 f"Protocol {course.protocol.description}.",
-                (table, listed("distilled", "control", differences)),
+                (table, differences_table("distilled", "control", differences)),
                 (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero."),),
             ),
             worst_images(student, test, course.protocol, rows["distilled"][best].worst(6)),
@@ -118,11 +128,11 @@ class Distil:
         )
         return Report("A student with a teacher, and without", sections, f"**{sentence}**")
 
-    def _treatment(self, teacher: DepthModel) -> Treatment:
+    def _treatment(self, teacher: DepthModel) -> Variant:
         alignment = self.alignment
         if alignment not in ALIGNMENTS:
             raise unknown("alignment", alignment, ALIGNMENTS)
-        if teacher.kind is not Kind.METRIC and self.unlabelled:
+        if teacher.kind is not DepthKind.METRIC and self.unlabelled:
             if alignment == "truth":
                 raise BadInput(
                     f"The teacher answers {teacher.kind.value} depth, which --alignment truth makes metres of for "
@@ -131,12 +141,14 @@ class Distil:
             alignment = "none"
         if alignment == "auto" and self.holes == "naive":
             alignment = "none"
-        kind = teacher.kind if alignment == "none" else Kind.METRIC
-        taught = weights(self.taught) if self.taught != "auto" else METRES if kind is Kind.METRIC else SCALE_FREE
+        kind = teacher.kind if alignment == "none" else DepthKind.METRIC
+        taught = (
+            parse_weights(self.taught) if self.taught != "auto" else METRES if kind is DepthKind.METRIC else SCALE_FREE
+        )
         if self.holes == "open":
             for term in taught:
-                check_taught(term, kind)
-        return Treatment(
+                check_distillation_term(term, kind)
+        return Variant(
             "distilled" if self.holes == "open" else f"holes filled, {self.holes}",
             taught={} if self.holes != "open" else taught,
             alignment=alignment,

@@ -8,18 +8,18 @@ from typing import Annotated
 import tyro
 
 from leadline.cli.protocol_options import ProtocolOptions
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.evaluation.evaluate import evaluate, evaluate_maps
 from leadline.evaluation.tables import Table
-from leadline.inference.session import ready
-from leadline.io.atomic import swapped
+from leadline.inference.session import load_for_command
+from leadline.io.atomic import atomic_write
 from leadline.models.registry import DEFAULT
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class EvaluateCommand:
     """Score a model on a dataset, or anyone's depth maps against measured ones, under a named protocol.
 
     leadline evaluate --model runs/mine/best --data rooms
@@ -44,7 +44,7 @@ class Evaluate:
     """Numbers in the files of both folders are metres × this: 1000 for millimetres, 256 for KITTI."""
     prediction_scale: float | None = None
     """The same for the predictions, where it is another."""
-    kind: Annotated[Kind | None, tyro.conf.EnumChoicesFromValues] = None
+    kind: Annotated[DepthKind | None, tyro.conf.EnumChoicesFromValues] = None
     """What the predictions promise, where their files do not say it; unset: metres."""
     resize: bool = False
     """Bring predictions of another size to their truth's."""
@@ -59,7 +59,7 @@ class Evaluate:
         table = self._table()
         print(table.markdown())
         if self.json:
-            with swapped(self.json) as half:
+            with atomic_write(self.json) as half:
                 half.write_text(json.dumps(table.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
         return 0
 
@@ -67,7 +67,7 @@ class Evaluate:
         if self.data and not (self.predictions or self.truth):
             words = self.model or DEFAULT
             training = open_data(self.train_data, "train") if self.train_data else None
-            model = ready(words, self.device)
+            model = load_for_command(words, self.device)
             return evaluate(
                 model,
                 open_data(self.data, self.split),

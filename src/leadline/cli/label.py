@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadline.data.datasets import open_data
-from leadline.inference.session import ready
+from leadline.inference.session import load_for_command
 from leadline.training.pseudo_labels import label
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelCommand:
     """Run a teacher once over images and keep its depth and confidence; the same command continues after a kill."""
 
     teacher: str
@@ -35,7 +35,7 @@ class Label:
 
     def run(self) -> int:
         store = label(
-            ready(self.teacher, self.device),
+            load_for_command(self.teacher, self.device),
             open_data(self.data, self.split, cache=self.out / "cache"),
             self.out,
             alignment=self.alignment,

@@ -5,36 +5,36 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "predict": ("leadline.cli.predict:Predict", "Measure the depth of photographs: files, folders or globs."),
-    "train": ("leadline.cli.train:Train", "Train a model by one of the recipes."),
+    "predict": ("leadline.cli.predict:PredictCommand", "Measure the depth of photographs: files, folders or globs."),
+    "train": ("leadline.cli.train:TrainCommand", "Train a model by one of the recipes."),
     "train small": (
-        "leadline.recipes.leadline_small:TrainSmall",
+        "leadline.recipes.leadline_small:TrainSmallCommand",
         "Train a network for photographs that weighs little.",
     ),
     "evaluate": (
-        "leadline.cli.evaluate:Evaluate",
+        "leadline.cli.evaluate:EvaluateCommand",
         "Score a model, or anyone's depth maps, under a named protocol.",
     ),
     "report": ("leadline.cli.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": (
-        "leadline.cli.models:Models",
+        "leadline.cli.models:ModelsCommand",
         "List the models: size, cost, kind of depth, licence, published figures.",
     ),
-    "convert": ("leadline.cli.convert:Convert", "Turn an official MiDaS or DPT checkpoint into a model folder."),
-    "share": ("leadline.cli.share:Share", "Put a saved model on the Hugging Face hub, with a model card."),
-    "label": ("leadline.cli.label:Label", "Let a teacher label images, once, into a store to train from."),
-    "distil": ("leadline.cli.distil:Distil", "Teach a small network by a large one, against a control without."),
+    "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
+    "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
+    "distil": ("leadline.cli.distil:DistilCommand", "Teach a small network by a large one, against a control without."),
     "study distillation": (
         "leadline.recipes.study_distillation:StudyDistillation",
         "Why the source paper's distillation failed, and what mends it, one repair a row.",
     ),
     "data inspect": (
-        "leadline.cli.data_inspect:Inspect",
+        "leadline.cli.data_inspect:InspectCommand",
         "Say what a folder of photographs with depth holds, in pictures.",
     ),
-    "data doctor": ("leadline.cli.data_doctor:Doctor", "Find what is wrong with a dataset, and name the files."),
+    "data doctor": ("leadline.cli.data_doctor:DoctorCommand", "Find what is wrong with a dataset, and name the files."),
     "data prepare": (
-        "leadline.cli.data_prepare:Prepare",
+        "leadline.cli.data_prepare:PrepareCommand",
         "Put any dataset into a store at one size, quick to read from a disk or an address.",
     ),
     "study stages": (

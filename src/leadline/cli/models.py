@@ -8,7 +8,7 @@ from leadline.reporting.model_table import entry, listing
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelsCommand:
     """List the models: size, cost, input, kind of depth, licence, published figures, and what is on this machine."""
 
     json: bool = False

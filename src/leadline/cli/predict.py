@@ -11,12 +11,12 @@ import tyro
 from tqdm import tqdm
 
 from leadline.core.camera import focal_length, pinhole
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.metric_scale import WAYS, Scaled, ruler
+from leadline.inference.metric_scale import WAYS, ScaledDepth, scaler_from_options
 from leadline.inference.predict import predict
-from leadline.inference.session import ready
-from leadline.io.colormaps import depth_scale, fitted_scale, painted, with_legend
+from leadline.inference.session import load_for_command
+from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale, with_legend
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.discovery import find_images
 from leadline.io.images import read_camera, read_image, write_image
@@ -25,7 +25,7 @@ from leadline.models.registry import DEFAULT
 
 
 @dataclass(frozen=True)
-class Predict:
+class PredictCommand:
     """Measure the depth of photographs of any size: a 16-bit PNG and a colour picture for each.
 
     The PNG holds millimetres along the optical axis, and says so in its own text; the picture's colours mean the same
@@ -62,14 +62,16 @@ class Predict:
     """cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
-        depth_scale(self.near, self.far)
+        depth_color_scale(self.near, self.far)
         if not 0 < (self.field_of_view or 60) < 180:
             raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
-        model = ready(self.model, self.device, self.as_name)
-        if self.metres and model.kind is not Kind.METRIC and not self.scale_from:
+        model = load_for_command(self.model, self.device, self.as_name)
+        if self.metres and model.kind is not DepthKind.METRIC and not self.scale_from:
             raise BadInput(f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {WAYS}.")
         found, missing = find_images(self.images)
-        scale = ruler(self.scale_from, len(found), depth_scale=self.depth_scale) if self.scale_from else None
+        scale = (
+            scaler_from_options(self.scale_from, len(found), depth_scale=self.depth_scale) if self.scale_from else None
+        )
         skipped = len(missing)
         for reason in missing:
             self._say({"error": reason})
@@ -114,10 +116,14 @@ class Predict:
         low, middle, high = known.min().item(), known.median().item(), known.max().item()
         # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
         write_depth(target, answer, depth_scale=1000.0 if high < 65.0 else 256.0)
-        is_metric = answer.kind is Kind.METRIC
-        scale = depth_scale(self.near, self.far) if is_metric else fitted_scale(answer.depth, answer.valid, answer.kind)
+        is_metric = answer.kind is DepthKind.METRIC
+        scale = (
+            depth_color_scale(self.near, self.far)
+            if is_metric
+            else fit_color_scale(answer.depth, answer.valid, answer.kind)
+        )
         picture = target.with_suffix(".colour.png")
-        write_image(picture, with_legend(painted(answer.depth, scale, answer.valid), scale))
+        write_image(picture, with_legend(colorize(answer.depth, scale, answer.valid), scale))
         height, width = answer.depth.shape[-2:]
         figures = {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
         files = {"depth": str(target), "picture": str(picture)}
@@ -139,7 +145,7 @@ class Predict:
             tqdm.write(f"{about['image']}: scaled from {about['scaled_from']}.", file=sys.stderr)
 
 
-def _said(scaled: Scaled) -> dict[str, Any]:
+def _said(scaled: ScaledDepth) -> dict[str, Any]:
     """What a machine is told of how metres were made."""
     numbers = {
         key: getattr(scaled, key) for key in ("scale", "shift", "used", "rejected", "residual", "relative_residual")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from leadline.evaluation import protocols
 from leadline.evaluation.metrics import Averaging
-from leadline.evaluation.protocols import Protocol
+from leadline.evaluation.protocols import EvalProtocol
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,6 @@ class ProtocolOptions:
     flip: bool = False
     """Take the mean of the predictions for the image and for its mirror image."""
 
-    def chosen(self) -> Protocol:
+    def chosen(self) -> EvalProtocol:
         changes = {key: value for key, value in vars(self).items() if key != "protocol"}
         return protocols.protocol(self.protocol, **changes)

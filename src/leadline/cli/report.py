@@ -8,7 +8,7 @@ import tyro
 
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.data.datasets import open_data
-from leadline.inference.session import ready
+from leadline.inference.session import load_for_command
 from leadline.models.registry import DEFAULT
 from leadline.reporting.report import model_report, photo_files, write_report
 
@@ -39,7 +39,7 @@ class ReportCommand:
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
-        model = ready(self.model, self.device)
+        model = load_for_command(self.model, self.device)
         report = model_report(
             model,
             open_data(self.data, self.split),

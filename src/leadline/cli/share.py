@@ -6,11 +6,11 @@ from pathlib import Path
 import tyro
 
 from leadline.models.loading import load
-from leadline.models.pretrained.hub import figures, push
+from leadline.models.pretrained.hub import push, read_figures
 
 
 @dataclass(frozen=True)
-class Share:
+class ShareCommand:
     """Put a saved model on the Hugging Face hub, with a card that says what its numbers are."""
 
     model: tyro.conf.Positional[Path]
@@ -24,7 +24,7 @@ class Share:
 
     def run(self) -> int:
         model = load(self.model)
-        scored = {words: metrics for file in self.figures for words, metrics in figures(file).items()}
+        scored = {words: metrics for file in self.figures for words, metrics in read_figures(file).items()}
         model.provenance = replace(model.provenance, figures={**model.provenance.figures, **scored})
         print(push(model, self.repo, private=self.private))
         return 0

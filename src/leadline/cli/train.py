@@ -9,22 +9,22 @@ import tyro
 
 from leadline.core.errors import NoSplit
 from leadline.data.loader import hold_out
-from leadline.evaluation.evaluate import measure
+from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.models.saving import save
 from leadline.recipes import recipe
-from leadline.recipes.train_options import Lesson
+from leadline.recipes.train_options import TrainOptions
 
 
 @dataclass(frozen=True)
-class Train:
+class TrainCommand:
     """Train a network; run the same command again to continue a training that was interrupted."""
 
     out: Path
     """The run folder; the trained model will be in `model/` below it."""
     recipe: str = "end_to_end"
     """end_to_end or multi_stage."""
-    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
+    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
         chosen = recipe(self.recipe)
@@ -35,7 +35,7 @@ class Train:
             train, validation = hold_out(train)
         course = self.lesson.course(train, validation, seed=self.lesson.plan.seed)
         model = chosen(course, self.out)
-        scores = measure(model, validation, course.protocol)
+        scores = evaluate_metrics(model, validation, course.protocol)
         where = f"{validation.name} ({course.protocol.words})"
         known = {name: score for name, score in scores.items() if math.isfinite(score)}
         model.provenance = replace(model.provenance, figures={where: known})

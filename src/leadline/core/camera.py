@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from leadline.core.sample import Depth, Image, Intrinsics
+from leadline.core.sample import Depth, ImageTensor, Intrinsics
 
 
-def pinhole(focal: float, image: Image | Depth) -> Intrinsics:
+def pinhole(focal: float, image: ImageTensor | Depth) -> Intrinsics:
     """A camera of this focal length, in pixels of the image or the depth map, that looks through its middle."""
     height, width = image.shape[-2:]
     return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])

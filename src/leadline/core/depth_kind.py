@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class DepthKind(StrEnum):
     """What a number in a depth map promises; a comparison aligns by the weaker promise, or refuses."""
 
     METRIC = "metric"

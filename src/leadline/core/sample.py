@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 
-Image = Float[Tensor, "*batch 3 H W"]
+ImageTensor = Float[Tensor, "*batch 3 H W"]
 """RGB in [0, 1]."""
 
 
 Depth = Float[Tensor, "*batch 1 H W"]
-"""Depth in the unit that its `Kind` says; along the optical axis, never along the ray."""
+"""Depth in the unit that its `DepthKind` says; along the optical axis, never along the ray."""
 
 
 Mask = Bool[Tensor, "*batch 1 H W"]
@@ -31,15 +31,15 @@ Confidence = Float[Tensor, "*batch 1 H W"]
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class TeacherPrediction:
     """What a teacher answered for an image, or for a batch of them."""
 
     depth: Depth
     """In the unit that `kind` says; meaningless where the confidence is 0."""
     confidence: Confidence
-    kind: Kind
+    kind: DepthKind
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Taught":
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "TeacherPrediction":
         """Both maps changed alike."""
         return replace(self, depth=change(self.depth), confidence=change(self.confidence))
 
@@ -48,15 +48,15 @@ class Taught:
 class Sample:
     """One image with its measured depth, or a batch of them; `replace()` is the only edit."""
 
-    image: Image
+    image: ImageTensor
     depth: Depth
     """In the unit that `kind` says; meaningless (but finite) where not `valid`."""
     valid: Mask
-    kind: Kind = Kind.METRIC
+    kind: DepthKind = DepthKind.METRIC
     intrinsics: Intrinsics | None = None
     name: str | tuple[str, ...] = ""
     """Where the sample comes from, unique in its dataset: `SCENE/0007`; one per image in a batch."""
-    taught: Taught | None = None
+    taught: TeacherPrediction | None = None
     """A teacher's answer for the image, beside what was measured."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Sample:
         )
 
 
-def batch(samples: Sequence[Sample]) -> Sample:
+def collate(samples: Sequence[Sample]) -> Sample:
     """Stack samples of one size and one kind; intrinsics that some of them lack become NaN.
 
     Where a teacher answered for some of them only, it is not believed (confidence 0) for the others.
@@ -110,7 +110,7 @@ def batch(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def _together(samples: Sequence[Sample]) -> Taught | None:
+def _together(samples: Sequence[Sample]) -> TeacherPrediction | None:
     answers = [sample.taught for sample in samples]
     kinds = {answer.kind for answer in answers if answer}
     if not kinds:
@@ -118,7 +118,7 @@ def _together(samples: Sequence[Sample]) -> Taught | None:
     if len(kinds) != 1:
         raise ValueError(f"A batch needs one kind of teacher, and this one has {sorted(kinds)}.")
     silent = torch.zeros_like(samples[0].depth)
-    return Taught(
+    return TeacherPrediction(
         depth=torch.stack([answer.depth if answer else silent for answer in answers]),
         confidence=torch.stack([answer.confidence if answer else silent for answer in answers]),
         kind=kinds.pop(),

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from leadline.core.errors import BadInput, unknown
 
 
-def parse(words: str) -> tuple[str, str, dict[str, str]]:
+def parse_spec(words: str) -> tuple[str, str, dict[str, str]]:
     """`rooms:here,domain=b` → ("rooms", "here", {"domain": "b"}); what is absent is empty."""
     head, *settings = words.split(",")
     name, _, path = head.partition(":")
@@ -21,7 +21,7 @@ def parse(words: str) -> tuple[str, str, dict[str, str]]:
     return name, path, options
 
 
-def typed(builder: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
+def parse_options(builder: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The options' texts read as the builder's annotations say, and all else as it is; `split` is never an option.
 
     Numbers in a row and pairs are written with colons, `input_size=192:256` and `encoder_options=pad_type:same`.

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.core.sample import Sample, batch
+from leadline.core.sample import Sample, collate
 from leadline.data.datasets import Dataset
-from leadline.data.mixing import Turns
+from leadline.data.mixing import AlternatingDatasets
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
@@ -34,7 +34,7 @@ def batches(
 ) -> Iterator[Sample]:
     """The batches of steps `first_step` … `last_step` − 1, each of `batch_size` samples over all ranks.
 
-    Datasets in `Turns` each have whole steps, and visits of their own.
+    Datasets in `AlternatingDatasets` each have whole steps, and visits of their own.
 
     Each visit to the dataset takes its samples in a new order, `permutation(seed, visit)`, and `transform` draws from
     `default_rng((seed, visit, index))`: what a step sees is the same however often the training was interrupted.
@@ -42,7 +42,7 @@ def batches(
     if len(dataset) == 0:
         raise BadInput(f"{dataset.name} has no samples.")
     positions = range(first_step * batch_size + rank, last_step * batch_size, ranks)
-    if isinstance(dataset, Turns):
+    if isinstance(dataset, AlternatingDatasets):
         visits = _InTurns(dataset, transform, seed, batch_size=batch_size, steps=last_step)
     else:
         visits = _Visits(dataset, transform, (seed,))
@@ -76,11 +76,11 @@ def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
 
     Of datasets in turns, the first that measures metres gives the tenth.
     """
-    if isinstance(dataset, Turns):
-        number = next((n for n, part in enumerate(dataset.parts) if part.kind is Kind.METRIC), 0)
+    if isinstance(dataset, AlternatingDatasets):
+        number = next((n for n, part in enumerate(dataset.parts) if part.kind is DepthKind.METRIC), 0)
         less, held = hold_out(dataset.parts[number], every)
         parts = [less if n == number else part for n, part in enumerate(dataset.parts)]
-        return Turns(list(zip(parts, dataset.shares, strict=True))), held
+        return AlternatingDatasets(list(zip(parts, dataset.shares, strict=True))), held
     indices = range(len(dataset))
     held = indices[every - 1 :: every]
     return (
@@ -89,7 +89,7 @@ def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
     )
 
 
-def alike(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
+def group_by_size(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
     """The samples in order, in groups of at most `most` that have one size."""
     group: list[Sample] = []
     for sample in samples:
@@ -101,7 +101,7 @@ def alike(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
         yield group
 
 
-def spread(things: Sequence[Thing], most: int) -> Sequence[Thing]:
+def subsample_evenly(things: Sequence[Thing], most: int) -> Sequence[Thing]:
     """At most so many of them, evenly spread."""
     return things[:: -(-len(things) // most) or 1]
 
@@ -111,7 +111,7 @@ def use_one_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def readable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+def drop_unreadable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     """The dataset without the samples whose files cannot be read, and what is wrong with each of those.
 
     Reads everything once: the bad files are known before hours of training, not after.
@@ -149,7 +149,7 @@ def _together(samples: Sequence[Sample | BadInput]) -> Sample | BadInput:
             return each
         good.append(each)
     try:
-        return batch(good)
+        return collate(good)
     except BadInput as fault:
         return fault
 
@@ -193,7 +193,9 @@ class _Visits(torch.utils.data.Dataset[Sample]):
 class _InTurns(torch.utils.data.Dataset[Sample]):
     """The visits of several datasets, of which one gives all samples of a step."""
 
-    def __init__(self, turns: "Turns", transform: Transform, seed: int, *, batch_size: int, steps: int) -> None:
+    def __init__(
+        self, turns: "AlternatingDatasets", transform: Transform, seed: int, *, batch_size: int, steps: int
+    ) -> None:
         self.visits = [_Visits(part, transform, (seed, number)) for number, part in enumerate(turns.parts)]
         self.owners, self.earlier = turns.schedule(steps)
         self.batch_size = batch_size

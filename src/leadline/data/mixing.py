@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
@@ -45,7 +45,7 @@ class Mixture:
         return self.parts[self.owners[index]][int(self.numbers[index])]
 
 
-class Turns:
+class AlternatingDatasets:
     """Datasets of whatever kinds that take turns in training, a whole step each, in proportion to their shares."""
 
     def __init__(self, parts: Sequence[tuple[Dataset, float]]) -> None:
@@ -61,7 +61,7 @@ class Turns:
         told = zip(self.parts, self.shares, strict=True)
         self.name = " + ".join(f"{share:.0%} {part.name} ({part.kind.value})" for part, share in told)
         kinds = [part.kind for part in self.parts]
-        self.kind = Kind.METRIC if Kind.METRIC in kinds else kinds[0]
+        self.kind = DepthKind.METRIC if DepthKind.METRIC in kinds else kinds[0]
         """The strongest promise among the parts; each sample says its own."""
 
     def __len__(self) -> int:
@@ -86,10 +86,14 @@ class Turns:
         return owners, earlier
 
 
-def mixed(dataset: Dataset) -> Dataset:
+def as_mixture(dataset: Dataset) -> Dataset:
     """What takes turns a step each, with the same shares in every step instead; any other dataset as it is.
 
     Raises:
         BadInput: its parts are of different kinds.
     """
-    return Mixture(list(zip(dataset.parts, dataset.shares, strict=True))) if isinstance(dataset, Turns) else dataset
+    return (
+        Mixture(list(zip(dataset.parts, dataset.shares, strict=True)))
+        if isinstance(dataset, AlternatingDatasets)
+        else dataset
+    )

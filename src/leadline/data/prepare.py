@@ -13,15 +13,15 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
 from leadline.data.transforms import resize
-from leadline.io.atomic import swapped, sweep
-from leadline.io.locks import alone
-from leadline.io.run_folder import must_match
+from leadline.io.atomic import atomic_write, clean_stale
+from leadline.io.locks import file_lock
+from leadline.io.run_folder import check_same_configuration
 
 SPLITS = ("train", "val", "test")
 
@@ -30,10 +30,10 @@ SHARD_BYTES = 2**25
 """Of a shard before compression: small enough to be lost and made again, large enough to be worth a request."""
 
 
-_UNITS: Mapping[Kind, str] = {
-    Kind.METRIC: "metres: uint16 millimetres, 0 not measured, or float32 in a shard that reaches beyond 65.535 m",
-    Kind.SCALE_FREE: "depth up to one factor: float32, NaN not measured",
-    Kind.RELATIVE: "inverse depth up to scale and shift: float32, NaN not measured",
+_UNITS: Mapping[DepthKind, str] = {
+    DepthKind.METRIC: "metres: uint16 millimetres, 0 not measured, or float32 in a shard that reaches beyond 65.535 m",
+    DepthKind.SCALE_FREE: "depth up to one factor: float32, NaN not measured",
+    DepthKind.RELATIVE: "inverse depth up to scale and shift: float32, NaN not measured",
 }
 
 
@@ -80,7 +80,7 @@ def prepare(
         "unit": _UNITS[kind],
         "size": list(size),
         "compression": compression,
-        "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is Kind.METRIC else 7))),
+        "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is DepthKind.METRIC else 7))),
         "splits": _described(parts, words, licence),
     }
     with _undisturbed(out):
@@ -98,7 +98,7 @@ def prepare(
             for each in manifest["splits"].values():
                 if each["folder"] == name:
                     each |= {"samples": samples, "shards": [shard.samples for shard in done]}
-            _put(store.joined(out, store.MANIFEST), _text(manifest))
+            _put(store.join_address(out, store.MANIFEST), _text(manifest))
             faults = tuple(fault for shard in done for fault in shard.faults)
             prepared.append(Prepared(name, samples, len(done), sum(shard.is_new for shard in done), faults))
     return prepared
@@ -143,7 +143,7 @@ def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[s
 @contextmanager
 def _undisturbed(out: str) -> Iterator[None]:
     """One process at a time in a local folder, swept of what kills left; an address has no locks."""
-    filesystem, path = store.located(out)
+    filesystem, path = store.filesystem_and_path(out)
     if not store.is_local(filesystem):
         if out.partition("://")[0].rpartition("::")[2] in ("http", "https"):
             raise BadInput(f"{out} can only be read: write to a folder, s3:// or gs://, and serve that.")
@@ -151,9 +151,9 @@ def _undisturbed(out: str) -> Iterator[None]:
         return
     folder = Path(path)
     # Processes of a command that was killed may still be finishing their shards.
-    with alone(folder / ".lock", f"writing to {out}"):
+    with file_lock(folder / ".lock", f"writing to {out}"):
         for each in (folder, *(folder / split for split in SPLITS)):
-            sweep(each)
+            clean_stale(each)
         yield
 
 
@@ -167,14 +167,14 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
         | {split: each["splits"][split]["source"] for split in shared}
         for each in (before, manifest)
     )
-    must_match(
+    check_same_configuration(
         told,
         now,
         f"{out} holds samples of other data, or made otherwise",
         "Give another place, or delete this one to prepare it anew.",
     )
     merged = manifest | {"splits": manifest["splits"] | splits}
-    _put(store.joined(out, store.MANIFEST), _text(merged))
+    _put(store.join_address(out, store.MANIFEST), _text(merged))
     return merged
 
 
@@ -206,7 +206,7 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
         """What was written, or why not: an error that is raised in another process loses its type."""
         file = store.shard_file(self.out, self.folder, number)
         try:
-            there = store.length(file, is_checked=self.verify)
+            there = store.record_count(file, is_checked=self.verify)
             return _Written(there, is_new=False) if there is not None else self._make(file, number)
         except BadInput as mistake:
             return mistake
@@ -220,13 +220,13 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
                 if not self.skip_unreadable:
                     raise
                 faults.append(str(fault))
-        _put(file, store.encoded(samples, self.size, self.dataset.kind, self.compression))
+        _put(file, store.encode_shard(samples, self.size, self.dataset.kind, self.compression))
         return _Written(len(samples), True, tuple(faults))
 
 
 def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
     """All shards, in order."""
-    in_memory = store.located(work.out)[0].protocol == "memory"
+    in_memory = store.filesystem_and_path(work.out)[0].protocol == "memory"
     loader = DataLoader(
         work,
         batch_size=None,
@@ -242,9 +242,9 @@ def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
 
 def _put(file: str, content: bytes) -> None:
     """Write a file whole or not at all."""
-    filesystem, path = store.located(file)
+    filesystem, path = store.filesystem_and_path(file)
     if store.is_local(filesystem):
-        with swapped(Path(path)) as half:
+        with atomic_write(Path(path)) as half:
             half.write_bytes(content)
         return
     try:

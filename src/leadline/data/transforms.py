@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.sample import Image, Sample
+from leadline.core.sample import ImageTensor, Sample
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _random_crop(sample: Sample, size: tuple[int, int], smallest: float, rng: np
     return crop(sample, top, left, new_height, new_width)
 
 
-def _recolour(image: Image, brightness: float, colour: float, rng: np.random.Generator) -> Image:
+def _recolour(image: ImageTensor, brightness: float, colour: float, rng: np.random.Generator) -> ImageTensor:
     bright, contrast, saturation, gamma = rng.uniform(1 - brightness, 1 + brightness, 4).tolist()
     gains: Float[Tensor, "3 1 1"] = torch.from_numpy(rng.uniform(1 - colour, 1 + colour, (3, 1, 1))).float()
     image = (image * gains * bright).clamp(0, 1).pow(gamma)
@@ -127,7 +127,7 @@ def _recolour(image: Image, brightness: float, colour: float, rng: np.random.Gen
     return (grey + saturation * (image - grey)).clamp(0, 1)
 
 
-def _blurred(image: Image, rng: np.random.Generator) -> Image:
+def _blurred(image: ImageTensor, rng: np.random.Generator) -> ImageTensor:
     """Out of focus, or shaken along a line."""
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     if rng.random() < 0.5:
@@ -143,13 +143,13 @@ def _blurred(image: Image, rng: np.random.Generator) -> Image:
     return torch.from_numpy(blurred).permute(2, 0, 1).contiguous()
 
 
-def _noisy(image: Image, deviation: float, rng: np.random.Generator) -> Image:
+def _noisy(image: ImageTensor, deviation: float, rng: np.random.Generator) -> ImageTensor:
     # PyTorch draws normal numbers in half of NumPy's time.
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     return (image + deviation * torch.randn(image.shape, generator=generator)).clamp(0, 1)
 
 
-def _compressed(image: Image, quality: int) -> Image:
+def _compressed(image: ImageTensor, quality: int) -> ImageTensor:
     """Through JPEG and back."""
     # OpenCV's order of colours is blue, green, red.
     pixels = (image.flip(0).permute(1, 2, 0) * 255).round().byte().contiguous().numpy()

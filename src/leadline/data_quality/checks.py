@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.data_quality import edge_checks, file_checks
-from leadline.data_quality.frame_stats import Look
-from leadline.data_quality.issues import Fault
-from leadline.data_quality.near_duplicates import twins
+from leadline.data_quality.frame_stats import FrameStats
+from leadline.data_quality.issues import Issue
+from leadline.data_quality.near_duplicates import near_duplicates
 
 
 @dataclass(frozen=True)
 class Check:
     """One check."""
 
-    find: Callable[[Sequence[Look], Kind], list[Fault]]
+    find: Callable[[Sequence[FrameStats], DepthKind], list[Issue]]
     meaning: str
     after: tuple[str, ...] = ()
     """Frames that have one of these faults are not asked: it explains what would be found."""
@@ -37,23 +37,23 @@ CHECKS: Mapping[str, Check] = {
     "misaligned": Check(
         edge_checks.misaligned, "depth lies beside its photograph", ("turned", "other_size", "mispaired")
     ),
-    "twins": Check(twins, "a picture lies in two splits"),
+    "twins": Check(near_duplicates, "a picture lies in two splits"),
 }
 """In the order of asking."""
 
 
-def examine(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def examine(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """All faults of a dataset, each by the check that it should be found by and no other."""
-    found: dict[str, list[Fault]] = {}
+    found: dict[str, list[Issue]] = {}
     for name, check in CHECKS.items():
         explained = {id(look) for cause in check.after for fault in found[cause] for look in fault.looks}
         found[name] = check.find([look for look in looks if id(look) not in explained], kind)
     return [fault for faults in found.values() for fault in _told_once(faults)]
 
 
-def _told_once(faults: Sequence[Fault]) -> list[Fault]:
+def _told_once(faults: Sequence[Issue]) -> list[Issue]:
     """One fault for all frames of which the same is said."""
-    same: dict[tuple[str, str], list[Look]] = {}
+    same: dict[tuple[str, str], list[FrameStats]] = {}
     for fault in faults:
         same.setdefault((fault.check, fault.message), []).extend(fault.looks)
-    return [Fault(check, message, tuple(looks)) for (check, message), looks in same.items()]
+    return [Issue(check, message, tuple(looks)) for (check, message), looks in same.items()]

@@ -2,13 +2,13 @@
 
 from tqdm import tqdm
 
-from leadline.data_quality.frame_stats import Look, look_at
+from leadline.data_quality.frame_stats import FrameStats, collect_stats
 from leadline.data_quality.index import Collection
 
 SHOWN = 5
 """Files of one fault that are printed; `--json` has all."""
 
 
-def seen(collection: Collection) -> list[Look]:
+def stats_of(collection: Collection) -> list[FrameStats]:
     """Every entry, looked at once."""
-    return list(look_at(collection, tqdm(collection.entries, "seen", disable=None, leave=False)))
+    return list(collect_stats(collection, tqdm(collection.entries, "seen", disable=None, leave=False)))

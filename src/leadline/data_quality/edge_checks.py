@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from leadline.core.depth_kind import Kind
-from leadline.data_quality.frame_stats import Look
+from leadline.core.depth_kind import DepthKind
+from leadline.data_quality.frame_stats import FrameStats
 from leadline.data_quality.image_features import WORKING_SIDE, Surface
-from leadline.data_quality.issues import Fault, counted, groups, significance
+from leadline.data_quality.issues import Issue, count_words, scene_groups, significance
 
 GAIN = 0.05
 """Correlation by which another fit must be better. Of 520 runs of 5–40 frames from real and rendered scenes, rightly
@@ -16,35 +16,37 @@ SIGNIFICANCE = 2.0
 """Standard errors, over the frames, that the gain must have; pictures differ much in how well edges tell."""
 
 
-def turned(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def turned(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = []
-    for group in groups([look for look in looks if look.orientation != 1 and look.image_size and look.depth_size]):
+    for group in scene_groups(
+        [look for look in looks if look.orientation != 1 and look.image_size and look.depth_size]
+    ):
         gains = [look.stored - look.centre for look in group if look.stored is not None and look.centre is not None]
         is_lying = significance(gains) > SIGNIFICANCE and np.mean(gains) > GAIN
         wrong = [look for look in group if is_lying or _is_sideways(look)]
         if wrong:
             message = (
-                f"{counted(wrong, 'photograph')} turned by EXIF (orientation {wrong[0].orientation}), but not their "
-                "depth: turn it likewise, or turn the photographs' pixels and take the tag out."
+                f"{count_words(wrong, 'photograph')} turned by EXIF (orientation {wrong[0].orientation}), but not "
+                "their depth: turn it likewise, or turn the photographs' pixels and take the tag out."
             )
-            found.append(Fault("turned", message, tuple(wrong)))
+            found.append(Issue("turned", message, tuple(wrong)))
     return found
 
 
-def inverse(looks: Sequence[Look], kind: Kind) -> list[Fault]:
-    if kind is Kind.RELATIVE:
+def inverse(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    if kind is DepthKind.RELATIVE:
         return []
     found = []
-    for group in groups([look for look in looks if look.tally]):
+    for group in scene_groups([look for look in looks if look.tally]):
         counts = np.sum([look.tally.planes for look in group if look.tally], axis=0)
         right, wrong = int(counts[0]), int(counts[1])
         total = right + wrong
         if wrong > INVERSE_SHARE * total and (wrong - total / 2) / (total / 4) ** 0.5 > INVERSE_SIGNIFICANCE:
             message = (
-                f"{counted(group, 'depth map')}: {wrong} of {total} planes are straight only if the numbers are "
+                f"{count_words(group, 'depth map')}: {wrong} of {total} planes are straight only if the numbers are "
                 "inverse depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
             )
-            found.append(Fault("inverse", message, tuple(group)))
+            found.append(Issue("inverse", message, tuple(group)))
     return found
 
 
@@ -54,9 +56,9 @@ INVERSE_SIGNIFICANCE = 3.0
 """Standard deviations of tossed coins."""
 
 
-def mispaired(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def mispaired(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = []
-    for group in groups([look for look in looks if look.edges is not None]):
+    for group in scene_groups([look for look in looks if look.edges is not None]):
         surfaces = _surfaces(group)
         own = np.mean(surfaces, axis=0).max()
         for where in ("before", "after"):
@@ -66,16 +68,16 @@ def mispaired(looks: Sequence[Look], kind: Kind) -> list[Fault]:
             # Against the best shift of their own, as the camera's way between two frames is a shift as well.
             if significance(gains) > SIGNIFICANCE and neighbours > own + GAIN:
                 message = (
-                    f"{counted(group, 'depth map')} fit the photograph {where} better than their own (edges correlate "
-                    f"{neighbours:.2f} against {own:.2f}): pair each with that one."
+                    f"{count_words(group, 'depth map')} fit the photograph {where} better than their own (edges "
+                    f"correlate {neighbours:.2f} against {own:.2f}): pair each with that one."
                 )
-                found.append(Fault("mispaired", message, tuple(group)))
+                found.append(Issue("mispaired", message, tuple(group)))
     return found
 
 
-def misaligned(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def misaligned(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = []
-    for group in groups([look for look in looks if look.edges is not None and look.image_size]):
+    for group in scene_groups([look for look in looks if look.edges is not None and look.image_size]):
         surfaces = _surfaces(group)
         mean = np.mean(surfaces, axis=0)
         reach = mean.shape[0] // 2
@@ -88,10 +90,10 @@ def misaligned(looks: Sequence[Look], kind: Kind) -> list[Fault]:
         is_clear = is_better and mean.max() > LIKENESS and _stands_out(mean) > PEAK
         if np.hypot(down, right) > SHIFT * longest and is_clear:
             message = (
-                f"{counted(group, 'depth map')} beside their photographs: move them by about {right:+.0f} columns and "
-                f"{down:+.0f} rows, or better, register them by the calibration of the cameras."
+                f"{count_words(group, 'depth map')} beside their photographs: move them by about {right:+.0f} columns "
+                f"and {down:+.0f} rows, or better, register them by the calibration of the cameras."
             )
-            found.append(Fault("misaligned", message, tuple(group)))
+            found.append(Issue("misaligned", message, tuple(group)))
     return found
 
 
@@ -106,7 +108,7 @@ PEAK = 3.5
 """And how far it must stand out of all others, in their (robust) standard deviations."""
 
 
-def _is_sideways(look: Look) -> bool:
+def _is_sideways(look: FrameStats) -> bool:
     """The photograph's sides are the depth map's, but only before EXIF exchanges them."""
     return (
         look.orientation >= 5
@@ -115,7 +117,7 @@ def _is_sideways(look: Look) -> bool:
     )
 
 
-def _surfaces(group: Sequence[Look]) -> list[Surface]:
+def _surfaces(group: Sequence[FrameStats]) -> list[Surface]:
     """Those of the commonest size, which alone can be averaged."""
     surfaces = [look.edges for look in group if look.edges is not None]
     sizes = [surface.shape for surface in surfaces]

@@ -4,34 +4,36 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from statistics import median
 
-from leadline.core.depth_kind import Kind
-from leadline.data_quality.frame_stats import Look, Tally
-from leadline.data_quality.issues import FEW, Fault, counted, scenes, single
+from leadline.core.depth_kind import DepthKind
+from leadline.data_quality.frame_stats import DepthStats, FrameStats
+from leadline.data_quality.issues import FEW, Issue, count_words, group_by_scene, single_issue
 from leadline.data_quality.units import SCALES, Unit, in_words, is_like_kitti, is_plausible, likely_scales, unit_of
 
 
-def unreadable(looks: Sequence[Look], kind: Kind) -> list[Fault]:
-    return [single("unreadable", look, look.refusals["unreadable"]) for look in looks if "unreadable" in look.refusals]
+def unreadable(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    return [
+        single_issue("unreadable", look, look.refusals["unreadable"]) for look in looks if "unreadable" in look.refusals
+    ]
 
 
-def unpaired(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def unpaired(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     alone = [look for look in looks if not look.entry.make and not (look.entry.image and look.entry.depth)]
     missing = {True: "photograph", False: "depth map"}
     return [
-        single("unpaired", look, f"has no {missing[look.entry.image is None]}: add it, or take this out.")
+        single_issue("unpaired", look, f"has no {missing[look.entry.image is None]}: add it, or take this out.")
         for look in alone
     ]
 
 
-def other_size(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def other_size(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = defaultdict(list)
     for look in looks:
         if look.image_size and look.depth_size and look.image_size != look.depth_size:
             found[look.place, look.image_size, look.depth_size].append(look)
     return [
-        Fault(
+        Issue(
             "other_size",
-            f"{counted(group, 'photograph')}: {_pixels(image)}, and the depth {_pixels(depth)}"
+            f"{count_words(group, 'photograph')}: {_pixels(image)}, and the depth {_pixels(depth)}"
             + (" with another aspect: register it first." if _is_other_aspect(image, depth) else ": resize it first."),
             tuple(group),
         )
@@ -43,15 +45,17 @@ ASPECT = 0.01
 """Relative difference of width ∕ height up to which two sizes may show the same picture."""
 
 
-def eight_bits(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def eight_bits(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = []
     for look in looks:
         if "picture" in look.refusals:
-            found.append(single("eight_bits", look, look.refusals["picture"]))
-        elif look.tally and kind is Kind.METRIC and _has_few_levels(look.tally):
+            found.append(single_issue("eight_bits", look, look.refusals["picture"]))
+        elif look.tally and kind is DepthKind.METRIC and _has_few_levels(look.tally):
             tally = look.tally
             said = "8 bits" if tally.bits == 8 else f"{tally.levels} depths, all multiples of {tally.divisor}"
-            found.append(single("eight_bits", look, f"holds {said}: give the 16-bit or float map it was made of."))
+            found.append(
+                single_issue("eight_bits", look, f"holds {said}: give the 16-bit or float map it was made of.")
+            )
     return found
 
 
@@ -59,27 +63,29 @@ STEP = 16
 """16 bits with at most 256 levels, all multiples of this, were 8 bits once. Clean files have 1, TUM's 5."""
 
 
-def empty(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def empty(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     said = {0: "no measured depth", 1: "the same depth everywhere"}
     return [
-        single("empty", look, f"holds {said[look.tally.levels]}: leave it out.")
+        single_issue("empty", look, f"holds {said[look.tally.levels]}: leave it out.")
         for look in looks
         if look.tally and look.tally.levels in said
     ]
 
 
-def impossible(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def impossible(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = []
-    for scene in scenes([look for look in looks if look.tally and not look.tally.is_integer]).values():
+    for scene in group_by_scene([look for look in looks if look.tally and not look.tally.is_integer]).values():
         for mark in ("NaN", "infinite", "negative"):
             marked = [look for look in scene if look.tally and look.tally.shares[mark] > 0]
             if mark == "negative":
-                wrong = [] if kind is Kind.RELATIVE else marked
+                wrong = [] if kind is DepthKind.RELATIVE else marked
             else:
                 is_convention = len(marked) >= CONVENTION * len(scene)
                 wrong = [look for look in marked if look.tally and not look.tally.is_ours and not is_convention]
             found += [
-                single("impossible", look, f"holds {mark} numbers ({look.tally.shares[mark]:.2%}): write 0 instead.")
+                single_issue(
+                    "impossible", look, f"holds {mark} numbers ({look.tally.shares[mark]:.2%}): write 0 instead."
+                )
                 for look in wrong
                 if look.tally
             ]
@@ -90,15 +96,15 @@ CONVENTION = 0.5
 """NaN or inf in this share of a scene's frames is how its maker marks what is not measured."""
 
 
-def saturated(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def saturated(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = defaultdict(list)
     for look in looks:
         if look.tally and look.tally.top > max(TOP, HEAP * look.tally.below_top):
             found[look.place, look.tally.high].append(look)
     return [
-        Fault(
+        Issue(
             "saturated",
-            f"{counted(group, 'depth map')}: {max(look.tally.top for look in group if look.tally):.0%} of what is "
+            f"{count_words(group, 'depth map')}: {max(look.tally.top for look in group if look.tally):.0%} of what is "
             f"measured at the highest number, {high:g}: what lay beyond was cut to it, so write 0 there.",
             tuple(group),
         )
@@ -113,15 +119,15 @@ HEAP = 2.0
 has few. Such clean maps and crops of them have at most 0.75 where they have more than 0.5 %."""
 
 
-def unit(looks: Sequence[Look], kind: Kind) -> list[Fault]:
-    if kind is not Kind.METRIC:
+def unit(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    if kind is not DepthKind.METRIC:
         return []
     found = []
-    groups = list(scenes([look for look in looks if look.tally]).values())
+    groups = list(group_by_scene([look for look in looks if look.tally]).values())
     usual = _usual_scale(groups)
     for scene in groups:
         if wrong := _wrong_unit(scene, [look.tally for look in scene if look.tally], usual):
-            found.append(Fault("unit", f"{counted(scene, 'depth map')}: {wrong}.", tuple(scene)))
+            found.append(Issue("unit", f"{count_words(scene, 'depth map')}: {wrong}.", tuple(scene)))
     return found
 
 
@@ -133,11 +139,11 @@ def _is_other_aspect(image: tuple[int, int], depth: tuple[int, int]) -> bool:
     return abs(image[1] * depth[0] / (image[0] * depth[1]) - 1) > ASPECT
 
 
-def _has_few_levels(tally: Tally) -> bool:
+def _has_few_levels(tally: DepthStats) -> bool:
     return tally.is_integer and (tally.bits == 8 or (1 < tally.levels <= 256 and tally.divisor >= STEP))
 
 
-def _usual_scale(groups: Sequence[Sequence[Look]]) -> float | None:
+def _usual_scale(groups: Sequence[Sequence[FrameStats]]) -> float | None:
     """What most frames have by guess: where nothing is stated, one scale has to do for all scenes."""
     counts = Counter[float]()
     for scene in groups:
@@ -146,7 +152,7 @@ def _usual_scale(groups: Sequence[Sequence[Look]]) -> float | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _wrong_unit(scene: Sequence[Look], tallies: Sequence[Tally], usual: float | None) -> str:
+def _wrong_unit(scene: Sequence[FrameStats], tallies: Sequence[DepthStats], usual: float | None) -> str:
     """What is wrong with a scene's scale, the stated one or else the usual one; empty if nothing."""
     middle, is_integer = median(tally.median for tally in tallies), all(tally.is_integer for tally in tallies)
     stated = unit_of(scene)

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
-from PIL import Image as Pictures
+from PIL import Image
 
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.core.sample import Image
+from leadline.core.sample import ImageTensor
 from leadline.data_quality.image_features import (
     Surface,
+    count_planes,
     depth_edges,
+    edge_agreement,
     fingerprint,
     image_edges,
-    likeness,
-    planes,
-    shrunk,
+    shrink,
 )
 from leadline.data_quality.index import Camera, Collection, Entry
 from leadline.io.depth_maps import read_numbers
@@ -30,7 +30,7 @@ EDGE_FRAMES = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class DepthStats:
     """What the numbers of a depth file come to, whatever they mean."""
 
     is_integer: bool
@@ -64,7 +64,7 @@ class Tally:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class FrameStats:
     """What was seen of one entry."""
 
     entry: Entry
@@ -80,7 +80,7 @@ class Look:
     thumbnail: UInt8[np.ndarray, "16 16"] | None = None
     camera: Camera | None = None
     depth_size: tuple[int, int] | None = None
-    tally: Tally | None = None
+    tally: DepthStats | None = None
     edges: Surface | None = None
     """How alike the edges of photograph and depth are, over shifts."""
     before: float | None = None
@@ -101,7 +101,7 @@ class Look:
         return None if self.edges is None else float(self.edges[self.edges.shape[0] // 2, self.edges.shape[1] // 2])
 
 
-def look_at(collection: Collection, entries: Iterable[Entry]) -> Iterator[Look]:
+def collect_stats(collection: Collection, entries: Iterable[Entry]) -> Iterator[FrameStats]:
     """Read all entries once, in their order; of a scene's first frames also how its neighbours fit."""
     views = (_seen(entry, collection) for entry in entries)
     counts: dict[tuple[str, str], int] = {}
@@ -120,7 +120,7 @@ def look_at(collection: Collection, entries: Iterable[Entry]) -> Iterator[Look]:
         yield look
 
 
-def look_at_photographs(entries: Iterable[Entry]) -> Iterator[Look]:
+def collect_photo_stats(entries: Iterable[Entry]) -> Iterator[FrameStats]:
     """The photographs alone, four times each, for their fingerprints; what cannot be read is left out.
 
     Whole and without NYU's white frame, as many copies of it are cut; and both mirrored, as training mirrors.
@@ -134,14 +134,14 @@ def look_at_photographs(entries: Iterable[Entry]) -> Iterator[Look]:
             grey = _grey(photograph)
             for cut in (grey, _without_frame(grey)):
                 for view in (cut, cut[:, ::-1]):
-                    yield _recognisable(Look(entry, entry.scene), np.ascontiguousarray(view))
+                    yield _recognisable(FrameStats(entry, entry.scene), np.ascontiguousarray(view))
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
     """A look on its way, with the arrays that its neighbours need."""
 
-    look: Look
+    look: FrameStats
     image: Float[np.ndarray, "h w"] | None = None
     """The photograph's edges, upright."""
     stored: Float[np.ndarray, "lying_h lying_w"] | None = None
@@ -151,7 +151,7 @@ class _View:
 
 
 def _seen(entry: Entry, collection: Collection) -> _View:
-    look = Look(entry, entry.scene, camera=entry.camera)
+    look = FrameStats(entry, entry.scene, camera=entry.camera)
     if entry.make:
         return _seen_sample(look, collection)
     view = _View(look)
@@ -172,7 +172,7 @@ def _seen(entry: Entry, collection: Collection) -> _View:
     return view
 
 
-def _seen_sample(look: Look, collection: Collection) -> _View:
+def _seen_sample(look: FrameStats, collection: Collection) -> _View:
     assert look.entry.make
     try:
         sample = look.entry.make()
@@ -181,17 +181,17 @@ def _seen_sample(look: Look, collection: Collection) -> _View:
     name = str(sample.name) or look.entry.name
     camera = None if sample.intrinsics is None else tuple(sample.intrinsics.tolist())
     entry = replace(look.entry, name=name)
-    view = _with_photograph(_View(Look(entry, name.rpartition("/")[0], camera=camera)), sample.image, 1)
+    view = _with_photograph(_View(FrameStats(entry, name.rpartition("/")[0], camera=camera)), sample.image, 1)
     values = np.where(sample.valid[0].numpy(), sample.depth[0].numpy(), np.float32(0))
     return _with_depth(view, values, {"kind": str(sample.kind)}, collection)
 
 
-def _refused(look: Look, what: str, reason: BadInput) -> Look:
+def _refused(look: FrameStats, what: str, reason: BadInput) -> FrameStats:
     said = "; ".join(filter(None, [look.refusals.get(what), str(reason)]))
     return replace(look, refusals={**look.refusals, what: said})
 
 
-def _photograph(entry: Entry) -> tuple[Image | None, int]:
+def _photograph(entry: Entry) -> tuple[ImageTensor | None, int]:
     """The photograph upright, and the EXIF orientation that it had."""
     if entry.make:
         return entry.make().image, 1
@@ -202,13 +202,13 @@ def _photograph(entry: Entry) -> tuple[Image | None, int]:
 
 def _orientation(path: Path) -> int:
     try:
-        with Pictures.open(path) as picture:
+        with Image.open(path) as picture:
             return picture.getexif().get(274, 1)
-    except Pictures.UnidentifiedImageError:  # a format that only OpenCV knows; it holds no EXIF that we would obey
+    except Image.UnidentifiedImageError:  # a format that only OpenCV knows; it holds no EXIF that we would obey
         return 1
 
 
-def _grey(photograph: Image) -> Float[np.ndarray, "H W"]:
+def _grey(photograph: ImageTensor) -> Float[np.ndarray, "H W"]:
     """Luminance in [0, 255] (ITU-R BT.601)."""
     red, green, blue = photograph.numpy()
     return 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
@@ -220,16 +220,16 @@ def _without_frame(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
     return grey[height * 44 // 480 : height * 471 // 480, width * 40 // 640 : width * 601 // 640]
 
 
-def _recognisable(look: Look, grey: Float[np.ndarray, "H W"]) -> Look:
+def _recognisable(look: FrameStats, grey: Float[np.ndarray, "H W"]) -> FrameStats:
     bits, thumbnail = fingerprint(grey)
     return replace(look, print=bits, thumbnail=thumbnail)
 
 
-def _with_photograph(view: _View, photograph: Image, orientation: int) -> _View:
+def _with_photograph(view: _View, photograph: ImageTensor, orientation: int) -> _View:
     grey = _grey(photograph)
     look = replace(_recognisable(view.look, grey), image_size=grey.shape, orientation=orientation)
-    turned = None if orientation == 1 else image_edges(shrunk(_as_stored(grey, orientation)))
-    return replace(view, look=look, image=image_edges(shrunk(grey)), stored=turned)
+    turned = None if orientation == 1 else image_edges(shrink(_as_stored(grey, orientation)))
+    return replace(view, look=look, image=image_edges(shrink(grey)), stored=turned)
 
 
 def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.ndarray, "h w"]:
@@ -257,7 +257,7 @@ def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
         return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
 
 
-def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection) -> Tally:
+def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection) -> DepthStats:
     positive = _positive(values)
     measured = values[positive > 0]
     levels, counts = _levels(measured)
@@ -269,7 +269,7 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection)
         top = float(counts[-1] / measured.size)
         below_top = float(counts[:-1][levels[:-1] > 0.9 * high].max(initial=0) / measured.size)
     is_ours = "kind" in words
-    return Tally(
+    return DepthStats(
         is_integer,
         values.dtype.itemsize * 8,
         float(words.get("depth_scale", 1)) if is_ours else collection.depth_scale,
@@ -283,7 +283,7 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection)
         levels.size,
         int(np.gcd.reduce(levels.astype(np.int64))) if is_integer and levels.size else 1,
         _histogram(levels, counts),
-        planes(positive),
+        count_planes(positive),
     )
 
 
@@ -336,7 +336,7 @@ def _compared(photographed: _View, measured: _View, *, is_shifted: bool = False)
         return None
     for edges in (photographed.image, photographed.stored):
         if edges is not None and edges.shape == measured.depth[0].shape:
-            return likeness(edges, *measured.depth, is_shifted=is_shifted)
+            return edge_agreement(edges, *measured.depth, is_shifted=is_shifted)
     return None
 
 
@@ -348,5 +348,5 @@ def _alike(photographed: _View | None, measured: _View) -> float | None:
 def _alike_as_stored(view: _View) -> float | None:
     if view.stored is None or view.depth is None or view.stored.shape != view.depth[0].shape:
         return None
-    surface = likeness(view.stored, *view.depth, is_shifted=False)
+    surface = edge_agreement(view.stored, *view.depth, is_shifted=False)
     return None if surface is None else float(surface[0, 0])

@@ -17,7 +17,7 @@ REACH = 0.08
 """Shifts that are tried, as a share of the longer side: an unregistered Kinect is off by 3–7 %."""
 
 
-def shrunk(picture: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
+def shrink(picture: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
     """The mean of the pixels that fall together when the longer side becomes `WORKING_SIDE`; never larger."""
     height, width = picture.shape
     factor = min(1.0, WORKING_SIDE / max(height, width))
@@ -41,8 +41,8 @@ def depth_edges(depth: Numbers) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarr
     Holes make no edge: their borders follow the sensor, not the picture.
     """
     known = depth > 0
-    share = shrunk(known.astype(np.float32))
-    inverse = shrunk(np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32))
+    share = shrink(known.astype(np.float32))
+    inverse = shrink(np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32))
     valid = share > 0.02  # a LiDAR's scan lines are some 5 % dense
     logarithm = np.log(np.where(valid, inverse / np.maximum(share, 1e-9), 1).clip(1e-12))
     steps = np.zeros((2, *valid.shape), np.float32)
@@ -51,7 +51,7 @@ def depth_edges(depth: Numbers) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarr
     return np.clip(np.hypot(steps[0], steps[1]) - 0.04, 0, 0.3), valid
 
 
-def likeness(
+def edge_agreement(
     image: Float[np.ndarray, "h w"],
     depth: Float[np.ndarray, "h w"],
     valid: Bool[np.ndarray, "h w"],
@@ -87,7 +87,7 @@ STRAIGHTER = 0.9
 """And as the other of the two it must be off by more than 1 ∕ this, or the sensor's noise has decided."""
 
 
-def planes(depth: Numbers) -> tuple[int, int]:
+def count_planes(depth: Numbers) -> tuple[int, int]:
     """How many patches are straighter as inverse depth (as they must be), and how many as the numbers themselves.
 
     Of a plane, inverse depth is linear in the pixels and depth is not (Hartley and Zisserman 2004, 13.1), whatever the

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.sample import Sample
-from leadline.core.specs import parse, typed
+from leadline.core.specs import parse_options, parse_spec
 from leadline.data.datasets import DATASETS, Dataset, open_data
-from leadline.data.datasets.folder import SPLITS, Folder, folder
+from leadline.data.datasets.folder import SPLITS, FolderDataset, folder
 from leadline.data.datasets.licences import licence_of, stated_licence
-from leadline.data.datasets.pairs import Pairs
+from leadline.data.datasets.pairs import FilePairs
 from leadline.io.depth_maps import DEPTH_SUFFIXES
 from leadline.io.images import PHOTO_SUFFIXES
 
@@ -54,14 +54,14 @@ class Collection:
     entries: tuple[Entry, ...]
     depth_scale: float | None
     """Steps that make a metre, as the words state it."""
-    kind: Kind
+    kind: DepthKind
     licence: str
     """As the folder or the dataset states it."""
     refused: tuple[str, ...] = ()
     """Splits that could not be opened while others could, and why."""
 
 
-def collect(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
+def index_data(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
     """The entries of what `open_data` would take, or of a folder that it would refuse.
 
     Args:
@@ -73,12 +73,12 @@ def collect(words: str, *, split: str | None = None, frames: int | None = None) 
     """
     if frames is not None and frames < 1:
         raise BadInput(f"--frames {frames} looks at nothing: state 1 or more, or leave it out for all.")
-    name, path, options = parse(words)
+    name, path, options = parse_spec(words)
     place = Path(path if name == "folder" else words.partition(",")[0])
     if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):
-        return collect(",".join([recognised, *words.split(",")[1:]]), split=split, frames=frames)
+        return index_data(",".join([recognised, *words.split(",")[1:]]), split=split, frames=frames)
     if name == "folder" or (name not in DATASETS and place.exists()):
-        return _collected_files(words, place, typed(folder, options, "folder"), split, frames)
+        return _collected_files(words, place, parse_options(folder, options, "folder"), split, frames)
     return _collected_samples(words, name, split, frames)
 
 
@@ -136,7 +136,7 @@ def _collected_files(
         "a CSV file of pairs" if place.is_file() else "a folder of rgb/ and depth/",
         tuple(_first_of_each_scene(wanted, frames)),
         depth_scale,
-        Kind(options.get("kind", Kind.METRIC)),
+        DepthKind(options.get("kind", DepthKind.METRIC)),
         stated_licence(place),
     )
 
@@ -225,7 +225,7 @@ def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[E
 
 def _collected_samples(words: str, name: str, split: str | None, frames: int | None) -> Collection:
     """What a reader of ours makes of its own files."""
-    entries, kind, licence = [], Kind.METRIC, ""
+    entries, kind, licence = [], DepthKind.METRIC, ""
     absent: list[BadInput] = []
     refused: dict[str, BadInput] = {}
     for each in (split,) if split else SPLITS:
@@ -249,7 +249,7 @@ def _made(split: str, name: str, dataset: Dataset) -> Iterator[Entry]:
     """The samples of a dataset, with the files that they come from where it tells."""
     for index in range(len(dataset)):
         make = partial(dataset.__getitem__, index)
-        if isinstance(dataset, Folder | Pairs):
+        if isinstance(dataset, FolderDataset | FilePairs):
             pair = dataset.pairs[index]
             yield Entry(split, pair.name.rpartition("/")[0], pair.name, pair.image, pair.depth, make=make)
         else:

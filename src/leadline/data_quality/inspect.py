@@ -8,10 +8,10 @@ from statistics import median
 import numpy as np
 from jaxtyping import Float
 
-from leadline.core.depth_kind import Kind
-from leadline.data_quality.frame_stats import BINS_PER_OCTAVE, OCTAVES, Look
+from leadline.core.depth_kind import DepthKind
+from leadline.data_quality.frame_stats import BINS_PER_OCTAVE, OCTAVES, FrameStats
 from leadline.data_quality.index import Camera, Collection
-from leadline.data_quality.issues import scenes
+from leadline.data_quality.issues import group_by_scene
 from leadline.data_quality.units import Unit, unit_of
 
 BAR = 40
@@ -72,7 +72,7 @@ class SceneCard:
 
 
 @dataclass(frozen=True)
-class Card:
+class DatasetCard:
     """What is known of a dataset."""
 
     data: str
@@ -90,13 +90,13 @@ class Card:
     """Splits that could not be opened, and why."""
 
 
-def card(collection: Collection, looks: Sequence[Look]) -> Card:
+def dataset_card(collection: Collection, looks: Sequence[FrameStats]) -> DatasetCard:
     """What the looks at a dataset come to."""
-    by_scene = scenes(looks)
-    is_metric = collection.kind is Kind.METRIC
+    by_scene = group_by_scene(looks)
+    is_metric = collection.kind is DepthKind.METRIC
     units = {place: unit_of(group) if is_metric else None for place, group in by_scene.items()}
     total = sum((_in_metres(group, units[place]) for place, group in by_scene.items()), _in_metres([], None))
-    return Card(
+    return DatasetCard(
         collection.words,
         collection.layout,
         str(collection.kind),
@@ -109,7 +109,7 @@ def card(collection: Collection, looks: Sequence[Look]) -> Card:
     )
 
 
-def _in_metres(group: Sequence[Look], unit: Unit | None) -> Float[np.ndarray, " bins"]:
+def _in_metres(group: Sequence[FrameStats], unit: Unit | None) -> Float[np.ndarray, " bins"]:
     """How many pixels lie in each bin of metres; a scene weighs as much as it has pixels."""
     counts = np.zeros((OCTAVES[1] - OCTAVES[0]) * BINS_PER_OCTAVE)
     for look in group:
@@ -126,7 +126,7 @@ def _half_octaves(counts: Float[np.ndarray, " bins"]) -> Mapping[str, float]:
     return {f"{2 ** (OCTAVES[0] + place / 2):.2g}": float(merged[place]) for place in range(shown[0], shown[-1] + 1)}
 
 
-def _scene_card(place: tuple[str, str], group: Sequence[Look], unit: Unit | None) -> SceneCard:
+def _scene_card(place: tuple[str, str], group: Sequence[FrameStats], unit: Unit | None) -> SceneCard:
     tallies = [look.tally for look in group if look.tally and look.tally.median]
     counts = _in_metres(group, unit)
     sizes = dict.fromkeys(look.image_size for look in group if look.image_size)
@@ -146,7 +146,7 @@ def _scene_card(place: tuple[str, str], group: Sequence[Look], unit: Unit | None
     )
 
 
-def _format(look: Look) -> str:
+def _format(look: FrameStats) -> str:
     assert look.tally
     suffix = look.entry.depth.suffix if look.entry.depth and not look.entry.make else "sample"
     return f"{suffix} {look.tally.bits}-bit {'integers' if look.tally.is_integer else 'floats'}"

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leadline.data_quality.frame_stats import Look
+from leadline.data_quality.frame_stats import FrameStats
 
 FEW = 5
 """Frames: a scene with fewer tells too little alone, and is judged together with the other small ones."""
 
 
 @dataclass(frozen=True)
-class Fault:
+class Issue:
     """What is wrong, and with which frames."""
 
     check: str
     message: str
     """With the cure."""
-    looks: tuple[Look, ...]
+    looks: tuple[FrameStats, ...]
 
     @property
     def files(self) -> list[str]:
@@ -35,21 +35,21 @@ _CONCERNED = {
 """Check → the one file of a pair that is to blame."""
 
 
-def single(check: str, look: Look, message: str) -> Fault:
-    return Fault(check, message, (look,))
+def single_issue(check: str, look: FrameStats, message: str) -> Issue:
+    return Issue(check, message, (look,))
 
 
-def scenes(looks: Sequence[Look]) -> Mapping[tuple[str, str], list[Look]]:
+def group_by_scene(looks: Sequence[FrameStats]) -> Mapping[tuple[str, str], list[FrameStats]]:
     """Split and scene → its frames."""
-    found: dict[tuple[str, str], list[Look]] = defaultdict(list)
+    found: dict[tuple[str, str], list[FrameStats]] = defaultdict(list)
     for look in looks:
         found[look.place].append(look)
     return found
 
 
-def groups(looks: Sequence[Look]) -> list[list[Look]]:
+def scene_groups(looks: Sequence[FrameStats]) -> list[list[FrameStats]]:
     """The scenes, those of fewer than `FEW` frames put together; what is still fewer is left out."""
-    found = scenes(looks).values()
+    found = group_by_scene(looks).values()
     small = [look for group in found if len(group) < FEW for look in group]
     return [group for group in [*found, small] if len(group) >= FEW]
 
@@ -61,7 +61,7 @@ def significance(gains: Sequence[float]) -> float:
     return float(np.mean(gains) / (np.std(gains, ddof=1) / len(gains) ** 0.5 + 1e-9))
 
 
-def counted(looks: Sequence[Look], what: str) -> str:
+def count_words(looks: Sequence[FrameStats], what: str) -> str:
     """`3 frames of train/kitchen`"""
     places = list(dict.fromkeys("/".join(filter(None, look.place)) for look in looks))
     where = places[0] if len(places) == 1 else f"{len(places)} scenes"

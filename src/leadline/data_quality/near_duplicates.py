@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, UInt64
 
-from leadline.core.depth_kind import Kind
-from leadline.data_quality.frame_stats import Look
-from leadline.data_quality.issues import Fault
+from leadline.core.depth_kind import DepthKind
+from leadline.data_quality.frame_stats import FrameStats
+from leadline.data_quality.issues import Issue
 
 DISTANCE = 12
 """Of the fingerprints' 64 bits, as many may differ. A picture and its copy (JPEG 30, 37 % of the size, brighter)
@@ -18,7 +18,7 @@ CONTRAST = 3.0
 """Grey levels (standard deviation of the thumbnail): flatter pictures resemble each other without being the same."""
 
 
-def twins(looks: Sequence[Look], kind: Kind) -> list[Fault]:
+def near_duplicates(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = []
     splits = list(dict.fromkeys(look.entry.split for look in looks))
     for place, split in enumerate(splits):
@@ -27,23 +27,23 @@ def twins(looks: Sequence[Look], kind: Kind) -> list[Fault]:
         for one, other, distance in _pairs(ours, others):
             where = f"{other.entry.split}/{other.entry.name}"
             message = f"{one.entry.split}/{one.entry.name} is {where} ({distance} bits differ): take one out."
-            found.append(Fault("twins", message, (one, other)))
+            found.append(Issue("twins", message, (one, other)))
     return found
 
 
-def leaked(looks: Sequence[Look], forbidden: Sequence[Look]) -> list[Fault]:
+def leaked_images(looks: Sequence[FrameStats], forbidden: Sequence[FrameStats]) -> list[Issue]:
     """Training pictures that are among those of another set, which is meant to judge it."""
     training = [look for look in looks if look.entry.split == "train"]
-    best: dict[int, Fault] = {}
+    best: dict[int, Issue] = {}
     for one, other, distance in _pairs(training, forbidden):
         message = (
             f"train/{one.entry.name} is {other.entry.name} of the other set ({distance} bits differ): take it out."
         )
-        best.setdefault(id(one), Fault("leaked", message, (one,)))
+        best.setdefault(id(one), Issue("leaked", message, (one,)))
     return list(best.values())
 
 
-def _pairs(some: Sequence[Look], others: Sequence[Look]) -> Iterator[tuple[Look, Look, int]]:
+def _pairs(some: Sequence[FrameStats], others: Sequence[FrameStats]) -> Iterator[tuple[FrameStats, FrameStats, int]]:
     """Which of two sets are the same picture, and how many bits differ."""
     some, others = _telling(some), _telling(others)
     if not some or not others:
@@ -56,15 +56,15 @@ def _pairs(some: Sequence[Look], others: Sequence[Look]) -> Iterator[tuple[Look,
                 yield look, others[place], int(distances[place])
 
 
-def _telling(looks: Sequence[Look]) -> list[Look]:
+def _telling(looks: Sequence[FrameStats]) -> list[FrameStats]:
     return [look for look in looks if look.thumbnail is not None and look.thumbnail.std() > CONTRAST]
 
 
-def _prints(looks: Sequence[Look]) -> UInt64[np.ndarray, " n"]:
+def _prints(looks: Sequence[FrameStats]) -> UInt64[np.ndarray, " n"]:
     return np.array([look.print for look in looks], np.uint64)
 
 
-def _normalised(looks: Sequence[Look]) -> Float[np.ndarray, "n 256"]:
+def _normalised(looks: Sequence[FrameStats]) -> Float[np.ndarray, "n 256"]:
     """Thumbnails of mean 0 and length 1."""
     flat = np.stack([look.thumbnail.ravel() for look in looks if look.thumbnail is not None]).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from leadline.data_quality.frame_stats import Look, Tally
+from leadline.data_quality.frame_stats import DepthStats, FrameStats
 
 SCALES = {1000: "millimetres", 256: "KITTI", 5000: "TUM RGB-D", 100: "centimetres", 1: "metres"}
 """Steps per metre that are in use, and by whom."""
@@ -23,7 +23,7 @@ class Unit:
     reason: str
 
 
-def unit_of(looks: Sequence[Look]) -> Unit | None:
+def unit_of(looks: Sequence[FrameStats]) -> Unit | None:
     """What a scene's numbers mean; None if no scale in use makes plausible metres of them.
 
     What was stated is believed here: `unit_faults` judges it.
@@ -49,7 +49,7 @@ def is_plausible(metres: float) -> bool:
     return PLAUSIBLE[0] <= metres <= PLAUSIBLE[1]
 
 
-def is_like_kitti(looks: Sequence[Look]) -> bool:
+def is_like_kitti(looks: Sequence[FrameStats]) -> bool:
     """Three times as wide as high, and less than half measured."""
     return all(
         look.depth_size and look.tally and look.depth_size[1] > 3 * look.depth_size[0] and look.tally.holes > 0.5
@@ -63,7 +63,7 @@ def in_words(number: float) -> str:
     return f"{number:.2g} m" if number < 10 else f"{number:,.0f} m"
 
 
-def _guess(tallies: Sequence[Tally], middle: float, looks: Sequence[Look]) -> Unit | None:
+def _guess(tallies: Sequence[DepthStats], middle: float, looks: Sequence[FrameStats]) -> Unit | None:
     if not all(tally.is_integer for tally in tallies):
         scale = 1 if is_plausible(middle) else 1000
         name = "metres" if scale == 1 else "millimetres"

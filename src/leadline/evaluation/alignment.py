@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Depth, Mask
 
@@ -53,12 +53,12 @@ def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robus
     return _inverted(predicted, measured, valid, robust=robust)[0]
 
 
-def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: Kind) -> tuple[Depth, Tensor, Tensor]:
+def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: DepthKind) -> tuple[Depth, Tensor, Tensor]:
     """Metres from a prediction of `kind` by what was measured, with the scale and the shift of each image (*batch).
 
     Relative depth by `inverse_scale_shift`, others by `least_squares_scale` (whose shift is 0), both robust.
     """
-    if kind is Kind.RELATIVE:
+    if kind is DepthKind.RELATIVE:
         metres, scale, shift = _inverted(predicted, measured, valid, robust=True)
     else:
         usable = _usable(predicted, measured, valid)
@@ -71,20 +71,20 @@ class Alignment:
     """A way to align, and the kinds of depth that become comparable to metres by it."""
 
     function: Callable[..., Any]
-    kinds: frozenset[Kind]
+    kinds: frozenset[DepthKind]
 
 
 ALIGNMENTS: Mapping[str, Alignment] = {
-    "none": Alignment(unaligned, frozenset({Kind.METRIC})),
-    "median": Alignment(median_scale, frozenset({Kind.METRIC, Kind.SCALE_FREE})),
-    "scale": Alignment(least_squares_scale, frozenset({Kind.METRIC, Kind.SCALE_FREE})),
-    "scale_shift": Alignment(least_squares_scale_shift, frozenset({Kind.METRIC, Kind.SCALE_FREE})),
-    "inverse_scale_shift": Alignment(inverse_scale_shift, frozenset(Kind)),
+    "none": Alignment(unaligned, frozenset({DepthKind.METRIC})),
+    "median": Alignment(median_scale, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
+    "scale": Alignment(least_squares_scale, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
+    "scale_shift": Alignment(least_squares_scale_shift, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
+    "inverse_scale_shift": Alignment(inverse_scale_shift, frozenset(DepthKind)),
 }
 """Name → alignment, from the strictest comparison to the most forgiving one."""
 
 
-def check_alignment(name: str, kind: Kind) -> None:
+def check_alignment(name: str, kind: DepthKind) -> None:
     """Refuse an alignment that is unknown, or that cannot make metres of depth of this kind."""
     if name not in ALIGNMENTS:
         raise unknown("alignment", name, ALIGNMENTS)
@@ -96,11 +96,13 @@ def check_alignment(name: str, kind: Kind) -> None:
         )
 
 
-def align(predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: Kind, robust: bool = False) -> Depth:
+def align(
+    predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
+) -> Depth:
     """Metres from a prediction of any kind; refused where the alignment cannot give them."""
     check_alignment(alignment, kind)
     function = ALIGNMENTS[alignment].function
-    if function is inverse_scale_shift and kind is not Kind.RELATIVE:
+    if function is inverse_scale_shift and kind is not DepthKind.RELATIVE:
         predicted = predicted.clamp(min=1 / FARTHEST).reciprocal()
     if function in (unaligned, median_scale):  # robust as they are
         return function(predicted, measured, valid)
@@ -108,9 +110,9 @@ def align(predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kin
 
 
 _PROMISES = {
-    Kind.METRIC: "it is metres",
-    Kind.SCALE_FREE: "it is known up to a factor",
-    Kind.RELATIVE: "it is inverse depth, known up to a factor and a shift",
+    DepthKind.METRIC: "it is metres",
+    DepthKind.SCALE_FREE: "it is known up to a factor",
+    DepthKind.RELATIVE: "it is inverse depth, known up to a factor and a shift",
 }
 
 

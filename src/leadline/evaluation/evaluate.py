@@ -8,14 +8,14 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Depth, Mask, batch
+from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
-from leadline.data.loader import alike, spread
+from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
-from leadline.evaluation.metrics import Scores
-from leadline.evaluation.protocols import Protocol
+from leadline.evaluation.metrics import MetricAccumulator
+from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
 from leadline.inference.predict import predict
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
@@ -26,7 +26,7 @@ SPREAD = 256
 
 
 @dataclass(frozen=True)
-class Constants:
+class ConstantBaseline:
     """What a predictor knows that has seen depths but no image: metres."""
 
     mean: float
@@ -38,9 +38,9 @@ class Constants:
 def evaluate(
     model: DepthModel,
     dataset: Dataset,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     *,
-    training: Dataset | Constants | None = None,
+    training: Dataset | ConstantBaseline | None = None,
     name: str = "",
     batch_size: int = 8,
     progress: bool = False,
@@ -56,19 +56,21 @@ def evaluate(
     _must_be_metres(dataset)
     if training is None:
         training = _constants(_truths(dataset), protocol, "these truths")
-    elif not isinstance(training, Constants):
-        training = constants(training, protocol)
+    elif not isinstance(training, ConstantBaseline):
+        training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
     bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=not progress))
     return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
-def measure(model: DepthModel, dataset: Dataset, protocol: Protocol, *, batch_size: int = 8) -> dict[str, float]:
+def evaluate_metrics(
+    model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
+) -> dict[str, float]:
     """Metric name → the model's score on the dataset: the first row of `evaluate`, without what surrounds it."""
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    scores = Scores.merged(_scored(pair, pair.predicted, model.kind, protocol) for pair in pairs)
+    scores = MetricAccumulator.merged(_scored(pair, pair.predicted, model.kind, protocol) for pair in pairs)
     _must_count(scores, protocol)
     return scores.averaged(protocol.averaging)
 
@@ -76,11 +78,11 @@ def measure(model: DepthModel, dataset: Dataset, protocol: Protocol, *, batch_si
 def evaluate_maps(
     predictions: Path,
     truth: Path,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     *,
     depth_scale: float | None = None,
     prediction_scale: float | None = None,
-    kind: Kind | None = None,
+    kind: DepthKind | None = None,
     resize: bool = False,
     progress: bool = False,
 ) -> Table:
@@ -108,13 +110,13 @@ def evaluate_maps(
 
     promised = predicted(next(iter(pairs.values()))[0]).kind
     check_alignment(protocol.alignment, promised)
-    facts = (measured(fact) for _, fact in spread(list(pairs.values()), SPREAD))
+    facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
     bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=not progress))
     return _table(bar, predictions.name, promised, protocol, baseline, title=f"{predictions} against {truth}")
 
 
-def constants(dataset: Dataset, protocol: Protocol) -> Constants:
+def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
     _must_be_metres(dataset)
     return _constants(_truths(dataset), protocol, dataset.name)
@@ -131,11 +133,11 @@ class _Pair:
 
 
 def _must_be_metres(dataset: Dataset) -> None:
-    if dataset.kind is not Kind.METRIC:
+    if dataset.kind is not DepthKind.METRIC:
         raise BadInput(f"The truths of {dataset.name} are {dataset.kind.value}: choose a dataset that measures metres.")
 
 
-def _must_count(scores: Scores, protocol: Protocol) -> None:
+def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:
     if not scores.counted:
         raise BadInput(
             f"None of {len(scores.pixels)} truths has a pixel that counts under {protocol.description}: "
@@ -144,12 +146,12 @@ def _must_count(scores: Scores, protocol: Protocol) -> None:
 
 
 def _truths(dataset: Dataset) -> Iterator[tuple[Depth, Mask]]:
-    for index in spread(range(len(dataset)), SPREAD):
+    for index in subsample_evenly(range(len(dataset)), SPREAD):
         sample = dataset[index]
         yield sample.depth, sample.valid
 
 
-def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: Protocol, source: str) -> Constants:
+def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, source: str) -> ConstantBaseline:
     images = 0
     depths = []
     for measured, valid in truths:
@@ -163,12 +165,12 @@ def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: Protocol, source:
             f"{images} truths of {source} have no pixel that counts under {protocol.description}: "
             "check the depth scale, the crop and the cap."
         )
-    return Constants(every.mean().item(), every.quantile(0.5).item(), source)
+    return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
 
 
-def _predictions(model: DepthModel, dataset: Dataset, protocol: Protocol, batch_size: int) -> Iterator[_Pair]:
-    for group in alike((dataset[index] for index in range(len(dataset))), batch_size):
-        together = batch(group)
+def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[_Pair]:
+    for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
+        together = collate(group)
         predicted = predict(model, together.image, together.intrinsics)
         if protocol.flip:
             predicted = (predicted + predict(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
@@ -204,14 +206,14 @@ def _maps(folder: Path) -> dict[str, Path]:
     return named
 
 
-def _pair(name: str, guess: DepthMap, fact: DepthMap, kind: Kind, resize: bool) -> _Pair:
-    if guess.kind is not kind or fact.kind is not Kind.METRIC:
+def _pair(name: str, guess: DepthMap, fact: DepthMap, kind: DepthKind, resize: bool) -> _Pair:
+    if guess.kind is not kind or fact.kind is not DepthKind.METRIC:
         raise BadInput(
             f"{name}: the prediction is {guess.kind.value} and the truth {fact.kind.value} depth; "
             f"all predictions must be of one kind ({kind.value}, as the first), and all truths metric."
         )
     # A zero in a prediction is a prediction of nothing, and no hole; relative depth may be zero, and marks none by it.
-    predicted = guess.depth if kind is not Kind.RELATIVE else torch.where(guess.valid, guess.depth, torch.nan)
+    predicted = guess.depth if kind is not DepthKind.RELATIVE else torch.where(guess.valid, guess.depth, torch.nan)
     size = fact.depth.shape[-2:]
     if predicted.shape[-2:] != size:
         if not resize:
@@ -227,13 +229,15 @@ def _by(depth: Depth) -> str:
     return " × ".join(map(str, depth.shape[-2:]))
 
 
-def _table(pairs: Iterable[_Pair], name: str, kind: Kind, protocol: Protocol, known: Constants, *, title: str) -> Table:
+def _table(
+    pairs: Iterable[_Pair], name: str, kind: DepthKind, protocol: EvalProtocol, known: ConstantBaseline, *, title: str
+) -> Table:
     rivals = {
         f"mean depth of {known.source} ({known.mean:.2f} m)": known.mean,
         f"median depth of {known.source} ({known.median:.2f} m)": known.median,
     }
     names: list[str] = []
-    parts: dict[str, list[Scores]] = {each: [] for each in (name, *rivals)}
+    parts: dict[str, list[MetricAccumulator]] = {each: [] for each in (name, *rivals)}
     unusable = 0
     for pair in pairs:
         names.append(pair.name)
@@ -241,8 +245,8 @@ def _table(pairs: Iterable[_Pair], name: str, kind: Kind, protocol: Protocol, kn
         unusable += _unusable(pair, kind, protocol)
         for rival, depth in rivals.items():
             flat = torch.full_like(pair.measured, depth)
-            parts[rival].append(_scored(pair, flat, Kind.METRIC, protocol))
-    scores = Scores.merged(parts.pop(name))
+            parts[rival].append(_scored(pair, flat, DepthKind.METRIC, protocol))
+    scores = MetricAccumulator.merged(parts.pop(name))
     _must_count(scores, protocol)
     note = (
         f"{unusable:,} counted pixels are predicted as zero, less or no number: held to the protocol's range"
@@ -255,7 +259,7 @@ def _table(pairs: Iterable[_Pair], name: str, kind: Kind, protocol: Protocol, kn
         rows=(
             _row(name, scores, names, kind, protocol, note=note),
             *(
-                _row(each, Scores.merged(some), names, Kind.METRIC, protocol, is_baseline=True)
+                _row(each, MetricAccumulator.merged(some), names, DepthKind.METRIC, protocol, is_baseline=True)
                 for each, some in parts.items()
             ),
         ),
@@ -264,25 +268,25 @@ def _table(pairs: Iterable[_Pair], name: str, kind: Kind, protocol: Protocol, kn
     )
 
 
-def _scored(pair: _Pair, predicted: Depth, kind: Kind, protocol: Protocol) -> Scores:
+def _scored(pair: _Pair, predicted: Depth, kind: DepthKind, protocol: EvalProtocol) -> MetricAccumulator:
     metres, counted = protocol.compared(predicted, pair.measured, pair.valid, kind)
-    return Scores.of(metres, pair.measured, counted)
+    return MetricAccumulator.of(metres, pair.measured, counted)
 
 
-def _unusable(pair: _Pair, kind: Kind, protocol: Protocol) -> int:
+def _unusable(pair: _Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
     """How many pixels that count are predicted as no depth at all: not finite, or zero and less."""
     wrong = ~pair.predicted.isfinite()
-    if kind is not Kind.RELATIVE:
+    if kind is not DepthKind.RELATIVE:
         wrong |= pair.predicted <= 0
     return int((wrong & protocol.counts(pair.measured, pair.valid)).sum())
 
 
 def _row(
     name: str,
-    scores: Scores,
+    scores: MetricAccumulator,
     names: Sequence[str],
-    kind: Kind,
-    protocol: Protocol,
+    kind: DepthKind,
+    protocol: EvalProtocol,
     *,
     is_baseline: bool = False,
     note: str = "",

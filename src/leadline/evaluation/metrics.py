@@ -165,7 +165,7 @@ TERMS = tuple(dict.fromkeys(term for metric in METRICS.values() for term in metr
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class MetricAccumulator:
     """The sums and counts of some images, from which every metric follows under either averaging.
 
     One row an image, so that `+` is exact: no split into batches or processes changes a digit of any metric.
@@ -177,7 +177,7 @@ class Scores:
     """How many pixels were valid; an image without any is kept here and left out of every metric."""
 
     @classmethod
-    def of(cls, predicted: Depth, measured: Depth, valid: Mask) -> "Scores":
+    def of(cls, predicted: Depth, measured: Depth, valid: Mask) -> "MetricAccumulator":
         """The scores of an image or a batch of them. Predictions must be positive where valid."""
         images = list(zip(*map(_images, (predicted.detach(), measured, valid)), strict=True))
         return cls(
@@ -186,13 +186,13 @@ class Scores:
         )
 
     @classmethod
-    def merged(cls, parts: Iterable["Scores"]) -> "Scores":
+    def merged(cls, parts: Iterable["MetricAccumulator"]) -> "MetricAccumulator":
         """The scores of all the parts' images, in order."""
         parts = list(parts)
         none = cls(torch.zeros(0, len(TERMS), dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
         return cls(*(torch.cat([getattr(each, field) for each in [none, *parts]]) for field in ("sums", "pixels")))
 
-    def __add__(self, other: "Scores") -> "Scores":
+    def __add__(self, other: "MetricAccumulator") -> "MetricAccumulator":
         return self.merged([self, other])
 
     @property

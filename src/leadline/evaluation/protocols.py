@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.alignment import align, check_alignment
@@ -45,7 +45,7 @@ CROPS: Mapping[str, Crop] = {
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvalProtocol:
     """How predictions are compared with truths. Build one with `protocol(name, …)`."""
 
     name: str
@@ -66,7 +66,7 @@ class Protocol:
         inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
         return valid & inside & (measured > self.min_depth) & (measured < self.cap)
 
-    def compared(self, predicted: Depth, measured: Depth, valid: Mask, kind: Kind) -> tuple[Depth, Mask]:
+    def compared(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> tuple[Depth, Mask]:
         """The prediction in metres, aligned and then held to [min_depth, cap], and the pixels that count.
 
         NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a
@@ -93,7 +93,7 @@ class Protocol:
         crop = [float(getattr(CROPS[self.crop], side)) for side in ("top", "bottom", "left", "right")]
         return {"words": self.words, "description": self.description, **values, "crop_shares": crop}
 
-    def changed(self, **changes: Any) -> "Protocol":
+    def changed(self, **changes: Any) -> "EvalProtocol":
         """The protocol with other values; those that are None stay.
 
         Raises:
@@ -104,18 +104,18 @@ class Protocol:
         return changed
 
 
-PROTOCOLS: Mapping[str, Protocol] = {
-    "indoor": Protocol("indoor", crop="none", min_depth=0.1, cap=10.0),
-    "kitti_eigen": Protocol("kitti_eigen", crop="kitti_eigen", min_depth=1e-3, cap=80.0),
-    "kitti_garg": Protocol("kitti_garg", crop="kitti_garg", min_depth=1e-3, cap=80.0),
-    "nyu_eigen": Protocol("nyu_eigen", crop="nyu_eigen", min_depth=1e-3, cap=10.0),
-    "nyu_full": Protocol("nyu_full", crop="none", min_depth=1e-3, cap=10.0),
-    "rooms": Protocol("rooms", crop="none", min_depth=0.1, cap=10.0),
+PROTOCOLS: Mapping[str, EvalProtocol] = {
+    "indoor": EvalProtocol("indoor", crop="none", min_depth=0.1, cap=10.0),
+    "kitti_eigen": EvalProtocol("kitti_eigen", crop="kitti_eigen", min_depth=1e-3, cap=80.0),
+    "kitti_garg": EvalProtocol("kitti_garg", crop="kitti_garg", min_depth=1e-3, cap=80.0),
+    "nyu_eigen": EvalProtocol("nyu_eigen", crop="nyu_eigen", min_depth=1e-3, cap=10.0),
+    "nyu_full": EvalProtocol("nyu_full", crop="none", min_depth=1e-3, cap=10.0),
+    "rooms": EvalProtocol("rooms", crop="none", min_depth=0.1, cap=10.0),
 }
 """Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019)."""
 
 
-def protocol(name: str, **changes: Any) -> Protocol:
+def protocol(name: str, **changes: Any) -> EvalProtocol:
     """The protocol of this name, with changes that its printed words will show.
 
     Raises:
@@ -126,11 +126,11 @@ def protocol(name: str, **changes: Any) -> Protocol:
     return PROTOCOLS[name].changed(**changes)
 
 
-def _changed(one: Protocol, other: Protocol) -> list[str]:
+def _changed(one: EvalProtocol, other: EvalProtocol) -> list[str]:
     return [each.name for each in fields(one) if getattr(one, each.name) != getattr(other, each.name)]
 
 
-def _said(one: Protocol, field: str) -> str:
+def _said(one: EvalProtocol, field: str) -> str:
     """One field in words: `cap 50 m`."""
     return {
         "crop": f"crop {one.crop}",
@@ -142,11 +142,11 @@ def _said(one: Protocol, field: str) -> str:
     }[field]
 
 
-def _check(one: Protocol) -> None:
+def _check(one: EvalProtocol) -> None:
     if one.crop not in CROPS:
         raise unknown("crop", one.crop, CROPS)
     if one.averaging not in ("per_image", "pooled"):
         raise unknown("averaging", one.averaging, ("per_image", "pooled"))
-    check_alignment(one.alignment, Kind.METRIC)
+    check_alignment(one.alignment, DepthKind.METRIC)
     if not 0 < one.min_depth < one.cap:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

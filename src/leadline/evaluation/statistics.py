@@ -46,7 +46,7 @@ def paired_difference(metric: str, first: Sequence[float], second: Sequence[floa
     return Difference(metric, fmean(differences), quantile * stdev(differences) / math.sqrt(count))
 
 
-def compared(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:
+def compare_rows(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:
     """Every metric of a table's columns, `paired_difference` over rows that share a seed."""
     return [
         paired_difference(metric, [row.metrics[metric] for row in first], [row.metrics[metric] for row in second])
@@ -54,7 +54,7 @@ def compared(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:
     ]
 
 
-def needs_a_seed(seeds: int) -> None:
+def check_seeds(seeds: int) -> None:
     """Refuse to compare what is never trained."""
     if seeds < 1:
         raise BadInput(f"--seeds {seeds}: a comparison needs one seed at least.")
@@ -84,7 +84,7 @@ def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds
     )
 
 
-def beats(name: str, control: str, difference: Difference, *, seeds: int) -> str:
+def describe_difference(name: str, control: str, difference: Difference, *, seeds: int) -> str:
     """One metric's verdict in a sentence: by how much, over how many seeds, and whether that is more than chance."""
     metric = METRICS[difference.metric]
     unit = f" {metric.unit}" if metric.unit else ""
@@ -98,7 +98,7 @@ def beats(name: str, control: str, difference: Difference, *, seeds: int) -> str
     return f"{name} {'beats' if difference.winner == 0 else 'is worse than'} {control} by {by}."
 
 
-def listed(first: str, second: str, differences: Sequence[Difference]) -> Listing:
+def differences_table(first: str, second: str, differences: Sequence[Difference]) -> Listing:
     """The differences of two treatments, a line a metric."""
     lines = tuple(
         (

@@ -159,7 +159,7 @@ class Listing:
         return {"title": self.title, "head": self.head(), "body": self.body(), "notes": list(self.remarks)}
 
 
-def over_runs(name: str, rows: Sequence[Row]) -> Row:
+def average_runs(name: str, rows: Sequence[Row]) -> Row:
     """One row for several trainings that differ in the seed: mean and standard error of the mean.
 
     Raises:

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leadline.core.camera import focal_length, pinhole
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Mask
-from leadline.core.specs import parse, typed
+from leadline.core.specs import parse_options, parse_spec
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
 
 WAYS = (
@@ -28,7 +28,7 @@ FARTHEST = 250.0
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled:
+class ScaledDepth:
     """Depth in metres, and how well what it was scaled from agrees with it."""
 
     depth: DepthMap
@@ -54,7 +54,7 @@ class Scaled:
 
 
 @dataclass(frozen=True)
-class Floor:
+class FloorScale:
     """A camera's height above a floor that the picture shows."""
 
     height: float
@@ -79,11 +79,11 @@ class Floor:
             raise BadInput(f"pitch={self.pitch:g}: give the degrees that the camera looks down, between -90 and 90.")
 
 
-Ruler = Callable[[DepthMap, Path], Scaled]
+Scaler = Callable[[DepthMap, Path], ScaledDepth]
 """A prediction and its photograph's place → metres."""
 
 
-def ruler(words: Sequence[str], photographs: int, *, depth_scale: float | None = None) -> Ruler:
+def scaler_from_options(words: Sequence[str], photographs: int, *, depth_scale: float | None = None) -> Scaler:
     """What `--scale-from` names, for so many photographs: points, a sparse map or a folder of them, or a floor.
 
     Raises:
@@ -95,21 +95,21 @@ def ruler(words: Sequence[str], photographs: int, *, depth_scale: float | None =
         cure = "name one photograph, or scale from a folder of sparse maps or a floor"
         raise BadInput(f"{words[0]} is measured in one photograph, and there are {photographs}: {cure}.")
     if len(points) == len(words):
-        return lambda prediction, _: from_points(prediction, points)
+        return lambda prediction, _: scale_from_points(prediction, points)
     if len(words) == 1 and (Path(words[0]).is_dir() or is_file):
         return partial(_from_file, Path(words[0]), depth_scale)
     if len(words) == 1 and words[0].startswith("floor"):
-        _, height, options = parse(words[0])
-        floor = Floor(**typed(Floor, {"height": height, **options}, "floor"))
-        return lambda prediction, _: from_floor(prediction, floor)
+        _, height, options = parse_spec(words[0])
+        floor = FloorScale(**parse_options(FloorScale, {"height": height, **options}, "floor"))
+        return lambda prediction, _: scale_from_floor(prediction, floor)
     raise BadInput(f"Nothing to scale from in {' '.join(words)!r}: give {WAYS}.")
 
 
-def from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float]]) -> Scaled:
+def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float]]) -> ScaledDepth:
     """Scaled by points (x, y, metres along the optical axis); the centre of the top left pixel is x = y = 0.
 
     Raises:
-        BadInput: a point outside the picture or not in front of the camera, or as `from_sparse`.
+        BadInput: a point outside the picture or not in front of the camera, or as `scale_from_sparse`.
     """
     height, width = prediction.depth.shape[-2:]
     x, y, metres = torch.tensor(points, dtype=torch.float64).T
@@ -126,7 +126,7 @@ def from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float
     return _scaled_to(prediction, prediction.depth[0, rows, columns][known].double(), metres[known], "points")
 
 
-def from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measured pixels") -> Scaled:
+def scale_from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measured pixels") -> ScaledDepth:
     """Scaled by the measured pixels of a metric map of the same size.
 
     Of relative depth scale and shift are fitted, in inverse depth as Ranftl et al. 2020 do; of other kinds the scale.
@@ -134,7 +134,7 @@ def from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measure
     Raises:
         BadInput: another size or kind, or anchors that are too few, all alike, or farther where the prediction is near.
     """
-    if measured.kind is not Kind.METRIC:
+    if measured.kind is not DepthKind.METRIC:
         raise BadInput(f"Depth of kind {measured.kind.value!r} cannot scale anything to metres: give metric depth.")
     if measured.depth.shape != prediction.depth.shape:
         sizes = [f"{each.depth.shape[-1]} × {each.depth.shape[-2]}" for each in (measured, prediction)]
@@ -143,7 +143,7 @@ def from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measure
     return _scaled_to(prediction, prediction.depth[known].double(), measured.depth[known].double(), source)
 
 
-def from_floor(prediction: DepthMap, floor: Floor) -> Scaled:
+def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
     """Scaled by the camera's height h above a floor.
 
     With r = ((x - cx) / f, (y - cy) / f, 1), a plane n · X = h of unit normal n has 1/z = n · r / h: inverse depth is
@@ -157,7 +157,7 @@ def from_floor(prediction: DepthMap, floor: Floor) -> Scaled:
         BadInput: relative depth without a pitch, a box outside the photograph, or nothing in it like a floor.
     """
     height, width = prediction.depth.shape[-2:]
-    is_relative = prediction.kind is Kind.RELATIVE
+    is_relative = prediction.kind is DepthKind.RELATIVE
     if is_relative and floor.pitch is None:
         raise BadInput(
             "Relative depth leaves a shift open, and a floor does not tell it from the camera's tilt: add "
@@ -216,7 +216,7 @@ def _point(word: str) -> tuple[float, float, float] | None:
     return x, y, metres
 
 
-def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> Scaled:
+def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> ScaledDepth:
     """Scaled by one sparse map, or by the one in a folder that is named as the photograph."""
     if place.is_dir():
         named = [place / photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
@@ -225,13 +225,13 @@ def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, pho
             choices = ", ".join(path.name for path in found or named)
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
-    measured = read_depth(place, depth_scale=depth_scale, kind=Kind.METRIC)
-    return from_sparse(prediction, measured, f"measured pixels of {place.name}")
+    measured = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
+    return scale_from_sparse(prediction, measured, f"measured pixels of {place.name}")
 
 
 def _usable(prediction: DepthMap) -> Mask:
     known = prediction.valid & prediction.depth.isfinite()
-    return known if prediction.kind is Kind.RELATIVE else known & (prediction.depth > 0)
+    return known if prediction.kind is DepthKind.RELATIVE else known & (prediction.depth > 0)
 
 
 def _box(box: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
@@ -242,9 +242,9 @@ def _box(box: Sequence[float], height: int, width: int) -> tuple[int, int, int, 
     return sides
 
 
-def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: str) -> Scaled:
+def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: str) -> ScaledDepth:
     """Scaled so that the predicted `values` become `metres`, but for outliers."""
-    is_relative = prediction.kind is Kind.RELATIVE
+    is_relative = prediction.kind is DepthKind.RELATIVE
     columns = [values, torch.ones_like(values)] if is_relative else [values]
     if len(values) < len(columns):
         raise BadInput(
@@ -294,17 +294,17 @@ def _least_squares(design: Tensor, target: Tensor) -> Tensor:
 
 def _scaled(
     prediction: DepthMap, scale: float, shift: float, values: _Values, metres: _Values, used: _Used, source: str
-) -> Scaled:
+) -> ScaledDepth:
     """The whole prediction in metres, and how far the anchors' `values` then are from their `metres`."""
     everywhere = _metres(prediction.depth, prediction.kind, scale, shift)
     valid = _usable(prediction) & (everywhere > 0) & (everywhere < FARTHEST)
     if not valid.any():
         raise BadInput(f"Scaled by the {source}, nothing lies between the camera and {FARTHEST:g} m: check them.")
     error = (_metres(values, prediction.kind, scale, shift).clamp(max=FARTHEST) - metres).abs()[used]
-    fitted = 2 if prediction.kind is Kind.RELATIVE else 1
+    fitted = 2 if prediction.kind is DepthKind.RELATIVE else 1
     leaves_residual = len(error) > fitted
-    scaled = Scaled(
-        depth=replace(prediction, depth=torch.where(valid, everywhere, 0), valid=valid, kind=Kind.METRIC),
+    scaled = ScaledDepth(
+        depth=replace(prediction, depth=torch.where(valid, everywhere, 0), valid=valid, kind=DepthKind.METRIC),
         source=source,
         scale=scale,
         shift=shift,
@@ -317,7 +317,7 @@ def _scaled(
     return replace(scaled, depth=replace(scaled.depth, provenance=provenance))
 
 
-def _metres(values: Tensor, kind: Kind, scale: float, shift: float) -> Tensor:
+def _metres(values: Tensor, kind: DepthKind, scale: float, shift: float) -> Tensor:
     """Infinity is what lies beyond `FARTHEST`, or behind the camera, by its inverse depth."""
     fitted = values * scale + shift
-    return torch.where(fitted > 1 / FARTHEST, fitted.reciprocal(), torch.inf) if kind is Kind.RELATIVE else fitted
+    return torch.where(fitted > 1 / FARTHEST, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted

@@ -5,13 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.depth_kind import Kind
-from leadline.core.sample import Depth, Image, Intrinsics
+from leadline.core.depth_kind import DepthKind
+from leadline.core.sample import Depth, ImageTensor, Intrinsics
 from leadline.models.base import DepthModel, Interpolation
 
 
 @torch.inference_mode()
-def predict(model: DepthModel, image: Image, intrinsics: Intrinsics | None = None) -> Depth:
+def predict(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
     """The depth of one image (3, H, W) or of a batch (B, 3, H, W), at its own size, in the unit of `model.kind`.
 
     The image is resized as the model's preprocessing says and the answer resized back, so H and W may be anything.
@@ -37,7 +37,7 @@ def predict(model: DepthModel, image: Image, intrinsics: Intrinsics | None = Non
         model.train(was_training)
     restored = _resized(answer, whole, rule.restore)
     depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
-    if model.kind is not Kind.RELATIVE:
+    if model.kind is not DepthKind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         nearest = answer.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
         depth = depth.maximum(nearest.to(image.device))

@@ -11,7 +11,7 @@ from leadline.models.loading import load
 from leadline.models.registry import DEFAULT
 
 
-def ready(words: str, device: str = "auto", as_name: str | None = None) -> DepthModel:
+def load_for_command(words: str, device: str = "auto", as_name: str | None = None) -> DepthModel:
     """The model of these words on a device; what a checkpoint or the package's own model is, is said to the user.
 
     Raises:

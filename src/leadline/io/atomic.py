@@ -10,7 +10,7 @@ from leadline.core.errors import BadInput
 
 
 @contextmanager
-def swapped(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write to, which takes its name once all is on disk.
 
     A failure removes it and leaves what was under the name before; only a kill leaves the hidden `.half` file. What can
@@ -31,14 +31,14 @@ def swapped(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def swapped_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `path` to fill, which takes its name once all is on disk.
 
     What it replaces is moved aside first and removed last, so a kill in between leaves both whole under hidden
     names. A folder that holds anything the new one does not is never replaced.
 
     Raises:
-        BadInput: as `swapped`, or `path` holds other files.
+        BadInput: as `atomic_write`, or `path` holds other files.
     """
     path = path.resolve()
     half = path.with_name(f".{path.name}.{os.getpid()}.half")
@@ -62,8 +62,8 @@ def swapped_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(before) if path.exists() else before.replace(path)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what kills left half-written in `folder`: the hidden files and folders of `swapped` and `swapped_folder`.
+def clean_stale(folder: Path) -> None:
+    """Remove the hidden files and folders that a killed `atomic_write` or `atomic_folder` left in `folder`.
 
     Only for a folder that no other process is writing to.
     """

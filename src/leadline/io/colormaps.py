@@ -1,4 +1,4 @@
-"""Pictures: depth and its errors as colours on a fixed, stated scale, with a legend that says so."""
+"""Image: depth and its errors as colours on a fixed, stated scale, with a legend that says so."""
 
 import math
 from dataclasses import dataclass
@@ -8,17 +8,16 @@ from io import BytesIO
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image as Pictures
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Depth, Image, Mask
+from leadline.core.sample import Depth, ImageTensor, Mask
 
 
 @dataclass(frozen=True)
-class ColourScale:
+class ColorScale:
     """Which colour a number gets: the same in every picture, whatever else is in it."""
 
     colours: str
@@ -47,7 +46,7 @@ class ColourScale:
         return [ends[0], *((place, text) for place, text in places if 0.1 < place < 0.9), ends[1]]
 
 
-def depth_scale(low: float = 0.5, high: float = 10.0) -> ColourScale:
+def depth_color_scale(low: float = 0.5, high: float = 10.0) -> ColorScale:
     """Metres, near bright and far dark, in equal steps of ratio: 1 to 2 m differ as much as 4 to 8 m.
 
     Raises:
@@ -55,28 +54,28 @@ def depth_scale(low: float = 0.5, high: float = 10.0) -> ColourScale:
     """
     if not 0 < low < high < math.inf:
         raise BadInput(f"A picture from {low:g} to {high:g} m: give 0 < near < far, in metres.")
-    return ColourScale("inferno_r", low, high, "depth in metres", is_logarithmic=True)
+    return ColorScale("inferno_r", low, high, "depth in metres", is_logarithmic=True)
 
 
-def fitted_scale(depth: Depth, valid: Mask, kind: Kind) -> ColourScale:
+def fit_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
     """The range of one picture alone, 2nd to 98th percentile, for depth that has no unit: say so where it is shown."""
     values = np.percentile(depth[valid].float().numpy(), [2, 98]) if valid.any() else np.array([0.0, 1.0])
     low, high = float(values[0]), float(values[1])
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3
-    if kind is Kind.RELATIVE:
-        return ColourScale("inferno", low, high, "inverse depth without unit, range of this picture")
-    unit = "metres" if kind is Kind.METRIC else "no unit"
-    return ColourScale("inferno_r", low, high, f"depth in {unit}, range of this picture")
+    if kind is DepthKind.RELATIVE:
+        return ColorScale("inferno", low, high, "inverse depth without unit, range of this picture")
+    unit = "metres" if kind is DepthKind.METRIC else "no unit"
+    return ColorScale("inferno_r", low, high, f"depth in {unit}, range of this picture")
 
 
-ERRORS = ColourScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
+ERRORS = ColorScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
 """Red is too near, blue too far, white is right; the ends are half and twice the measured depth."""
 
 HATCH = ((0.80, 0.80, 0.81), (0.70, 0.70, 0.71))
 """The two greys of stripes that mean: not measured. No colour map has them."""
 
 
-def painted(values: Depth, scale: ColourScale, valid: Mask | None = None) -> Image:
+def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> ImageTensor:
     """(1, H, W) numbers as colours; striped grey where not valid or not finite."""
     known = values.isfinite() if valid is None else valid & values.isfinite()
     place = scale.position(torch.where(known, values, scale.high))
@@ -84,18 +83,18 @@ def painted(values: Depth, scale: ColourScale, valid: Mask | None = None) -> Ima
     return torch.where(known, colours, _stripes(*values.shape[-2:]))
 
 
-def error_picture(predicted: Depth, measured: Depth, valid: Mask) -> Image:
+def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTensor:
     """The ratio of predicted (in metres, positive) to measured depth on the scale `ERRORS`."""
-    return painted(predicted / torch.where(valid, measured, 1), ERRORS, valid)
+    return colorize(predicted / torch.where(valid, measured, 1), ERRORS, valid)
 
 
-def with_legend(picture: Image, scale: ColourScale, note: str = "") -> Float[Tensor, "3 h w"]:
+def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Float[Tensor, "3 h w"]:
     """The picture above a bar of the scale's colours with its numbers, its label and a note."""
     height, width = picture.shape[-2:]
     size = min(max(round(width / 42), 11), 90)
     font, said = _font(size), f"{scale.label}; {note}" if note else scale.label
     canvas_width, strip = max(width, round(font.getlength(said)) + 2 * size, 22 * size), round(4.4 * size)
-    canvas = Pictures.new("RGB", (canvas_width, height + strip), "white")
+    canvas = Image.new("RGB", (canvas_width, height + strip), "white")
     canvas.paste(_pillow(picture), ((canvas_width - width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     left, right = 2 * size, canvas_width - 2 * size
@@ -109,13 +108,13 @@ def with_legend(picture: Image, scale: ColourScale, note: str = "") -> Float[Ten
     return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).permute(2, 0, 1)
 
 
-def legend_bar(scale: ColourScale, width: int, height: int) -> Image:
+def legend_bar(scale: ColorScale, width: int, height: int) -> ImageTensor:
     """The scale's colours from low to high."""
     steps = torch.linspace(0, 255, width).round().long()
     return _lookup(scale.colours)[steps].T[:, None, :].expand(-1, height, -1)
 
 
-def encoded(picture: Image, suffix: str = ".png") -> bytes:
+def encode_image(picture: ImageTensor, suffix: str = ".png") -> bytes:
     """The bytes of a picture file, `.png` or `.jpg`."""
     buffer = BytesIO()
     _pillow(picture).save(buffer, {".png": "PNG", ".jpg": "JPEG"}[suffix], quality=90, optimize=True)
@@ -141,7 +140,7 @@ def _lookup(colours: str) -> Tensor:
     return torch.from_numpy(colormaps[colours](np.arange(256))[:, :3].astype(np.float32))
 
 
-def _stripes(height: int, width: int) -> Image:
+def _stripes(height: int, width: int) -> ImageTensor:
     """Diagonal stripes of the two greys of `HATCH`, about 40 to the picture's longer side."""
     period = max(4, max(height, width) // 40)
     diagonal = torch.arange(height)[:, None] + torch.arange(width)[None]
@@ -156,5 +155,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _pillow(picture: Image) -> Pictures.Image:
-    return Pictures.fromarray(picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())
+def _pillow(picture: ImageTensor) -> Image.Image:
+    return Image.fromarray(picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())

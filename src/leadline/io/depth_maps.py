@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Depth, Intrinsics, Mask
-from leadline.io.atomic import swapped
+from leadline.io.atomic import atomic_write
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist
 
 
@@ -27,13 +27,13 @@ class DepthMap:
     depth: Depth
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
     valid: Mask
-    kind: Kind = Kind.METRIC
+    kind: DepthKind = DepthKind.METRIC
     intrinsics: Intrinsics | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
 
 
-def read_depth(path: Path, *, depth_scale: float | None = None, kind: Kind | str | None = None) -> DepthMap:
+def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
     """Read a depth map from 16-bit PNG, NPZ, PFM or TIFF; not finite or not positive means not measured.
 
     A file of ours says itself what its numbers are. Of any other file `depth_scale` says how many steps make a
@@ -49,7 +49,7 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: Kind | str
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
     depth = values.astype(np.float32) if (scale, offset) == (1, 0) else (values / scale + offset).astype(np.float32)
     valid = np.isfinite(depth) if values.dtype.kind == "f" else values > 0
-    if kind != Kind.RELATIVE:
+    if kind != DepthKind.RELATIVE:
         valid &= depth > 0
     known = words.pop("intrinsics", None)
     return DepthMap(
@@ -97,14 +97,14 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
         words |= scaling
-    with swapped(path) as half:
+    with atomic_write(path) as half:
         write(half, values, valid, words)
 
 
-_UNITS: Mapping[Kind, str] = {
-    Kind.METRIC: "metres",
-    Kind.SCALE_FREE: "depth, up to one factor",
-    Kind.RELATIVE: "inverse depth, up to scale and shift",
+_UNITS: Mapping[DepthKind, str] = {
+    DepthKind.METRIC: "metres",
+    DepthKind.SCALE_FREE: "depth, up to one factor",
+    DepthKind.RELATIVE: "inverse depth, up to scale and shift",
 }
 
 
@@ -125,24 +125,24 @@ def _format(path: Path) -> tuple["_Reader", "_Writer"]:
 
 
 def _meaning(
-    path: Path, dtype: np.dtype, words: Mapping[str, str], depth_scale: float | None, kind: Kind | str | None
-) -> tuple[Kind, float, float]:
+    path: Path, dtype: np.dtype, words: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
+) -> tuple[DepthKind, float, float]:
     """Kind, scale and offset (depth = number / scale + offset), agreed between the file's words and the caller's."""
     own = words.get("kind")
     for name in (own, kind):
-        if name and name not in tuple(Kind):
-            raise unknown("kind", name, Kind)
+        if name and name not in tuple(DepthKind):
+            raise unknown("kind", name, DepthKind)
     if own and kind and own != kind:
         raise BadInput(f"{path} says that its depth is {own}, and not {kind}: state kind={own}.")
-    promised = Kind(own or kind or Kind.METRIC)
-    if dtype.itemsize == 1 and promised == Kind.METRIC:
+    promised = DepthKind(own or kind or DepthKind.METRIC)
+    if dtype.itemsize == 1 and promised == DepthKind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
     if own:
         scale = float(words.get("depth_scale", 1))
         if depth_scale not in (None, scale):
             raise BadInput(f"{path} says depth_scale={scale:g}, and not {depth_scale:g}: leave depth_scale out.")
         return promised, scale, float(words.get("offset", 0))
-    if depth_scale is None and dtype.kind != "f" and promised == Kind.METRIC:
+    if depth_scale is None and dtype.kind != "f" and promised == DepthKind.METRIC:
         cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
         raise BadInput(f"{path} does not say its unit: {cure}.")
     if depth_scale is None and kind is None:
@@ -152,8 +152,8 @@ def _meaning(
     return promised, 1.0 if depth_scale is None else depth_scale, 0.0
 
 
-def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: Kind) -> None:
-    sound = np.isfinite(values) if kind == Kind.RELATIVE else np.isfinite(values) & (values > 0)
+def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
+    sound = np.isfinite(values) if kind == DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     wrong = valid & ~sound
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
@@ -164,18 +164,18 @@ def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: Kind
 
 
 def _steps(
-    path: Path, values: np.ndarray, valid: np.ndarray, kind: Kind, depth_scale: float
+    path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Depth as 16-bit numbers, and the words that turn them back."""
     measured = values[valid].astype(np.float64)
     high, offset = measured.max(initial=0), 0.0
-    if kind == Kind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
+    if kind == DepthKind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
         fitting = [f"depth_scale={scale}" for scale in (1000, 256, 100, 10, 1) if high * scale <= _LAST_STEP]
         cure = ", ".join([*fitting[:1], "or write .npz or .tiff"]).removeprefix("or ")
         raise BadInput(f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {cure}.")
-    if kind == Kind.SCALE_FREE:
+    if kind == DepthKind.SCALE_FREE:
         depth_scale = _LAST_STEP / (high or 1)
-    if kind == Kind.RELATIVE and measured.size:
+    if kind == DepthKind.RELATIVE and measured.size:
         depth_scale = (_LAST_STEP - 1) / (measured.max() - measured.min() or 1)
         offset = measured.min() - 1 / depth_scale
     steps = np.zeros(values.shape, np.uint16)
@@ -187,7 +187,7 @@ def _steps(
 
 def _read_picture(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """Numbers and words of a PNG or TIFF of one channel."""
-    with Pictures.open(path) as picture:
+    with Image.open(path) as picture:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")
@@ -204,12 +204,12 @@ def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping
     for key, text in words.items():
         chunks.add_text(_PREFIX + key, text)
     # Half the time of Pillow's level 6, for a tenth more bytes.
-    Pictures.fromarray(values).save(path, pnginfo=chunks, compress_level=3)
+    Image.fromarray(values).save(path, pnginfo=chunks, compress_level=3)
 
 
 def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
     text = json.dumps({"leadline": dict(words)})
-    Pictures.fromarray(np.where(valid, values, np.float32(np.nan))).save(path, tiffinfo={_IMAGE_DESCRIPTION: text})
+    Image.fromarray(np.where(valid, values, np.float32(np.nan))).save(path, tiffinfo={_IMAGE_DESCRIPTION: text})
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:

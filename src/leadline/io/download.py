@@ -14,7 +14,7 @@ from urllib.request import Request, build_opener
 from tqdm import tqdm
 
 from leadline.core.errors import BadInput
-from leadline.io.locks import alone
+from leadline.io.locks import file_lock
 
 _PIECE = 1 << 18
 """Bytes that are read at once, at most."""
@@ -33,7 +33,7 @@ def download(addresses: Sequence[str], file: Path, sha256: str, *, patience: flo
     """
     part = file.with_name(f"{file.name}.part")
     try:
-        with alone(file.with_name(f".{file.name}.lock"), f"downloading {file.name}"):
+        with file_lock(file.with_name(f".{file.name}.lock"), f"downloading {file.name}"):
             if not file.is_file():
                 _bring(addresses, part, patience)
                 _must_match(part, sha256, file)

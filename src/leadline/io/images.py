@@ -12,18 +12,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image as Pictures
+from PIL import Image
 
 from leadline.core.camera import pinhole
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.core.sample import Image, Intrinsics
-from leadline.io.atomic import swapped
+from leadline.core.sample import ImageTensor, Intrinsics
+from leadline.io.atomic import atomic_write
 
 PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What counts as a photograph where a folder is searched; `read_image` itself goes by the content."""
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path) -> ImageTensor:
     """Any photograph as RGB in [0, 1], upright as its EXIF says.
 
     Grey is repeated, palettes are looked up, CMYK is converted, 16 bits keep all their steps, and what is
@@ -47,13 +47,13 @@ def read_image(path: Path) -> Image:
     return image.expand(3, -1, -1).contiguous()
 
 
-def read_camera(path: Path, image: Image) -> Intrinsics | None:
+def read_camera(path: Path, image: ImageTensor) -> Intrinsics | None:
     """What a photograph's EXIF tells of the camera, in pixels of `image` as `read_image` gave it; None: nothing.
 
     The "focal length in 35 mm film" (EXIF 2.3, tag 41989) is that of the film's frame of 36 × 24 mm with the same
     diagonal. A picture that was cropped since, and kept the tag, is taken for what it was.
     """
-    with _decoding(path), Pictures.open(path) as picture:
+    with _decoding(path), Image.open(path) as picture:
         film = picture.getexif().get_ifd(_EXIF).get(_FOCAL_LENGTH_IN_FILM, 0)
     if not isinstance(film, int) or film <= 0:
         return None
@@ -61,13 +61,13 @@ def read_camera(path: Path, image: Image) -> Intrinsics | None:
     return pinhole(focal, image)
 
 
-def write_image(path: Path, image: Image) -> None:
+def write_image(path: Path, image: ImageTensor) -> None:
     """Write RGB in [0, 1] with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     pixels = image.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    with swapped(path) as half:
-        Pictures.fromarray(pixels).save(half, quality=95)
+    with atomic_write(path) as half:
+        Image.fromarray(pixels).save(half, quality=95)
 
 
 _ORIENTATION = 274
@@ -105,9 +105,9 @@ def _decoding(path: Path) -> Iterator[None]:
             yield
     except BadInput:
         raise
-    except Pictures.DecompressionBombError as error:
+    except Image.DecompressionBombError as error:
         raise UnreadableFile(f"{path} has more than 178 megapixels: make it smaller first.") from error
-    except Pictures.UnidentifiedImageError as error:
+    except Image.UnidentifiedImageError as error:
         reason = "is empty" if path.stat().st_size == 0 else "is no image of a known format"
         raise UnreadableFile(f"{path} {reason}. Copy or make it again, or leave it out.") from error
     except _STUMBLES as error:
@@ -121,10 +121,10 @@ def _photo(path: Path) -> tuple[np.ndarray, int]:
         start = file.read(25)
     is_tiff = start[:4] in (b"II*\0", b"MM\0*")
     try:
-        with Pictures.open(path) as picture:
+        with Image.open(path) as picture:
             # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
             picture.load()
-    except Pictures.UnidentifiedImageError:
+    except Image.UnidentifiedImageError:
         if not is_tiff:
             raise
         return _deep_pixels(path), 1  # colour in floats, which Pillow does not know

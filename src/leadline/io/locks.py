@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 
 @contextmanager
-def alone(lock: Path, doing: str) -> Iterator[None]:
+def file_lock(lock: Path, doing: str) -> Iterator[None]:
     """Hold the file `lock`, after waiting for another process that holds it and, as the user is told, is `doing` this.
 
     A lock ends with its process, however that ends.

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadInput
-from leadline.io.atomic import swapped
+from leadline.io.atomic import atomic_write
 
 
-def claimed(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+def create_or_read(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """What `file` says that its folder is made of: `about`, if nobody had said it yet."""
     if not file.exists():
-        with swapped(file) as half:
+        with atomic_write(file) as half:
             half.write_text(json.dumps(about, indent=1))
-    return read_claim(file)
+    return read_configuration(file)
 
 
-def read_claim(file: Path) -> dict[str, Any]:
+def read_configuration(file: Path) -> dict[str, Any]:
     """What `file` says.
 
     Raises:
@@ -29,7 +29,7 @@ def read_claim(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file} is damaged ({problem}): restore it, or delete its folder and start anew.") from problem
 
 
-def must_match(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cure: str) -> None:
+def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cure: str) -> None:
     """Refuse a place that is made of something else; `holds` and `cure` are what stands around the difference.
 
     Raises:

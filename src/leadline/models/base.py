@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from leadline.core.camera import pinhole
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Image, Intrinsics
+from leadline.core.sample import ImageTensor, Intrinsics
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -71,7 +71,7 @@ class Preprocessing:
     margin: float = 0.0
     """Times √(side / 2): pixels by which a mirror continues the photograph at each edge; the answer is cut back."""
 
-    def camera(self, image: Image) -> Intrinsics | None:
+    def camera(self, image: ImageTensor) -> Intrinsics | None:
         """What a photograph by an unknown camera is taken for, in its own pixels; None without a canonical camera."""
         if self.focal is None:
             return None
@@ -147,13 +147,13 @@ class DepthModel(nn.Module, ABC):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, kind: Kind, preprocessing: Preprocessing, provenance: Provenance) -> None:
+    def __init__(self, kind: DepthKind, preprocessing: Preprocessing, provenance: Provenance) -> None:
         super().__init__()
         self.kind = kind
         self.provenance = provenance
-        self.prepare_as(preprocessing)
+        self.set_preprocessing(preprocessing)
 
-    def prepare_as(self, preprocessing: Preprocessing) -> None:
+    def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Take `preprocessing` as the model's own; the only way to change it."""
         self.preprocessing = preprocessing
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
@@ -175,14 +175,14 @@ class DepthModel(nn.Module, ABC):
         half the distance, so depth seen by the canonical camera grows with the focal length (Yin et al. 2023, eq. 2);
         where the camera is not known (None or NaN), it is taken for the canonical one.
         """
-        depth = self.seen(image)
-        if self.preprocessing.focal is None or self.kind is not Kind.METRIC or intrinsics is None:
+        depth = self.forward_canonical(image)
+        if self.preprocessing.focal is None or self.kind is not DepthKind.METRIC or intrinsics is None:
             return depth
         zoom = intrinsics[:, :2].prod(1).sqrt() / self.preprocessing.focal
         return depth * zoom.where(zoom > 0, 1.0).to(depth)[:, None, None, None]
 
     @abstractmethod
-    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+    def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         """`forward` for the canonical camera, which is the only one that most networks know of."""
 
     @abstractmethod
@@ -191,24 +191,24 @@ class DepthModel(nn.Module, ABC):
 
     def save_pretrained(self, directory: Path | str) -> None:
         """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
-        from leadline.models.pretrained import hub as sharing
+        from leadline.models.pretrained import hub
 
-        sharing.write(self, directory)
+        hub.write_with_card(self, directory)
 
     @classmethod
     def from_pretrained(cls, place: Path | str, **options: Any) -> "DepthModel":
-        """Load the model of a folder or of a hub repository; options as `leadline.models.pretrained.hub.pulled`."""
-        from leadline.models.pretrained import hub as sharing
+        """Load the model of a folder or of a hub repository; options as `pretrained.hub.load_pretrained`."""
+        from leadline.models.pretrained import hub
 
-        return sharing.pulled(str(place), **options)
+        return hub.load_pretrained(str(place), **options)
 
     def push_to_hub(self, repo: str, **options: Any) -> str:
         """Upload the model with a model card; its address. Options as `leadline.models.pretrained.hub.push`."""
-        from leadline.models.pretrained import hub as sharing
+        from leadline.models.pretrained import hub
 
-        return sharing.push(self, repo, **options)
+        return hub.push(self, repo, **options)
 
-    def normalised(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """The image as the encoder wants it.
 
         Raises:
@@ -219,12 +219,12 @@ class DepthModel(nn.Module, ABC):
         if height % multiple or width % multiple:
             raise BadInput(
                 f"Model {self.name!r} takes sides that divide by {multiple}, not {height} × {width}. "
-                "leadline.inference.predict resizes images of any size."
+                "leadline.predict resizes images of any size."
             )
         return (image - self.mean) / self.std
 
 
-def misfit(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
     """What keeps tensors of the `found` names and shapes from being the `expected` ones, in words; empty: nothing."""
     shared = expected.keys() & found.keys()
     misshapen = [f"{key} {found[key]} for {expected[key]}" for key in shared if found[key] != expected[key]]
@@ -240,12 +240,12 @@ def misfit(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[in
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Name → shape, as `misfit` compares them."""
+    """Name → shape, as `state_dict_mismatch` compares them."""
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 @contextmanager
-def undrawn() -> Iterator[None]:
+def init_on_meta() -> Iterator[None]:
     """Build networks of shapes alone, on the meta device: their weights are not drawn, which would take most of it."""
     with torch.device("meta"), _NothingDrawn():
         yield

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.models.base import DepthModel, Preprocessing, Provenance
 from leadline.models.heads import dense_head, light_head
 
@@ -20,7 +20,7 @@ class FusionModel(DepthModel):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: DepthKind,
         preprocessing: Preprocessing,
         provenance: Provenance,
         *,
@@ -35,11 +35,11 @@ class FusionModel(DepthModel):
         self.decoder = decoder
         self.head = head
 
-    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+    def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         return self.head(self.decoder(self.features(image)))
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
-        *finer, last = self.encoder(self.normalised(image))
+        *finer, last = self.encoder(self.normalize(image))
         return *finer, last if self.transformer is None else self.transformer(last)
 
 

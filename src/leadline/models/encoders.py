@@ -14,7 +14,15 @@ from timm.layers.format import Format
 from torch import Tensor, nn
 
 from leadline.core.errors import BadInput, unknown
-from leadline.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Provenance, misfit, shapes, undrawn
+from leadline.models.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    Provenance,
+    init_on_meta,
+    shapes,
+    state_dict_mismatch,
+)
 
 REDUCTIONS = (4, 8, 16, 32)
 """How much smaller than the image each map is, finest first."""
@@ -50,7 +58,7 @@ def make_encoder(
         near = get_close_matches(name, timm.list_models(), n=3) or ["resnext101_32x8d", "mobilenetv3_small_100"]
         raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
     try:
-        with undrawn():
+        with init_on_meta():
             reductions = _info(timm.create_model(name, features_only=True, **options)).reduction()
     except (AttributeError, RuntimeError, TypeError) as problem:
         raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
@@ -148,7 +156,7 @@ def _read(file: Path, name: str, options: Mapping[str, Any]) -> dict[str, Tensor
         found = load_file(file)
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{file} is not a whole safetensors file ({problem}).") from problem
-    with undrawn():
+    with init_on_meta():
         whole = timm.create_model(name, **options)
     trained = timm.get_pretrained_cfg(name)
     head = f"{trained.classifier if trained else 'head'}."
@@ -156,6 +164,6 @@ def _read(file: Path, name: str, options: Mapping[str, Any]) -> dict[str, Tensor
         {key: shape for key, shape in shapes(tensors).items() if not key.startswith(head)}
         for tensors in (whole.state_dict(), found)
     )
-    if fault := misfit(expected, told):
+    if fault := state_dict_mismatch(expected, told):
         raise BadInput(f"{file} does not hold the weights of timm's {name!r}: {fault}.")
     return found

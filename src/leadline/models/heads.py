@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 
 _TYPICAL_DEPTH = 2.5
@@ -37,7 +37,7 @@ def light_head(width: int, inner: int, answer: nn.Module) -> nn.Sequential:
     )
 
 
-def answer(head: str, kind: str, min_depth: float, max_depth: float) -> nn.Module:
+def output_activation(head: str, kind: str, min_depth: float, max_depth: float) -> nn.Module:
     """The last step of our own networks: any number → depth in (metric) or its inverse (relative), never 0, inf or NaN.
 
     Raises:
@@ -45,11 +45,11 @@ def answer(head: str, kind: str, min_depth: float, max_depth: float) -> nn.Modul
     """
     if head not in _ANSWERS:
         raise unknown("head", head, _ANSWERS)
-    if kind not in (Kind.METRIC, Kind.RELATIVE):
+    if kind not in (DepthKind.METRIC, DepthKind.RELATIVE):
         raise BadInput(f"kind={kind}: an own network answers metric or relative depth.")
     if not 0 < min_depth < max_depth < float("inf"):
         raise BadInput(f"min_depth {min_depth} and max_depth {max_depth} must be metres, 0 < min < max.")
-    return _ANSWERS[head](min_depth, max_depth, inverts=kind == Kind.RELATIVE)
+    return _ANSWERS[head](min_depth, max_depth, inverts=kind == DepthKind.RELATIVE)
 
 
 class InverseDepth(nn.Module):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from leadline.core.errors import BadInput
-from leadline.core.specs import parse
+from leadline.core.specs import parse_spec
 from leadline.models.base import DepthModel
 from leadline.models.pretrained.releases import RELEASES, weights_file
 from leadline.models.registry import DEFAULT, build
-from leadline.models.saving import _from_folder
+from leadline.models.saving import load_folder
 
 
 def load(path: Path | str = DEFAULT, as_name: str | None = None) -> DepthModel:
@@ -24,22 +24,22 @@ def load(path: Path | str = DEFAULT, as_name: str | None = None) -> DepthModel:
             weights that cannot be downloaded.
     """
     if str(path).startswith("hub:"):
-        from leadline.models.pretrained.hub import opened
+        from leadline.models.pretrained.hub import load_spec
 
-        return opened(str(path))
+        return load_spec(str(path))
     if str(path) == DEFAULT and not Path(path).exists():
         path = Path(__file__).with_name("pretrained") / DEFAULT
     if str(path) in RELEASES and not Path(path).exists():
         path, as_name = weights_file(str(path)), as_name or str(path)
     if Path(path).is_file():
-        from leadline.models.pretrained.checkpoints import from_file
+        from leadline.models.pretrained.checkpoints import load_checkpoint
 
-        return from_file(Path(path), as_name)
+        return load_checkpoint(Path(path), as_name)
     if as_name is not None:
         raise BadInput(
             f"{path} is no checkpoint file, so it cannot be read as {as_name!r}; a saved model has its name."
         )
-    return _from_folder(Path(path))
+    return load_folder(Path(path))
 
 
 def open_model(words: str) -> DepthModel:
@@ -50,5 +50,5 @@ def open_model(words: str) -> DepthModel:
     """
     if Path(words).exists():
         return load(words)
-    name, path, arguments = parse(words)
+    name, path, arguments = parse_spec(words)
     return load(words) if path or "/" in name or words == DEFAULT else build(name, **arguments)

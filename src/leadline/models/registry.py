@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any
 
 from leadline.core.errors import BadInput, unknown
-from leadline.core.specs import typed
-from leadline.models.base import DepthModel, undrawn
+from leadline.core.specs import parse_options
+from leadline.models.base import DepthModel, init_on_meta
 
 MODELS: Mapping[str, str] = {
     "cnn": "leadline.models.networks.cnn:cnn",
@@ -45,7 +45,7 @@ def build(name: str, **arguments: Any) -> DepthModel:
         raise unknown("model", name, MODELS)
     module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
-    given = inspect.signature(builder).bind(**typed(builder, arguments, name))
+    given = inspect.signature(builder).bind(**parse_options(builder, arguments, name))
     model = builder(**given.kwargs)
     model.name = name
     given.apply_defaults()
@@ -58,9 +58,9 @@ def build(name: str, **arguments: Any) -> DepthModel:
     return model
 
 
-def blank(name: str, **arguments: Any) -> DepthModel:
+def build_empty(name: str, **arguments: Any) -> DepthModel:
     """`build` without drawing weights that `load_state_dict(…, assign=True)` replaces at once."""
-    with undrawn():
+    with init_on_meta():
         model = build(name, **arguments)
     kept = model.state_dict().keys()
     if any(buffer.is_meta for key, buffer in model.named_buffers() if key not in kept):

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.io.atomic import swapped_folder
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, misfit, shapes
+from leadline.io.atomic import atomic_folder
+from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
-from leadline.models.registry import _SOURCES, DEFAULT, blank
+from leadline.models.registry import _SOURCES, DEFAULT, build_empty
 
 FORMAT = 1
 """Of the saved folder; a reader refuses what is newer."""
@@ -44,17 +44,17 @@ def save(model: DepthModel, directory: Path | str, *, half: bool = False) -> Non
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
-    with swapped_folder(Path(directory)) as folder:
+    with atomic_folder(Path(directory)) as folder:
         save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
 
 
-def _from_folder(folder: Path) -> DepthModel:
+def load_folder(folder: Path) -> DepthModel:
     description = _description(folder)
     try:
-        name, kind = str(description["name"]), Kind(description["kind"])
+        name, kind = str(description["name"]), DepthKind(description["kind"])
         arguments = dict(description["arguments"])
         preprocessing = _preprocessing(description["preprocessing"])
         provenance = Provenance(**description["provenance"])
@@ -62,19 +62,19 @@ def _from_folder(folder: Path) -> DepthModel:
         raise BadInput(f"{folder / _DESCRIPTION} does not describe a model ({problem!r}): save it again.") from problem
     if told := sorted(_SOURCES & arguments.keys()):
         raise BadInput(f"{folder / _DESCRIPTION} names {told[0]}: a saved model has its own weights. Save it again.")
-    model = blank(name, **arguments)
+    model = build_empty(name, **arguments)
     if model.kind != kind:
         raise BadInput(f"{folder / _DESCRIPTION} says {kind}, and {name!r} so built is {model.kind}: save it again.")
     try:
         weights = load_file(folder / _WEIGHTS)
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{folder / _WEIGHTS} cannot be read ({problem}): save or copy the model again.") from problem
-    if fault := misfit(shapes(model.state_dict()), shapes(weights)):
+    if fault := state_dict_mismatch(shapes(model.state_dict()), shapes(weights)):
         raise BadInput(f"{folder / _WEIGHTS} does not fit {name!r}: {fault}. Save or copy the model again.")
     weights = {key: tensor.float() if tensor.dtype is torch.float16 else tensor for key, tensor in weights.items()}
     model.load_state_dict(weights, assign=True)
     model.provenance = provenance
-    model.prepare_as(preprocessing)
+    model.set_preprocessing(preprocessing)
     return model.eval()
 
 

@@ -10,31 +10,31 @@ import torch
 
 from leadline.core.errors import unknown
 from leadline.data.datasets import Dataset
-from leadline.evaluation.protocols import Protocol, protocol
+from leadline.evaluation.protocols import EvalProtocol, protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import open_model
 from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.training.objectives import Objective, Supervised
-from leadline.training.trainer import Machine, Plan, fit
+from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingRun:
     """What every recipe is given: a network to build, what it learns from, for how long, and how it is judged."""
 
     network: str
     """In words: `hybrid,size=tiny`, or the folder of a saved model to go on from."""
     train: Dataset
     validation: Dataset
-    plan: Plan = field(default_factory=Plan)
+    plan: TrainConfig = field(default_factory=TrainConfig)
     """Over all stages together."""
     objective: Objective = field(default_factory=Supervised)
-    protocol: Protocol = field(default_factory=lambda: protocol("indoor"))
+    protocol: EvalProtocol = field(default_factory=lambda: protocol("indoor"))
     """Of the validation."""
-    machine: Machine = field(default_factory=Machine)
+    machine: HardwareConfig = field(default_factory=HardwareConfig)
 
-    def seeded(self, seed: int) -> "Course":
+    def seeded(self, seed: int) -> "TrainingRun":
         """The same course from another seed."""
         return replace(self, plan=replace(self.plan, seed=seed))
 
@@ -68,7 +68,7 @@ RECIPES: Mapping[str, str] = {
 }
 """Name → recipe."""
 
-Recipe = Callable[[Course, Path], DepthModel]
+Recipe = Callable[[TrainingRun, Path], DepthModel]
 """`(course, out)` → the trained model; the run folders lie in `out`."""
 
 
@@ -89,6 +89,6 @@ def run_folder(out: Path, name: str, seed: int) -> Path:
     return out / name / f"seed-{seed}"
 
 
-def train_and_save(name: str, course: Course, out: Path) -> None:
+def train_and_save(name: str, course: TrainingRun, out: Path) -> None:
     """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
     save(recipe(name)(course, out), out / "model")

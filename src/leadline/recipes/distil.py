@@ -7,28 +7,34 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.data.datasets import Dataset
 from leadline.data.mixing import Mixture
-from leadline.evaluation.evaluate import constants, evaluate, measure
+from leadline.evaluation.evaluate import constant_baseline, evaluate, evaluate_metrics
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.protocols import Protocol
+from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Row
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
-from leadline.recipes import Course, run_folder, train_and_save
-from leadline.recipes.train_options import Lesson
-from leadline.training.distillation_losses import TEACHING
+from leadline.recipes import TrainingRun, run_folder, train_and_save
+from leadline.recipes.train_options import TrainOptions
+from leadline.training.distillation_losses import DISTILLATION_TERMS
 from leadline.training.objectives import Distilled, Supervised, feature_terms
-from leadline.training.parallel import side_by_side
-from leadline.training.pseudo_labels import Filled, Labelled, Store, label, opened
+from leadline.training.parallel import run_parallel
+from leadline.training.pseudo_labels import (
+    HoleFilledDataset,
+    PseudoLabelledDataset,
+    PseudoLabelStore,
+    label,
+    load_pseudo_labels,
+)
 
 Holes = Literal["open", "naive", "gated"]
 
 
 @dataclass(frozen=True)
-class Treatment:
+class Variant:
     """One way to let a student learn from a teacher; every one has the same steps and images a step."""
 
     name: str
@@ -54,8 +60,8 @@ class Treatment:
 
     def __post_init__(self) -> None:
         for term in self.taught:
-            if term not in TEACHING:
-                raise unknown("teaching loss", term, TEACHING)
+            if term not in DISTILLATION_TERMS:
+                raise unknown("teaching loss", term, DISTILLATION_TERMS)
         if self.unlabelled and not self.taught:
             raise BadInput(
                 f"{self.name!r} has no use for unlabelled images: only a loss against the teacher learns from them. "
@@ -64,10 +70,10 @@ class Treatment:
 
 
 @dataclass(frozen=True)
-class Classroom:
+class DistillationExperiment:
     """All that treatments share: the student's course, the teachers and the images."""
 
-    course: Course
+    course: TrainingRun
     teacher: DepthModel
     place: str
     """Words or the folder of the teacher."""
@@ -81,7 +87,7 @@ class Classroom:
     jobs: int = 1
     """Trainings at a time."""
 
-    def train(self, treatments: Mapping[str, Treatment], seeds: int) -> None:
+    def train(self, treatments: Mapping[str, Variant], seeds: int) -> None:
         """Label what the treatments (folder name → treatment) need, and train a student by each from each seed.
 
         What is killed continues, what is finished is left alone; `student` gives what came out.
@@ -93,7 +99,7 @@ class Classroom:
             for seed in range(seeds)
             for name, course in courses.items()
         ]
-        side_by_side(tasks, self.jobs)
+        run_parallel(tasks, self.jobs)
 
     def student(self, name: str, seed: int) -> DepthModel:
         """The trained student of the treatment in the folder `name`."""
@@ -105,7 +111,7 @@ class Classroom:
         done = json.loads((run_folder(self.out, name, seed) / "done.json").read_text())
         return done["best"][metric] * (1 if METRICS[metric].higher_is_better else -1)
 
-    def _course(self, treatment: Treatment) -> Course:
+    def _course(self, treatment: Variant) -> TrainingRun:
         train, objective = self._lesson(treatment)
         options = f",{treatment.network}" if treatment.network else ""
         plan = self.course.plan
@@ -117,15 +123,15 @@ class Classroom:
             plan=replace(plan, steps=round(plan.steps * treatment.stretch)),
         )
 
-    def _lesson(self, treatment: Treatment) -> tuple[Dataset, Supervised | Distilled]:
+    def _lesson(self, treatment: Variant) -> tuple[Dataset, Supervised | Distilled]:
         measured = self.course.train
         supervised = self.course.objective
         assert isinstance(supervised, Supervised)
         if treatment.holes == "naive":
             store = self._labels("measured", measured, treatment)
-            return Filled(measured, store, confidence=0.0, blends=False, mixes_kinds=True), supervised
+            return HoleFilledDataset(measured, store, confidence=0.0, blends=False, mixes_kinds=True), supervised
         if treatment.holes == "gated":
-            return Filled(measured, self._labels("measured", measured, treatment)), supervised
+            return HoleFilledDataset(measured, self._labels("measured", measured, treatment)), supervised
         if not treatment.taught:
             return measured, supervised
         objective = Distilled(
@@ -135,21 +141,21 @@ class Classroom:
             mixes_kinds=treatment.mixes_kinds,
             teacher=self.place if feature_terms(treatment.taught) else "",
         )
-        labelled = Labelled(measured, self._labels("measured", measured, treatment))
+        labelled = PseudoLabelledDataset(measured, self._labels("measured", measured, treatment))
         if not treatment.unlabelled:
             return labelled, objective
         assert self.unlabelled is not None
         store = self._labels("unlabelled", self.unlabelled, replace(treatment, alignment="none"))
-        unmeasured = Labelled(self.unlabelled, store, keeps_truth=False)
+        unmeasured = PseudoLabelledDataset(self.unlabelled, store, keeps_truth=False)
         return Mixture([(labelled, 1), (unmeasured, 1)]), objective
 
-    def _labels(self, what: str, dataset: Dataset, treatment: Treatment) -> Store:
+    def _labels(self, what: str, dataset: Dataset, treatment: Variant) -> PseudoLabelStore:
         relative = self.relative_teacher if treatment.relative else None
         name = f"{what}-{'relative' if relative else 'teacher'}-{treatment.alignment}"
         place, size = self.out / "labels" / name, None
         if what == "unlabelled" and self.unlabelled_labels:
             place = self.unlabelled_labels
-            size = opened(place).size
+            size = load_pseudo_labels(place).size
         # What is whole is read and left alone.
         return label(
             relative or self.teacher,
@@ -162,7 +168,9 @@ class Classroom:
         )
 
 
-def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: Protocol, metric: str = "rmse") -> str:
+def gate(
+    teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: EvalProtocol, metric: str = "rmse"
+) -> str:
     """Whether the teacher beats the student's baseline in the student's units, on held-out data: in words.
 
     A teacher that does not answer metres is aligned to each truth first, as its labels will be.
@@ -171,7 +179,9 @@ def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: 
         BadInput: it does not beat it, so nothing can be learnt from it.
     """
     ruling = _fair(protocol, teacher)
-    scores = [measure(model, held_out, rule)[metric] for model, rule in ((teacher, ruling), (control, protocol))]
+    scores = [
+        evaluate_metrics(model, held_out, rule)[metric] for model, rule in ((teacher, ruling), (control, protocol))
+    ]
     known = METRICS[metric]
     figures = (
         f"{known.heading} {known.printed(scores[0])} ({ruling.words}) against the untaught student's "
@@ -186,13 +196,18 @@ def gate(teacher: DepthModel, control: DepthModel, held_out: Dataset, protocol: 
     return f"The teacher passed the gate: {figures}."
 
 
-def scored(
-    classroom: Classroom, treatments: Mapping[str, Treatment], seeds: int, test: Dataset, *, training: Dataset
+def evaluate_runs(
+    classroom: DistillationExperiment,
+    treatments: Mapping[str, Variant],
+    seeds: int,
+    test: Dataset,
+    *,
+    training: Dataset,
 ) -> tuple[dict[str, list[Row]], Sequence[Row]]:
     """Train each treatment (folder name → treatment) from each seed: its rows on the test, and the baselines' rows."""
     classroom.train(treatments, seeds)
     protocol = classroom.course.protocol
-    known = constants(training, protocol)
+    known = constant_baseline(training, protocol)
     rows: dict[str, list[Row]] = {name: [] for name in treatments}
     baselines: Sequence[Row] = ()
     for seed in range(seeds):
@@ -203,16 +218,16 @@ def scored(
     return rows, baselines
 
 
-def teacher_row(teacher: DepthModel, test: Dataset, protocol: Protocol) -> Row:
+def teacher_row(teacher: DepthModel, test: Dataset, protocol: EvalProtocol) -> Row:
     """What the teacher itself scores; one that answers no metres, aligned to each truth, as its protocol then says."""
     return evaluate(teacher, test, _fair(protocol, teacher), name="the teacher").rows[0]
 
 
-def _fair(protocol: Protocol, teacher: DepthModel) -> Protocol:
-    return protocol if teacher.kind is Kind.METRIC else protocol.changed(alignment=_ALIGNED[teacher.kind])
+def _fair(protocol: EvalProtocol, teacher: DepthModel) -> EvalProtocol:
+    return protocol if teacher.kind is DepthKind.METRIC else protocol.changed(alignment=_ALIGNED[teacher.kind])
 
 
-def budget(lesson: Lesson, measured: int, unlabelled: int) -> str:
+def describe_budget(lesson: TrainOptions, measured: int, unlabelled: int) -> str:
     """What each training was given, in words."""
     plan = lesson.plan
     besides = f", and {unlabelled:,} unlabelled images where a row says so" if unlabelled else ""
@@ -230,5 +245,5 @@ SCALE_FREE: Mapping[str, float] = {"ssi": 1.0, "ssi_gradient": 0.5}
 """Terms against a relative teacher, unless told: Ranftl et al. 2020, eq. 11–12, with their weights."""
 
 
-_ALIGNED = {Kind.RELATIVE: "inverse_scale_shift", Kind.SCALE_FREE: "median"}
+_ALIGNED = {DepthKind.RELATIVE: "inverse_scale_shift", DepthKind.SCALE_FREE: "median"}
 """How an answer that is no metres is compared with metres."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from leadline.models.base import DepthModel
-from leadline.recipes import Course
+from leadline.recipes import TrainingRun
 
 
-def end_to_end(course: Course, out: Path) -> DepthModel:
+def end_to_end(course: TrainingRun, out: Path) -> DepthModel:
     """Train the whole network at once; serves any model."""
     return course.fit(course.build(), out)

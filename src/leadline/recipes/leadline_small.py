@@ -6,19 +6,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.data.datasets import Dataset, open_data
-from leadline.data.mixing import mixed
+from leadline.data.mixing import as_mixture
 from leadline.data.transforms import Augmentation
-from leadline.evaluation.evaluate import measure
+from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.saving import save
-from leadline.recipes import Course
-from leadline.recipes.train_options import Lesson
-from leadline.training.trainer import Machine, Plan
+from leadline.recipes import TrainingRun
+from leadline.recipes.train_options import TrainOptions
+from leadline.training.trainer import HardwareConfig, TrainConfig
 
 ARGUMENTS: dict[str, Any] = {
     "size": "tiny",
@@ -27,7 +27,7 @@ ARGUMENTS: dict[str, Any] = {
     "mean": (0.5, 0.5, 0.5),
     "std": (0.5, 0.5, 0.5),
     "width": 24,
-    "kind": Kind.METRIC.value,
+    "kind": DepthKind.METRIC.value,
 }
 """Of the `cnn` that is trained: 3.6 million parameters, 0.63 billion multiply-adds at 192 × 256."""
 LIMITS = (
@@ -38,7 +38,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class TrainSmall:
+class TrainSmallCommand:
     """Train a small network for photographs; run the same command again to continue.
 
     It learns from procedural rooms of domain c and from measured photographs: first at 96 × 128, where an hour shows it
@@ -62,7 +62,7 @@ class TrainSmall:
     """At 96 × 128; a tenth as many at 192 × 256."""
     seed: int = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+    machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
 
     def run(self) -> int:
         if not 0 < self.share < 1:
@@ -86,24 +86,24 @@ class TrainSmall:
         print(f"The network is in {self.out / 'model'}")
         return 0
 
-    def _course(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> Course:
+    def _course(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> TrainingRun:
         data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
         if self.measured:
             data += f" + {self.measured}*{self.share / (1 - self.share):g}"
-        plan = Plan(
+        plan = TrainConfig(
             steps=steps,
             learning_rate=learning_rate,
             validate_every=max(steps // 8, 1),
             augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
             seed=self.seed,
         )
-        lesson = Lesson(data=data, loss="silog=1,l1=1,gradient=0.5", plan=plan, machine=self.machine)
+        lesson = TrainOptions(data=data, loss="silog=1,l1=1,gradient=0.5", plan=plan, machine=self.machine)
         cache = self.out / "cache"
         # Rooms and photographs in every batch: batch normalisation would tell the two apart if they took turns.
-        return lesson.course(mixed(lesson.open("train", cache)), lesson.open("val", cache), seed=self.seed)
+        return lesson.course(as_mixture(lesson.open("train", cache)), lesson.open("val", cache), seed=self.seed)
 
 
 def _figures(model: DepthModel, dataset: Dataset) -> dict[str, dict[str, float]]:
     """What it scores unaligned and, where it errs in nothing but the scale of an image, median-aligned."""
     rules = [protocol("indoor"), protocol("indoor", alignment="median")]
-    return {f"{dataset.name} ({each.words})": measure(model, dataset, each) for each in rules}
+    return {f"{dataset.name} ({each.words})": evaluate_metrics(model, dataset, each) for each in rules}

@@ -12,29 +12,38 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import Subset
-from leadline.data.mixing import mixed
+from leadline.data.mixing import as_mixture
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.statistics import Difference, beats, compared, needs_a_seed
-from leadline.evaluation.tables import COLUMNS, Listing, Row, Table, over_runs
-from leadline.io.atomic import swapped
+from leadline.evaluation.statistics import Difference, check_seeds, compare_rows, describe_difference
+from leadline.evaluation.tables import COLUMNS, Listing, Row, Table, average_runs
+from leadline.io.atomic import atomic_write
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.saving import save
-from leadline.recipes import Course
-from leadline.recipes.distil import METRES, SCALE_FREE, Classroom, Treatment, budget, gate, scored, teacher_row
-from leadline.recipes.train_options import Lesson
+from leadline.recipes import TrainingRun
+from leadline.recipes.distil import (
+    METRES,
+    SCALE_FREE,
+    DistillationExperiment,
+    Variant,
+    describe_budget,
+    evaluate_runs,
+    gate,
+    teacher_row,
+)
+from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.charts import metric_bars
 from leadline.reporting.report import Chart, Report, Section, publish, reading
 from leadline.training.objectives import Supervised
-from leadline.training.trainer import Plan
+from leadline.training.trainer import TrainConfig
 
-TREATMENTS: Mapping[str, Treatment] = {
-    "control": Treatment("control: no teacher"),
-    "0-paper": Treatment(
+VARIANTS: Mapping[str, Variant] = {
+    "control": Variant("control: no teacher"),
+    "0-paper": Variant(
         "0 the paper's: relative teacher, its numbers taken for metres, two log losses",
         {"silog": 1.0},
         alignment="none",
@@ -42,13 +51,13 @@ TREATMENTS: Mapping[str, Treatment] = {
         mixes_kinds=True,
         network="head=softplus",
     ),
-    "1-aligned": Treatment(
+    "1-aligned": Variant(
         "1 + labels aligned to metres", {"silog": 1.0}, alignment="truth", relative=True, network="head=softplus"
     ),
-    "2-head": Treatment("2 + log head", {"silog": 1.0}, alignment="truth", relative=True),
-    "3-scale-free": Treatment("3 + scale-free teacher loss instead", SCALE_FREE, alignment="none", relative=True),
-    "4-confidence": Treatment("4 + confidence weights", SCALE_FREE, alignment="none", relative=True, confidence=True),
-    "5-unlabelled-relative": Treatment(
+    "2-head": Variant("2 + log head", {"silog": 1.0}, alignment="truth", relative=True),
+    "3-scale-free": Variant("3 + scale-free teacher loss instead", SCALE_FREE, alignment="none", relative=True),
+    "4-confidence": Variant("4 + confidence weights", SCALE_FREE, alignment="none", relative=True, confidence=True),
+    "5-unlabelled-relative": Variant(
         "5a + unlabelled images, relative teacher",
         SCALE_FREE,
         alignment="none",
@@ -56,28 +65,28 @@ TREATMENTS: Mapping[str, Treatment] = {
         confidence=True,
         unlabelled=True,
     ),
-    "5-unlabelled": Treatment(
+    "5-unlabelled": Variant(
         "5b the same with a teacher in metres, log losses", METRES, alignment="none", confidence=True, unlabelled=True
     ),
-    "6-features": Treatment(
+    "6-features": Variant(
         "6 + features of several layers",
         {**METRES, "features": 0.5},
         alignment="none",
         confidence=True,
         unlabelled=True,
     ),
-    "7-longer": Treatment(
+    "7-longer": Variant(
         "7 = 5b, twice as long", METRES, alignment="none", confidence=True, unlabelled=True, stretch=2.0
     ),
-    "7-control": Treatment("control, twice as long", stretch=2.0),
-    "filled-naive": Treatment(
+    "7-control": Variant("control, twice as long", stretch=2.0),
+    "filled-naive": Variant(
         "holes filled with the relative teacher's numbers (the paper's)",
         alignment="none",
         relative=True,
         holes="naive",
         mixes_kinds=True,
     ),
-    "filled-gated": Treatment(
+    "filled-gated": Variant(
         "holes filled with metres, gated by confidence", relative=True, alignment="truth", holes="gated"
     ),
 }
@@ -122,7 +131,7 @@ class StudyDistillation:
     """Images without a truth: words of a dataset, the `rest` of the training samples, or `none`, which leaves their
     rows out."""
     only: tuple[str, ...] = ()
-    """Folders of `TREATMENTS` to train, besides the control; unset: all."""
+    """Folders of `VARIANTS` to train, besides the control; unset: all."""
     record: Path | None = None
     """Folder for distillation.md and distillation.json, the table alone."""
     gate: bool = True
@@ -130,23 +139,23 @@ class StudyDistillation:
     jobs: int = 1
     """Trainings of students at a time, each on its share of the cores; on a processor, as many as it has cores is
     fastest."""
-    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: Lesson(
+    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: TrainOptions(
             data="rooms,domain=b,count=2064,height=64,width=96",
             model="cnn,size=tiny,input_size=64:96",
             loss="silog=1",
-            plan=Plan(steps=1000, batch_size=16, learning_rate=4e-3, validate_every=200),
+            plan=TrainConfig(steps=1000, batch_size=16, learning_rate=4e-3, validate_every=200),
         )
     )
 
     def run(self) -> int:
-        needs_a_seed(self.seeds)
+        check_seeds(self.seeds)
         report, record = self.report()
         page = publish(report, self.out)
         for folder in filter(None, (self.out, self.record)):
-            with swapped(folder / "distillation.json") as half:
+            with atomic_write(folder / "distillation.json") as half:
                 half.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            with swapped(folder / "distillation.md") as half:
+            with atomic_write(folder / "distillation.md") as half:
                 tables = [table.markdown() for table in report.sections[0].tables]
                 parts = [f"# {report.title}", f"    {self.command()}", report.prose, *tables, self._time()]
                 half.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -169,7 +178,7 @@ class StudyDistillation:
         seeds = 1 if self.quick else self.seeds
         cache = self.out / "cache"
         train, validation, test = lesson.splits(cache)
-        train, rest = _parted(mixed(train), self.labelled)
+        train, rest = _parted(as_mixture(train), self.labelled)
         unlabelled = rest if self.unlabelled == "rest" else None
         if self.unlabelled not in ("rest", "none"):
             unlabelled = open_data(self.unlabelled, "train", cache=cache)
@@ -178,23 +187,23 @@ class StudyDistillation:
         place = self.teacher or str(self._trained_teacher(course, cache))
         teacher = (given or load(place)).to(course.machine.device)
         relative = relative.to(course.machine.device) if relative else Unscaled(teacher)
-        classroom = Classroom(course, teacher, place, self.out, unlabelled, relative, jobs=self.jobs)
+        classroom = DistillationExperiment(course, teacher, place, self.out, unlabelled, relative, jobs=self.jobs)
 
         passed = "The teacher gate was left out (--no-gate)."
         if self.gate:
-            classroom.train({"control": TREATMENTS["control"]}, 1)
+            classroom.train({"control": VARIANTS["control"]}, 1)
             passed = gate(teacher, classroom.student("control", 0), validation, course.protocol)
-        rows, baselines = scored(classroom, treatments, seeds, test, training=train)
+        rows, baselines = evaluate_runs(classroom, treatments, seeds, test, training=train)
         differences = {
-            name: compared(each, rows[CONTROLS.get(name, "control")])
+            name: compare_rows(each, rows[CONTROLS.get(name, "control")])
             for name, each in rows.items()
             if name not in ("control", *CONTROLS.values())
         }
         master = teacher_row(teacher, test, course.protocol)
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
-            (*(over_runs(treatments[name].name, each) for name, each in rows.items()), master, *baselines),
-            notes=(budget(lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
+            (*(average_runs(treatments[name].name, each) for name, each in rows.items()), master, *baselines),
+            notes=(describe_budget(lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
             protocol=course.protocol.as_dict(),
         )
         numbers = Section(
@@ -231,26 +240,26 @@ class StudyDistillation:
         runs = [json.loads(done.read_text())["seconds"] for each in folders for done in each.rglob("done.json")]
         return f"{len(runs)} trainings, whose own clocks add up to {sum(runs) / 60:.0f} minutes."
 
-    def _treatments(self) -> dict[str, Treatment]:
+    def _treatments(self) -> dict[str, Variant]:
         """Those that were asked for, with their controls, in the order of the table."""
         for name in self.only:
-            if name not in TREATMENTS:
-                raise unknown("treatment", name, TREATMENTS)
-            if TREATMENTS[name].unlabelled and self.unlabelled == "none":
+            if name not in VARIANTS:
+                raise unknown("treatment", name, VARIANTS)
+            if VARIANTS[name].unlabelled and self.unlabelled == "none":
                 raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
         if self.only and not set(self.only) - {"control", *CONTROLS.values()}:
             raise BadInput("--only names controls alone: name a treatment to compare with them.")
-        had = [name for name, each in TREATMENTS.items() if self.unlabelled != "none" or not each.unlabelled]
-        wanted = [name for name in had if name in (self.only or TREATMENTS)]
+        had = [name for name, each in VARIANTS.items() if self.unlabelled != "none" or not each.unlabelled]
+        wanted = [name for name in had if name in (self.only or VARIANTS)]
         wanted += ["control", *(CONTROLS[name] for name in wanted if name in CONTROLS)]
-        return {name: TREATMENTS[name] for name in TREATMENTS if name in wanted}
+        return {name: VARIANTS[name] for name in VARIANTS if name in wanted}
 
-    def _trained_teacher(self, student: Course, cache: Path) -> Path:
+    def _trained_teacher(self, student: TrainingRun, cache: Path) -> Path:
         """A hybrid that learns from the teacher's data, and then from the student's."""
         steps = max(self.teacher_steps // _QUICK, 1) if self.quick else self.teacher_steps
         height, width = student.train[0].size
-        plan = Plan(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
-        apart = Course(
+        plan = TrainConfig(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
+        apart = TrainingRun(
             network=f"hybrid,size=tiny,input_size={height}:{width}",
             train=open_data(self.teacher_data, "train", cache=cache),
             validation=open_data(self.teacher_data, "val", cache=cache),
@@ -275,14 +284,14 @@ class Unscaled(DepthModel):
     """A network that answers metres, robbed of their unit: inverse depth from 0 to 10 over each image, like DPT's."""
 
     def __init__(self, metric: DepthModel) -> None:
-        super().__init__(Kind.RELATIVE, replace(metric.preprocessing, focal=None), metric.provenance)
+        super().__init__(DepthKind.RELATIVE, replace(metric.preprocessing, focal=None), metric.provenance)
         self.name, self.arguments = f"{metric.name} without its unit", dict(metric.arguments)
         self.metric = metric
         self.encoder = metric.encoder
         self.eval()
 
-    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
-        inverse = 1 / self.metric.seen(image)
+    def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        inverse = 1 / self.metric.forward_canonical(image)
         low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
         return 10 * (inverse - low) / (high - low).clamp_min(torch.finfo(inverse.dtype).tiny)
 
@@ -312,13 +321,13 @@ def _options(study: Any, usual: Any = None, prefix: str = "") -> Iterator[str]:
 
 def _check_kinds(teacher: DepthModel | None, relative: DepthModel | None) -> None:
     """Refuse teachers that do not answer what their rows say they do."""
-    asked = (("--teacher", teacher, Kind.METRIC), ("--relative-teacher", relative, Kind.RELATIVE))
+    asked = (("--teacher", teacher, DepthKind.METRIC), ("--relative-teacher", relative, DepthKind.RELATIVE))
     for option, model, kind in asked:
         if model and model.kind is not kind:
             raise BadInput(f"{option} has to answer {kind.value} depth, and {model.name!r} answers {model.kind.value}.")
 
 
-def _check_unlabelled(treatments: Mapping[str, Treatment], unlabelled: Dataset | None) -> None:
+def _check_unlabelled(treatments: Mapping[str, Variant], unlabelled: Dataset | None) -> None:
     """Refuse rows that need unlabelled images where no training sample is left over."""
     for name, treatment in treatments.items():
         if treatment.unlabelled and unlabelled is None:
@@ -342,7 +351,7 @@ def _parted(train: Dataset, labelled: int) -> tuple[Dataset, Dataset | None]:
 
 
 def _to_control(
-    treatments: Mapping[str, Treatment],
+    treatments: Mapping[str, Variant],
     rows: Mapping[str, Sequence[Row]],
     differences: Mapping[str, Sequence[Difference]],
     master: Row,
@@ -350,8 +359,8 @@ def _to_control(
     """Each treatment's RMSE against its control's: the ratio, the share of the way to the teacher, the interval."""
     lines = []
     for name, each in differences.items():
-        control = over_runs("", rows[CONTROLS.get(name, "control")]).metrics["rmse"]
-        own = over_runs("", rows[name]).metrics["rmse"]
+        control = average_runs("", rows[CONTROLS.get(name, "control")]).metrics["rmse"]
+        own = average_runs("", rows[name]).metrics["rmse"]
         of_rmse = next(one for one in each if one.metric == "rmse")
         ahead = sum(one.winner == 0 for one in each)
         behind = sum(one.winner == 1 for one in each)
@@ -384,13 +393,13 @@ def _papers() -> Listing:
 
 
 def _sentences(
-    treatments: Mapping[str, Treatment], differences: Mapping[str, Sequence[Difference]], best: str, seeds: int
+    treatments: Mapping[str, Variant], differences: Mapping[str, Sequence[Difference]], best: str, seeds: int
 ) -> list[str]:
     """The verdicts in RMSE of the paper's setup and of the best treatment, chosen by validation."""
     of_rmse = {name: next(one for one in each if one.metric == "rmse") for name, each in differences.items()}
     told = []
     if "0-paper" in of_rmse:
-        told.append(beats("The paper's distillation", "its control", of_rmse["0-paper"], seeds=seeds))
+        told.append(describe_difference("The paper's distillation", "its control", of_rmse["0-paper"], seeds=seeds))
     student = f"The student that validated best ({treatments[best].name})"
-    told.append(beats(student, "its control", of_rmse[best], seeds=seeds))
+    told.append(describe_difference(student, "its control", of_rmse[best], seeds=seeds))
     return told

@@ -8,18 +8,18 @@ from typing import Annotated
 
 import tyro
 
-from leadline.evaluation.evaluate import constants, evaluate
+from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import protocol
-from leadline.evaluation.statistics import compared, listed, needs_a_seed, verdict
-from leadline.evaluation.tables import COLUMNS, Row, Table, over_runs
+from leadline.evaluation.statistics import check_seeds, compare_rows, differences_table, verdict
+from leadline.evaluation.tables import COLUMNS, Row, Table, average_runs
 from leadline.models.loading import load
 from leadline.recipes import run_folder, train_and_save
-from leadline.recipes.train_options import Lesson
+from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.charts import metric_bars
 from leadline.reporting.report import Chart, Report, Section, photo_files, photographs, publish, reading, worst_images
-from leadline.training.parallel import side_by_side
+from leadline.training.parallel import run_parallel
 
-TREATMENTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
+VARIANTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
 """Recipe → what the study's tables call it."""
 
 
@@ -36,10 +36,10 @@ class StudyStages:
     jobs: int = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
-    lesson: Annotated[Lesson, tyro.conf.arg(name="")] = field(default_factory=Lesson)
+    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
-        needs_a_seed(self.seeds)
+        check_seeds(self.seeds)
         print(f"The report is {publish(self.report(), self.out)}")
         return 0
 
@@ -48,55 +48,55 @@ class StudyStages:
         photos = photo_files(self.photos)
         train, validation, test = self.lesson.splits(self.out / "cache")
         ruling = protocol(self.lesson.protocol)
-        known = constants(train, ruling)
+        known = constant_baseline(train, ruling)
         seeds = range(self.seeds)
         course = self.lesson.course(train, validation, seed=0)
-        side_by_side(
+        run_parallel(
             [
                 partial(train_and_save, name, course.seeded(seed), run_folder(self.out, name, seed))
                 for seed in seeds
-                for name in TREATMENTS
+                for name in VARIANTS
             ],
             self.jobs,
         )
-        runs: dict[str, list[Row]] = {name: [] for name in TREATMENTS}
+        runs: dict[str, list[Row]] = {name: [] for name in VARIANTS}
         baselines: Sequence[Row] = ()
         for seed in seeds:
-            for name, words in TREATMENTS.items():
+            for name, words in VARIANTS.items():
                 model = load(run_folder(self.out, name, seed) / "model")
                 scored, *baselines = evaluate(model, test, ruling, training=known, name=words).rows
                 runs[name].append(scored)
 
-        differences = compared(runs["end_to_end"], runs["multi_stage"])
+        differences = compare_rows(runs["end_to_end"], runs["multi_stage"])
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
-            (*(over_runs(TREATMENTS[name], rows) for name, rows in runs.items()), *baselines),
+            (*(average_runs(VARIANTS[name], rows) for name, rows in runs.items()), *baselines),
             notes=(_budget(self.lesson, len(train)),),
             protocol=ruling.as_dict(),
         )
-        shown = min(TREATMENTS, key=lambda name: runs[name][0].metrics["rmse"])
+        shown = min(VARIANTS, key=lambda name: runs[name][0].metrics["rmse"])
         model = load(run_folder(self.out, shown, 0) / "model")
         sections = [
             Section(
                 "Numbers",
                 f"Protocol {ruling.description}.",
-                (table, listed(TREATMENTS["end_to_end"], TREATMENTS["multi_stage"], differences)),
+                (table, differences_table(VARIANTS["end_to_end"], VARIANTS["multi_stage"], differences)),
                 (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero, after the paper's Figure 2."),),
             ),
             worst_images(model, test, ruling, runs[shown][0].worst(6)),
             *([photographs(model, photos)] if photos else []),
             reading(),
         ]
-        found = verdict(TREATMENTS["end_to_end"], TREATMENTS["multi_stage"], differences, seeds=self.seeds)
+        found = verdict(VARIANTS["end_to_end"], VARIANTS["multi_stage"], differences, seeds=self.seeds)
         return Report(
             "Multi-stage against end-to-end training",
             tuple(sections),
             f"**{found}** "
-            f"Pictures are of {TREATMENTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
+            f"Pictures are of {VARIANTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
         )
 
 
-def _budget(lesson: Lesson, samples: int) -> str:
+def _budget(lesson: TrainOptions, samples: int) -> str:
     plan = lesson.plan
     return (
         f"Each run had {plan.steps} optimiser steps of {plan.batch_size} images, {plan.steps * plan.batch_size:,} "

@@ -9,19 +9,19 @@ from typing import Annotated
 
 import tyro
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
-from leadline.data.loader import hold_out, readable
-from leadline.data.mixing import Turns
+from leadline.data.loader import drop_unreadable, hold_out
+from leadline.data.mixing import AlternatingDatasets
 from leadline.evaluation.protocols import protocol
-from leadline.recipes import Course
+from leadline.recipes import TrainingRun
 from leadline.training.objectives import Supervised
-from leadline.training.trainer import Machine, Plan
+from leadline.training.trainer import HardwareConfig, TrainConfig
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainOptions:
     """What is learned from what, as the command line names it."""
 
     data: str = "rooms"
@@ -36,21 +36,21 @@ class Lesson:
     """How validation is scored."""
     skip_unreadable: bool = False
     """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
-    plan: Annotated[Plan, tyro.conf.arg(name="")] = field(default_factory=Plan)
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+    plan: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
 
-    def course(self, train: Dataset, validation: Dataset, *, seed: int) -> Course:
+    def course(self, train: Dataset, validation: Dataset, *, seed: int) -> TrainingRun:
         """This lesson on these samples.
 
         Raises:
             BadInput: no such loss term or protocol.
         """
-        return Course(
+        return TrainingRun(
             network=self.model,
             train=train,
             validation=validation,
             plan=replace(self.plan, seed=seed),
-            objective=Supervised(weights(self.loss)),
+            objective=Supervised(parse_weights(self.loss)),
             protocol=protocol(self.protocol),
             machine=self.machine,
         )
@@ -74,7 +74,7 @@ class Lesson:
         dataset = self._opened(split, cache)
         if not self.skip_unreadable:
             return dataset
-        dataset, faults = readable(dataset)
+        dataset, faults = drop_unreadable(dataset)
         for fault in faults:
             print(f"left out: {fault}", file=sys.stderr)
         if faults:
@@ -87,15 +87,15 @@ class Lesson:
             return open_data(parts[0][0], split, cache=cache)
         if split == "train":
             taking_turns = [(open_data(words, split, cache=cache), share) for words, share in parts]
-            if all(dataset.kind is not Kind.METRIC for dataset, _ in taking_turns):
+            if all(dataset.kind is not DepthKind.METRIC for dataset, _ in taking_turns):
                 raise BadInput(
                     f"Nothing among {self.data!r} measures metres, which validation needs: add a part that does."
                 )
-            return Turns(taking_turns)
+            return AlternatingDatasets(taking_turns)
         for words, _ in parts:
             with suppress(NoSplit):
                 dataset = open_data(words, split, cache=cache)
-                if dataset.kind is Kind.METRIC:
+                if dataset.kind is DepthKind.METRIC:
                     return dataset
         raise NoSplit(f"Nothing among {self.data!r} measures metres in a {split!r} part.")
 
@@ -109,7 +109,7 @@ def _share(words: str) -> tuple[str, float]:
         raise BadInput(f"{words!r}: write the share of a dataset as NAME*0.5.") from mistake
 
 
-def weights(words: str) -> Mapping[str, float]:
+def parse_weights(words: str) -> Mapping[str, float]:
     """`silog=1,l1=0.5` → {"silog": 1.0, "l1": 0.5}"""
     try:
         return {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}

@@ -6,7 +6,7 @@ from html import escape
 
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.tables import Row
-from leadline.io.colormaps import ColourScale, encoded, legend_bar
+from leadline.io.colormaps import ColorScale, encode_image, legend_bar
 
 PANEL, PANELS_PER_LINE = (190, 170), 4
 """Width and height of one metric's bars."""
@@ -51,9 +51,9 @@ def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str
     return _svg(width, floor + 24, title, parts)
 
 
-def colour_legend(scale: ColourScale) -> str:
+def colour_legend(scale: ColorScale) -> str:
     """The scale's colours with their numbers and what they are."""
-    bar = b64encode(encoded(legend_bar(scale, 256, 1))).decode()
+    bar = b64encode(encode_image(legend_bar(scale, 256, 1))).decode()
     parts = [
         f'<image href="data:image/png;base64,{bar}" x="20" y="20" width="300" height="12" preserveAspectRatio="none"/>',
         f'<text x="20" y="13">{escape(scale.label)}</text>',

@@ -10,7 +10,7 @@ from leadline.evaluation.tables import Listing
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.pretrained.releases import RELEASES, Figures
-from leadline.models.registry import DEFAULT, blank
+from leadline.models.registry import DEFAULT, build_empty
 
 _SHOWN = ("abs_rel", "rmse", "d1")
 """Published metrics that the table has room for; JSON has them all."""
@@ -23,7 +23,7 @@ def entry(name: str) -> dict[str, Any]:
     `multiply_adds` are those of matrix products and convolutions for one image of the native size.
     """
     # On the meta device: nothing is drawn, and nothing is computed but shapes.
-    model = (load(name) if name == DEFAULT else blank(name)).to("meta").eval()
+    model = (load(name) if name == DEFAULT else build_empty(name)).to("meta").eval()
     release = RELEASES.get(name)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rule = model.preprocessing

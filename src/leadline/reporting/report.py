@@ -15,17 +15,25 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Image
+from leadline.core.sample import ImageTensor
 from leadline.data.datasets import Dataset
-from leadline.evaluation.evaluate import Constants, evaluate
+from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.protocols import Protocol
+from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Listing, Table, is_numeric
 from leadline.inference.predict import predict
-from leadline.io.atomic import swapped
-from leadline.io.colormaps import ERRORS, ColourScale, depth_scale, encoded, error_picture, fitted_scale, painted
+from leadline.io.atomic import atomic_write
+from leadline.io.colormaps import (
+    ERRORS,
+    ColorScale,
+    colorize,
+    colorize_error,
+    depth_color_scale,
+    encode_image,
+    fit_color_scale,
+)
 from leadline.io.discovery import find_images
 from leadline.io.images import read_camera, read_image
 from leadline.models.base import DepthModel
@@ -48,8 +56,8 @@ class Exhibit:
     """One line of a gallery: a photograph, and maps of it."""
 
     caption: str
-    photograph: Image
-    maps: tuple[Image, ...]
+    photograph: ImageTensor
+    maps: tuple[ImageTensor, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Gallery:
     columns: tuple[str, ...]
     """What the photograph and each map are."""
     exhibits: tuple[Exhibit, ...]
-    legends: tuple[ColourScale, ...]
+    legends: tuple[ColorScale, ...]
     caption: str
 
 
@@ -119,9 +127,9 @@ def page(report: Report) -> str:
 def model_report(
     model: DepthModel,
     dataset: Dataset,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     *,
-    training: Dataset | Constants | None = None,
+    training: Dataset | ConstantBaseline | None = None,
     name: str = "",
     worst: int = 8,
     photos: Sequence[Path] = (),
@@ -150,9 +158,9 @@ def model_report(
     )
 
 
-def worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores: Sequence[ImageScore]) -> Section:
+def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, scores: Sequence[ImageScore]) -> Section:
     """Images of a dataset with their truths, the model's predictions and their errors, as `Row.worst` ordered them."""
-    scale = depth_scale(protocol.cap / 20, protocol.cap)
+    scale = depth_color_scale(protocol.cap / 20, protocol.cap)
     exhibits = []
     for score in scores:
         sample = dataset[score.index]
@@ -162,9 +170,9 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: Protocol, scores
             f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
         )
         maps = (
-            painted(sample.depth, scale, sample.valid),
-            painted(metres, scale),
-            error_picture(metres, sample.depth, counted),
+            colorize(sample.depth, scale, sample.valid),
+            colorize(metres, scale),
+            colorize_error(metres, sample.depth, counted),
         )
         exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
     caption = (
@@ -188,7 +196,7 @@ def photo_files(words: Sequence[str]) -> list[Path]:
 
 def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
     """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
-    scale, is_metric = depth_scale(near, far), model.kind is Kind.METRIC
+    scale, is_metric = depth_color_scale(near, far), model.kind is DepthKind.METRIC
     exhibits, faults = [], []
     for source in sources:
         try:
@@ -197,8 +205,8 @@ def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5
             faults.append(str(fault))
             continue
         depth = predict(model, photo, read_camera(source, photo))
-        shown = scale if is_metric else fitted_scale(depth, torch.ones_like(depth).bool(), model.kind)
-        exhibits.append(Exhibit(source.name, photo, (painted(depth, shown),)))
+        shown = scale if is_metric else fit_color_scale(depth, torch.ones_like(depth).bool(), model.kind)
+        exhibits.append(Exhibit(source.name, photo, (colorize(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
     if not is_metric:
         caption += f" The model answers {model.kind.value} depth: each picture has colours of its own."
@@ -229,7 +237,7 @@ def _introduced(model: DepthModel) -> str:
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    with swapped(path) as half:
+    with atomic_write(path) as half:
         half.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -275,10 +283,10 @@ def _gallery_markdown(gallery: Gallery, figures: _Figures) -> str:
 def _pictures(exhibit: Exhibit) -> list[tuple[bytes, str]]:
     """The photograph as JPEG and the maps as PNG, which keeps the edges of holes."""
     shrunk = [_shrunk(each) for each in (exhibit.photograph, *exhibit.maps)]
-    return [(encoded(shrunk[0], ".jpg"), ".jpg"), *((encoded(each, ".png"), ".png") for each in shrunk[1:])]
+    return [(encode_image(shrunk[0], ".jpg"), ".jpg"), *((encode_image(each, ".png"), ".png") for each in shrunk[1:])]
 
 
-def _shrunk(picture: Image) -> Float[Tensor, "3 h w"]:
+def _shrunk(picture: ImageTensor) -> Float[Tensor, "3 h w"]:
     height, width = picture.shape[-2:]
     if width <= PANEL_WIDTH:
         return picture

@@ -16,27 +16,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.training.losses import (
     Confidence,
     Depths,
     Loss,
     Valid,
-    closest,
     gradient_matching_loss,
     log_ratio,
     mean,
-    over_images,
+    mean_over_images,
     root,
-    standardised,
+    standardize,
+    trim_mask,
 )
 
 Map = Float[Tensor, "B _ _ _"]
 """Features of a batch: channels, height and width are whatever the network gives."""
 
 
-class Diverged(BadInput):
+class DivergedError(BadInput):
     """A discriminator no longer tells anything: its scores are no numbers, or explode."""
 
 
@@ -57,7 +57,7 @@ def taught_silog_loss(
     weight = _weight(valid, confidence)
     g = log_ratio(predicted, taught, weight > 0)
     weight = _trimmed(weight, g.abs(), trim)
-    return over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
+    return mean_over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
 
 
 def taught_l1_loss(
@@ -76,13 +76,13 @@ def taught_ssi_loss(
     *,
     trim: float = 0.1,
 ) -> Loss:
-    """Mean |p* − t*| of `standardised` sides over the pixels that fit best; both sides inverse depth.
+    """Mean |p* − t*| of `standardize` sides over the pixels that fit best; both sides inverse depth.
 
     Ranftl et al. 2020, eq. 5–8, with the share of pixels that Yang et al. 2024 (Depth Anything V2) leave out. Unlike
     there, a mean over what is kept, so that confidence changes which pixels count and not how much the image does.
     """
     weight = _weight(valid, confidence)
-    residual = (standardised(predicted_inverse, weight > 0) - standardised(taught_inverse, weight > 0)).abs()
+    residual = (standardize(predicted_inverse, weight > 0) - standardize(taught_inverse, weight > 0)).abs()
     return _trimmed_mean(residual, weight, trim)
 
 
@@ -94,9 +94,9 @@ def taught_gradient_loss(
     *,
     scales: int = 4,
 ) -> Loss:
-    """Gradient matching of `standardised` sides, Ranftl et al. 2020, eq. 11; both sides inverse depth."""
+    """Gradient matching of `standardize` sides, Ranftl et al. 2020, eq. 11; both sides inverse depth."""
     weight = _weight(valid, confidence)
-    student, teacher = standardised(predicted_inverse, weight > 0), standardised(taught_inverse, weight > 0)
+    student, teacher = standardize(predicted_inverse, weight > 0), standardize(taught_inverse, weight > 0)
     return gradient_matching_loss(student, teacher, weight > 0, weight, scales=scales)
 
 
@@ -126,7 +126,7 @@ def soft_bins_loss(
         for depth in (predicted, taught)
     )
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1, keepdim=True)
-    return over_images(temperature**2 * mean(divergence, weight), weight > 0)
+    return mean_over_images(temperature**2 * mean(divergence, weight), weight > 0)
 
 
 def pairwise_similarity_loss(
@@ -144,7 +144,7 @@ def pairwise_similarity_loss(
     difference = (ours.mT @ ours - theirs.mT @ theirs).square()
     nodes = torch.ones_like(ours[:, :1]) if confidence is None else _pooled(confidence, grid).flatten(2)
     weight = (nodes.mT @ nodes)[:, None]
-    return over_images(mean(difference[:, None], weight), weight > 0)
+    return mean_over_images(mean(difference[:, None], weight), weight > 0)
 
 
 class Projections(nn.Module):
@@ -180,7 +180,7 @@ def feature_loss(
         grid = _smaller(ours, theirs)
         distance = 1 - F.cosine_similarity(_pooled(ours, grid), _pooled(theirs.detach(), grid), dim=1)[:, None]
         weight = torch.ones_like(distance) if confidence is None else _pooled(confidence, grid)
-        losses.append(over_images(mean(distance, weight), weight > 0))
+        losses.append(mean_over_images(mean(distance, weight), weight > 0))
     return torch.stack(losses).mean()
 
 
@@ -229,10 +229,10 @@ def holistic_loss(
     # One pass for both: each pass in training moves the estimates of the spectral norms.
     scores = discriminator(torch.cat([image, image]), seen).mean((1, 2, 3), keepdim=True)
     of_student, of_teacher = scores.chunk(2)
-    loss = over_images(of_student - of_teacher, weight > 0)
+    loss = mean_over_images(of_student - of_teacher, weight > 0)
     # Depth that itself is no number is not the discriminator's doing: the training says so.
     if not loss.abs() <= limit and seen.isfinite().all():
-        raise Diverged(
+        raise DivergedError(
             f"The discriminator of the holistic loss diverged: its scores of student and teacher are {-loss:.3g} "
             f"apart, and a sound one keeps within {limit:g}. Lower the learning rate, or leave the term 'holistic' out."
         )
@@ -240,7 +240,7 @@ def holistic_loss(
 
 
 def confidence_from_views(
-    views: Float[Tensor, "V B 1 H W"], kind: Kind, *, tolerance: float = 0.1
+    views: Float[Tensor, "V B 1 H W"], kind: DepthKind, *, tolerance: float = 0.1
 ) -> Float[Tensor, "B 1 H W"]:
     """How well a teacher's answers for several views of an image agree: 1 / (1 + (σ / tolerance)²), pixel by pixel.
 
@@ -260,7 +260,7 @@ def confidence_from_views(
     return torch.where(compared, agreement, usual).where(covering > 0, 0.0)
 
 
-class Compared(StrEnum):
+class ComparedSpace(StrEnum):
     """What a loss takes from student and teacher."""
 
     DEPTH = "metric depth"
@@ -269,26 +269,26 @@ class Compared(StrEnum):
 
 
 @dataclass(frozen=True)
-class Teaching:
+class DistillationTerm:
     """A loss against a teacher, what it compares, and the kinds of teacher that can give that."""
 
     function: Callable[..., Tensor]
-    compares: Compared
-    measures: frozenset[Kind]
+    compares: ComparedSpace
+    measures: frozenset[DepthKind]
 
 
-_METRIC, _ANY = frozenset({Kind.METRIC}), frozenset(Kind)
+_METRIC, _ANY = frozenset({DepthKind.METRIC}), frozenset(DepthKind)
 
-TEACHING: Mapping[str, Teaching] = MappingProxyType(
+DISTILLATION_TERMS: Mapping[str, DistillationTerm] = MappingProxyType(
     {
-        "silog": Teaching(taught_silog_loss, Compared.DEPTH, _METRIC),
-        "l1": Teaching(taught_l1_loss, Compared.DEPTH, _METRIC),
-        "bins": Teaching(soft_bins_loss, Compared.DEPTH, _METRIC),
-        "holistic": Teaching(holistic_loss, Compared.DEPTH, _METRIC),
-        "ssi": Teaching(taught_ssi_loss, Compared.INVERSE, _ANY),
-        "ssi_gradient": Teaching(taught_gradient_loss, Compared.INVERSE, _ANY),
-        "pairwise": Teaching(pairwise_similarity_loss, Compared.FEATURES, _ANY),
-        "features": Teaching(feature_loss, Compared.FEATURES, _ANY),
+        "silog": DistillationTerm(taught_silog_loss, ComparedSpace.DEPTH, _METRIC),
+        "l1": DistillationTerm(taught_l1_loss, ComparedSpace.DEPTH, _METRIC),
+        "bins": DistillationTerm(soft_bins_loss, ComparedSpace.DEPTH, _METRIC),
+        "holistic": DistillationTerm(holistic_loss, ComparedSpace.DEPTH, _METRIC),
+        "ssi": DistillationTerm(taught_ssi_loss, ComparedSpace.INVERSE, _ANY),
+        "ssi_gradient": DistillationTerm(taught_gradient_loss, ComparedSpace.INVERSE, _ANY),
+        "pairwise": DistillationTerm(pairwise_similarity_loss, ComparedSpace.FEATURES, _ANY),
+        "features": DistillationTerm(feature_loss, ComparedSpace.FEATURES, _ANY),
     }
 )
 """Teaching losses by name. What compares inverse depth takes a teacher of depth too, once its depth is inverted."""
@@ -302,12 +302,12 @@ def _weight(valid: Valid, confidence: Confidence | None) -> Confidence:
 def _trimmed_mean(residual: Depths, weight: Confidence, trim: float) -> Loss:
     """The mean residual over the pixels that fit best, then over the images."""
     weight = _trimmed(weight, residual, trim)
-    return over_images(mean(residual, weight), weight > 0)
+    return mean_over_images(mean(residual, weight), weight > 0)
 
 
 def _trimmed(weight: Confidence, residual: Depths, trim: float) -> Confidence:
     """What each pixel counts once the share `trim` of an image's, those with the largest residuals, counts nothing."""
-    return weight * closest(residual, weight > 0, trim)
+    return weight * trim_mask(residual, weight > 0, trim)
 
 
 def _smaller(ours: Map, theirs: Map) -> tuple[int, int]:
@@ -323,16 +323,16 @@ def _reversed(values: Depths) -> Depths:
     return 2 * values.detach() - values
 
 
-def _comparable(views: Float[Tensor, "V B 1 H W"], kind: Kind) -> Float[Tensor, "V B 1 H W"]:
+def _comparable(views: Float[Tensor, "V B 1 H W"], kind: DepthKind) -> Float[Tensor, "V B 1 H W"]:
     """The views in terms in which they should be equal; NaN where a view says nothing."""
-    if kind is not Kind.RELATIVE:
+    if kind is not DepthKind.RELATIVE:
         views = torch.where(views > 0, views, torch.nan).log()
     views = torch.where(views.isfinite(), views, torch.nan)
-    if kind is Kind.METRIC:
+    if kind is DepthKind.METRIC:
         return views
     common = torch.where(views[:1].isfinite(), views, torch.nan)
     first = torch.where(common.isfinite(), views[:1], torch.nan)
-    if kind is Kind.SCALE_FREE:
+    if kind is DepthKind.SCALE_FREE:
         return views - _median(common - first)
     moved = (views - _median(common)) / _deviation(common) * _deviation(first) + _median(first)
     return moved / _deviation(views[:1])

@@ -23,12 +23,12 @@ def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float 
     in any one unit), positive where valid.
     """
     g = log_ratio(predicted, measured, valid)
-    return over_images(alpha * root(mean(g.square(), valid) - lam * mean(g, valid).square()), valid)
+    return mean_over_images(alpha * root(mean(g.square(), valid) - lam * mean(g, valid).square()), valid)
 
 
 def l1_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
     """Mean |d̂ − d|, in the unit of the depth."""
-    return over_images(mean(_difference(predicted, measured, valid).abs(), valid), valid)
+    return mean_over_images(mean(_difference(predicted, measured, valid).abs(), valid), valid)
 
 
 def berhu_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
@@ -40,7 +40,7 @@ def berhu_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
     threshold = (residual.detach().amax() / 5).clamp_min(torch.finfo(residual.dtype).tiny)
     beyond = residual > threshold
     quadratic = (torch.where(beyond, residual, threshold).square() + threshold.square()) / (2 * threshold)
-    return over_images(mean(torch.where(beyond, quadratic, residual), valid), valid)
+    return mean_over_images(mean(torch.where(beyond, quadratic, residual), valid), valid)
 
 
 def scale_and_shift_invariant_loss(predicted: Depths, measured: Depths, valid: Valid, *, trim: float = 0.2) -> Loss:
@@ -49,9 +49,9 @@ def scale_and_shift_invariant_loss(predicted: Depths, measured: Depths, valid: V
     Ranftl et al. 2020 (MiDaS), eq. 5–8 (`ssitrim`): `trim` is the share of pixels with the largest residuals that an
     image leaves out. Both sides are in the space where scale and shift are free, which is inverse depth.
     """
-    residual = (standardised(predicted, valid) - standardised(measured, valid)).abs()
+    residual = (standardize(predicted, valid) - standardize(measured, valid)).abs()
     # Ranftl et al. divide by twice the number of all valid pixels, so that trimming does not reward itself.
-    return over_images(mean(torch.where(closest(residual, valid, trim), residual, 0.0), valid) / 2, valid)
+    return mean_over_images(mean(torch.where(trim_mask(residual, valid, trim), residual, 0.0), valid) / 2, valid)
 
 
 def gradient_matching_loss(
@@ -60,7 +60,7 @@ def gradient_matching_loss(
     """Mean |∂x R| + |∂y R| of the residual R = p − m at `scales` resolutions, each half of the one before.
 
     Li & Snavely 2018 (MegaDepth), eq. 3, where R is in log depth; Ranftl et al. 2020, eq. 11, where both sides are
-    `standardised` inverse depths. A difference counts where both its pixels are valid, and as much as the less
+    `standardize` inverse depths. A difference counts where both its pixels are valid, and as much as the less
     confident of them.
     """
     residual = _difference(predicted, measured, valid)
@@ -72,11 +72,11 @@ def gradient_matching_loss(
         across, down = torch.minimum(w[..., :, 1:], w[..., :, :-1]), torch.minimum(w[..., 1:, :], w[..., :-1, :])
         dx = (across * (r[..., :, 1:] - r[..., :, :-1]).abs()).sum(dim=(1, 2, 3), keepdim=True)
         dy = (down * (r[..., 1:, :] - r[..., :-1, :]).abs()).sum(dim=(1, 2, 3), keepdim=True)
-        total = total + over_images((dx + dy) / _total(w), w > 0)
+        total = total + mean_over_images((dx + dy) / _total(w), w > 0)
     return total
 
 
-def standardised(depth: Depths, valid: Valid) -> Depths:
+def standardize(depth: Depths, valid: Valid) -> Depths:
     """Each image less its median, over its mean deviation from it; 0 where not valid. Ranftl et al. 2020, eq. 5–6."""
     filled = torch.where(valid, depth, torch.nan).flatten(1)
     median = filled.nanmedian(dim=1).values.nan_to_num(0.0)[:, None, None, None]
@@ -97,7 +97,7 @@ def root(squared: PerImage) -> PerImage:
     return torch.where(perfect, 0.0, torch.where(perfect, 1.0, squared).sqrt())
 
 
-def closest(residual: Depths, valid: Valid, trim: float) -> Valid:
+def trim_mask(residual: Depths, valid: Valid, trim: float) -> Valid:
     """The valid pixels less the share `trim` of them, image by image, whose residuals are largest."""
     flat = torch.where(valid, residual.detach(), torch.inf).flatten(1)
     kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long().clamp_min(1)
@@ -109,7 +109,7 @@ def mean(values: Depths, weight: Valid | Confidence) -> PerImage:
     return (values * weight).sum(dim=(1, 2, 3), keepdim=True) / _total(weight)
 
 
-def over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
+def mean_over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
     """The mean over the images that have a valid pixel; 0 if none has."""
     has_any = valid.flatten(1).any(1)
     return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)

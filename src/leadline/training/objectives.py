@@ -9,19 +9,25 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
-from leadline.core.sample import Depth, Image, Intrinsics, Mask, Sample, Taught
+from leadline.core.sample import Depth, ImageTensor, Intrinsics, Mask, Sample, TeacherPrediction
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
-from leadline.training.distillation_losses import TEACHING, Compared, Discriminator, Projections, Teaching
+from leadline.training.distillation_losses import (
+    DISTILLATION_TERMS,
+    ComparedSpace,
+    Discriminator,
+    DistillationTerm,
+    Projections,
+)
 from leadline.training.losses import (
     berhu_loss,
     gradient_matching_loss,
     l1_loss,
     scale_and_shift_invariant_loss,
     silog_loss,
-    standardised,
+    standardize,
 )
 
 
@@ -30,11 +36,11 @@ class Network(Protocol):
     """What an objective needs of a `DepthModel`, which a training may have wrapped for its devices and precision."""
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> DepthKind: ...
 
-    def __call__(self, image: Image, intrinsics: Intrinsics | None = None) -> Depth: ...
+    def __call__(self, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth: ...
 
-    def features(self, image: Image) -> tuple[Tensor, ...]: ...
+    def features(self, image: ImageTensor) -> tuple[Tensor, ...]: ...
 
 
 @runtime_checkable
@@ -73,8 +79,8 @@ class Supervised:
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
         # Losses square and take logarithms: in full precision whatever the network computed in.
         predicted = model(batch.image, batch.intrinsics).float()
-        if model.kind is Kind.METRIC and batch.kind is not Kind.METRIC:
-            predicted, measured, weights = 1 / predicted, measured_as(Kind.RELATIVE, batch), self.unscaled
+        if model.kind is DepthKind.METRIC and batch.kind is not DepthKind.METRIC:
+            predicted, measured, weights = 1 / predicted, measured_as(DepthKind.RELATIVE, batch), self.unscaled
             said = f"{batch.kind.value} "
         else:
             measured, weights, said = measured_as(model.kind, batch), self.weights, ""
@@ -92,7 +98,7 @@ class Distilled:
     measured: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
     """Terms of `TERMS` and their factors."""
     taught: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
-    """Terms of `leadline.training.distillation_losses.TEACHING` and their factors."""
+    """Terms of `leadline.training.distillation_losses.DISTILLATION_TERMS` and their factors."""
     weighs_confidence: bool = True
     """Each pixel of the teacher counts by its confidence; else all alike, but for those of confidence 0."""
     mixes_kinds: bool = False
@@ -103,8 +109,8 @@ class Distilled:
     def __post_init__(self) -> None:
         Supervised(self.measured)
         for name in self.taught:
-            if name not in TEACHING:
-                raise unknown("teaching loss", name, TEACHING)
+            if name not in DISTILLATION_TERMS:
+                raise unknown("teaching loss", name, DISTILLATION_TERMS)
         if (names := feature_terms(self.taught)) and not self.teacher:
             raise BadInput(f"{' and '.join(names)} compare features, which only a running teacher has.")
 
@@ -126,10 +132,10 @@ class Distilled:
         believed = taught.confidence > 0
         confidence = taught.confidence if self.weighs_confidence else None
         for name, weight in self.taught.items():
-            term = TEACHING[name]
+            term = DISTILLATION_TERMS[name]
             if not self.mixes_kinds:
-                check_taught(name, taught.kind)
-            if term.compares is Compared.DEPTH and model.kind is Kind.RELATIVE:
+                check_distillation_term(name, taught.kind)
+            if term.compares is ComparedSpace.DEPTH and model.kind is DepthKind.RELATIVE:
                 raise BadInput(
                     f"The student is {model.kind.value} and {name!r} compares {term.compares.value}: build the student "
                     "with kind=metric, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
@@ -147,13 +153,15 @@ class Distilled:
             terms[f"taught {name}"] = weight * loss
         return terms
 
-    def _sides(self, term: Teaching, kind: Kind, predicted: Depth, taught: Taught) -> tuple[Depth, Depth]:
+    def _sides(
+        self, term: DistillationTerm, kind: DepthKind, predicted: Depth, taught: TeacherPrediction
+    ) -> tuple[Depth, Depth]:
         """Student and teacher in the terms that a loss compares."""
-        if term.compares is Compared.DEPTH:
+        if term.compares is ComparedSpace.DEPTH:
             return predicted, taught.depth.clamp_min(_LEAST)
         return (
-            predicted if kind is Kind.RELATIVE else 1 / predicted,
-            taught.depth if taught.kind is Kind.RELATIVE else 1 / taught.depth.clamp_min(_LEAST),
+            predicted if kind is DepthKind.RELATIVE else 1 / predicted,
+            taught.depth if taught.kind is DepthKind.RELATIVE else 1 / taught.depth.clamp_min(_LEAST),
         )
 
     def _both_features(self, model: Network, batch: Sample) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -164,30 +172,31 @@ class Distilled:
 
 
 def feature_terms(taught: Iterable[str]) -> list[str]:
-    """Those of some terms of `TEACHING` that compare features, which only a teacher that runs along has."""
-    return [name for name in taught if TEACHING[name].compares is Compared.FEATURES]
+    """Those of some terms of `DISTILLATION_TERMS` that compare features, which only a teacher that runs along has."""
+    return [name for name in taught if DISTILLATION_TERMS[name].compares is ComparedSpace.FEATURES]
 
 
-def check_taught(name: str, kind: Kind) -> None:
-    """Refuse a term of `TEACHING` that is unknown, or that cannot compare labels of `kind`."""
-    if name not in TEACHING:
-        raise unknown("teaching loss", name, TEACHING)
-    if kind not in TEACHING[name].measures:
+def check_distillation_term(name: str, kind: DepthKind) -> None:
+    """Refuse a term of `DISTILLATION_TERMS` that is unknown, or that cannot compare labels of `kind`."""
+    if name not in DISTILLATION_TERMS:
+        raise unknown("teaching loss", name, DISTILLATION_TERMS)
+    if kind not in DISTILLATION_TERMS[name].measures:
+        compares = DISTILLATION_TERMS[name].compares.value
         raise BadInput(
-            f"The teacher's labels are {kind.value} and {name!r} compares {TEACHING[name].compares.value}: align the "
+            f"The teacher's labels are {kind.value} and {name!r} compares {compares}: align the "
             "labels to the truth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
         )
 
 
-def measured_as(kind: Kind, batch: Sample) -> Depth:
+def measured_as(kind: DepthKind, batch: Sample) -> Depth:
     """The measured depth in the terms that a model of `kind` answers in.
 
     Raises:
         BadInput: metric or scale-free depth asked of a truth that promises less.
     """
-    if kind is Kind.RELATIVE and batch.kind is not Kind.RELATIVE:
+    if kind is DepthKind.RELATIVE and batch.kind is not DepthKind.RELATIVE:
         return (1 / batch.depth).where(batch.valid, 0.0)
-    if kind is batch.kind or (kind is Kind.SCALE_FREE and batch.kind is Kind.METRIC):
+    if kind is batch.kind or (kind is DepthKind.SCALE_FREE and batch.kind is DepthKind.METRIC):
         return batch.depth
     raise BadInput(
         f"A {kind} model cannot learn from {batch.kind} depth. Use a dataset of metric depth, "
@@ -232,7 +241,7 @@ def _log_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:
 
 def _standardised_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:
     """Gradient matching of standardised inverse depths, as in Ranftl et al. 2020, eq. 11."""
-    return gradient_matching_loss(standardised(predicted, valid), standardised(measured, valid), valid)
+    return gradient_matching_loss(standardize(predicted, valid), standardize(measured, valid), valid)
 
 
 def _safe_log(depth: Depth, valid: Mask) -> Depth:

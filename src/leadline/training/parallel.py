@@ -16,7 +16,7 @@ from tqdm import tqdm
 from leadline.core.errors import BadInput
 
 
-def side_by_side(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
+def run_parallel(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
     """Run the tasks, `jobs` at once, each on its share of the threads; with one job, one after another in this process.
 
     A task is a function that can be pickled, and leaves what it makes in files. If one fails nothing new is started,

@@ -18,16 +18,16 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
-from leadline.core.sample import Confidence, Depth, Sample, Taught, batch
+from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
-from leadline.data.loader import alike, identity, spread
+from leadline.data.loader import group_by_size, identity, subsample_evenly
 from leadline.data.transforms import crop, flip
-from leadline.evaluation import alignment as align
+from leadline.evaluation import alignment
 from leadline.inference.predict import predict
-from leadline.io.atomic import swapped, sweep
-from leadline.io.run_folder import claimed, must_match, read_claim
+from leadline.io.atomic import atomic_write, clean_stale
+from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
 from leadline.training.distillation_losses import confidence_from_views
 
@@ -48,16 +48,16 @@ _GLANCES = 32
 
 
 @dataclass(frozen=True)
-class Store:
-    """The labels of one dataset by one teacher; `opened` reads it, `label` makes it."""
+class PseudoLabelStore:
+    """The labels of one dataset by one teacher; `load_pseudo_labels` reads it, `label` makes it."""
 
     path: Path
     manifest: dict[str, Any]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DepthKind:
         """What the labels promise."""
-        return Kind(self.manifest["kind"])
+        return DepthKind(self.manifest["kind"])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,7 +68,7 @@ class Store:
     def __len__(self) -> int:
         return self.manifest["data"]["samples"]
 
-    def taught(self, index: int, sample: Sample) -> Taught:
+    def taught(self, index: int, sample: Sample) -> TeacherPrediction:
         """The label of a sample, at the sample's own size.
 
         Raises:
@@ -81,7 +81,7 @@ class Store:
         depth = torch.from_numpy(record["depth"].astype(np.float32) * record["unit"])
         confidence = torch.from_numpy(record["confidence"].astype(np.float32) / np.float32(255))
         depth, confidence = _at(depth[None, None], confidence[None, None], sample.size)
-        return Taught(depth[0], confidence[0], self.kind)
+        return TeacherPrediction(depth[0], confidence[0], self.kind)
 
     def alignments(self) -> Iterator[tuple[float, float]]:
         """Scale and shift by which each answer became its label; NaN where nothing was measured to align it by."""
@@ -101,7 +101,7 @@ class Store:
         return records[index % SHARD]
 
 
-def opened(path: Path) -> Store:
+def load_pseudo_labels(path: Path) -> PseudoLabelStore:
     """The store at `path`.
 
     Raises:
@@ -110,10 +110,10 @@ def opened(path: Path) -> Store:
     file = path / _MANIFEST
     if not file.is_file():
         raise BadInput(f"No store of labels at {path}: `leadline label` makes one.")
-    manifest = read_claim(file)
+    manifest = read_configuration(file)
     if manifest["format"] > FORMAT:
         raise BadInput(f"{file} is of format {manifest['format']}, newer than this leadline: upgrade it.")
-    return Store(path, manifest)
+    return PseudoLabelStore(path, manifest)
 
 
 def label(
@@ -126,7 +126,7 @@ def label(
     batch_size: int = 8,
     repair: bool = False,
     progress: bool = False,
-) -> Store:
+) -> PseudoLabelStore:
     """Run the teacher once over all images and keep what it answers; an interrupted labelling continues.
 
     A label is the mean (of depth: the geometric one) of the answers to the image and to its mirror image; its
@@ -142,7 +142,9 @@ def label(
         raise unknown("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
     if alignment == "auto":
-        needed = teacher.kind is not Kind.METRIC and _has_metres(dataset, spread(range(len(dataset)), _GLANCES))
+        needed = teacher.kind is not DepthKind.METRIC and _has_metres(
+            dataset, subsample_evenly(range(len(dataset)), _GLANCES)
+        )
         alignment = "truth" if needed else "none"
     if alignment == "truth" and not _has_metres(dataset, range(len(dataset))):
         raise BadInput(
@@ -162,16 +164,16 @@ def label(
         "data": {**about, "kind": dataset.kind.value},
         "size": list(size or dataset[0].size),
         "alignment": alignment,
-        "kind": (Kind.METRIC if alignment == "truth" else teacher.kind).value,
+        "kind": (DepthKind.METRIC if alignment == "truth" else teacher.kind).value,
     }
-    store = Store(out, claimed(out / _MANIFEST, manifest))
-    must_match(
+    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest))
+    check_same_configuration(
         store.manifest,
         manifest,
         f"{out} holds labels of another teacher, of other images, or made otherwise",
         "Give another folder, or delete this one to label anew.",
     )
-    sweep(out)
+    clean_stale(out)
     shards = range(math.ceil(len(dataset) / SHARD))
     for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
         file = _shard(out, number)
@@ -181,23 +183,23 @@ def label(
             tqdm.write(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.", file=sys.stderr)
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
         records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
-        with swapped(file) as half:
+        with atomic_write(file) as half:
             np.save(half, records)
         # What was open under the name is the damaged one.
         _opened_shard.cache_clear()
     return store
 
 
-class Labelled:
+class PseudoLabelledDataset:
     """A dataset with a teacher's answer for each of its samples."""
 
-    def __init__(self, dataset: Dataset, store: Store, *, keeps_truth: bool = True) -> None:
+    def __init__(self, dataset: Dataset, store: PseudoLabelStore, *, keeps_truth: bool = True) -> None:
         """Without `keeps_truth` what was measured is forgotten: the samples then are unlabelled images.
 
         Raises:
             BadInput: the store is of other images, or nothing in it is believed.
         """
-        must_match(
+        check_same_configuration(
             store.manifest["data"], identity(dataset), f"The labels in {store.path} are of other images", "Label these."
         )
         if not store.believes_any():
@@ -208,7 +210,7 @@ class Labelled:
         self.dataset, self.store, self.keeps_truth = dataset, store, keeps_truth
         self.name = f"{dataset.name} labelled by {store.manifest['teacher']['name']}"
         # An image without a truth promises whatever is asked, as photographs do.
-        self.kind = dataset.kind if keeps_truth else Kind.METRIC
+        self.kind = dataset.kind if keeps_truth else DepthKind.METRIC
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -222,7 +224,7 @@ class Labelled:
         return sample.replace(depth=nothing, valid=nothing.bool(), kind=self.kind)
 
 
-class Filled:
+class HoleFilledDataset:
     """A dataset whose holes a teacher fills: the source paper's third experiment, and how to do it well.
 
     The filling takes over the teacher's shape and the truth's level: near a hole's border it is multiplied by what the
@@ -233,7 +235,7 @@ class Filled:
     def __init__(
         self,
         dataset: Dataset,
-        store: Store,
+        store: PseudoLabelStore,
         *,
         confidence: float = 0.5,
         blends: bool = True,
@@ -244,7 +246,7 @@ class Filled:
             raise BadInput(
                 f"{store.kind.value} labels cannot fill holes in {dataset.kind.value} depth: align them to the truth."
             )
-        self.labelled = Labelled(dataset, store)
+        self.labelled = PseudoLabelledDataset(dataset, store)
         self.confidence, self.blends, self.fade = confidence, blends, fade
         self.kind = dataset.kind
         self.name = f"{dataset.name} filled by {store.manifest['teacher']['name']}"
@@ -260,7 +262,7 @@ class Filled:
         depth = self._blended(sample, taught) if self.blends else taught.depth
         return sample.replace(depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, taught=None)
 
-    def _blended(self, sample: Sample, taught: Taught) -> Depth:
+    def _blended(self, sample: Sample, taught: TeacherPrediction) -> Depth:
         """The teacher's depth, level with what was measured at the borders of holes."""
         comparable = sample.valid & (taught.depth > 0) & (taught.confidence > 0)
         if not comparable.any():
@@ -293,8 +295,8 @@ def _labelled(
     teacher: DepthModel, dataset: Dataset, indices: Sequence[int], manifest: dict[str, Any], batch_size: int
 ) -> Iterator[np.ndarray]:
     """The records of some samples, in order."""
-    for group in alike((dataset[index] for index in indices), batch_size):
-        together = batch(group)
+    for group in group_by_size((dataset[index] for index in indices), batch_size):
+        together = collate(group)
         depth, confidence = _answers(teacher, together)
         scale = torch.full((len(group),), torch.nan)
         shift = scale.clone()
@@ -324,25 +326,25 @@ def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
     centre = torch.full_like(whole, torch.nan)
     centre[..., top : top + tall, left : left + wide] = predict(teacher, inside.image, inside.intrinsics)
     covered = centre.isfinite()
-    same = align.least_squares_scale_shift if teacher.kind is Kind.RELATIVE else align.least_squares_scale
+    same = alignment.least_squares_scale_shift if teacher.kind is DepthKind.RELATIVE else alignment.least_squares_scale
     # The network sees the crop enlarged, and what looks larger is nearer: even metres come out on another scale.
     centre = torch.where(covered, same(centre.nan_to_num(), whole, covered), torch.nan)
-    if teacher.kind is not Kind.METRIC:
+    if teacher.kind is not DepthKind.METRIC:
         mirrored = same(mirrored, whole, torch.ones_like(covered))
     confidence = confidence_from_views(torch.stack([whole, mirrored, centre]), teacher.kind)
-    if teacher.kind is Kind.RELATIVE:
+    if teacher.kind is DepthKind.RELATIVE:
         return (whole + mirrored) / 2, confidence
     return (whole * mirrored).clamp_min(0).sqrt(), confidence
 
 
 def _in_metres(
-    depth: Depth, confidence: Confidence, together: Sample, kind: Kind
+    depth: Depth, confidence: Confidence, together: Sample, kind: DepthKind
 ) -> tuple[Depth, Confidence, Tensor, Tensor]:
     """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
     enough = together.valid.flatten(1).sum(1) >= _ENOUGH
-    metres, scale, shift = align.in_metres(depth, together.depth, together.valid, kind=kind)
+    metres, scale, shift = alignment.in_metres(depth, together.depth, together.valid, kind=kind)
     # Scales that turn the picture inside out, and what comes out at the horizon (up to rounding), are no labels.
-    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * align.FARTHEST)
+    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.FARTHEST)
     unknown_scale = torch.where(enough, 1.0, torch.nan)
     return metres, confidence * believed, scale * unknown_scale, shift * unknown_scale
 
@@ -358,7 +360,7 @@ def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tenso
 
 def _has_metres(dataset: Dataset, indices: Iterable[int]) -> bool:
     """Whether any of these samples has enough measured metres to align an answer by."""
-    return dataset.kind is Kind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
+    return dataset.kind is DepthKind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
 
 
 def _shard(out: Path, number: int) -> Path:

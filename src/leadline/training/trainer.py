@@ -26,11 +26,11 @@ from leadline.data.datasets import Dataset
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation
 from leadline.evaluation.alignment import ALIGNMENTS
-from leadline.evaluation.evaluate import measure
+from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.protocols import Protocol
-from leadline.io.atomic import swapped, sweep
-from leadline.io.run_folder import claimed, must_match
+from leadline.evaluation.protocols import EvalProtocol
+from leadline.io.atomic import atomic_write, clean_stale
+from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing
 from leadline.models.loading import load
 from leadline.models.saving import save
@@ -38,7 +38,7 @@ from leadline.training.objectives import Objective
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainConfig:
     """How a training goes: with the model, the data and the objective, all that its result depends on."""
 
     steps: int = 3000
@@ -70,7 +70,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Machine:
+class HardwareConfig:
     """Where a training runs; nothing here changes what it computes, up to the devices' own rounding."""
 
     accelerator: str = "auto"
@@ -95,12 +95,12 @@ def fit(
     train: Dataset,
     validation: Dataset,
     objective: Objective,
-    plan: Plan,
+    plan: TrainConfig,
     out: Path,
     *,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
-    machine: Machine = Machine(),
+    machine: HardwareConfig = HardwareConfig(),
 ) -> DepthModel:
     """Train `model` in the run folder `out` and return the weights that validated best.
 
@@ -129,7 +129,7 @@ def fit(
         precision=_precision(plan, machine.accelerator),
     )
     fabric.launch()
-    sweep(out)
+    clean_stale(out)
     learnt_from = [model.provenance.training_data, train.name] if model.provenance.training_data else [train.name]
     model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
     for name in frozen:
@@ -184,7 +184,7 @@ def fit(
 
             if state.step % plan.validate_every == 0 or state.step == plan.steps:
                 log.flush()
-                scores = measure(state.average.module, validation, protocol)
+                scores = evaluate_metrics(state.average.module, validation, protocol)
                 log.validation(state.step, scores)
                 if state.improves(plan.best_by, scores):
                     state.best = {"step": state.step, **scores}
@@ -199,7 +199,7 @@ def fit(
     if fabric.is_global_zero:
         save(state.average.module, out / "last")
         summary = {"steps": plan.steps, "seconds": round(state.seconds, 1), "best": state.best}
-        with swapped(out / "done.json") as half:
+        with atomic_write(out / "done.json") as half:
             half.write_text(json.dumps(summary, indent=1))
         (out / "last.ckpt").unlink()
     fabric.barrier()
@@ -239,7 +239,7 @@ class _State:
 
     def write(self, path: Path) -> None:
         state = {name: getattr(self, name).state_dict() for name in _LEARNING}
-        with swapped(path) as half:
+        with atomic_write(path) as half:
             torch.save({**state, "step": self.step, "seconds": self.seconds, "best": self.best}, half)
 
     def read(self, path: Path, device: torch.device) -> None:
@@ -262,7 +262,7 @@ _LEARNING = ("model", "parts", "average", "optimizer", "schedule")
 class _Log:
     """JSON lines, TensorBoard and one progress bar; the loss terms leave the device only when they are written."""
 
-    def __init__(self, out: Path, plan: Plan, machine: Machine, step: int, *, silent: bool) -> None:
+    def __init__(self, out: Path, plan: TrainConfig, machine: HardwareConfig, step: int, *, silent: bool) -> None:
         self.plan, self.every, self.silent = plan, machine.log_every, silent
         self.sums: dict[str, Tensor] = {}
         self.counts: Counter[str] = Counter()
@@ -322,8 +322,8 @@ class _Log:
 
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
-    must_match(
-        claimed(out / "run.json", configuration),
+    check_same_configuration(
+        create_or_read(out / "run.json", configuration),
         configuration,
         f"{out} holds a run of another configuration",
         "Give another folder, or delete this one to start anew.",
@@ -335,8 +335,8 @@ def _configuration(
     train: Dataset,
     validation: Dataset,
     objective: Objective,
-    plan: Plan,
-    protocol: Protocol,
+    plan: TrainConfig,
+    protocol: EvalProtocol,
     frozen: tuple[str, ...],
 ) -> dict[str, Any]:
     return {
@@ -350,7 +350,7 @@ def _configuration(
     }
 
 
-def _precision(plan: Plan, accelerator: str) -> Any:
+def _precision(plan: TrainConfig, accelerator: str) -> Any:
     """bf16 where the device computes it natively: an x86 processor of this kind takes ten times as long in it."""
     if plan.precision != "auto":
         return plan.precision
@@ -358,7 +358,7 @@ def _precision(plan: Plan, accelerator: str) -> Any:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _parameter_groups(model: DepthModel, parts: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+def _parameter_groups(model: DepthModel, parts: nn.Module, plan: TrainConfig) -> list[dict[str, Any]]:
     """Encoder and rest (with `parts`) at their own rates, each with its matrices decayed, its biases and norms not."""
     encoder_rate = plan.encoder_rate
     if encoder_rate is None:
@@ -394,5 +394,5 @@ def _drop_lines_after(step: int, path: Path) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             break
-    with swapped(path) as half:
+    with atomic_write(path) as half:
         half.write_text("".join(kept))

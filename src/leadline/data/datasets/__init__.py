@@ -6,10 +6,10 @@ from inspect import signature
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Sample
-from leadline.core.specs import parse, typed
+from leadline.core.specs import parse_options, parse_spec
 
 
 @runtime_checkable
@@ -22,7 +22,7 @@ class Dataset(Protocol):
         ...
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DepthKind:
         """What its depth promises."""
         ...
 
@@ -59,7 +59,7 @@ def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
     Raises:
         BadInput: an unknown dataset, option or split, or data that is not where the words say.
     """
-    name, path, options = parse(words)
+    name, path, options = parse_spec(words)
     if name not in DATASETS:
         place = words.partition(",")[0]
         if not Path(place).exists():
@@ -74,4 +74,4 @@ def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
         raise BadInput(f"{name} needs the place where it lies: write {name}:PATH.")
     if cache and "cache" in signature(builder).parameters:
         options.setdefault("cache", str(cache))
-    return builder(split, **typed(builder, options, name))
+    return builder(split, **parse_options(builder, options, name))

@@ -23,10 +23,10 @@ Layouts as in public readers: ZoeDepth's `diml_indoor_test.py` for the sample, a
 
 from pathlib import Path
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
-from leadline.data.datasets.folder import Folder, Pair
-from leadline.data.datasets.pairs import check_split, missing, scenes_for
+from leadline.data.datasets.folder import FolderDataset, Pair
+from leadline.data.datasets.pairs import check_split, missing_files, scenes_for
 
 TRUTHS = {"filled": ("up_png", "ud"), "raw": ("warp_png", "wd")}
 """Name → folder and ending of the full packages."""
@@ -41,7 +41,7 @@ def diml(
     size: str = "HR",
     val: str = "",
     test: str = "",
-) -> Folder:
+) -> FolderDataset:
     """The indoor part, from the sample package or from the full ones, whichever lies there.
 
     Args:
@@ -64,16 +64,16 @@ def diml(
         if test:
             raise NoSplit(f"{path} has an official test: leave test=… out.")
         taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, path, val=val, test="")
-        return Folder(f"diml {split}{'' if size == 'HR' else f', {size}'}", Kind.METRIC, taken, 1000.0)
+        return FolderDataset(f"diml {split}{'' if size == 'HR' else f', {size}'}", DepthKind.METRIC, taken, 1000.0)
     taken = scenes_for(split, _full(path, *TRUTHS[truth]), path, val=val, test=test)
-    return Folder(f"diml {split}, full, {truth}", Kind.METRIC, taken, 1000.0)
+    return FolderDataset(f"diml {split}, full, {truth}", DepthKind.METRIC, taken, 1000.0)
 
 
 def _sample(path: Path, folder: str, size: str, truth: str) -> list[Pair]:
     root = path / folder / size
     photos = sorted(root.glob("*/color/*_c.png"))
     if not photos:
-        raise missing("DIML", root, "PLACE/color/*_c.png", "PLACE/depth_filled/*_depth_filled.png")
+        raise missing_files("DIML", root, "PLACE/color/*_c.png", "PLACE/depth_filled/*_depth_filled.png")
     if truth == "raw":
         raise BadInput(f"{path} is the sample package, whose depth is filled: take truth=filled, or the full packages.")
     return _paired(path / folder / size, photos, "depth_filled", "depth_filled")
@@ -82,7 +82,7 @@ def _sample(path: Path, folder: str, size: str, truth: str) -> list[Pair]:
 def _full(path: Path, folder: str, ending: str) -> list[Pair]:
     photos = sorted(path.rglob("col/*_c.png"))
     if not photos:
-        raise missing("DIML", path, "train/HR/PLACE/color/*_c.png", "depth_filled (or PLACE/DATE/N/col/*_c.png)")
+        raise missing_files("DIML", path, "train/HR/PLACE/color/*_c.png", "depth_filled (or PLACE/DATE/N/col/*_c.png)")
     return _paired(path, photos, folder, ending)
 
 

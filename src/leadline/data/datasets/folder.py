@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 from leadline.io.depth_maps import DEPTH_SUFFIXES, read_depth
@@ -44,11 +44,11 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Folder:
+class FolderDataset:
     """Pairs of files as samples."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     pairs: tuple[Pair, ...]
     depth_scale: float | None
 
@@ -76,7 +76,7 @@ def folder(
     kind: str = "metric",
     include: str = "",
     exclude: str = "",
-) -> Folder:
+) -> FolderDataset:
     """Photographs and depth maps in `path`, a folder or a CSV file.
 
     Without folders (or a CSV column) of splits all pairs are "train". Where "test" is missing "val" serves as the
@@ -92,8 +92,8 @@ def folder(
         NoSplit: no such split.
         BadInput: no pairs, or a file without its partner.
     """
-    if kind not in tuple(Kind):
-        raise unknown("kind", kind, Kind)
+    if kind not in tuple(DepthKind):
+        raise unknown("kind", kind, DepthKind)
     if not path.exists():
         raise BadInput(f"No folder or file {path}.")
     listed = _listed_pairs(path) if path.is_file() else _found_pairs(path)
@@ -104,7 +104,7 @@ def folder(
         raise BadInput(f"Nothing of {path} ({taken}) is left: its scenes are {', '.join(scenes)}.")
     limits = [f"{key} {value}" for key, value in (("only", include), ("without", exclude)) if value]
     name = path.stem if path.is_file() else path.resolve().name
-    return Folder(" ".join([name, taken, *limits]), Kind(kind), pairs, depth_scale)
+    return FolderDataset(" ".join([name, taken, *limits]), DepthKind(kind), pairs, depth_scale)
 
 
 def _listed_pairs(path: Path) -> Mapping[str, list[Pair]]:

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as Pictures
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 
@@ -27,11 +26,11 @@ SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("
 
 
 @dataclass(frozen=True)
-class Hub:
+class HubDataset:
     """Rows of a table as samples."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     rows: Any
     """A `datasets.Dataset` of two columns, `image` and `depth`."""
     depth_scale: float | None
@@ -47,7 +46,7 @@ class Hub:
             sizes = f"{image.shape[1]} × {image.shape[0]} and {numbers.shape[1]} × {numbers.shape[0]}"
             raise BadInput(f"{where}: photograph and depth are {sizes} pixels: register the depth first.")
         depth = torch.from_numpy(numbers.astype(np.float32) / (self.depth_scale or 1))[None]
-        valid = depth.isfinite() & ((depth > 0) | (self.kind == Kind.RELATIVE and numbers.dtype.kind == "f"))
+        valid = depth.isfinite() & ((depth > 0) | (self.kind == DepthKind.RELATIVE and numbers.dtype.kind == "f"))
         photo = torch.from_numpy(image).permute(2, 0, 1).contiguous()
         return Sample(photo, depth.where(valid, 0), valid, self.kind, None, f"{index:06d}")
 
@@ -55,11 +54,11 @@ class Hub:
         """One value of the depth column, (height, width), once it is found to be depth."""
         numbers = np.asarray(value)
         numbers = numbers[..., 0] if numbers.ndim == 3 and numbers.shape[2] == 1 else numbers
-        if numbers.ndim != 2 or (isinstance(value, Pictures.Image) and value.mode == "P"):
+        if numbers.ndim != 2 or (isinstance(value, Image.Image) and value.mode == "P"):
             raise BadInput(f"{where}: its depth is a picture in colour, not a depth map: state depth=COLUMN.")
-        if numbers.dtype.itemsize == 1 and self.kind == Kind.METRIC:
+        if numbers.dtype.itemsize == 1 and self.kind == DepthKind.METRIC:
             raise BadInput(f"{where}: its depth has 8 bits, too few for metres: state kind=relative, if it is that.")
-        if self.depth_scale is None and numbers.dtype.kind != "f" and self.kind == Kind.METRIC:
+        if self.depth_scale is None and numbers.dtype.kind != "f" and self.kind == DepthKind.METRIC:
             cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
             raise BadInput(f"{where}: its depth does not say its unit: {cure}.")
         return numbers
@@ -74,7 +73,7 @@ def hub(
     depth_scale: float | None = None,
     kind: str = "metric",
     config: str | None = None,
-) -> Hub:
+) -> HubDataset:
     """A table of photographs and depth, from the hub or from a folder of ours.
 
     Args:
@@ -89,8 +88,8 @@ def hub(
         NoSplit: no such split.
         BadInput: the library is not installed, or there is no such dataset or column.
     """
-    if kind not in tuple(Kind):
-        raise unknown("kind", kind, Kind)
+    if kind not in tuple(DepthKind):
+        raise unknown("kind", kind, DepthKind)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     try:
@@ -102,7 +101,7 @@ def hub(
         if column not in rows.column_names:
             raise unknown("column", column, rows.column_names)
     rows = rows.select_columns([image, depth]).rename_columns({image: "image", depth: "depth"})
-    return Hub(f"{path} {split}", Kind(kind), rows, depth_scale)
+    return HubDataset(f"{path} {split}", DepthKind(kind), rows, depth_scale)
 
 
 def _rows(library: Any, path: str, config: str | None, split: str) -> Any:

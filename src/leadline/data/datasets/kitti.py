@@ -34,11 +34,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import Pairs, check_split, is_published, missing, scenes_for
+from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
 from leadline.data.datasets.projection import nearest_wins
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
@@ -62,7 +62,7 @@ def kitti(
     crop: str = "none",
     lists: Path | None = None,
     val: str = "",
-) -> Pairs:
+) -> FilePairs:
     """The frames of Eigen's split; for a validation set name drives of the training with `val`.
 
     Args:
@@ -88,14 +88,14 @@ def kitti(
     share = "" if len(taken) == len(pairs) else f" ({len(taken)} of {len(pairs)})"
     remarks = ["" if is_official else "own list", "" if truth == "annotated" else truth, "" if crop == "none" else crop]
     name = ", ".join([f"kitti {split}{share}", *filter(None, remarks)])
-    return Pairs(name, Kind.METRIC, tuple(taken), partial(_read, truth=truth, crop=crop))
+    return FilePairs(name, DepthKind.METRIC, tuple(taken), partial(_read, truth=truth, crop=crop))
 
 
 def _list(split: str, folder: Path, path: Path) -> tuple[Path, bool]:
     """The list of a split, and whether it is the published one."""
     name, digest = LISTS[split]
     if not (folder / name).is_file():
-        raise missing("KITTI", folder, name)
+        raise missing_files("KITTI", folder, name)
     return folder / name, is_published((folder / name).read_bytes(), digest)
 
 
@@ -124,7 +124,7 @@ def _listed(file: Path, path: Path, truth: str) -> list[Pair]:
     folders = sorted({pair.image.parent for pair in pairs})
     if absent := [folder.relative_to(path).as_posix() for folder in folders if not folder.is_dir()]:
         more = f" (and {len(absent) - 1} more drives of {file.name})" if len(absent) > 1 else ""
-        raise missing("KITTI", path, f"{absent[0]}{more}")
+        raise missing_files("KITTI", path, f"{absent[0]}{more}")
     if not pairs:
         raise BadInput(f"{file} names no frame with a truth.")
     return pairs
@@ -136,13 +136,13 @@ def _maps(path: Path, depth: str) -> Path:
     for folder in (path / "train", path / "val", path, path / "data_depth_annotated"):
         if (folder / drive / "proj_depth").is_dir():
             return folder
-    raise missing("KITTI", path, f"train/{drive}/proj_depth or val/{drive}/proj_depth")
+    raise missing_files("KITTI", path, f"train/{drive}/proj_depth or val/{drive}/proj_depth")
 
 
 def _read(pair: Pair, *, truth: str, crop: str) -> Sample:
     image = read_image(pair.image)
     if truth == "annotated":
-        measured = read_depth(pair.depth, depth_scale=256.0, kind=Kind.METRIC)
+        measured = read_depth(pair.depth, depth_scale=256.0, kind=DepthKind.METRIC)
         depth, valid = measured.depth, measured.valid
     else:
         depth = torch.from_numpy(_lidar(pair, (image.shape[1], image.shape[2]), truth))[None]
@@ -150,7 +150,7 @@ def _read(pair: Pair, *, truth: str, crop: str) -> Sample:
     if depth.shape[1:] != image.shape[1:]:
         raise BadInput(f"{pair.image} and {pair.depth} are not of one size: they are not of one frame.")
     intrinsics = None if pair.intrinsics is None else torch.tensor(pair.intrinsics)
-    sample = Sample(image, depth, valid, Kind.METRIC, intrinsics, pair.name)
+    sample = Sample(image, depth, valid, DepthKind.METRIC, intrinsics, pair.name)
     return _kb_cropped(sample) if crop == "kb" else sample
 
 
@@ -203,7 +203,7 @@ def _projection(date: Path, camera: str) -> np.ndarray:
     """LiDAR point (x, y, z, 1) → (column × depth, row × depth, depth along the optical axis)."""
     files = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt")
     if absent := [file for file in files if not (date / file).is_file()]:
-        raise missing("KITTI's LiDAR", date, *absent)
+        raise missing_files("KITTI's LiDAR", date, *absent)
     cameras, lidar = (_calibration(date / file) for file in files)
     to_camera, rectified = np.eye(4), np.eye(4)
     to_camera[:3, :3], to_camera[:3, 3] = lidar["R"].reshape(3, 3), lidar["T"]

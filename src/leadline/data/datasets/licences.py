@@ -4,16 +4,16 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from leadline.core.specs import parse
+from leadline.core.specs import parse_spec
 from leadline.data.datasets import DATASETS, Dataset
-from leadline.data.datasets.store import Store
+from leadline.data.datasets.store import ArrowDataset
 
 
 def licence_of(words: str, dataset: Dataset) -> str:
     """What a dataset's store, its folder or else its reader says; empty where none of them does."""
-    if isinstance(dataset, Store):
+    if isinstance(dataset, ArrowDataset):
         return dataset.licence
-    name, path, _ = parse(words)
+    name, path, _ = parse_spec(words)
     if name not in DATASETS:
         return stated_licence(Path(words.partition(",")[0]))
     return (path and stated_licence(Path(path))) or _published(name)

@@ -29,7 +29,7 @@ import scipy.io
 import torch
 from scipy.io.matlab import MatReadError
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 
@@ -48,7 +48,7 @@ class Nyu:
     """Some of the labelled images; the file is opened anew for each, so that other processes share nothing."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     path: Path
     """The folder of the two files."""
     truth: str
@@ -105,7 +105,7 @@ def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdou
     is_own = len(scenes) == IMAGES and sha256((path / SPLITS).read_bytes()).hexdigest() != SPLITS_DIGEST
     remarks = ["own split" if is_own else "", "" if truth == "raw" else truth]
     name = ", ".join([f"nyu {split}{share}", *filter(None, remarks)])
-    return Nyu(name, Kind.METRIC, path, truth, tuple(numbers), tuple(scenes[number] for number in numbers))
+    return Nyu(name, DepthKind.METRIC, path, truth, tuple(numbers), tuple(scenes[number] for number in numbers))
 
 
 def room(scene: str) -> str:

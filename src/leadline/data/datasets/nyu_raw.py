@@ -32,13 +32,13 @@ import cv2
 import numpy as np
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
-from leadline.core.sample import Image, Sample
+from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.nyu import CAMERA, nyu, room
-from leadline.data.datasets.pairs import Pairs, check_split, missing
-from leadline.data.datasets.projection import matrix, nearest_wins, rays
+from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
+from leadline.data.datasets.projection import camera_matrix, nearest_wins, pixel_rays
 from leadline.io.images import read_image
 
 SIZE = (480, 640)
@@ -82,7 +82,7 @@ def nyu_raw(
     holdout: int = 10,
     every: int = 1,
     max_difference: float = 0.1,
-) -> Pairs:
+) -> FilePairs:
     """Every depth map with the photograph nearest in time, undistorted and projected to the colour camera.
 
     Args:
@@ -108,11 +108,11 @@ def nyu_raw(
         if rooms is None or room(folder.name) in rooms:
             pairs += _synchronised(folder, names, max_difference)[::every]
     if not scenes:
-        raise missing("NYUv2 raw", path, "SCENE/d-*.pgm", "SCENE/r-*.ppm")
+        raise missing_files("NYUv2 raw", path, "SCENE/d-*.pgm", "SCENE/r-*.ppm")
     if not pairs:
         raise BadInput(f"None of the {len(scenes)} scenes in {path} is for {split}.")
     remarks = ["all scenes" if rooms is None else "", f"every={every}" if every > 1 else ""]
-    return Pairs(", ".join([f"nyu_raw {split}", *filter(None, remarks)]), Kind.METRIC, tuple(pairs), _read)
+    return FilePairs(", ".join([f"nyu_raw {split}", *filter(None, remarks)]), DepthKind.METRIC, tuple(pairs), _read)
 
 
 def _scenes(path: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -151,7 +151,7 @@ def _seconds(file: Path) -> float:
 def _read(pair: Pair) -> Sample:
     depth = torch.from_numpy(_registered(_numbers(pair.depth)))[None]
     photo = _undistorted(read_image(pair.image), pair.image)
-    return Sample(photo, depth, depth > 0, Kind.METRIC, torch.tensor(CAMERA), pair.name)
+    return Sample(photo, depth, depth > 0, DepthKind.METRIC, torch.tensor(CAMERA), pair.name)
 
 
 def _numbers(file: Path) -> np.ndarray:
@@ -174,14 +174,14 @@ def _registered(numbers: np.ndarray) -> np.ndarray:
     metres = 351.3 / (1092.5 - numbers.astype(np.float64))
     measured = (numbers >= NEAREST) & (metres > 0) & (metres < MAX_DEPTH)
     z = metres[measured]
-    x, y = rays(DEPTH_CAMERA, DEPTH_LENS, SIZE)[:, measured] * z
+    x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, SIZE)[:, measured] * z
     seen = np.linalg.inv(ROTATION) @ np.stack([x, y, z]) - TRANSLATION[:, None]
     fx, fy, cx, cy = CAMERA
     columns, rows = np.rint(fx * seen[0] / seen[2] + cx), np.rint(fy * seen[1] / seen[2] + cy)
     return nearest_wins(columns, rows, z, SIZE)
 
 
-def _undistorted(photo: Image, file: Path) -> Image:
+def _undistorted(photo: ImageTensor, file: Path) -> ImageTensor:
     """The photograph without its lens's distortion; what it does not show is white, as in the labelled set."""
     if photo.shape[1:] != SIZE:
         raise BadInput(f"{file} is {photo.shape[2]} × {photo.shape[1]} pixels, and raw frames are 640 × 480.")
@@ -193,6 +193,6 @@ def _undistorted(photo: Image, file: Path) -> Image:
 @lru_cache(maxsize=1)
 def _map() -> tuple[np.ndarray, np.ndarray]:
     """For each pixel of the undistorted photograph, where it lies in the one that was taken."""
-    camera, lens = matrix(CAMERA), np.array(COLOUR_LENS)
+    camera, lens = camera_matrix(CAMERA), np.array(COLOUR_LENS)
     columns, rows = cv2.initUndistortRectifyMap(camera, lens, np.eye(3), camera, SIZE[::-1], cv2.CV_32FC1)
     return columns, rows

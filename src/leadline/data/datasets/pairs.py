@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
@@ -15,11 +15,11 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Pairs:
+class FilePairs:
     """Pairs of files, each made a sample when it is asked for."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     pairs: tuple[Pair, ...]
     read: Callable[[Pair], Sample]
     """A function of a module, or a `partial` of one, so that other processes can have it."""
@@ -31,7 +31,7 @@ class Pairs:
         return self.read(self.pairs[index])
 
 
-def missing(dataset: str, path: Path, *expected: str) -> BadInput:
+def missing_files(dataset: str, path: Path, *expected: str) -> BadInput:
     """The error for a folder that is not laid out as published: what was expected, and what lies there instead."""
     found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     there = f"found {', '.join(found[:5])}{' …' if len(found) > 5 else ''}" if found else "found nothing"

@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import Pairs, check_split, missing, scenes_for
-from leadline.data.datasets.projection import nearest_wins, rays, resized, shrunk
+from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
+from leadline.data.datasets.projection import nearest_wins, pixel_rays, resize_camera, shrink_photo
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
@@ -54,7 +54,7 @@ def pandora(
     is_mirrored: bool = True,
     val: str = "",
     test: str = TEST,
-) -> Pairs:
+) -> FilePairs:
     """Frames of people, their depth projected into the photograph as far as published numbers go.
 
     Args:
@@ -73,14 +73,16 @@ def pandora(
         raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")
     sequences = sorted(folder.parent for folder in path.glob("*/*/DEPTH") if (folder.parent / "RGB").is_dir())
     if not sequences:
-        raise missing("Pandora", path, "NN/base_1_ID01/RGB/000000_RGB.png", "NN/base_1_ID01/DEPTH/000000_DEPTH.png")
+        raise missing_files(
+            "Pandora", path, "NN/base_1_ID01/RGB/000000_RGB.png", "NN/base_1_ID01/DEPTH/000000_DEPTH.png"
+        )
     pairs = [pair for sequence in sequences for pair in _pairs(sequence)[::every]]
     # A person is named by the folder; a pattern of sequences is of all of theirs.
     val, test = ("|".join(f"{person}/*" for person in people.split("|") if person) for people in (val, test))
     taken = scenes_for(split, pairs, path, val=val, test=test)
     remarks = [f"every={every}"] if every > 1 else []
     read = partial(_read, baseline=BASELINE if is_mirrored else -BASELINE)
-    return Pairs(", ".join([f"pandora {split}", *remarks]), Kind.METRIC, taken, read)
+    return FilePairs(", ".join([f"pandora {split}", *remarks]), DepthKind.METRIC, taken, read)
 
 
 def _pairs(sequence: Path) -> list[Pair]:
@@ -95,20 +97,20 @@ def _pairs(sequence: Path) -> list[Pair]:
 
 
 def _read(pair: Pair, *, baseline: float) -> Sample:
-    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=1000.0, kind=Kind.METRIC)
+    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=1000.0, kind=DepthKind.METRIC)
     for file, found, (height, width) in ((pair.image, photo, PHOTO_SIZE), (pair.depth, measured.depth, DEPTH_SIZE)):
         if found.shape[1:] != (height, width):
             size = f"{found.shape[2]} × {found.shape[1]}"
             raise BadInput(f"{file} is {size} pixels, and Pandora's are {width} × {height}.")
-    camera = resized(COLOUR_CAMERA, PHOTO_SIZE, SIZE)
+    camera = resize_camera(COLOUR_CAMERA, PHOTO_SIZE, SIZE)
     depth = torch.from_numpy(_registered(measured.depth[0].numpy(), camera, baseline))[None]
-    return Sample(shrunk(photo, SIZE), depth, depth > 0, Kind.METRIC, torch.tensor(camera), pair.name)
+    return Sample(shrink_photo(photo, SIZE), depth, depth > 0, DepthKind.METRIC, torch.tensor(camera), pair.name)
 
 
 def _registered(metres: np.ndarray, camera: tuple[float, ...], baseline: float) -> np.ndarray:
     """A depth map of the Kinect One in the pixels of a photograph, 0 where none fell."""
     measured = metres > 0
     z = metres[measured].astype(np.float64)
-    x, y = rays(DEPTH_CAMERA, DEPTH_LENS, DEPTH_SIZE)[:, measured]
+    x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, DEPTH_SIZE)[:, measured]
     fx, fy, cx, cy = camera
     return nearest_wins(np.rint(fx * (x + baseline / z) + cx), np.rint(fy * y + cy), z, SIZE)

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.sample import Sample
 from leadline.io.images import PHOTO_SUFFIXES, read_camera, read_image
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotosDataset:
     """The photographs below a folder."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     path: Path
     files: tuple[Path, ...]
 
@@ -35,7 +35,7 @@ class Photos:
         return Sample(image, nothing, nothing.bool(), self.kind, read_camera(file, image), name)
 
 
-def photos(split: str, *, path: Path) -> Photos:
+def photos(split: str, *, path: Path) -> PhotosDataset:
     """All photographs below `path`, as "train"; there is no other split.
 
     Raises:
@@ -49,4 +49,4 @@ def photos(split: str, *, path: Path) -> Photos:
     files = tuple(file for file in sorted(path.rglob("[!.]*")) if file.suffix.lower() in PHOTO_SUFFIXES)
     if not files:
         raise BadInput(f"No photographs below {path}: known are {', '.join(sorted(PHOTO_SUFFIXES))}.")
-    return Photos(f"photos of {path.resolve().name}", Kind.METRIC, path, files)
+    return PhotosDataset(f"photos of {path.resolve().name}", DepthKind.METRIC, path, files)

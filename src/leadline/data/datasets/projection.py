@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.core.sample import Image
+from leadline.core.sample import ImageTensor
 
 
 def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -28,7 +28,7 @@ def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size
 
 
 @lru_cache(maxsize=8)
-def rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
+def pixel_rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
     """x/z and y/z of what each pixel of a distorted camera sees, (2, height, width); computed once for a camera.
 
     Args:
@@ -38,23 +38,23 @@ def rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: tuple[i
     """
     rows, columns = np.indices(size, np.float64)
     pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)[:, None]
-    seen = cv2.undistortPoints(pixels, matrix(camera), np.array(distortion))
+    seen = cv2.undistortPoints(pixels, camera_matrix(camera), np.array(distortion))
     return seen[:, 0].T.reshape(2, *size)
 
 
-def matrix(camera: tuple[float, ...]) -> np.ndarray:
+def camera_matrix(camera: tuple[float, ...]) -> np.ndarray:
     """fx, fy, cx, cy as the 3 × 3 matrix."""
     fx, fy, cx, cy = camera
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def shrunk(photo: Image, size: tuple[int, int]) -> Tensor:
+def shrink_photo(photo: ImageTensor, size: tuple[int, int]) -> Tensor:
     """A photograph of a smaller size (height, width): each pixel is the mean of those that it covers."""
     small = cv2.resize(photo.permute(1, 2, 0).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small).permute(2, 0, 1).contiguous()
 
 
-def resized(camera: tuple[float, ...], before: tuple[int, int], after: tuple[int, int]) -> tuple[float, ...]:
+def resize_camera(camera: tuple[float, ...], before: tuple[int, int], after: tuple[int, int]) -> tuple[float, ...]:
     """fx, fy, cx, cy of a photograph made larger or smaller, from one (height, width) to another."""
     down, across = (new / old for new, old in zip(after, before, strict=True))
     fx, fy, cx, cy = camera

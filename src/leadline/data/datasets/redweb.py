@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import Pairs, check_split, missing
+from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
 from leadline.io.images import PHOTO_SUFFIXES, read_image
 
 
-def redweb(split: str, *, path: Path = Path("data/redweb"), holdout: int = 10) -> Pairs:
+def redweb(split: str, *, path: Path = Path("data/redweb"), holdout: int = 10) -> FilePairs:
     """ReDWeb v1, as "train" and "val"; it is no test set.
 
     Args:
@@ -48,14 +48,14 @@ def redweb(split: str, *, path: Path = Path("data/redweb"), holdout: int = 10) -
     taken = held_out if split == "val" else [pair for pair in pairs if pair not in held_out]
     if not taken:
         raise BadInput(f"{path} has {len(pairs)} photographs, too few for holdout={holdout}.")
-    return Pairs(f"redweb {split} ({len(taken)} of {len(pairs)})", Kind.RELATIVE, tuple(taken), _read)
+    return FilePairs(f"redweb {split} ({len(taken)} of {len(pairs)})", DepthKind.RELATIVE, tuple(taken), _read)
 
 
 def _by_stem(path: Path, name: str) -> dict[str, Path]:
     """The pictures of a folder by their names, whether it is written Imgs or imgs."""
     folder = next((folder for folder in (path / name, path / name.lower()) if folder.is_dir()), None)
     if folder is None:
-        raise missing("ReDWeb", path, "Imgs/NAME.jpg", "RDs/NAME.png")
+        raise missing_files("ReDWeb", path, "Imgs/NAME.jpg", "RDs/NAME.png")
     files = (file for file in folder.iterdir() if not file.name.startswith("."))
     return {file.stem: file for file in files if file.suffix.lower() in PHOTO_SUFFIXES}
 
@@ -65,4 +65,4 @@ def _read(pair: Pair) -> Sample:
     if image.shape[1:] != negated.shape[1:]:
         raise BadInput(f"{pair.image} and {pair.depth} are not of one size: they are not of one photograph.")
     valid = negated < 1
-    return Sample(image, torch.where(valid, 1 - negated, 0), valid, Kind.RELATIVE, None, pair.name)
+    return Sample(image, torch.where(valid, 1 - negated, 0), valid, DepthKind.RELATIVE, None, pair.name)

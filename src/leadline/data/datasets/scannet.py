@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import Pairs, check_split, is_published, missing, scenes_for
-from leadline.data.datasets.projection import resized, shrunk
+from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
+from leadline.data.datasets.projection import resize_camera, shrink_photo
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
@@ -40,7 +40,9 @@ LISTS = {
 """Split → SHA-256 of its list: 1201, 312 and 100 scenes."""
 
 
-def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, val: str = "", test: str = "") -> Pairs:
+def scannet(
+    split: str, *, path: Path = Path("data/scannet"), every: int = 1, val: str = "", test: str = ""
+) -> FilePairs:
     """Scenes exported as ScanNet's, in its official splits if their lists lie there, else in yours.
 
     Args:
@@ -58,7 +60,7 @@ def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, va
         raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")
     scenes = sorted(folder.parent for folder in path.glob("*/color") if (folder.parent / "depth").is_dir())
     if not scenes:
-        raise missing("ScanNet", path, "SCENE/color/0.jpg", "SCENE/depth/0.png")
+        raise missing_files("ScanNet", path, "SCENE/color/0.jpg", "SCENE/depth/0.png")
     source = ""
     lists = sorted(file.stem.removeprefix("scannetv2_") for file in path.glob("scannetv2_*.txt"))
     if lists:
@@ -73,7 +75,7 @@ def scannet(split: str, *, path: Path = Path("data/scannet"), every: int = 1, va
     pairs = [pair for scene in scenes for pair in _pairs(scene)[::every]]
     taken = tuple(pairs) if lists else scenes_for(split, pairs, path, val=val, test=test)
     remarks = [source, f"every={every}" if every > 1 else ""]
-    return Pairs(", ".join([f"scannet {split}", *filter(None, remarks)]), Kind.METRIC, taken, _read)
+    return FilePairs(", ".join([f"scannet {split}", *filter(None, remarks)]), DepthKind.METRIC, taken, _read)
 
 
 def _pairs(scene: Path) -> list[Pair]:
@@ -103,7 +105,7 @@ def _camera(file: Path) -> tuple[float, ...] | None:
 
 
 def _read(pair: Pair) -> Sample:
-    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=1000.0, kind=Kind.METRIC)
+    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=1000.0, kind=DepthKind.METRIC)
     before, after = (photo.shape[1], photo.shape[2]), (measured.depth.shape[1], measured.depth.shape[2])
-    intrinsics = None if pair.intrinsics is None else torch.tensor(resized(pair.intrinsics, before, after))
-    return Sample(shrunk(photo, after), measured.depth, measured.valid, Kind.METRIC, intrinsics, pair.name)
+    intrinsics = None if pair.intrinsics is None else torch.tensor(resize_camera(pair.intrinsics, before, after))
+    return Sample(shrink_photo(photo, after), measured.depth, measured.valid, DepthKind.METRIC, intrinsics, pair.name)

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import Pairs, check_split, missing, scenes_for
+from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
@@ -48,7 +48,7 @@ def sceneflow(
     view: str = "left",
     val: str = "",
     test: str = "",
-) -> Pairs:
+) -> FilePairs:
     """One part of Scene Flow; only FlyingThings3D comes with a test.
 
     Args:
@@ -77,7 +77,7 @@ def sceneflow(
     else:
         taken = scenes_for(split, _pairs(root, root / "disparity", render, view), root, val=val, test=test)
     remarks = [each for each, usual in ((render, "cleanpass"), (view, "left")) if each != usual]
-    return Pairs(", ".join([f"{part} {split}", *remarks]), Kind.SCALE_FREE, taken, _read)
+    return FilePairs(", ".join([f"{part} {split}", *remarks]), DepthKind.SCALE_FREE, taken, _read)
 
 
 def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
@@ -85,7 +85,7 @@ def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
     known = [root / f"frames_{render}", root / f"frames_{render}_webp"]
     photos = next((each for each in known if each.is_dir()), None)
     if photos is None or not folder.is_dir():
-        raise missing("Scene Flow", root, known[0].name, folder.relative_to(root).as_posix())
+        raise missing_files("Scene Flow", root, known[0].name, folder.relative_to(root).as_posix())
     suffix = ".webp" if photos == known[1] else ".png"
     pairs = []
     for disparity in sorted(folder.rglob(f"{view}/*.pfm")):
@@ -105,10 +105,10 @@ def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
 def _read(pair: Pair) -> Sample:
     image = read_image(pair.image)
     # A disparity is inverse depth: its own kind is checked here, and its promise made stronger below.
-    measured = read_depth(pair.depth, kind=Kind.RELATIVE)
+    measured = read_depth(pair.depth, kind=DepthKind.RELATIVE)
     valid = measured.valid & (measured.depth > 0)
     intrinsics = torch.tensor(pair.intrinsics)
     depth = (intrinsics[0] / measured.depth).where(valid, 0)
     if image.shape[1:] != depth.shape[1:]:
         raise BadInput(f"{pair.image} and {pair.depth} are not of one size: they are not of one frame.")
-    return Sample(image, depth, valid, Kind.SCALE_FREE, intrinsics, pair.name)
+    return Sample(image, depth, valid, DepthKind.SCALE_FREE, intrinsics, pair.name)

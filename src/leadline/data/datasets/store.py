@@ -34,7 +34,7 @@ import pyarrow as pa
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.sample import Sample
 
@@ -51,11 +51,11 @@ _OPEN = 32
 
 
 @dataclass(frozen=True)
-class Store:
+class ArrowDataset:
     """One split of a store; it holds no open file, so that processes share nothing."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     shards: tuple[str, ...]
     """Addresses of the files."""
     starts: tuple[int, ...]
@@ -77,7 +77,7 @@ class Store:
         return read(self.shards[number], index - self.starts[number], self.kind)
 
 
-def store(split: str, *, path: str) -> Store:
+def store(split: str, *, path: str) -> ArrowDataset:
     """The samples of one split, at the size that they were prepared at.
 
     Args:
@@ -101,7 +101,7 @@ def store(split: str, *, path: str) -> Store:
     name = f"{part['source']['name']} at {height} × {width}"
     files = tuple(shard_file(path, part["folder"], number) for number in range(len(starts)))
     licence = part["licence"] if part["licence"] != UNKNOWN else ""
-    return Store(name, Kind(manifest["kind"]), files, tuple(starts), count, licence)
+    return ArrowDataset(name, DepthKind(manifest["kind"]), files, tuple(starts), count, licence)
 
 
 def read_manifest(address: str) -> dict[str, Any] | None:
@@ -110,10 +110,10 @@ def read_manifest(address: str) -> dict[str, Any] | None:
     Raises:
         BadInput: it cannot be read, or is newer than this code.
     """
-    file = joined(address, MANIFEST)
+    file = join_address(address, MANIFEST)
     try:
         with _explained(file, "if it is damaged, delete the store and prepare it again"):
-            filesystem, path = located(file)
+            filesystem, path = filesystem_and_path(file)
             manifest = json.loads(filesystem.cat_file(path))
             newest = int(manifest["format"])
     except UnreadableFile as problem:
@@ -125,7 +125,7 @@ def read_manifest(address: str) -> dict[str, Any] | None:
     return manifest
 
 
-def read(file: str, place: int, kind: Kind) -> Sample:
+def read(file: str, place: int, kind: DepthKind) -> Sample:
     """One sample of a shard, checked against its sum the first time that a process reads it.
 
     Raises:
@@ -140,7 +140,7 @@ def read(file: str, place: int, kind: Kind) -> Sample:
         return _decoded(record, kind)
 
 
-def length(file: str, *, is_checked: bool = False) -> int | None:
+def record_count(file: str, *, is_checked: bool = False) -> int | None:
     """How many samples a whole shard holds; None if it is missing or damaged.
 
     A shard whose end is missing is always found out; a changed byte in it only if all is read and `is_checked`.
@@ -157,7 +157,9 @@ def length(file: str, *, is_checked: bool = False) -> int | None:
         return None
 
 
-def encoded(samples: Sequence[Sample], size: tuple[int, int], kind: Kind, compression: str | None = None) -> bytes:
+def encode_shard(
+    samples: Sequence[Sample], size: tuple[int, int], kind: DepthKind, compression: str | None = None
+) -> bytes:
     """A shard of samples of one size (height, width) and one kind; `compression` is None, "lz4" or "zstd".
 
     Depth of less than half a millimetre becomes one millimetre, so that it stays measured.
@@ -165,7 +167,7 @@ def encoded(samples: Sequence[Sample], size: tuple[int, int], kind: Kind, compre
     height, width = size
     dtype = np.uint16
     depths = [np.where(sample.valid.numpy(), sample.depth.numpy(), np.float32(np.nan)) for sample in samples]
-    if kind is Kind.METRIC and all(np.rint(np.nanmax(depth, initial=0) * STEPS) <= _LAST_STEP for depth in depths):
+    if kind is DepthKind.METRIC and all(np.rint(np.nanmax(depth, initial=0) * STEPS) <= _LAST_STEP for depth in depths):
         depths = [np.nan_to_num(np.rint(depth * STEPS).clip(1)) for depth in depths]
     else:
         dtype = np.float32
@@ -198,15 +200,15 @@ def encoded(samples: Sequence[Sample], size: tuple[int, int], kind: Kind, compre
 
 def shard_file(address: str, folder: str, number: int) -> str:
     """Where a shard lies."""
-    return joined(address, f"{folder}/{number:05d}.arrow")
+    return join_address(address, f"{folder}/{number:05d}.arrow")
 
 
-def joined(address: str, name: str) -> str:
+def join_address(address: str, name: str) -> str:
     """A file of a store; of `simplecache::https://host/store`, too."""
     return f"{address.rstrip('/')}/{name}"
 
 
-def located(address: str) -> tuple[Any, str]:
+def filesystem_and_path(address: str) -> tuple[Any, str]:
     """The fsspec file system of an address, made anew in a process that was forked, and the path in it.
 
     Raises:
@@ -239,7 +241,7 @@ class _Shard:
 @lru_cache(maxsize=_OPEN)
 def _opened(file: str, _process: int) -> _Shard:
     """A shard, opened; a forked process opens its own, as connections and places in files cannot be shared."""
-    filesystem, path = located(file)
+    filesystem, path = filesystem_and_path(file)
     # Threads would be too many beside the loader's processes.
     options = pa.ipc.IpcReadOptions(use_threads=False)
     if is_local(filesystem):
@@ -270,7 +272,7 @@ def _check(record: pa.RecordBatch) -> None:
         raise ValueError("its numbers are not those that were written")
 
 
-def _decoded(record: pa.RecordBatch, kind: Kind) -> Sample:
+def _decoded(record: pa.RecordBatch, kind: DepthKind) -> Sample:
     name, image, depth, camera = _columns(record)
     if depth.dtype == np.uint16:
         valid = depth > 0

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.data.datasets.folder import Folder, Pair
-from leadline.data.datasets.pairs import missing, scenes_for
+from leadline.data.datasets.folder import FolderDataset, Pair
+from leadline.data.datasets.pairs import missing_files, scenes_for
 
 CAMERAS = {
     "freiburg1": (517.3, 516.5, 318.6, 255.3),
@@ -35,7 +35,7 @@ CAMERAS = {
 
 def tum(
     split: str, *, path: Path = Path("data/tum"), max_difference: float = 0.02, val: str = "", test: str = ""
-) -> Folder:
+) -> FolderDataset:
     """Sequences in TUM's format; which of them are for "val" and "test" is yours to say.
 
     Args:
@@ -50,9 +50,9 @@ def tum(
     """
     sequences = [path] if (path / "rgb.txt").is_file() else sorted(file.parent for file in path.glob("*/rgb.txt"))
     if not sequences:
-        raise missing("TUM RGB-D", path, "SEQUENCE/rgb.txt", "SEQUENCE/depth.txt")
+        raise missing_files("TUM RGB-D", path, "SEQUENCE/rgb.txt", "SEQUENCE/depth.txt")
     pairs = [pair for sequence in sequences for pair in _pairs(sequence, max_difference)]
-    return Folder(f"tum {split}", Kind.METRIC, scenes_for(split, pairs, path, val=val, test=test), 5000.0)
+    return FolderDataset(f"tum {split}", DepthKind.METRIC, scenes_for(split, pairs, path, val=val, test=test), 5000.0)
 
 
 def _pairs(sequence: Path, max_difference: float) -> list[Pair]:
@@ -93,7 +93,7 @@ def associated(ones: list[float], others: list[float], max_difference: float) ->
 def _listed(file: Path) -> list[tuple[float, str]]:
     """Seconds and file of each line."""
     if not file.is_file():
-        raise missing("TUM RGB-D", file.parent, file.name)
+        raise missing_files("TUM RGB-D", file.parent, file.name)
     rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     try:
         return [(float(seconds), name) for seconds, name, *_ in rows]

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.models.decoders import FusionModel
-from leadline.models.networks.presets import own_network, settled
+from leadline.models.networks.presets import own_network, resolve_defaults
 
 
 def cnn(
@@ -23,7 +23,7 @@ def cnn(
     head: str = "log",
     min_depth: float = 0.1,
     max_depth: float = 100.0,
-    kind: str = Kind.METRIC,
+    kind: str = DepthKind.METRIC,
     input_size: Sequence[int] | None = None,
     camera: str = "canonical",
 ) -> FusionModel:
@@ -44,7 +44,7 @@ def cnn(
         input_size: native height and width.
         camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".
     """
-    chosen = settled(size, encoder=encoder, decoder=decoder, width=width, input_size=input_size)
+    chosen = resolve_defaults(size, encoder=encoder, decoder=decoder, width=width, input_size=input_size)
     model = own_network(
         encoder_options=encoder_options,
         weights=weights,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.models.base import Preprocessing, Provenance, Resize
 from leadline.models.decoders import FusionDecoder, FusionModel
@@ -28,31 +28,31 @@ def dpt_large(*, vit: str = LARGE, vit_options: Mapping[str, Any] | None = None,
         vit_options: timm's own keyword arguments, such as `depth`.
         width: channels of the decoder.
     """
-    return _dpt(vit, vit_options, width, Kind.RELATIVE, (384, 384), nn.ReLU())
+    return _dpt(vit, vit_options, width, DepthKind.RELATIVE, (384, 384), nn.ReLU())
 
 
 def dpt_hybrid(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
     """DPT-Hybrid: ResNet-50 under ViT-B/16, relative depth; arguments as `dpt_large`'s."""
-    return _dpt(vit, vit_options, width, Kind.RELATIVE, (384, 384), nn.ReLU())
+    return _dpt(vit, vit_options, width, DepthKind.RELATIVE, (384, 384), nn.ReLU())
 
 
 def dpt_hybrid_nyu(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
     """DPT-Hybrid finetuned on NYU Depth v2: metres, at most 7.3; arguments as `dpt_large`'s."""
-    return _dpt(vit, vit_options, width, Kind.METRIC, (480, 640), InverseDepth(scale=0.000305, shift=0.1378))
+    return _dpt(vit, vit_options, width, DepthKind.METRIC, (480, 640), InverseDepth(scale=0.000305, shift=0.1378))
 
 
 def dpt_hybrid_kitti(
     *, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256
 ) -> FusionModel:
     """DPT-Hybrid finetuned on KITTI: metres, at most 173; arguments as `dpt_large`'s."""
-    return _dpt(vit, vit_options, width, Kind.METRIC, (352, 1216), InverseDepth(scale=0.00006016, shift=0.00579))
+    return _dpt(vit, vit_options, width, DepthKind.METRIC, (352, 1216), InverseDepth(scale=0.00006016, shift=0.00579))
 
 
 def _dpt(
     vit: str,
     vit_options: Mapping[str, Any] | None,
     width: int,
-    kind: Kind,
+    kind: DepthKind,
     size: tuple[int, int],
     answer: nn.Module,
 ) -> FusionModel:

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.models.decoders import FusionModel
-from leadline.models.networks.presets import own_network, settled
+from leadline.models.networks.presets import own_network, resolve_defaults
 
 
 def hybrid(
@@ -35,7 +35,7 @@ def hybrid(
     head: str = "log",
     min_depth: float = 0.1,
     max_depth: float = 100.0,
-    kind: str = Kind.METRIC,
+    kind: str = DepthKind.METRIC,
     input_size: Sequence[int] | None = None,
     camera: str = "canonical",
 ) -> FusionModel:
@@ -62,7 +62,7 @@ def hybrid(
         input_size: native height and width; also the grid that the position embedding is learnt on.
         camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".
     """
-    chosen = settled(
+    chosen = resolve_defaults(
         size,
         encoder=encoder,
         decoder=decoder,

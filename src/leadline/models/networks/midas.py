@@ -4,12 +4,12 @@ from pathlib import Path
 
 from torch import nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.models.base import Preprocessing, Resize
 from leadline.models.decoders import FusionDecoder, FusionModel
 from leadline.models.encoders import channels, encoder_provenance, make_encoder
-from leadline.models.heads import answer, dense_head
+from leadline.models.heads import dense_head, output_activation
 
 
 def midas_v21(
@@ -29,7 +29,7 @@ def midas_v21(
     """
     pyramid = make_encoder(encoder, weights=weights, pretrained=pretrained)
     return FusionModel(
-        Kind.RELATIVE,
+        DepthKind.RELATIVE,
         _preprocessing(384),
         encoder_provenance(encoder, weights, pretrained=pretrained),
         encoder=pyramid,
@@ -47,7 +47,7 @@ def midas_small(
     head: str = "relu",
     min_depth: float = 0.1,
     max_depth: float = 100.0,
-    kind: str = Kind.RELATIVE,
+    kind: str = DepthKind.RELATIVE,
 ) -> FusionModel:
     """MiDaS 2.1, small: EfficientNet-Lite3 under a decoder of 64 to 512 channels; the paper's student.
 
@@ -60,11 +60,11 @@ def midas_small(
         min_depth, max_depth: metres that "log" and "softplus" never leave.
         kind: "relative" as published, or "metric" with another head.
     """
-    if head == "relu" and kind != Kind.RELATIVE:
+    if head == "relu" and kind != DepthKind.RELATIVE:
         raise BadInput("midas_small answers metres with head='log' or 'softplus': a ReLU answers 0, which is no depth.")
     pyramid = make_encoder(encoder, weights=weights, pretrained=pretrained)
     return FusionModel(
-        Kind(kind),
+        DepthKind(kind),
         _preprocessing(256),
         encoder_provenance(encoder, weights, pretrained=pretrained),
         encoder=pyramid,
@@ -72,7 +72,7 @@ def midas_small(
         head=dense_head(
             width,
             32,
-            nn.ReLU() if head == "relu" else answer(head, kind, min_depth, max_depth),
+            nn.ReLU() if head == "relu" else output_activation(head, kind, min_depth, max_depth),
             align_corners=False,
         ),
     )

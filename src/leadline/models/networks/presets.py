@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import unknown
 from leadline.models.decoders import DECODERS, FusionModel, decoder_and_head
 from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder
-from leadline.models.heads import answer
+from leadline.models.heads import output_activation
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ SIZES: Mapping[str, Size] = {
 }
 
 
-def settled(size: str, **given: Any) -> dict[str, Any]:
+def resolve_defaults(size: str, **given: Any) -> dict[str, Any]:
     """The arguments in `given`, each that is None as `size` has it.
 
     Raises:
@@ -81,9 +81,9 @@ def own_network(
     rows, columns = (side // preprocessing.multiple for side in preprocessing.size)
     over_last = transformer(last, (rows, columns)) if transformer else None
     maps = [*finer, dim if transformer else last]
-    fusion, top = decoder_and_head(decoder, maps, width, answer(head, kind, min_depth, max_depth))
+    fusion, top = decoder_and_head(decoder, maps, width, output_activation(head, kind, min_depth, max_depth))
     return FusionModel(
-        Kind(kind),
+        DepthKind(kind),
         preprocessing,
         encoder_provenance(encoder, weights, pretrained=pretrained),
         encoder=pyramid,

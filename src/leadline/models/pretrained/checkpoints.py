@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from leadline.core.errors import BadInput, UnreadableFile, unknown
-from leadline.models.base import DepthModel, Provenance, misfit, shapes
+from leadline.models.base import DepthModel, Provenance, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
-from leadline.models.registry import MODELS, blank
+from leadline.models.registry import MODELS, build_empty
 from leadline.models.saving import save
 
 
@@ -20,14 +20,14 @@ def convert(file: Path, directory: Path, as_name: str | None = None) -> DepthMod
     """Write the official checkpoint `file` as the folder `directory`, and return the model.
 
     Raises:
-        BadInput: as `from_file`, or the folder cannot be written.
+        BadInput: as `load_checkpoint`, or the folder cannot be written.
     """
-    model = from_file(file, as_name)
+    model = load_checkpoint(file, as_name)
     save(model, directory)
     return model
 
 
-def from_file(file: Path, as_name: str | None = None) -> DepthModel:
+def load_checkpoint(file: Path, as_name: str | None = None) -> DepthModel:
     """The model that an official checkpoint holds, in evaluation mode; `provenance.notes` says what was recognised.
 
     `as_name` decides between models of one layout (the three DPT hybrids); without it the release's file name must.
@@ -39,7 +39,7 @@ def from_file(file: Path, as_name: str | None = None) -> DepthModel:
     weights = _tensors(file)
     layout = _recognised(file, weights)
     name = _decided(file, layout, as_name)
-    model = blank(name)
+    model = build_empty(name)
     expected = model.state_dict()
     read = {key: weights[layout.official(key)].to(tensor.dtype) for key, tensor in expected.items()}
     model.load_state_dict(read, assign=True)
@@ -87,7 +87,7 @@ def _recognised(file: Path, weights: Mapping[str, Tensor]) -> _Layout:
     """The layout that the file has to the last key, those aside that no output depends on."""
     found = {key: shape for key, shape in shapes(weights).items() if not key.startswith(_IDLE)}
     nearest = min(_LAYOUTS, key=lambda layout: len(_expected(layout).items() ^ found.items()))
-    if fault := misfit(_expected(nearest), found):
+    if fault := state_dict_mismatch(_expected(nearest), found):
         raise BadInput(f"{file} is none of the known checkpoints. Nearest is {nearest.name}, but for {fault}.")
     return nearest
 
@@ -95,7 +95,7 @@ def _recognised(file: Path, weights: Mapping[str, Tensor]) -> _Layout:
 @cache
 def _expected(layout: _Layout) -> dict[str, tuple[int, ...]]:
     """Official key → shape, those aside that no output depends on."""
-    return {layout.official(key): shape for key, shape in shapes(blank(layout.name).state_dict()).items()}
+    return {layout.official(key): shape for key, shape in shapes(build_empty(layout.name).state_dict()).items()}
 
 
 def _decided(file: Path, layout: _Layout, as_name: str | None) -> str:

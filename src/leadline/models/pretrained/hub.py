@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import EvalResult, HfApi, ModelCardData, snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.specs import parse, typed
-from leadline.io.atomic import swapped_folder
+from leadline.core.specs import parse_options, parse_spec
+from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
-from leadline.models.pretrained.transformers import from_folder
+from leadline.models.pretrained.transformers import load_transformers_folder
 from leadline.models.saving import save
 
 HUB = "hub:"
@@ -27,10 +27,10 @@ HUB = "hub:"
 _CARD = "README.md"
 
 
-_PROMISES: Mapping[Kind, str] = {
-    Kind.METRIC: "metres along the optical axis",
-    Kind.SCALE_FREE: "depth along the optical axis, up to one factor per image",
-    Kind.RELATIVE: "inverse depth, up to a positive factor and a shift per image: larger is nearer",
+_PROMISES: Mapping[DepthKind, str] = {
+    DepthKind.METRIC: "metres along the optical axis",
+    DepthKind.SCALE_FREE: "depth along the optical axis, up to one factor per image",
+    DepthKind.RELATIVE: "inverse depth, up to a positive factor and a shift per image: larger is nearer",
 }
 
 
@@ -41,17 +41,17 @@ _LICENCES = (
 """Those of the hub's identifiers that a depth model is likely to have; any other is written out."""
 
 
-def opened(words: str) -> DepthModel:
+def load_spec(words: str) -> DepthModel:
     """The model that `hub:PLACE[,kind=…][,revision=…]` names: a folder, or a repository of the hub or of its cache.
 
     Raises:
-        BadInput: as `pulled`, or an option that there is not.
+        BadInput: as `load_pretrained`, or an option that there is not.
     """
-    _, place, options = parse(words)
-    return pulled(place, **typed(pulled, options, "hub"))
+    _, place, options = parse_spec(words)
+    return load_pretrained(place, **parse_options(load_pretrained, options, "hub"))
 
 
-def pulled(
+def load_pretrained(
     place: str,
     *,
     kind: str | None = None,
@@ -69,21 +69,21 @@ def pulled(
     """
     folder = Path(place) if Path(place).is_dir() else _downloaded(place, revision, token, local_files_only)
     if not (folder / "model.json").is_file():
-        return from_folder(folder, place, kind)
+        return load_transformers_folder(folder, place, kind)
     if kind is not None:
         raise BadInput(f"{place} says itself which kind of depth it gives: leave kind={kind} out.")
     return load(folder)
 
 
-def write(model: DepthModel, directory: Path | str) -> None:
+def write_with_card(model: DepthModel, directory: Path | str) -> None:
     """Save `model` with a model card; a card that already lies there is kept, for it may have been edited.
 
     Raises:
         BadInput: the folder holds other files, or cannot be written.
     """
     kept = Path(directory) / _CARD
-    text = kept.read_text(encoding="utf-8") if kept.is_file() else card(model)
-    with swapped_folder(Path(directory)) as folder:
+    text = kept.read_text(encoding="utf-8") if kept.is_file() else model_card(model)
+    with atomic_folder(Path(directory)) as folder:
         save(model, folder)
         (folder / _CARD).write_text(text, encoding="utf-8")
 
@@ -107,12 +107,12 @@ def push(
         made = api.create_repo(repo, private=private, exist_ok=True).repo_id
         folder = Path(scratch) / "model"
         save(model, folder)
-        (folder / _CARD).write_text(card(model, made), encoding="utf-8")
+        (folder / _CARD).write_text(model_card(model, made), encoding="utf-8")
         done = api.upload_folder(repo_id=made, folder_path=folder, commit_message=message, revision=revision)
         return done.commit_url
 
 
-def figures(file: Path) -> dict[str, dict[str, float]]:
+def read_figures(file: Path) -> dict[str, dict[str, float]]:
     """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def figures(file: Path) -> dict[str, dict[str, float]]:
         raise BadInput(f"{file} is no table of `leadline evaluate --json` ({problem!r}).") from problem
 
 
-def card(model: DepthModel, repo: str | None = None) -> str:
+def model_card(model: DepthModel, repo: str | None = None) -> str:
     """The model card: first what the hub reads, then the same for people."""
     provenance, rule = model.provenance, model.preprocessing
     parameters = sum(parameter.numel() for parameter in model.parameters())

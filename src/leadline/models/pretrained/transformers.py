@@ -12,7 +12,7 @@ from huggingface_hub import metadata_load
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize
 
@@ -22,7 +22,7 @@ def hub(
     config: Mapping[str, Any] | None = None,
     processor: Mapping[str, Any] | None = None,
     kind: str | None = None,
-) -> "Teacher":
+) -> "TransformersModel":
     """An untrained depth network of the `transformers` library.
 
     Args:
@@ -34,10 +34,12 @@ def hub(
         raise BadInput("Which network of the hub? Write hub:USER/NAME, or hub:FOLDER for one on this machine.")
     library = _library()
     network = library.AutoModelForDepthEstimation.from_config(_configuration(library, config))
-    return Teacher(network, _kind(network.config, kind), _preprocessing(network.config, processor), Provenance())
+    return TransformersModel(
+        network, _kind(network.config, kind), _preprocessing(network.config, processor), Provenance()
+    )
 
 
-def from_folder(folder: Path, name: str, kind: str | None = None) -> "Teacher":
+def load_transformers_folder(folder: Path, name: str, kind: str | None = None) -> "TransformersModel":
     """The teacher that the library's own `save_pretrained` wrote into `folder`, in evaluation mode.
 
     `name` is what its provenance calls it; `kind` as in `hub`. Nothing but JSON and safetensors is read.
@@ -67,18 +69,20 @@ def from_folder(folder: Path, name: str, kind: str | None = None) -> "Teacher":
         ) from problem
     if absent := sorted(key for key in report["missing_keys"] if not key.startswith(_IDLE)):
         raise BadInput(f"{name} lacks {len(absent)} of its weights ({', '.join(absent[:3])}, …): download it again.")
-    model = Teacher(network, promised, preprocessing, _provenance(folder, name))
+    model = TransformersModel(network, promised, preprocessing, _provenance(folder, name))
     model.name = "hub"
     model.arguments = {"config": config, "processor": processor, "kind": promised.value}
     return model.eval()
 
 
-class Teacher(DepthModel):
+class TransformersModel(DepthModel):
     """A depth network of the `transformers` library, in the library's own code."""
 
     network: Any
 
-    def __init__(self, network: nn.Module, kind: Kind, preprocessing: Preprocessing, provenance: Provenance) -> None:
+    def __init__(
+        self, network: nn.Module, kind: DepthKind, preprocessing: Preprocessing, provenance: Provenance
+    ) -> None:
         super().__init__(kind, preprocessing, provenance)
         self.network = network
 
@@ -87,8 +91,8 @@ class Teacher(DepthModel):
         """The library's backbone; a property, for a second name would store its weights twice."""
         return _part(self.network, "backbone", "dpt", "glpn", "depth_pro.encoder")
 
-    def seen(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
-        answer = self.network(pixel_values=self.normalised(image))
+    def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        answer = self.network(pixel_values=self.normalize(image))
         depth = answer.predicted_depth[:, None]
         return _metres(depth, answer.field_of_view) if self.network.config.model_type == "depth_pro" else depth
 
@@ -98,13 +102,13 @@ class Teacher(DepthModel):
         decoder = _part(self.network, "neck", "decoder", "depth_pro.neck")
         hook = decoder.register_forward_pre_hook(lambda _, given: read.extend(given[0]))
         try:
-            self.network(pixel_values=self.normalised(image))
+            self.network(pixel_values=self.normalize(image))
         finally:
             hook.remove()
         maps = [each if each.ndim == 4 else self._map(each, image) for each in read]
         return tuple(sorted(maps, key=lambda each: -each.shape[-1]))
 
-    def normalised(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """As every model's; and of its only size where the library's code takes no other.
 
         Raises:
@@ -114,9 +118,9 @@ class Teacher(DepthModel):
         if _takes_one_size(self.network.config) and tuple(image.shape[-2:]) != only:
             raise BadInput(
                 f"This {self.network.config.model_type} takes {only[0]} × {only[1]} pixels only, not "
-                f"{image.shape[-2]} × {image.shape[-1]}. leadline.inference.predict resizes images of any size."
+                f"{image.shape[-2]} × {image.shape[-1]}. leadline.predict resizes images of any size."
             )
-        return super().normalised(image)
+        return super().normalize(image)
 
     def _map(self, tokens: Float[Tensor, "B N D"], image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
         """The tokens of the patches, laid out; those before them (the class token) are left out."""
@@ -169,13 +173,13 @@ def _without_code(config: Any) -> Any:
     }
 
 
-def _kind(config: Any, told: str | None) -> Kind:
+def _kind(config: Any, told: str | None) -> DepthKind:
     """What the network promises: as told, or what its family and its configuration leave no doubt about."""
     if told is not None:
         try:
-            return Kind(told)
+            return DepthKind(told)
         except ValueError as problem:
-            raise unknown("kind", told, Kind) from problem
+            raise unknown("kind", told, DepthKind) from problem
     known = _KINDS.get(config.model_type, lambda config: None)(config)
     if known is None:
         raise BadInput(
@@ -340,18 +344,20 @@ def _first_line(problem: Exception) -> str:
     return (str(problem).strip() or repr(problem)).splitlines()[0]
 
 
-_KINDS: Mapping[str, Callable[[Any], Kind | None]] = {
-    "depth_anything": lambda config: {"relative": Kind.RELATIVE, "metric": Kind.METRIC}[config.depth_estimation_type],
+_KINDS: Mapping[str, Callable[[Any], DepthKind | None]] = {
+    "depth_anything": lambda config: {"relative": DepthKind.RELATIVE, "metric": DepthKind.METRIC}[
+        config.depth_estimation_type
+    ],
     # Without the field of view its depth is in units of an unknown focal length.
-    "depth_pro": lambda config: Kind.METRIC if config.use_fov_model else Kind.SCALE_FREE,
+    "depth_pro": lambda config: DepthKind.METRIC if config.use_fov_model else DepthKind.SCALE_FREE,
     # MiDaS 3's networks; over other backbones (DINOv2) the same head was published for metres.
     "dpt": lambda config: (
-        Kind.RELATIVE
+        DepthKind.RELATIVE
         if getattr(config.backbone_config, "model_type", "vit") in ("vit", "bit", "beit", "swin", "swinv2")
         else None
     ),
-    "glpn": lambda config: Kind.METRIC,
-    "zoedepth": lambda config: Kind.METRIC,
+    "glpn": lambda config: DepthKind.METRIC,
+    "zoedepth": lambda config: DepthKind.METRIC,
 }
 """The library's name of a family → its configuration → the kind, or None where that leaves it open."""
 

@@ -10,25 +10,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leadline.core.depth_kind import Kind
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Sample
 from leadline.data.datasets.rooms.domains import DOMAINS
-from leadline.data.datasets.rooms.furniture import PIECES
+from leadline.data.datasets.rooms.furniture import ALL_FURNITURE
 from leadline.data.datasets.rooms.render import render
 from leadline.data.datasets.rooms.scene import furnish
-from leadline.io.atomic import swapped
+from leadline.io.atomic import atomic_write
 
 SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 4096), "val": (1, 128), "test": (2, 256)}
 """Split → its number in the randomness' address, and how many samples it has by default."""
 
 
 @dataclass(frozen=True)
-class Rooms:
+class RoomsDataset:
     """The samples of one split of one domain; build it with `rooms`."""
 
     name: str
-    kind: Kind
+    kind: DepthKind
     split: str
     count: int
     height: int
@@ -68,7 +68,7 @@ class Rooms:
         record = self._rendered(index)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with swapped(path, durable=False) as half:
+            with atomic_write(path, durable=False) as half:
                 np.save(half, record)
         except (OSError, BadInput):
             warnings.warn(f"Cannot write to {self.folder}: rooms are rendered anew each time.", stacklevel=3)
@@ -94,7 +94,7 @@ def rooms(
     holes: bool = True,
     seed: int = 0,
     cache: Path | None = None,
-) -> Rooms:
+) -> RoomsDataset:
     """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
 
     `count` says how many; "val" and "test" never have more than their 128 and 256, however many the training has.
@@ -114,7 +114,9 @@ def rooms(
         raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
     if cache is not None:
         cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-{_version(domain):08x}"
-    return Rooms(f"rooms-{domain} {split}", Kind.METRIC, split, count, height, width, domain, holes, seed, cache)
+    return RoomsDataset(
+        f"rooms-{domain} {split}", DepthKind.METRIC, split, count, height, width, domain, holes, seed, cache
+    )
 
 
 def _record(height: int, width: int) -> np.dtype:
@@ -132,5 +134,5 @@ def _version(domain: str) -> int:
     code = [file.read_bytes() for file in sorted(folder.glob("*.py")) if file.stem not in ("pieces", "stock")]
     drawn = DOMAINS[domain]
     names = {*drawn.furniture, *drawn.ornaments, *drawn.clutter}
-    tables = [repr(drawn), repr({name: PIECES[name] for name in sorted(names)})]
+    tables = [repr(drawn), repr({name: ALL_FURNITURE[name] for name in sorted(names)})]
     return zlib.crc32(b"".join([*(table.encode() for table in tables), *code]))

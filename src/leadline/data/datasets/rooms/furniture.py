@@ -20,7 +20,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Furniture:
     """A piece of furniture: the sizes it comes in, and its parts."""
 
     size: tuple[Range, Range, Range]
@@ -50,9 +50,9 @@ def _boards(count: int, finish: str) -> tuple[Part, ...]:
     return tuple(Part((0, 0, (i + 0.1) / count), (0.96, 0.96, 0.02), finish) for i in range(count))
 
 
-def _thing(width: Range, depth: Range, height: Range, *parts: Part) -> Piece:
+def _thing(width: Range, depth: Range, height: Range, *parts: Part) -> Furniture:
     """Something small that stands anywhere and looks anywhere."""
-    return Piece((width, depth, height), parts, is_at_wall=False, turn=math.pi / 4)
+    return Furniture((width, depth, height), parts, is_at_wall=False, turn=math.pi / 4)
 
 
 def _block(finish: str, shape: Literal["box", "ball", "cylinder"] = "box") -> Part:
@@ -60,14 +60,14 @@ def _block(finish: str, shape: Literal["box", "ball", "cylinder"] = "box") -> Pa
     return Part((0, 0, 0.5), (1, 1, 1), finish, shape)
 
 
-FURNITURE: Mapping[str, Piece] = {
-    "table": Piece(
+FURNITURE: Mapping[str, Furniture] = {
+    "table": Furniture(
         size=((1.0, 1.8), (0.7, 0.95), (0.72, 0.77)),
         parts=(Part((0, 0, 0.97), (1, 1, 0.06), "wood"), *_legs(0.94, 0.07, "wood")),
         is_at_wall=False,
         has_top=True,
     ),
-    "desk": Piece(
+    "desk": Furniture(
         size=((1.1, 1.6), (0.6, 0.8), (0.71, 0.76)),
         parts=(
             Part((0, 0, 0.98), (1, 1, 0.04), "board"),
@@ -77,13 +77,13 @@ FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "coffee table": Piece(
+    "coffee table": Furniture(
         size=((0.7, 1.2), (0.5, 0.7), (0.38, 0.46)),
         parts=(Part((0, 0, 0.95), (1, 1, 0.1), "wood"), *_legs(0.9, 0.08, "metal")),
         is_at_wall=False,
         has_top=True,
     ),
-    "round table": Piece(
+    "round table": Furniture(
         size=((0.8, 1.1), (0.8, 1.1), (0.7, 0.76)),
         parts=(
             Part((0, 0, 0.97), (1, 1, 0.05), "wood", "cylinder"),
@@ -93,7 +93,7 @@ FURNITURE: Mapping[str, Piece] = {
         is_at_wall=False,
         has_top=True,
     ),
-    "chair": Piece(
+    "chair": Furniture(
         size=((0.42, 0.48), (0.42, 0.5), (0.82, 0.95)),
         parts=(
             Part((0, 0, 0.5), (1, 1, 0.06), "cloth"),
@@ -102,7 +102,7 @@ FURNITURE: Mapping[str, Piece] = {
         ),
         is_at_wall=False,
     ),
-    "office chair": Piece(
+    "office chair": Furniture(
         size=((0.5, 0.6), (0.5, 0.6), (0.9, 1.1)),
         parts=(
             Part((0, 0, 0.47), (0.9, 0.9, 0.1), "dark"),
@@ -113,13 +113,13 @@ FURNITURE: Mapping[str, Piece] = {
         ),
         is_at_wall=False,
     ),
-    "stool": Piece(
+    "stool": Furniture(
         size=((0.3, 0.4), (0.3, 0.4), (0.42, 0.5)),
         parts=(Part((0, 0, 0.92), (1, 1, 0.16), "cloth", "cylinder"), *_legs(0.84, 0.1, "metal")),
         is_at_wall=False,
         has_top=True,
     ),
-    "sofa": Piece(
+    "sofa": Furniture(
         size=((1.5, 2.3), (0.8, 0.95), (0.75, 0.9)),
         parts=(
             Part((0, 0, 0.25), (1, 1, 0.4), "cloth"),
@@ -128,7 +128,7 @@ FURNITURE: Mapping[str, Piece] = {
             *(Part((x, 0.08, 0.5), (0.4, 0.7, 0.12), "cloth") for x in (-0.2, 0.21)),
         ),
     ),
-    "bed": Piece(
+    "bed": Furniture(
         size=((0.95, 1.8), (2.0, 2.15), (0.8, 1.1)),
         parts=(
             Part((0, -0.48, 0.5), (1, 0.04, 1), "wood"),
@@ -138,7 +138,7 @@ FURNITURE: Mapping[str, Piece] = {
             *(Part((x, -0.36, 0.53), (0.4, 0.17, 0.12), "white") for x in (-0.23, 0.23)),
         ),
     ),
-    "wardrobe": Piece(
+    "wardrobe": Furniture(
         size=((0.9, 1.9), (0.55, 0.65), (1.9, 2.2)),
         parts=(
             Part((0, -0.02, 0.5), (1, 0.96, 1), "board"),
@@ -146,7 +146,7 @@ FURNITURE: Mapping[str, Piece] = {
             *(Part((x, 0.52, 0.5), (0.02, 0.06, 0.1), "metal") for x in (-0.04, 0.04)),
         ),
     ),
-    "cupboard": Piece(
+    "cupboard": Furniture(
         size=((0.8, 1.6), (0.4, 0.55), (0.7, 1.0)),
         parts=(
             Part((0, -0.02, 0.5), (1, 0.96, 1), "wood"),
@@ -154,7 +154,7 @@ FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "shelf": Piece(
+    "shelf": Furniture(
         size=((0.7, 1.2), (0.26, 0.36), (1.7, 2.1)),
         parts=(
             *(Part((x, 0, 0.5), (0.04, 1, 1), "wood") for x in (-0.48, 0.48)),
@@ -167,7 +167,7 @@ FURNITURE: Mapping[str, Piece] = {
             Part((0.1, 0, 0.7), (0.5, 0.6, 0.12), "books"),
         ),
     ),
-    "fridge": Piece(
+    "fridge": Furniture(
         size=((0.58, 0.7), (0.6, 0.68), (1.5, 1.85)),
         parts=(
             Part((0, -0.03, 0.5), (1, 0.94, 1), "white"),
@@ -176,7 +176,7 @@ FURNITURE: Mapping[str, Piece] = {
             *(Part((0.4, 0.53, z), (0.04, 0.06, 0.14), "metal") for z in (0.48, 0.7)),
         ),
     ),
-    "counter": Piece(
+    "counter": Furniture(
         size=((1.2, 2.4), (0.58, 0.65), (0.86, 0.92)),
         parts=(
             Part((0, -0.03, 0.52), (1, 0.9, 0.88), "board"),
@@ -186,7 +186,7 @@ FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "floor lamp": Piece(
+    "floor lamp": Furniture(
         size=((0.3, 0.42), (0.3, 0.42), (1.4, 1.75)),
         parts=(
             Part((0, 0, 0.01), (0.8, 0.8, 0.02), "metal", "cylinder"),
@@ -194,14 +194,14 @@ FURNITURE: Mapping[str, Piece] = {
             Part((0, 0, 0.91), (1, 1, 0.18), "shade", "cylinder"),
         ),
     ),
-    "bin": Piece(
+    "bin": Furniture(
         size=((0.24, 0.36), (0.24, 0.36), (0.3, 0.6)),
         parts=(
             Part((0, 0, 0.5), (1, 1, 1), "metal", "cylinder"),
             Part((0, 0, 0.97), (0.9, 0.9, 0.07), "dark", "cylinder"),
         ),
     ),
-    "plant": Piece(
+    "plant": Furniture(
         size=((0.45, 0.8), (0.45, 0.8), (0.9, 1.5)),
         parts=(
             Part((0, 0, 0.14), (0.5, 0.5, 0.28), "clay", "cylinder"),
@@ -211,45 +211,45 @@ FURNITURE: Mapping[str, Piece] = {
             Part((-0.2, 0.05, 0.84), (0.55, 0.6, 0.3), "leaves", "ball"),
         ),
     ),
-    "boxes": Piece(
+    "boxes": Furniture(
         size=((0.4, 0.6), (0.35, 0.5), (0.5, 0.9)),
         parts=(Part((0, 0, 0.27), (1, 1, 0.54), "card"), Part((0.06, -0.05, 0.77), (0.8, 0.8, 0.45), "card")),
     ),
-    "radiator": Piece(
+    "radiator": Furniture(
         size=((0.7, 1.3), (0.1, 0.14), (0.6, 0.75)),
         parts=(Part((0, 0, 0.58), (1, 0.8, 0.84), "ribs"),),
     ),
-    "ball": Piece(
+    "ball": Furniture(
         size=((0.22, 0.22), (0.22, 0.22), (0.22, 0.22)),
         parts=(Part((0, 0, 0.5), (1, 1, 1), "bright", "ball"),),
         is_at_wall=False,
     ),
-    "pouffe": Piece(
+    "pouffe": Furniture(
         size=((0.5, 0.8), (0.5, 0.8), (0.35, 0.5)),
         parts=(Part((0, 0, 0.5), (1, 1, 1), "cloth", "ball"),),
         is_at_wall=False,
     ),
-    "rug": Piece(
+    "rug": Furniture(
         size=((1.2, 2.4), (0.9, 1.7), (0.01, 0.02)), parts=(Part((0, 0, 0.5), (1, 1, 1), "rug"),), is_at_wall=False
     ),
 }
 
-ORNAMENTS: Mapping[str, Piece] = {
-    "vase": Piece(
+ORNAMENTS: Mapping[str, Furniture] = {
+    "vase": Furniture(
         size=((0.12, 0.2), (0.12, 0.2), (0.2, 0.35)),
         parts=(
             Part((0, 0, 0.35), (1, 1, 0.7), "bright", "ball"),
             Part((0, 0, 0.75), (0.4, 0.4, 0.5), "bright", "cylinder"),
         ),
     ),
-    "lamp": Piece(
+    "lamp": Furniture(
         size=((0.2, 0.3), (0.2, 0.3), (0.35, 0.5)),
         parts=(
             Part((0, 0, 0.3), (0.3, 0.3, 0.6), "metal", "cylinder"),
             Part((0, 0, 0.8), (1, 1, 0.4), "shade", "cylinder"),
         ),
     ),
-    "screen": Piece(
+    "screen": Furniture(
         size=((0.5, 0.7), (0.18, 0.22), (0.4, 0.5)),
         parts=(
             Part((0, 0, 0.02), (0.4, 1, 0.04), "dark"),
@@ -257,18 +257,18 @@ ORNAMENTS: Mapping[str, Piece] = {
             Part((0, 0, 0.62), (1, 0.12, 0.76), "dark"),
         ),
     ),
-    "books": Piece(size=((0.15, 0.3), (0.15, 0.22), (0.06, 0.25)), parts=(Part((0, 0, 0.5), (1, 1, 1), "books"),)),
-    "box": Piece(size=((0.15, 0.35), (0.12, 0.3), (0.1, 0.25)), parts=(Part((0, 0, 0.5), (1, 1, 1), "card"),)),
-    "mug": Piece(
+    "books": Furniture(size=((0.15, 0.3), (0.15, 0.22), (0.06, 0.25)), parts=(Part((0, 0, 0.5), (1, 1, 1), "books"),)),
+    "box": Furniture(size=((0.15, 0.35), (0.12, 0.3), (0.1, 0.25)), parts=(Part((0, 0, 0.5), (1, 1, 1), "card"),)),
+    "mug": Furniture(
         size=((0.08, 0.09), (0.08, 0.09), (0.09, 0.11)), parts=(Part((0, 0, 0.5), (1, 1, 1), "bright", "cylinder"),)
     ),
-    "fruit": Piece(
+    "fruit": Furniture(
         size=((0.08, 0.08), (0.08, 0.08), (0.08, 0.08)), parts=(Part((0, 0, 0.5), (1, 1, 1), "bright", "ball"),)
     ),
 }
 
-MORE_FURNITURE: Mapping[str, Piece] = {
-    "armchair": Piece(
+MORE_FURNITURE: Mapping[str, Furniture] = {
+    "armchair": Furniture(
         size=((0.7, 0.95), (0.7, 0.9), (0.75, 1.05)),
         parts=(
             Part((0, 0.05, 0.22), (0.8, 0.85, 0.36), "cloth"),
@@ -278,7 +278,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         is_at_wall=False,
         turn=0.7,
     ),
-    "bedside table": Piece(
+    "bedside table": Furniture(
         size=((0.35, 0.55), (0.35, 0.45), (0.4, 0.65)),
         parts=(
             Part((0, -0.02, 0.55), (1, 0.96, 0.9), "wood"),
@@ -287,7 +287,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "drawers": Piece(
+    "drawers": Furniture(
         size=((0.6, 1.3), (0.4, 0.55), (0.7, 1.3)),
         parts=(
             Part((0, -0.02, 0.5), (1, 0.96, 1), "board"),
@@ -296,7 +296,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "television": Piece(
+    "television": Furniture(
         size=((1.0, 1.7), (0.35, 0.5), (1.1, 1.5)),
         parts=(
             Part((0, 0, 0.17), (1, 1, 0.34), "board"),
@@ -305,7 +305,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
             Part((0, -0.1, 0.7), (0.8, 0.12, 0.6), "dark"),
         ),
     ),
-    "long desk": Piece(
+    "long desk": Furniture(
         size=((1.4, 2.6), (0.7, 0.9), (0.7, 0.78)),
         parts=(
             Part((0, 0, 0.98), (1, 1, 0.04), "board"),
@@ -314,7 +314,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "workbench": Piece(
+    "workbench": Furniture(
         size=((1.2, 2.2), (0.6, 0.8), (1.4, 1.9)),
         parts=(
             Part((0, 0, 0.47), (1, 1, 0.03), "wood"),
@@ -328,7 +328,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         has_top=True,
         top=0.485,
     ),
-    "kitchen": Piece(
+    "kitchen": Furniture(
         size=((1.2, 2.6), (0.6, 0.65), (2.1, 2.25)),
         parts=(
             Part((0, -0.03, 0.22), (1, 0.9, 0.37), "board"),
@@ -343,7 +343,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         has_top=True,
         top=0.425,
     ),
-    "low shelf": Piece(
+    "low shelf": Furniture(
         size=((0.8, 1.6), (0.3, 0.4), (0.75, 1.1)),
         parts=(
             *(Part((x, 0, 0.5), (0.03, 1, 1), "board") for x in (-0.485, 0, 0.485)),
@@ -356,13 +356,13 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "bench": Piece(
+    "bench": Furniture(
         size=((0.9, 1.8), (0.3, 0.45), (0.42, 0.5)),
         parts=(Part((0, 0, 0.94), (1, 1, 0.12), "wood"), *_legs(0.88, 0.06, "wood")),
         is_at_wall=False,
         has_top=True,
     ),
-    "washing machine": Piece(
+    "washing machine": Furniture(
         size=((0.58, 0.62), (0.55, 0.65), (0.83, 0.88)),
         parts=(
             Part((0, -0.02, 0.5), (1, 0.96, 1), "white"),
@@ -371,7 +371,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         ),
         has_top=True,
     ),
-    "crates": Piece(
+    "crates": Furniture(
         size=((0.4, 1.0), (0.4, 0.7), (0.4, 1.6)),
         parts=(
             Part((-0.2, 0, 0.2), (0.58, 0.9, 0.4), "card"),
@@ -382,7 +382,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         is_at_wall=False,
         turn=0.6,
     ),
-    "rack": Piece(
+    "rack": Furniture(
         size=((0.5, 1.0), (0.5, 0.9), (1.0, 2.1)),
         parts=(
             *(Part((x, y, 0.5), (0.06, 0.06, 1), "metal") for x in (-0.46, 0.46) for y in (-0.46, 0.46)),
@@ -391,7 +391,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
             Part((0, 0, 0.82), (0.9, 0.9, 0.05), "dark"),
         ),
     ),
-    "partition": Piece(
+    "partition": Furniture(
         size=((0.9, 1.8), (0.05, 0.08), (1.2, 1.9)),
         parts=(
             Part((0, 0, 0.52), (1, 1, 0.96), "cloth"),
@@ -400,8 +400,8 @@ MORE_FURNITURE: Mapping[str, Piece] = {
         is_at_wall=False,
         turn=0.1,
     ),
-    "column": Piece(((0.3, 0.6), (0.3, 0.6), (3.8, 3.8)), (_block("wall"),), is_at_wall=False, turn=0.0),
-    "clothes stand": Piece(
+    "column": Furniture(((0.3, 0.6), (0.3, 0.6), (3.8, 3.8)), (_block("wall"),), is_at_wall=False, turn=0.0),
+    "clothes stand": Furniture(
         size=((0.4, 0.6), (0.4, 0.6), (1.6, 1.8)),
         parts=(
             Part((0, 0, 0.01), (0.8, 0.8, 0.02), "wood", "cylinder"),
@@ -414,7 +414,7 @@ MORE_FURNITURE: Mapping[str, Piece] = {
 }  # fmt: skip
 """What domain c has besides."""
 
-MORE_ORNAMENTS: Mapping[str, Piece] = {
+MORE_ORNAMENTS: Mapping[str, Furniture] = {
     "bottle": _thing((0.06, 0.1), (0.06, 0.1), (0.2, 0.34),
         Part((0, 0, 0.35), (1, 1, 0.7), "bright", "cylinder"),
         Part((0, 0, 0.82), (0.35, 0.35, 0.36), "bright", "cylinder")),
@@ -443,7 +443,7 @@ MORE_ORNAMENTS: Mapping[str, Piece] = {
 }  # fmt: skip
 """What stands on the tops of domain c besides."""
 
-CLUTTER: Mapping[str, Piece] = {
+CLUTTER: Mapping[str, Furniture] = {
     "carton": _thing((0.2, 0.6), (0.15, 0.5), (0.1, 0.5), _block("card")),
     "parcel": _thing((0.15, 0.5), (0.1, 0.4), (0.05, 0.35), _block("picture")),
     "toy ball": _thing((0.2, 0.2), (0.2, 0.2), (0.2, 0.2), _block("bright", "ball")),
@@ -477,4 +477,4 @@ CLUTTER: Mapping[str, Piece] = {
 }  # fmt: skip
 """What lies about on the floors of domain c."""
 
-PIECES: Mapping[str, Piece] = {**FURNITURE, **MORE_FURNITURE, **ORNAMENTS, **MORE_ORNAMENTS, **CLUTTER}
+ALL_FURNITURE: Mapping[str, Furniture] = {**FURNITURE, **MORE_FURNITURE, **ORNAMENTS, **MORE_ORNAMENTS, **CLUTTER}

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from leadline.data.datasets.rooms.domains import Domain, Viewpoint
-from leadline.data.datasets.rooms.furniture import PIECES, Piece, Range, Vector
+from leadline.data.datasets.rooms.furniture import ALL_FURNITURE, Furniture, Range, Vector
 
 # Named tuples rather than dataclasses: an image takes hundreds of them.
 
@@ -110,9 +110,9 @@ def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
     for _ in range(room.count(domain.lamps)):
         _lamp(room)
     for _ in range(room.count(domain.pieces)):
-        _try_to_place(room, PIECES[room.pick(domain.furniture)])
+        _try_to_place(room, ALL_FURNITURE[room.pick(domain.furniture)])
     for _ in range(room.count(domain.things) if domain.clutter else 0):
-        _try_to_place(room, PIECES[room.pick(domain.clutter)])
+        _try_to_place(room, ALL_FURNITURE[room.pick(domain.clutter)])
     return Scene(
         bodies=(*room.spaces, *room.solids),
         lights=tuple(room.lights),
@@ -171,7 +171,7 @@ class _Room:
         warmth = self.draw(self.domain.warmth)
         return power * (1 + warmth / 2), power, power * (1 - warmth / 2)
 
-    def size(self, piece: Piece) -> Vector:
+    def size(self, piece: Furniture) -> Vector:
         width, depth, height = piece.size
         return self.draw(width), self.draw(depth), self.draw(height)
 
@@ -264,7 +264,7 @@ def _in_the_room(room: _Room, view: Viewpoint) -> tuple[Vector, float, float]:
 
 def _at_a_table(room: _Room, view: Viewpoint, distance: Range) -> tuple[Vector, float, float] | None:
     """Eye, yaw and pitch of a camera before a table that is put there for it; None if there is no room for both."""
-    piece = PIECES[room.pick([name for name in room.domain.furniture if PIECES[name].has_top])]
+    piece = ALL_FURNITURE[room.pick([name for name in room.domain.furniture if ALL_FURNITURE[name].has_top])]
     size = room.size(piece)
     margin = view.elbow_room - 0.1
     for _ in range(10):
@@ -414,7 +414,7 @@ class _Standing(NamedTuple):
         return (cos * width + sin * depth) / 2, (sin * width + cos * depth) / 2
 
 
-def _try_to_place(room: _Room, piece: Piece, tries: int = 5) -> None:
+def _try_to_place(room: _Room, piece: Furniture, tries: int = 5) -> None:
     """Put a piece of furniture where the floor is free; after some tries the room is full."""
     size = room.size(piece)
     for _ in range(tries):
@@ -428,7 +428,7 @@ def _try_to_place(room: _Room, piece: Piece, tries: int = 5) -> None:
             break
 
 
-def _somewhere(room: _Room, piece: Piece, size: Vector) -> _Standing:
+def _somewhere(room: _Room, piece: Furniture, size: Vector) -> _Standing:
     """Against a wall or anywhere, as the piece wants it, whether or not something else stands there."""
     if piece.is_at_wall:
         wall = room.count((0, 3))
@@ -440,7 +440,7 @@ def _somewhere(room: _Room, piece: Piece, size: Vector) -> _Standing:
     return _Standing(size, (x, y, 0.0), yaw)
 
 
-def _place(room: _Room, piece: Piece, standing: _Standing, on_top: tuple[int, int]) -> None:
+def _place(room: _Room, piece: Furniture, standing: _Standing, on_top: tuple[int, int]) -> None:
     """Build a piece of furniture, and perhaps stand things on it."""
     size = standing.size
     materials = {name: (room.material(name),) for name in {part.finish: None for part in piece.parts}}
@@ -448,7 +448,7 @@ def _place(room: _Room, piece: Piece, standing: _Standing, on_top: tuple[int, in
         half = (part.size[0] * size[0] / 2, part.size[1] * size[1] / 2, part.size[2] * size[2] / 2)
         room.solids.append(Body(part.shape, standing.at(*part.centre), half, standing.yaw, materials[part.finish]))
     for _ in range(room.count(on_top) if piece.has_top else 0):
-        ornament = PIECES[room.pick(room.domain.ornaments)]
+        ornament = ALL_FURNITURE[room.pick(room.domain.ornaments)]
         top = standing.at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), piece.top)
         ornament_size = room.size(ornament)
         yaw = standing.yaw + room.draw((-ornament.turn, ornament.turn))
