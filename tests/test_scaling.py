@@ -19,7 +19,7 @@ from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.scene import Camera, furnish
 from leadline.evaluation.alignment import least_squares_scale, least_squares_scale_shift
 from leadline.inference.metric_scale import (
-    FARTHEST,
+    HORIZON,
     FloorScale,
     scale_from_floor,
     scale_from_points,
@@ -116,7 +116,7 @@ def test_what_comes_out_beyond_the_horizon_is_not_valid(truth):
     scaled = scale_from_points(relative, [(x, y + 1, metres) for x, y, metres in points(truth.depth[:, 1:], 3)])
     assert not scaled.depth.valid[0, 0, :5].any()
     assert scaled.depth.valid[0, 1:].all()
-    assert scaled.depth.depth.max() < FARTHEST
+    assert scaled.depth.depth.max() < HORIZON
 
 
 def seen_floor() -> tuple[Depth, Camera]:
