@@ -48,6 +48,8 @@ class Row:
     """Metric name → standard error of the mean over the runs."""
     note: str = ""
     per_image: tuple[ImageScore, ...] = ()
+    reversed_images: tuple[str, ...] = ()
+    """Those that fit their truth by a negative factor only, which no kind of depth allows: scored as a constant."""
 
     def cell(self, metric: str) -> str:
         """`0.512`, or `0.512 ± 0.004` over several runs."""

@@ -165,14 +165,14 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, sc
     for score in scores:
         sample = dataset[score.index]
         depth = predict(model, sample.image, sample.intrinsics)
-        metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
+        compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
         figures = ", ".join(
             f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
         )
         maps = (
             colorize(sample.depth, scale, sample.valid),
-            colorize(metres, scale),
-            colorize_error(metres, sample.depth, counted),
+            colorize(compared.metres, scale),
+            colorize_error(compared.metres, sample.depth, compared.counted),
         )
         exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
     caption = (

@@ -343,8 +343,8 @@ def _in_metres(
     """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
     enough = together.valid.flatten(1).sum(1) >= _ENOUGH
     metres, scale, shift = alignment.in_metres(depth, together.depth, together.valid, kind=kind)
-    # Scales that turn the picture inside out, and what comes out at the horizon (up to rounding), are no labels.
-    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.FARTHEST)
+    # Images that no positive scale fits, and what comes out at the horizon (up to rounding), are no labels.
+    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.DEPTH_AT_INFINITY)
     unknown_scale = torch.where(enough, 1.0, torch.nan)
     return metres, confidence * believed, scale * unknown_scale, shift * unknown_scale
 
