@@ -60,7 +60,7 @@ class PredictCommand:
     format: Literal["png", "npz", "tiff", "pfm"] = "png"
     """Of the depth maps: 16-bit PNG, or floats."""
     overwrite: bool = False
-    """Measure again what is measured, and replace depth maps of other photographs; never what Leadline did not write."""
+    """Measure again what is measured, and replace depth of other photographs; files of your own are never replaced."""
     metres: bool = False
     """Refuse a model that does not promise metres, unless --scale-from makes metres of its answers."""
     scale_from: tuple[str, ...] = ()

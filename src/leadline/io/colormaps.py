@@ -1,11 +1,9 @@
 """Image: depth and its errors as colours on a fixed, stated scale, with a legend that says so."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +14,6 @@ from torch import Tensor
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth, ImageTensor, Mask
-from leadline.io.atomic import atomic_write
-from leadline.io.outputs import png_text
 
 
 @dataclass(frozen=True)
@@ -78,13 +74,13 @@ ERRORS = ColorScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=Tru
 HATCH = ((0.80, 0.80, 0.81), (0.70, 0.70, 0.71))
 """The two greys of stripes that mean: not measured. No colour map has them."""
 
-_STRIP = 1_000_000
-"""Pixels that are made colours at once: each takes some 60 bytes on the way."""
-
 
 def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> ImageTensor:
     """(1, H, W) numbers as colours; striped grey where not valid or not finite."""
-    return _colours(values, scale, valid, slice(None))
+    known = values.isfinite() if valid is None else valid & values.isfinite()
+    place = scale.position(torch.where(known, values, scale.high))
+    colours = _lookup(scale.colours)[place.mul(255).round().long()[0]].permute(2, 0, 1)
+    return torch.where(known, colours, _stripes(*values.shape[-2:]))
 
 
 def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTensor:
@@ -94,62 +90,22 @@ def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTenso
 
 def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Float[Tensor, "3 h w"]:
     """The picture above a bar of the scale's colours with its numbers, its label and a note."""
-    canvas, left = _canvas(picture.shape[-2], picture.shape[-1], scale, note)
-    canvas.paste(_pillow(picture), (left, 0))
-    return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).permute(2, 0, 1)
-
-
-def write_depth_picture(
-    path: Path, values: Depth, scale: ColorScale, valid: Mask | None = None, words: Mapping[str, str] | None = None
-) -> None:
-    """Write `with_legend(colorize(values, scale, valid), scale)` as a PNG, in the memory of its bytes alone.
-
-    Args:
-        path: the file, with `.png`.
-        values: (1, H, W), in the unit that the scale's label says.
-        scale: which colour a number gets.
-        valid: (1, H, W), what is drawn as stripes where it is not; unset: all.
-        words: what the file's text says under `leadline:…`.
-
-    Raises:
-        BadInput: the file cannot be written.
-    """
-    height, width = values.shape[-2:]
-    canvas, left = _canvas(height, width, scale, "")
-    rows = max(1, _STRIP // width)
-    for top in range(0, height, rows):
-        strip = slice(top, min(top + rows, height))
-        canvas.paste(_pillow(_colours(values, scale, valid, strip)), (left, top))
-    with atomic_write(path) as half:
-        canvas.save(half, pnginfo=png_text(words or {}))
-
-
-def _canvas(height: int, width: int, scale: ColorScale, note: str) -> tuple[Image.Image, int]:
-    """A white picture with the legend below, and how far from the left a picture of `width` goes into it."""
+    height, width = picture.shape[-2:]
     size = min(max(round(width / 42), 11), 90)
     font, said = _font(size), f"{scale.label}; {note}" if note else scale.label
     canvas_width, strip = max(width, round(font.getlength(said)) + 2 * size, 22 * size), round(4.4 * size)
     canvas = Image.new("RGB", (canvas_width, height + strip), "white")
+    canvas.paste(_pillow(picture), ((canvas_width - width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
-    bar_left, bar_right = 2 * size, canvas_width - 2 * size
+    left, right = 2 * size, canvas_width - 2 * size
     top, bottom = height + round(0.5 * size), height + round(1.6 * size)
-    canvas.paste(_pillow(legend_bar(scale, bar_right - bar_left, bottom - top)), (bar_left, top))
+    canvas.paste(_pillow(legend_bar(scale, right - left, bottom - top)), (left, top))
     for place, text in scale.ticks:
-        x = bar_left + place * (bar_right - bar_left)
+        x = left + place * (right - left)
         draw.line([(x, bottom), (x, bottom + size // 3)], fill="black", width=max(1, size // 12))
         draw.text((x, bottom + 0.4 * size), text, fill="black", font=font, anchor="ma")
     draw.text((canvas_width / 2, bottom + 1.55 * size), said, fill="black", font=font, anchor="ma")
-    return canvas, (canvas_width - width) // 2
-
-
-def _colours(values: Depth, scale: ColorScale, valid: Mask | None, rows: slice) -> ImageTensor:
-    """Some rows of a map as colours."""
-    height, width = values.shape[-2:]
-    values = values[:, rows]
-    known = values.isfinite() if valid is None else valid[:, rows] & values.isfinite()
-    place = scale.position(torch.where(known, values, scale.high))
-    colours = _lookup(scale.colours)[place.mul(255).round().long()[0]].permute(2, 0, 1)
-    return torch.where(known, colours, _stripes(height, width, rows))
+    return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).permute(2, 0, 1)
 
 
 def legend_bar(scale: ColorScale, width: int, height: int) -> ImageTensor:
@@ -184,10 +140,10 @@ def _lookup(colours: str) -> Tensor:
     return torch.from_numpy(colormaps[colours](np.arange(256))[:, :3].astype(np.float32))
 
 
-def _stripes(height: int, width: int, rows: slice) -> ImageTensor:
-    """Some rows of diagonal stripes of the two greys of `HATCH`, about 40 to the picture's longer side."""
+def _stripes(height: int, width: int) -> ImageTensor:
+    """Diagonal stripes of the two greys of `HATCH`, about 40 to the picture's longer side."""
     period = max(4, max(height, width) // 40)
-    diagonal = torch.arange(height)[rows, None] + torch.arange(width)[None]
+    diagonal = torch.arange(height)[:, None] + torch.arange(width)[None]
     light, dark = (torch.tensor(grey).view(3, 1, 1) for grey in HATCH)
     return torch.where(diagonal % period < period / 2, light, dark)
 

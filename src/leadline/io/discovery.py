@@ -9,7 +9,7 @@ from glob import glob, has_magic
 from pathlib import Path, PurePath
 
 from leadline.core.errors import BadInput
-from leadline.io.images import PHOTO_SUFFIXES
+from leadline.io.images import PHOTO_SUFFIXES, RAW_SUFFIXES
 from leadline.io.outputs import marks_of
 
 
@@ -40,7 +40,8 @@ IMAGE_SUFFIXES = PHOTO_SUFFIXES | {
 def find_images(words: Sequence[str]) -> Findings:
     """Find the photographs that files, folders and patterns name.
 
-    A file that is named itself is taken whatever its suffix. What Leadline wrote is no photograph.
+    A file that is named itself is taken whatever its suffix. What Leadline wrote is no photograph, and of a raw file
+    and a JPEG of one name the JPEG is taken.
 
     Raises:
         BadInput: there is not one photograph.
@@ -48,12 +49,17 @@ def find_images(words: Sequence[str]) -> Findings:
     found = find_files(words, IMAGE_SUFFIXES, "photograph")
     named = {Path(word) for word in words}
     files, faults, left_out = [], list(found.faults), Counter(found.left_out)
+    developed = {
+        path.with_suffix("") for path, _ in found.files if path.suffix.lower() in PHOTO_SUFFIXES - RAW_SUFFIXES
+    }
     for path, place in found.files:
         if marks_of(path):
             if path in named:
                 faults.append(f"{path} was written by Leadline, and is no photograph.")
             else:
                 left_out["written by Leadline"] += 1
+        elif path not in named and path.suffix.lower() in RAW_SUFFIXES and path.with_suffix("") in developed:
+            left_out["raw ones beside the same photograph"] += 1
         elif path in named or path.suffix.lower() in PHOTO_SUFFIXES:
             files.append((path, place))
         else:
