@@ -151,13 +151,15 @@ def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> Camera
     return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
 
 
-def write_image(path: Path, image: ImageTensor) -> None:
-    """Write RGB in [0, 1] with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
+def write_image(path: Path, image: ImageTensor | Image.Image) -> None:
+    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
-    pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
+    if not isinstance(image, Image.Image):
+        pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     with atomic_write(path) as half:
-        Image.fromarray(pixels).save(half, quality=95)
+        image.save(half, quality=95)
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
