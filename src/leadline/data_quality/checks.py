@@ -25,6 +25,7 @@ CHECKS: Mapping[str, Check] = {
     "unpaired": Check(file_checks.unpaired, "a photograph without depth, or depth without a photograph"),
     "turned": Check(edge_checks.turned, "EXIF turns the photograph, and nothing turns its depth"),
     "other_size": Check(file_checks.other_size, "photograph and depth differ in size or aspect", ("turned",)),
+    "camera": Check(file_checks.cameras, "the camera cannot be that of the photograph", ("turned",)),
     "eight_bits": Check(file_checks.eight_bits, "depth of 8 bits, or painted in colours"),
     "empty": Check(file_checks.empty, "nothing is measured, or everything is equally far"),
     "impossible": Check(file_checks.impossible, "negative, NaN or infinite where numbers are depth"),

@@ -28,7 +28,7 @@ class Issue:
 
 
 _CONCERNED = {
-    **dict.fromkeys(("turned", "twins", "leaked"), "image"),
+    **dict.fromkeys(("turned", "camera", "twins", "leaked"), "image"),
     **dict.fromkeys(("eight_bits", "empty", "impossible", "inverse", "unit", "saturated"), "depth"),
     **dict.fromkeys(("mispaired", "misaligned"), "depth"),
 }

@@ -18,6 +18,8 @@ from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Mask
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
+from leadline.io.discovery import find_named
+from leadline.io.outputs import printable
 
 WAYS = (
     "a few measured points (--scale-from X,Y,METRES X,Y,METRES …), a sparse depth map (--scale-from FILE or FOLDER), "
@@ -74,10 +76,18 @@ class FloorScale:
             raise BadInput(f"A camera {self.height:g} m above the floor: give a positive height in metres.")
         if (self.field_of_view is None) == (self.focal_px is None):
             raise BadInput("A floor needs either field_of_view=DEGREES (horizontal) or focal_px=PIXELS of the camera.")
-        if not 0 < (self.field_of_view or 60) < 180 or not 0 < (self.focal_px or 1) < math.inf:
+        is_view = self.field_of_view is None or 0 < self.field_of_view < 180
+        if not (is_view and (self.focal_px is None or 0 < self.focal_px < math.inf)):
             raise BadInput("A camera's field_of_view is between 0 and 180 degrees, and its focal_px positive.")
-        if not -90 < (self.pitch or 0) < 90:
+        if self.pitch is not None and not -90 < self.pitch < 90:
             raise BadInput(f"pitch={self.pitch:g}: give the degrees that the camera looks down, between -90 and 90.")
+
+    def focal_in(self, width: int) -> float:
+        """Focal length in pixels of a photograph of this width."""
+        if self.field_of_view is not None:
+            return focal_length(self.field_of_view, width)
+        assert self.focal_px is not None
+        return self.focal_px
 
 
 Scaler = Callable[[DepthMap, Path], ScaledDepth]
@@ -164,8 +174,9 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
             "Relative depth leaves a shift open, and a floor does not tell it from the camera's tilt: add "
             "pitch=DEGREES that the camera looks down (0 if it is level), or give points or a sparse depth map."
         )
-    left, top, right, bottom = _box(floor.box or (0, height * 2 // 3, width, height), height, width)
-    focal = floor.focal_px or focal_length(floor.field_of_view or 60, width)
+    lowest_third = (0, height * 2 // 3, width, height)
+    left, top, right, bottom = _box(lowest_third if floor.box is None else floor.box, height, width)
+    focal = floor.focal_in(width)
     camera = pinhole(focal, prediction.depth)
     part = (0, slice(top, bottom), slice(left, right))
     known = _usable(prediction)[part]
@@ -178,7 +189,7 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
     plane, used = _robust_fit(rays, values if is_relative else values.reciprocal())
     a_x, a_y, a_z = plane.tolist()
     if is_relative:
-        slope, pitch = math.hypot(a_x, a_y), math.radians(floor.pitch or 0)
+        slope, pitch = math.hypot(a_x, a_y), math.radians(0.0 if floor.pitch is None else floor.pitch)
         if not a_y > 1e-6 * plane.norm():
             raise BadInput("What the floor's box shows does not come nearer towards its lower edge: give another box.")
         scale = math.cos(pitch) / (floor.height * slope)
@@ -220,14 +231,14 @@ def _point(word: str) -> tuple[float, float, float] | None:
 def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> ScaledDepth:
     """Scaled by one sparse map, or by the one in a folder that is named as the photograph."""
     if place.is_dir():
-        named = [place / photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
-        found = [path for path in named if path.is_file()]
+        found = find_named(place, photograph, DEPTH_SUFFIXES)
         if len(found) != 1:
+            named = [photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
             choices = ", ".join(path.name for path in found or named)
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
     measured = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
-    return scale_from_sparse(prediction, measured, f"measured pixels of {place.name}")
+    return scale_from_sparse(prediction, measured, f"measured pixels of {printable(place.name)}")
 
 
 def _usable(prediction: DepthMap) -> Mask:

@@ -1,5 +1,6 @@
 """Save a model as a folder of weights and their description, and load that folder."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -49,6 +50,17 @@ def save(model: DepthModel, directory: Path | str, *, half: bool = False) -> Non
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
+
+
+def fingerprint(model: DepthModel) -> str:
+    """Return the SHA-256 of all that the model's answers depend on."""
+    told = hashlib.sha256()
+    for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
+        told.update(json.dumps(part, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        told.update(name.encode())
+        told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return told.hexdigest()
 
 
 def load_folder(folder: Path) -> DepthModel:

@@ -188,10 +188,12 @@ def photo_files(words: Sequence[str]) -> list[Path]:
     Raises:
         BadInput: one of the words names nothing.
     """
-    found, missing = find_images(words) if words else ([], [])
-    if missing:
-        raise BadInput(" ".join(missing))
-    return [source for source, _ in found]
+    if not words:
+        return []
+    found = find_images(words)
+    if found.faults:
+        raise BadInput(" ".join(found.faults))
+    return [source for source, _ in found.files]
 
 
 def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:

@@ -1,7 +1,5 @@
 """Labels: what a teacher answers for images, kept in a store that training reads instead of running the teacher."""
 
-import hashlib
-import json
 import math
 import sys
 import zlib
@@ -29,6 +27,7 @@ from leadline.inference.predict import predict
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
+from leadline.models.saving import fingerprint
 from leadline.training.distillation_losses import confidence_from_views
 
 FORMAT = 1
@@ -278,17 +277,6 @@ class HoleFilledDataset:
         places = np.indices(measured.shape)
         fading = np.exp(-np.hypot(*(places - (rows, columns))) / (self.fade * sample.size[1]))
         return taught.depth * torch.from_numpy((around[rows, columns] * fading).astype(np.float32)).exp()
-
-
-def fingerprint(model: DepthModel) -> str:
-    """SHA-256 of all that the model's answers depend on."""
-    told = hashlib.sha256()
-    for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
-        told.update(json.dumps(part, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        told.update(name.encode())
-        told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()
 
 
 def _labelled(
