@@ -10,11 +10,12 @@ import torch
 
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import open_data
 from leadline.data.datasets.folder import folder
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.images import write_image
+from leadline.recipes.train_options import TrainOptions
 
 
 def write_pair(scene: Path, stem: str = "0000", *, size: tuple[int, int] = (4, 6), metres: float = 2.0) -> None:
@@ -310,3 +311,29 @@ def test_a_scene_without_its_depth_folder_is_named(splits: Path) -> None:
     (splits / "train" / "kitchen" / "depth").rename(splits / "elsewhere")
     with pytest.raises(BadInput, match=r"2 files in .*kitchen have no partner"):
         folder("train", path=splits)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_data_without_splits_is_scored_whole_and_the_table_says_so(
+    tmp_path: Path, as_list: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stem in ("0000", "0001"):
+        write_pair(tmp_path / "mine", stem, size=(48, 64))
+    words = f"{tmp_path / 'mine'},depth_scale=1000"
+    if as_list:
+        lines = [f"mine/rgb/{stem}.png,mine/depth/{stem}.png" for stem in ("0000", "0001")]
+        (tmp_path / "mine.csv").write_text("\n".join(["image,depth", *lines]))
+        words = f"{tmp_path / 'mine.csv'},depth_scale=1000"
+    assert main(["evaluate", "--data", words]) == 0
+    assert "mine, all 2 pairs: it has no splits" in capsys.readouterr().out
+    # What trains must not take the same pairs for a test.
+    with pytest.raises(NoSplit, match="has no test split, only train"):
+        open_data(words, "test")
+    with pytest.raises(NoSplit, match="has no test split, only train"):
+        TrainOptions(data=words).splits(tmp_path)
+
+
+def test_data_with_splits_is_scored_on_those_alone(splits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (splits / "val").rename(splits.parent / "elsewhere")
+    assert main(["evaluate", "--data", f"{splits},depth_scale=1000"]) == 1
+    assert "has no test split, only train" in capsys.readouterr().err

@@ -49,6 +49,8 @@ class FolderDataset:
     depth_scale: float | None
     camera_size: tuple[int, int] | None = None
     """Height and width of the pictures that the cameras are known for, where they follow smaller copies."""
+    has_splits: bool = True
+    """Whether its folders or its list say what is for training and what is not."""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -120,7 +122,8 @@ def folder(
         raise unknown("kind", kind, DepthKind)
     if not path.exists():
         raise BadInput(f"No folder or file {path}.")
-    listed = _complete_pairs(path, find_pairs(path))
+    listing = find_pairs(path)
+    listed = _complete_pairs(path, listing)
     taken = _taken_split(path, split, listed)
     pairs = tuple(pair for pair in listed[taken] if is_wanted(_scene(pair), include, exclude))
     if not pairs:
@@ -129,7 +132,7 @@ def folder(
     limits = [f"{key} {value}" for key, value in (("only", include), ("without", exclude)) if value]
     name = path.stem if path.is_file() else path.resolve().name
     scale = None if depth_scale is None else checked_scale(depth_scale)
-    return FolderDataset(" ".join([name, taken, *limits]), DepthKind(kind), pairs, scale)
+    return FolderDataset(" ".join([name, taken, *limits]), DepthKind(kind), pairs, scale, has_splits=listing.has_splits)
 
 
 def _complete_pairs(path: Path, listing: PairListing) -> Mapping[str, list[Pair]]:
