@@ -54,6 +54,7 @@ def evaluate(
     Raises:
         BadInput: no truth has a pixel that counts, or the protocol cannot compare this kind of depth with metres.
     """
+    check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
     if training is None:
@@ -61,7 +62,7 @@ def evaluate(
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=not progress))
+    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=None if progress else True))
     return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
@@ -69,6 +70,7 @@ def evaluate_metrics(
     model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> dict[str, float]:
     """Metric name → the model's score on the dataset: the first row of `evaluate`, without what surrounds it."""
+    check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
     pairs = _predictions(model, dataset, protocol, batch_size)
@@ -136,14 +138,14 @@ def evaluate_maps(
     check_alignment(protocol.alignment, promised)
     facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
-    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=not progress))
+    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=None if progress else True))
     title = f"{predictions} against {truth}"
     table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
     if outside:
         notes.append(f"{outside:,} measured pixels that the protocol counts lie outside the crops, and are left out.")
     if ignored:
-        notes.append(f"{ignored} colour pictures (NAME.colour.png beside the map NAME) are ignored.")
+        notes.append(f"Ignored in both folders: {', '.join(f'{n} {what}' for what, n in sorted(ignored.items()))}.")
     return replace(table, notes=(*table.notes, *notes))
 
 
@@ -151,6 +153,12 @@ def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBasel
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
     _must_be_metres(dataset)
     return _constants(_truths(dataset), protocol, dataset.name)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a batch without images."""
+    if batch_size < 1:
+        raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
 
 
 def _must_be_metres(dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
 """Pairs of depth maps: predictions in files and the truths of the same names, on the same pixels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth, Mask
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap
+from leadline.io.discovery import find_files
+from leadline.io.outputs import COLOUR_SUFFIX, marks_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +29,8 @@ class Pair:
     """How the prediction came to the size of its truth, where it was of another, in words."""
 
 
-def match_maps(predictions: Path, truth: Path) -> tuple[dict[str, tuple[Path, Path]], int]:
-    """Name → the files of that name in both folders, subfolders included; and how many colour pictures were ignored.
+def match_maps(predictions: Path, truth: Path) -> tuple[dict[str, tuple[Path, Path]], Counter[str]]:
+    """Name → the files of that name in both folders, subfolders included; and why files were left out → how many.
 
     Raises:
         BadInput: an empty folder, names that differ, or two files of one name.
@@ -109,35 +112,38 @@ _ASPECT_TOLERANCE = 0.01
 changes it by 0.014."""
 
 
-def _named_maps(folder: Path) -> tuple[dict[str, Path], int]:
-    """Name → depth map; and how many colour pictures that Leadline drew beside its maps were ignored."""
+def _named_maps(folder: Path) -> tuple[dict[str, Path], Counter[str]]:
+    """Name → depth map, and why files were left out → how many."""
     if not folder.is_dir():
         raise BadInput(f"No folder {folder}.")
-    files = list(_depth_files(folder))
-    if not files:
-        raise BadInput(f"No depth maps in {folder}: the known formats are {', '.join(sorted(DEPTH_SUFFIXES))}.")
+    found = find_files([str(folder)], DEPTH_SUFFIXES, "depth map")
+    if not found.files:
+        known = ", ".join(sorted(DEPTH_SUFFIXES))
+        raise BadInput(" ".join([f"No depth maps in {folder}: the known formats are {known}.", *found.faults]))
+    if found.faults:
+        raise BadInput(" ".join(found.faults))
     named: dict[str, Path] = {}
-    for path in files:
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    for path, place in found.files:
+        name = place.with_suffix("").as_posix()
         if name in named:
             raise BadInput(f"{named[name]} and {path} have the same name: leave one out.")
         named[name] = path
     pictures = [name for name, path in named.items() if _is_colour_picture(name, path, named)]
     for name in pictures:
         del named[name]
-    return named, len(pictures)
-
-
-def _depth_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in DEPTH_SUFFIXES and not is_hidden and path.is_file():
-            yield path
+    return named, Counter({"colour pictures of Leadline's": len(pictures)} if pictures else {}) + Counter(
+        found.left_out
+    )
 
 
 def _is_colour_picture(name: str, path: Path, named: Mapping[str, Path]) -> bool:
-    """Whether this is NAME.colour.png beside the depth map NAME of whatever format."""
-    return path.suffix == ".png" and name.endswith(".colour") and name.removesuffix(".colour") in named
+    """Whether this is a picture that says it is one, or NAME.colour.png beside the depth map NAME of whatever format.
+
+    Leadline 0.1 wrote pictures that say nothing.
+    """
+    if not path.name.endswith(COLOUR_SUFFIX):
+        return False
+    return "picture" in marks_of(path) or name.removesuffix(Path(COLOUR_SUFFIX).stem) in named
 
 
 def _placed_back(name: str, predicted: Depth, fact: DepthMap, crop: str, place: tuple[slice, slice]) -> Pair:
