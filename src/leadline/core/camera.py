@@ -19,6 +19,14 @@ def focal_length(field_of_view: float, width: int) -> float:
     return width / 2 / math.tan(math.radians(field_of_view) / 2)
 
 
+def resize_intrinsics(camera: Intrinsics, before: Sequence[int], after: Sequence[int]) -> Intrinsics:
+    """Return the intrinsics of a picture of `before` height and width in pixels of the same picture at `after`."""
+    scale = torch.tensor([after[1] / before[1], after[0] / before[0]] * 2)
+    # The centre of the first pixel is 0, and half a pixel from the edge.
+    corner = torch.tensor([0, 0, 0.5, 0.5])
+    return (camera + corner) * scale - corner
+
+
 WIDEST, NARROWEST = 150.0, 10.0
 """Degrees that a pinhole camera sees along a side: beyond the first pictures are fisheyes', or the camera is of another
 unit; less than the second have telescopes."""

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,10 +19,12 @@ import torch
 from PIL import Image, features
 from PIL.JpegImagePlugin import JpegImageFile
 
+from leadline.core.camera import resize_intrinsics
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
 from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
+from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
 """Raw photographs, as the sensor counted; the extra `raw` develops them."""
@@ -59,9 +61,7 @@ class Photograph:
         """The camera in pixels of the photograph in its file."""
         if self.camera.intrinsics is None:
             return None
-        y_scale, x_scale = self.size[0] / self.image.shape[-2], self.size[1] / self.image.shape[-1]
-        scale, corner = torch.tensor([x_scale, y_scale] * 2), torch.tensor([0, 0, 0.5, 0.5])
-        return (self.camera.intrinsics + corner) * scale - corner
+        return resize_intrinsics(self.camera.intrinsics, self.image.shape[-2:], self.size)
 
 
 def read_image(path: str | os.PathLike[str]) -> ImageTensor:
@@ -151,15 +151,21 @@ def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> Camera
     return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
 
 
-def write_image(path: Path, image: ImageTensor | Image.Image) -> None:
-    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
+def write_image(path: Path, image: ImageTensor | Image.Image, words: Mapping[str, str] | None = None) -> None:
+    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95.
+
+    Args:
+        path: the file.
+        image: (3, H, W) in [0, 1], or a Pillow image.
+        words: what the text of a PNG says under `leadline:…`.
+    """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     if not isinstance(image, Image.Image):
         pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     with atomic_write(path) as half:
-        image.save(half, quality=95)
+        image.save(half, quality=95, pnginfo=png_text(words) if words else None)
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
