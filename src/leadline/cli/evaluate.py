@@ -10,7 +10,7 @@ import tyro
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.data.datasets import open_data
+from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.evaluate import evaluate, evaluate_maps
 from leadline.evaluation.tables import Table
 from leadline.inference.session import load_for_command
@@ -33,7 +33,7 @@ class EvaluateCommand:
     data: str | None = None
     """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
     split: str = "test"
-    """Of the dataset: train, val or test."""
+    """Of the dataset: train, val or test; of a folder without splits all, as the table's title then says."""
     train_data: str | None = None
     """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
     predictions: Path | None = None
@@ -70,7 +70,7 @@ class EvaluateCommand:
             model = load_for_command(words, self.device)
             return evaluate(
                 model,
-                open_data(self.data, self.split),
+                open_for_evaluation(self.data, self.split),
                 self.options.chosen(),
                 training=training,
                 name=f"{model.name} ({words})",

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from leadline.cli.protocol_options import ProtocolOptions
-from leadline.data.datasets import open_data
+from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.inference.session import load_for_command
 from leadline.models.registry import DEFAULT
 from leadline.reporting.report import model_report, photo_files, write_report
@@ -42,7 +42,7 @@ class ReportCommand:
         model = load_for_command(self.model, self.device)
         report = model_report(
             model,
-            open_data(self.data, self.split),
+            open_for_evaluation(self.data, self.split),
             self.options.chosen(),
             training=open_data(self.train_data, "train") if self.train_data else None,
             name=f"{model.name} ({self.model})",

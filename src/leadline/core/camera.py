@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from leadline.core.sample import Depth, ImageTensor, Intrinsics
 
@@ -45,6 +47,18 @@ def fields_of_view(camera: Sequence[float], size: tuple[int, int]) -> tuple[floa
         math.degrees(2 * math.atan2(side / 2, focal)) for side, focal in zip(size[::-1], camera[:2], strict=True)
     )
     return across, down
+
+
+def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
+    """Return the distance along each pixel's ray at which the depth along the optical axis is 1.
+
+    Args:
+        camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
+        size: height and width in pixels.
+    """
+    fx, fy, cx, cy = camera
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    return np.sqrt(1 + ((columns - cx) / fx) ** 2 + ((rows - cy) / fy) ** 2)
 
 
 def camera_fault(camera: Sequence[float], size: tuple[int, int]) -> str:

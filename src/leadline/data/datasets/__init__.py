@@ -1,13 +1,14 @@
 """Datasets: each file turns one folder layout (or a procedure) into samples; `open_data` finds it by name."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
 
@@ -75,3 +76,23 @@ def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
     if cache and "cache" in signature(builder).parameters:
         options.setdefault("cache", str(cache))
     return builder(split, **parse_options(builder, options, name))
+
+
+def open_for_evaluation(words: str, split: str) -> Dataset:
+    """Open what a model is scored on: as `open_data`, but a folder or a list without splits serves for any of them.
+
+    The dataset's name then says so. Training must not use this: it would be scored on what it learned from.
+
+    Raises:
+        NoSplit: the data has splits, and none of this name.
+        BadInput: as `open_data`.
+    """
+    from leadline.data.datasets.folder import FolderDataset
+
+    try:
+        return open_data(words, split)
+    except NoSplit:
+        whole = open_data(words, "train")
+        if not isinstance(whole, FolderDataset) or whole.has_splits:
+            raise
+    return replace(whole, name=f"{whole.name.replace(' train', '', 1)}, all {len(whole)} pairs: it has no splits")
