@@ -19,18 +19,26 @@ from tqdm import tqdm
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
 from leadline.cli.progress import track
-from leadline.core.camera import camera_doubt, camera_fault, fields_of_view, focal_length, pinhole
+from leadline.core.camera import (
+    camera_doubt,
+    camera_fault,
+    fields_of_view,
+    focal_length,
+    pinhole,
+    resize_intrinsics,
+)
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.sample import Intrinsics
 from leadline.inference.metric_scale import WAYS, ScaledDepth, Scaler, scaler_from_options
 from leadline.inference.predict import predict
 from leadline.inference.session import load_for_command
 from leadline.io.atomic import clean_stale, make_folder
-from leadline.io.colormaps import depth_color_scale, fit_color_scale, write_depth_picture
+from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
 from leadline.io.discovery import find_images, find_named
 from leadline.io.exif import CameraInfo
-from leadline.io.images import Photograph, read_photograph
+from leadline.io.images import Photograph, read_photograph, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.locks import file_lock
 from leadline.io.outputs import checksum, marks_of
@@ -205,22 +213,22 @@ class PredictCommand:
             **({"doubts": " ".join(known.doubts)} if known.doubts else {}),
             **({} if known.intrinsics is not None else _assumed(model, photo)),
         }
-        photo = replace(photo, image=photo.image[:, :1, :1], camera=known)
         answer = DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, known.intrinsics, about)
         scaled = scale(_enlarged(answer, photo.size), job.place) if scale else None
         answer = scaled.depth if scaled else answer
         marks = job.marks(request)
-        whole = _enlarged(answer, photo.size)
         # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
-        steps = 1000.0 if whole.depth.max() < 65.0 else 256.0
-        write_depth(job.depth, replace(whole, provenance={**whole.provenance, **marks}), depth_scale=steps)
+        steps = 1000.0 if answer.depth.max() < 65.0 else 256.0
+        words = {**answer.provenance, **marks}
+        whole = replace(answer, provenance=words, intrinsics=_intrinsics_at(answer, photo.size))
+        write_depth(job.depth, whole, depth_scale=steps, size=photo.size)
         colours = (
             depth_color_scale(self.near, self.far)
             if answer.kind is DepthKind.METRIC
             else fit_color_scale(answer.depth, answer.valid, answer.kind)
         )
-        words = {**answer.provenance, **job.picture_marks, "kind": answer.kind.value, **marks}
-        write_depth_picture(job.picture, answer.depth, colours, answer.valid, words)
+        picture = render(answer.depth, colours, answer.valid)
+        write_image(job.picture, picture, {**words, **job.picture_marks, "kind": answer.kind.value})
         return {**self._about(job, answer, photo.size), **(_said(scaled) if scaled else {})}
 
     def _camera(self, photo: Photograph, given: tuple[float | None, ...] | None) -> CameraInfo:
@@ -229,9 +237,9 @@ class PredictCommand:
         Raises:
             BadInput: a given one that cannot have taken this photograph.
         """
-        height, width = photo.image.shape[-2:]
         if self.field_of_view is not None:
-            return CameraInfo(pinhole(focal_length(self.field_of_view, width), photo.image), "given")
+            focal = focal_length(self.field_of_view, photo.image.shape[-1])
+            return CameraInfo(pinhole(focal, photo.image), "given")
         if given is None:
             return photo.camera
         fx, fy, cx, cy = given
@@ -243,9 +251,7 @@ class PredictCommand:
         if fault := camera_fault(whole, photo.size):
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
         doubt = camera_doubt(whole, photo.size)
-        y_scale, x_scale = height / photo.size[0], width / photo.size[1]
-        scale, corner = torch.tensor([x_scale, y_scale] * 2), torch.tensor([0, 0, 0.5, 0.5])
-        inside = (torch.tensor(whole) + corner) * scale - corner
+        inside = resize_intrinsics(torch.tensor(whole), photo.size, photo.image.shape[-2:])
         return CameraInfo(inside, "given", (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
 
     def _about(self, job: Job, answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
@@ -315,16 +321,18 @@ def _stored(job: Job, request: str) -> DepthMap | None:
 
 def _enlarged(answer: DepthMap, size: tuple[int, int]) -> DepthMap:
     """The depth of a photograph that was read in fewer pixels than it has, in all of them."""
-    height, width = answer.depth.shape[-2:]
-    if (height, width) == size:
+    if tuple(answer.depth.shape[-2:]) == size:
         return answer
     depth = F.interpolate(answer.depth[None], size, mode="bilinear", align_corners=False)[0]
-    valid = F.interpolate(answer.valid[None].float(), size, mode="nearest")[0].bool()
-    camera = answer.intrinsics
-    if camera is not None:
-        scale, corner = torch.tensor([size[1] / width, size[0] / height] * 2), torch.tensor([0, 0, 0.5, 0.5])
-        camera = (camera + corner) * scale - corner
-    return replace(answer, depth=depth, valid=valid, intrinsics=camera)
+    valid = torch.ones_like(depth, dtype=torch.bool)
+    return replace(answer, depth=depth, valid=valid, intrinsics=_intrinsics_at(answer, size))
+
+
+def _intrinsics_at(answer: DepthMap, size: tuple[int, int]) -> Intrinsics | None:
+    """The camera in pixels of the same photograph at another size."""
+    if answer.intrinsics is None:
+        return None
+    return resize_intrinsics(answer.intrinsics, answer.depth.shape[-2:], size)
 
 
 def _assumed(model: DepthModel, photo: Photograph) -> dict[str, str]:

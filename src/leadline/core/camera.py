@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from leadline.core.sample import Depth, ImageTensor, Intrinsics
 
@@ -17,6 +19,14 @@ def pinhole(focal: float, image: ImageTensor | Depth) -> Intrinsics:
 def focal_length(field_of_view: float, width: int) -> float:
     """Pixels, of a camera that sees so many degrees from the left edge to the right one."""
     return width / 2 / math.tan(math.radians(field_of_view) / 2)
+
+
+def resize_intrinsics(camera: Intrinsics, before: Sequence[int], after: Sequence[int]) -> Intrinsics:
+    """Return the intrinsics of a picture of `before` height and width in pixels of the same picture at `after`."""
+    scale = torch.tensor([after[1] / before[1], after[0] / before[0]] * 2)
+    # The centre of the first pixel is 0, and half a pixel from the edge.
+    corner = torch.tensor([0, 0, 0.5, 0.5])
+    return (camera + corner) * scale - corner
 
 
 WIDEST, NARROWEST = 150.0, 10.0
@@ -37,6 +47,18 @@ def fields_of_view(camera: Sequence[float], size: tuple[int, int]) -> tuple[floa
         math.degrees(2 * math.atan2(side / 2, focal)) for side, focal in zip(size[::-1], camera[:2], strict=True)
     )
     return across, down
+
+
+def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
+    """Return the distance along each pixel's ray at which the depth along the optical axis is 1.
+
+    Args:
+        camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
+        size: height and width in pixels.
+    """
+    fx, fy, cx, cy = camera
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    return np.sqrt(1 + ((columns - cx) / fx) ** 2 + ((rows - cy) / fy) ** 2)
 
 
 def camera_fault(camera: Sequence[float], size: tuple[int, int]) -> str:

@@ -30,6 +30,11 @@ CHECKS: Mapping[str, Check] = {
     "empty": Check(file_checks.empty, "nothing is measured, or everything is equally far"),
     "impossible": Check(file_checks.impossible, "negative, NaN or infinite where numbers are depth"),
     "inverse": Check(edge_checks.inverse, "inverse depth (disparity) taken for depth", ("empty",)),
+    "along_ray": Check(
+        edge_checks.along_ray,
+        "distances along the ray taken for depth along the optical axis",
+        ("camera", "empty", "inverse", "other_size"),
+    ),
     "unit": Check(file_checks.unit, "the scale makes metres that no camera sees", ("eight_bits", "empty", "inverse")),
     "saturated": Check(file_checks.saturated, "what was too far is cut to the highest number", ("eight_bits", "empty")),
     "mispaired": Check(

@@ -18,10 +18,8 @@ def unreadable(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
 
 
 def unpaired(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
-    missing = {
-        True: "has no photograph: add it, or take this out.",
-        False: "has no depth map: add it, or take this out.",
-    }
+    missing = {True: "photograph", False: "depth map"}
+    cure = "add it, or take this out"
     return [
         single_issue("unpaired", look, look.entry.pair_fault or f"has no {missing[look.entry.image is None]}: {cure}.")
         for look in looks

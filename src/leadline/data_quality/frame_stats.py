@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
 
+from leadline.core.camera import camera_doubt
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor
 from leadline.data_quality.image_features import (
     Surface,
     count_planes,
+    count_walls,
     depth_edges,
     edge_agreement,
     fingerprint,
@@ -57,6 +59,8 @@ class DepthStats:
     histogram: Int[np.ndarray, " bins"]
     planes: tuple[int, int]
     """Patches that are straight as inverse depth, and those that are as depth."""
+    walls: tuple[int, int]
+    """Patches that are flat as depth, and those that are as distances along the ray; none without a camera."""
 
     @property
     def holes(self) -> float:
@@ -254,9 +258,8 @@ def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], colle
     camera = view.look.camera
     if "intrinsics" in words and not camera:
         camera = tuple(float(number) for number in words["intrinsics"].split())
-    height, width = values.shape
-    principal_point = (camera[2], camera[3]) if camera else ((width - 1) / 2, (height - 1) / 2)
-    tally = _tally(values, words, collection, principal_point)
+    is_believed = camera and values.shape == view.look.image_size and not camera_doubt(camera, values.shape)
+    tally = _tally(values, words, collection, camera if is_believed else None)
     look = replace(view.look, depth_size=values.shape, tally=tally, camera=camera)
     return replace(view, look=look, depth=depth_edges(_positive(values)))
 
@@ -268,9 +271,7 @@ def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
         return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
 
 
-def _tally(
-    values: np.ndarray, words: Mapping[str, str], collection: Collection, principal_point: tuple[float, float]
-) -> DepthStats:
+def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection, camera: Camera | None) -> DepthStats:
     positive = _positive(values)
     measured = values[positive > 0]
     levels, counts = _levels(measured)
@@ -282,6 +283,8 @@ def _tally(
         top = float(counts[-1] / measured.size)
         below_top = float(counts[:-1][levels[:-1] > 0.9 * high].max(initial=0) / measured.size)
     is_ours = "kind" in words
+    height, width = values.shape
+    principal_point = (camera[2], camera[3]) if camera else ((width - 1) / 2, (height - 1) / 2)
     return DepthStats(
         is_integer=is_integer,
         bits=values.dtype.itemsize * 8,
@@ -297,6 +300,7 @@ def _tally(
         divisor=int(np.gcd.reduce(levels.astype(np.int64))) if is_integer and levels.size else 1,
         histogram=_histogram(levels, counts),
         planes=count_planes(positive),
+        walls=count_walls(positive, camera) if camera else (0, 0),
     )
 
 

@@ -49,9 +49,8 @@ def find_images(words: Sequence[str]) -> Findings:
     found = find_files(words, IMAGE_SUFFIXES, "photograph")
     named = {Path(word) for word in words}
     files, faults, left_out = [], list(found.faults), Counter(found.left_out)
-    developed = {
-        path.with_suffix("") for path, _ in found.files if path.suffix.lower() in PHOTO_SUFFIXES - RAW_SUFFIXES
-    }
+    ready = PHOTO_SUFFIXES - RAW_SUFFIXES
+    developed = {path.with_suffix("") for path, _ in found.files if path.suffix.lower() in ready}
     for path, place in found.files:
         if marks_of(path):
             if path in named:

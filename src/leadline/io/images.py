@@ -6,7 +6,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,12 +17,16 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image, features
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from leadline.core.camera import resize_intrinsics
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
 from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
+from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
 """Raw photographs, as the sensor counted; the extra `raw` develops them."""
@@ -59,9 +63,7 @@ class Photograph:
         """The camera in pixels of the photograph in its file."""
         if self.camera.intrinsics is None:
             return None
-        y_scale, x_scale = self.size[0] / self.image.shape[-2], self.size[1] / self.image.shape[-1]
-        scale, corner = torch.tensor([x_scale, y_scale] * 2), torch.tensor([0, 0, 0.5, 0.5])
-        return (self.camera.intrinsics + corner) * scale - corner
+        return resize_intrinsics(self.camera.intrinsics, self.image.shape[-2:], self.size)
 
 
 def read_image(path: str | os.PathLike[str]) -> ImageTensor:
@@ -151,15 +153,21 @@ def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> Camera
     return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
 
 
-def write_image(path: Path, image: ImageTensor | Image.Image) -> None:
-    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
+def write_image(path: Path, image: ImageTensor | Image.Image, words: Mapping[str, str] | None = None) -> None:
+    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95.
+
+    Args:
+        path: the file.
+        image: (3, H, W) in [0, 1], or a Pillow image.
+        words: what the text of a PNG says under `leadline:…`.
+    """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     if not isinstance(image, Image.Image):
         pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     with atomic_write(path) as half:
-        image.save(half, quality=95)
+        image.save(half, quality=95, pnginfo=png_text(words) if words else None)
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
@@ -203,14 +211,14 @@ _BYTES_OF_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """What Pillow keeps of one by the picture's mode; 4 in all others."""
 
 
-_BYTES_WHILE_DECODING = {"AVIF": 12, "HEIF": 12, "JPEG2000": 16, "WEBP": 12}
+_BYTES_WHILE_DECODING = {"AVIF": 6, "HEIF": 6, "JPEG2000": 16, "WEBP": 12}
 """What decoders take besides for a pixel of the file, measured; the others decode row by row."""
 
 
 _TOO_MANY = "has more than 178 megapixels: make it smaller first."
 
 
-_STRIP = 512
+_STRIP = 128
 """Rows that are converted at a time, so that no second copy of a large photograph is made."""
 
 
@@ -284,9 +292,8 @@ def _opened(file: IO[bytes], suffix: str) -> Iterator[Image.Image | _Reader]:
         yield _from_raw
         return
     if start[4:8] == b"ftyp":
-        _must_have_decoder(start)
+        _must_have_decoder(start[8:])
     try:
-        # From the open file, not by its path: Pillow maps a TIFF that is opened by its path, and turns the map wrongly.
         picture = Image.open(file)
     except Image.UnidentifiedImageError:
         if start[:4] not in _TIFF:
@@ -299,16 +306,17 @@ def _opened(file: IO[bytes], suffix: str) -> Iterator[Image.Image | _Reader]:
 
 def _is_raw(start: bytes, suffix: str) -> bool:
     is_ordinary = start.startswith((b"\xff\xd8\xff", b"\x89PNG"))
-    return (suffix in RAW_SUFFIXES and not is_ordinary) or (start[8:10] == b"CR" and start[:4] in _TIFF)
+    is_canon = (start[:4] in _TIFF and start[8:10] == b"CR") or start[4:12] == b"ftypcrx "
+    return is_canon or (suffix in RAW_SUFFIXES and not is_ordinary)
 
 
-def _must_have_decoder(start: bytes) -> None:
+def _must_have_decoder(brands: bytes) -> None:
     """Make Pillow know HEIC, if this is one; raise with the way to read it, if it cannot be read here."""
-    if start[8:12] in (b"avif", b"avis"):
+    if b"avif" in brands or b"avis" in brands:
         if not features.check("avif"):
             raise _UnfitError("is an AVIF photograph, which this Pillow does not read: pip install -U pillow")
-        return
-    _extra("pillow_heif", "heic", "a HEIC photograph").register_heif_opener()
+    elif brands[:3] in (b"hei", b"hev", b"mif", b"msf"):
+        _extra("pillow_heif", "heic", "a HEIC photograph").register_heif_opener()
 
 
 def _extra(module: str, extra: str, what: str) -> Any:
@@ -327,13 +335,17 @@ def _from_picture(picture: Image.Image, file: IO[bytes] | None, max_pixels: int 
     factor = _factor(width, height, max_pixels)
     exif = _exif(picture)  # before loading, which turns a TIFF upright and forgets how it lay
     if file and max_pixels is not None:
-        if factor > 1:
-            # libjpeg decodes a half, a quarter or an eighth of the sides in that share of the memory.
+        # libjpeg (to an eighth of the sides at most) and OpenJPEG then take the memory of the result alone.
+        if factor > 1 and isinstance(picture, JpegImageFile):
             picture.draft(None, (-(-width // factor), -(-height // factor)))
-        _must_fit_into_memory(_memory_needed(picture, width * height))
+        if isinstance(picture, Jpeg2KImageFile):
+            picture.reduce = factor.bit_length() - 1
+        _must_fit_into_memory(_memory_needed(picture, width * height, factor))
+    if isinstance(picture, TiffImageFile):
+        picture.filename = ""  # Pillow maps a file whose name it knows into memory, and turns the map wrongly
     # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
     picture.load()
-    is_tiff = picture.format == "TIFF"
+    is_tiff = isinstance(picture, TiffImageFile)
     if not is_tiff:
         exif = _exif(picture)  # in a PNG it may follow the pixels
     orientation = orientation_of(exif)
@@ -401,9 +413,11 @@ def _factor(width: int, height: int, max_pixels: int | None) -> int:
     return factor
 
 
-def _memory_needed(picture: Image.Image, pixels: int) -> int:
-    """Bytes that decoding takes: `picture` may be reduced, and its file has `pixels`."""
-    kept = picture.size[0] * picture.size[1] * _BYTES_OF_A_PIXEL.get(picture.mode, 4)
+def _memory_needed(picture: Image.Image, pixels: int, factor: int) -> int:
+    """Bytes that decoding a file of `pixels` takes, whose `picture` may be set to be reduced by `factor`."""
+    if isinstance(picture, Jpeg2KImageFile):
+        pixels //= factor**2
+    kept = min(picture.size[0] * picture.size[1], pixels) * _BYTES_OF_A_PIXEL.get(picture.mode, 4)
     needed = kept + pixels * _BYTES_WHILE_DECODING.get(picture.format or "", 0)
     if isinstance(picture, JpegImageFile) and picture.info.get("progressive"):
         # libjpeg holds all coefficients of a progressive photograph, 2 bytes each, whatever it is reduced to.
@@ -456,7 +470,9 @@ def _reduced(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """`_pixels` averaged to (width, height), a strip at a time, with what is transparent on white."""
     if picture.size == size:
         return _opaque(_pixels(picture))
-    (width, height), factor = picture.size, -(-picture.size[1] // size[1])
+    (width, height), factor = picture.size, 2
+    while (-(-width // factor), -(-height // factor)) != size:
+        factor *= 2
     strips = (picture.crop((0, top, width, min(top + _STRIP, height))) for top in range(0, height, _STRIP))
     return np.concatenate([_shrunk(_opaque(_pixels(strip)), size[0], factor) for strip in strips])
 
@@ -477,9 +493,9 @@ def _from_float_tiff(file: IO[bytes], max_pixels: int | None) -> _Decoded:
     tags = _tiff_tags(file)
     width, height = (int(tags.get(tag, 0)) for tag in (_IMAGE_WIDTH, _IMAGE_LENGTH))
     _must_be_in_bounds(width, height)
-    if _factor(width, height, max_pixels) > 1:
-        most = f"{max_pixels or 0 / 1e6:g}"
-        raise _UnfitError(f"has more than {most} megapixels of colour in 32-bit floats: make it smaller first.")
+    if max_pixels and width * height > max_pixels:
+        most = f"{max_pixels / 1e6:g} megapixels"
+        raise _UnfitError(f"has more than {most} of colour in 32-bit floats: make it smaller first, or a JPEG of it.")
     pixels = _deep_pixels(file)
     return _Decoded(pixels, pixels.shape[:2], tags)
 
@@ -495,7 +511,7 @@ def _from_raw(file: IO[bytes], max_pixels: int | None) -> _Decoded:
             _must_be_in_bounds(width, height)
             factor = _factor(width, height, max_pixels)
             if max_pixels is not None:
-                _must_fit_into_memory(width * height * 7)
+                _must_fit_into_memory(width * height * (13 if factor == 1 else 5))  # measured
             pixels = raw.postprocess(use_camera_wb=True, half_size=factor > 1)
     except rawpy.LibRawError as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
