@@ -26,7 +26,7 @@ from leadline.inference.metric_scale import (
     scale_from_sparse,
     scaler_from_options,
 )
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_image
 from leadline.models.loading import load
@@ -205,7 +205,7 @@ def home(tmp_path_factory) -> Path:
 
 def answer(home: Path, name: str) -> Depth:
     """What a photograph would measure if the model were right."""
-    relative = predict(load(home / "model"), read_image(home / "in" / name))
+    relative = predict_tensor(load(home / "model"), read_image(home / "in" / name))
     return 1 / (0.3 + 0.5 * (relative - relative.min()) / (relative.max() - relative.min()))
 
 

@@ -19,7 +19,7 @@ from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.models.base import DepthModel
 
@@ -200,9 +200,9 @@ def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, sou
 def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[Pair]:
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
-        predicted = predict(model, together.image, together.intrinsics)
+        predicted = predict_tensor(model, together.image, together.intrinsics)
         if protocol.flip:
-            predicted = (predicted + predict(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
+            predicted = (predicted + predict_tensor(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
         for sample, depth in zip(group, predicted, strict=True):
             yield Pair(str(sample.name), depth, sample.depth, sample.valid)
 

@@ -25,7 +25,7 @@ from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Listing, Table
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import (
     ERRORS,
@@ -177,7 +177,7 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, sc
     exhibits = []
     for score in scores:
         sample = dataset[score.index]
-        depth = predict(model, sample.image, sample.intrinsics)
+        depth = predict_tensor(model, sample.image, sample.intrinsics)
         compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
         figures = ", ".join(
             f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
@@ -219,7 +219,7 @@ def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5
         except BadInput as fault:
             faults.append(str(fault))
             continue
-        depth = predict(model, photo, read_camera(source, photo))
+        depth = predict_tensor(model, photo, read_camera(source, photo))
         shown = scale if is_metric else fit_color_scale(depth, torch.ones_like(depth).bool(), model.kind)
         exhibits.append(Exhibit(source.name, photo, (colorize(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
