@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist
@@ -34,7 +35,7 @@ class DepthMap:
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
 
 
-def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
+def read_depth(path: StrPath, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
     """Read a depth map from 16-bit PNG, NPZ, PFM or TIFF; not finite or not positive means not measured.
 
     A file of ours says itself what its numbers are. Of any other file `depth_scale` says how many steps make a
@@ -45,6 +46,7 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
         BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
         UnreadableFile: truncated, empty or no depth map.
     """
+    path = Path(path)
     values, words = read_numbers(path)
     with _decoding(path):
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
@@ -62,13 +64,14 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
     )
 
 
-def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
     """The (H, W) numbers of a depth file and the words in it, before anyone says what they mean.
 
     Raises:
         BadInput: no depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
+    path = Path(path)
     read, _ = _format(path)
     _must_exist(path)
     with _decoding(path):
@@ -76,7 +79,7 @@ def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
 
 
 def write_depth(
-    path: Path, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
+    path: StrPath, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
 ) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
@@ -97,6 +100,7 @@ def write_depth(
     Raises:
         BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
     """
+    path = Path(path)
     _, write = _format(path)
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
