@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist
@@ -33,7 +35,7 @@ class DepthMap:
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
 
 
-def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
+def read_depth(path: StrPath, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
     """Read a depth map from 16-bit PNG, NPZ, PFM or TIFF; not finite or not positive means not measured.
 
     A file of ours says itself what its numbers are. Of any other file `depth_scale` says how many steps make a
@@ -44,6 +46,7 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
         BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
         UnreadableFile: truncated, empty or no depth map.
     """
+    path = Path(path)
     values, words = read_numbers(path)
     with _decoding(path):
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
@@ -61,20 +64,23 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
     )
 
 
-def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
     """The (H, W) numbers of a depth file and the words in it, before anyone says what they mean.
 
     Raises:
         BadInput: no depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
+    path = Path(path)
     read, _ = _format(path)
     _must_exist(path)
     with _decoding(path):
         return read(path)
 
 
-def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> None:
+def write_depth(
+    path: StrPath, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
+) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
     `.png`: 16 bits, metres × `depth_scale`, 0 for not measured; unit, kind and intrinsics lie in its text chunks
@@ -84,9 +90,17 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     ImageDescription) are exact. `.pfm` (bottom row first, inf for not measured) is exact too, but has no place
     for the kind and the intrinsics: its reader must state the kind.
 
+    Args:
+        path: the file; its suffix says the format.
+        depth: the map, with intrinsics in pixels of what is written.
+        depth_scale: steps that make a metre, in a PNG of metres.
+        size: height and width to write, where the depth is that of a photograph read in fewer pixels; unset: its own.
+            Enlarging is linear, or nearest where some pixels are not valid; a PNG is enlarged as 16-bit numbers.
+
     Raises:
         BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
     """
+    path = Path(path)
     _, write = _format(path)
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
@@ -94,9 +108,14 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     if depth.intrinsics is not None:
         words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     words |= depth.provenance
+    is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
         words |= scaling
+    elif size:
+        valid = _enlarged(valid.astype(np.uint8), size, is_whole=is_whole) > 0
+    if size:
+        values = _enlarged(values, size, is_whole=is_whole)
     with atomic_write(path) as half:
         write(half, values, valid, words)
 
@@ -163,12 +182,16 @@ def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: Dept
         )
 
 
+def _enlarged(values: np.ndarray, size: tuple[int, int], *, is_whole: bool) -> np.ndarray:
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR if is_whole else cv2.INTER_NEAREST)
+
+
 def _steps(
     path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Depth as 16-bit numbers, and the words that turn them back."""
-    measured = values[valid].astype(np.float64)
-    high, offset = measured.max(initial=0), 0.0
+    measured = values[valid]
+    low, high, offset = float(measured.min(initial=np.inf)), float(measured.max(initial=0)), 0.0
     if kind == DepthKind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
         fitting = [f"depth_scale={scale}" for scale in (1000, 256, 100, 10, 1) if high * scale <= _LAST_STEP]
         cure = ", ".join([*fitting[:1], "or write .npz or .tiff"]).removeprefix("or ")
@@ -176,11 +199,15 @@ def _steps(
     if kind == DepthKind.SCALE_FREE:
         depth_scale = _LAST_STEP / (high or 1)
     if kind == DepthKind.RELATIVE and measured.size:
-        depth_scale = (_LAST_STEP - 1) / (measured.max() - measured.min() or 1)
-        offset = measured.min() - 1 / depth_scale
+        depth_scale = (_LAST_STEP - 1) / (float(measured.max()) - low or 1)
+        offset = low - 1 / depth_scale
+    del measured
     steps = np.zeros(values.shape, np.uint16)
-    # At least one step: 0 would say "not measured".
-    steps[valid] = np.clip(np.rint((measured - offset) * depth_scale), 1, _LAST_STEP)
+    for top in range(0, len(values), 512):  # a float64 copy of a whole photograph would be four times the result
+        rows = slice(top, top + 512)
+        numbers = np.rint((values[rows].astype(np.float64) - offset) * depth_scale)
+        # At least one step: 0 would say "not measured".
+        steps[rows] = np.where(valid[rows], np.clip(numbers, 1, _LAST_STEP), 0)
     words = {"depth_scale": repr(float(depth_scale))}
     return steps, words | ({"offset": repr(float(offset))} if offset else {})
 

@@ -1,8 +1,10 @@
 """Load any model that a user can name: a folder, a checkpoint, a release or a hub repository."""
 
+import os
 from pathlib import Path
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.specs import parse_spec
 from leadline.models.base import DepthModel
 from leadline.models.pretrained.releases import RELEASES, weights_file
@@ -10,7 +12,7 @@ from leadline.models.registry import DEFAULT, build
 from leadline.models.saving import load_folder
 
 
-def load(path: Path | str = DEFAULT, as_name: str | None = None) -> DepthModel:
+def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
     """Read back a folder that `save` wrote, or an official MiDaS or DPT checkpoint; in evaluation mode.
 
     Without a path: the model that comes with the package.
@@ -42,12 +44,13 @@ def load(path: Path | str = DEFAULT, as_name: str | None = None) -> DepthModel:
     return load_folder(Path(path))
 
 
-def open_model(words: str) -> DepthModel:
+def open_model(words: StrPath) -> DepthModel:
     """Load the model at a path, or build an untrained one from `NAME[,argument=value]…`: `hybrid,size=tiny`.
 
     Raises:
         BadInput: neither a path nor a known model, or as `load` and `build` say.
     """
+    words = os.fspath(words)
     if Path(words).exists():
         return load(words)
     name, path, arguments = parse_spec(words)
