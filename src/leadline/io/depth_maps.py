@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -74,7 +75,9 @@ def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         return read(path)
 
 
-def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> None:
+def write_depth(
+    path: Path, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
+) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
     `.png`: 16 bits, metres × `depth_scale`, 0 for not measured; unit, kind and intrinsics lie in its text chunks
@@ -83,6 +86,13 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     `.npz` (arrays depth, valid, kind, unit, intrinsics) and `.tiff` (NaN for not measured, the words as JSON in
     ImageDescription) are exact. `.pfm` (bottom row first, inf for not measured) is exact too, but has no place
     for the kind and the intrinsics: its reader must state the kind.
+
+    Args:
+        path: the file; its suffix says the format.
+        depth: the map, with intrinsics in pixels of what is written.
+        depth_scale: steps that make a metre, in a PNG of metres.
+        size: height and width to write, where the depth is that of a photograph read in fewer pixels; unset: its own.
+            Enlarging is linear, or nearest where some pixels are not valid; a PNG is enlarged as 16-bit numbers.
 
     Raises:
         BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
@@ -94,9 +104,14 @@ def write_depth(path: Path, depth: DepthMap, *, depth_scale: float = 1000.0) -> 
     if depth.intrinsics is not None:
         words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     words |= depth.provenance
+    is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
         words |= scaling
+    elif size:
+        valid = _enlarged(valid.astype(np.uint8), size, is_whole=is_whole) > 0
+    if size:
+        values = _enlarged(values, size, is_whole=is_whole)
     with atomic_write(path) as half:
         write(half, values, valid, words)
 
@@ -163,12 +178,16 @@ def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: Dept
         )
 
 
+def _enlarged(values: np.ndarray, size: tuple[int, int], *, is_whole: bool) -> np.ndarray:
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR if is_whole else cv2.INTER_NEAREST)
+
+
 def _steps(
     path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Depth as 16-bit numbers, and the words that turn them back."""
-    measured = values[valid].astype(np.float64)
-    high, offset = measured.max(initial=0), 0.0
+    measured = values[valid]
+    low, high, offset = float(measured.min(initial=np.inf)), float(measured.max(initial=0)), 0.0
     if kind == DepthKind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
         fitting = [f"depth_scale={scale}" for scale in (1000, 256, 100, 10, 1) if high * scale <= _LAST_STEP]
         cure = ", ".join([*fitting[:1], "or write .npz or .tiff"]).removeprefix("or ")
@@ -176,11 +195,15 @@ def _steps(
     if kind == DepthKind.SCALE_FREE:
         depth_scale = _LAST_STEP / (high or 1)
     if kind == DepthKind.RELATIVE and measured.size:
-        depth_scale = (_LAST_STEP - 1) / (measured.max() - measured.min() or 1)
-        offset = measured.min() - 1 / depth_scale
+        depth_scale = (_LAST_STEP - 1) / (float(measured.max()) - low or 1)
+        offset = low - 1 / depth_scale
+    del measured
     steps = np.zeros(values.shape, np.uint16)
-    # At least one step: 0 would say "not measured".
-    steps[valid] = np.clip(np.rint((measured - offset) * depth_scale), 1, _LAST_STEP)
+    for top in range(0, len(values), 512):  # a float64 copy of a whole photograph would be four times the result
+        rows = slice(top, top + 512)
+        numbers = np.rint((values[rows].astype(np.float64) - offset) * depth_scale)
+        # At least one step: 0 would say "not measured".
+        steps[rows] = np.where(valid[rows], np.clip(numbers, 1, _LAST_STEP), 0)
     words = {"depth_scale": repr(float(depth_scale))}
     return steps, words | ({"offset": repr(float(offset))} if offset else {})
 
