@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from leadline.core.camera import ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Depth, Intrinsics, Mask
@@ -33,12 +34,30 @@ class DepthMap:
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
 
 
-def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
+def read_depth(
+    path: Path,
+    *,
+    depth_scale: float | None = None,
+    kind: DepthKind | str | None = None,
+    invalid: Sequence[float] = (),
+    max_depth: float | None = None,
+    along_ray: bool = False,
+    intrinsics: Intrinsics | None = None,
+) -> DepthMap:
     """Read a depth map from 16-bit PNG, NPZ, PFM or TIFF; not finite or not positive means not measured.
 
     A file of ours says itself what its numbers are. Of any other file `depth_scale` says how many steps make a
     metre (1000 for millimetres; KITTI 256; TUM 5000), or for a float file `kind` says what it promises.
     Relative maps in float files may hold 0 and less; integers mean "not measured" by 0 whatever their kind.
+
+    Args:
+        path: the file.
+        depth_scale: steps that make a metre.
+        kind: what the numbers promise.
+        invalid: numbers in the file that mean "not measured" as well.
+        max_depth: what is farther, in the unit of the depth, is not measured.
+        along_ray: the numbers are distances along the ray, and become depth along the optical axis.
+        intrinsics: fx, fy, cx, cy in pixels of the map, for that, where the file does not state them.
 
     Raises:
         BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
@@ -49,14 +68,23 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
     depth = values.astype(np.float32) if (scale, offset) == (1, 0) else (values / scale + offset).astype(np.float32)
     valid = np.isfinite(depth) if values.dtype.kind == "f" else values > 0
+    valid &= ~np.isin(values, invalid)
+    if max_depth is not None:
+        valid &= depth <= max_depth
     if kind != DepthKind.RELATIVE:
         valid &= depth > 0
     known = words.pop("intrinsics", None)
+    camera = None if known is None else torch.tensor([float(number) for number in known.split()])
+    if along_ray:
+        camera = intrinsics if camera is None else camera
+        if camera is None:
+            raise BadInput(f"{path} needs its camera to make depth of distances along the ray: state fx, fy, cx, cy.")
+        depth = depth / ray_lengths(camera.tolist(), depth.shape).astype(np.float32)
     return DepthMap(
         depth=torch.from_numpy(np.where(valid, depth, 0))[None],
         valid=torch.from_numpy(valid)[None],
         kind=kind,
-        intrinsics=None if known is None else torch.tensor([float(number) for number in known.split()]),
+        intrinsics=camera,
         provenance={key: text for key, text in words.items() if key not in _MEANING},
     )
 
