@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.camera import ray_lengths
@@ -232,3 +233,35 @@ def test_the_doctor_says_which_unit_a_reader_will_ask_for(tmp_path: Path, capsys
     assert "The files do not state their unit, and readers ask for it: depth_scale=1000 fits" in capsys.readouterr().out
     assert main(["data", "doctor", f"{data},depth_scale=1000"]) == 0
     assert "do not state their unit" not in capsys.readouterr().out
+
+
+def test_one_file_that_the_reader_refuses_is_named_though_its_scene_is_metres(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "data", lambda metres: metres.astype(np.float32), suffix="tiff")
+    assert faults(capsys, str(data)) == {}
+    cv2.imwrite(str(data / "depth" / "3.tiff"), (room(3) * 1000).astype(np.float32))
+    with pytest.raises(
+        BadInput, match=r"3\.tiff does not say its unit, and numbers around .* are no metres"
+    ) as refused:
+        open_data(str(data), "train")[3]
+    assert faults(capsys, str(data))["unit"].rstrip(".") in str(refused.value)
+
+
+# The library's own way of naming tables stumbles over a type of Arrow's.
+@pytest.mark.filterwarnings("ignore:Cannot (locate reference|pickle)")
+def test_a_table_of_the_hub_is_held_to_the_same_rule(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the library `datasets`: pip install 'leadline[datasets]'")
+    picture = torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8).numpy()
+    far = room(0).astype(np.float32)
+    far[0, :4] = 65504
+    row = {"image": Image.fromarray(picture), "metres": far.tolist(), "depth": (room(0) * 1000).tolist()}
+    kinds = {name: datasets.Array2D(shape=SIZE, dtype="float32") for name in ("metres", "depth")}
+    features = datasets.Features({"image": datasets.Image(), **kinds})
+    datasets.DatasetDict({"train": datasets.Dataset.from_list([row], features=features)}).save_to_disk(tmp_path / "t")
+    with pytest.raises(BadInput, match=r"does not say its unit, and numbers around .* state depth_scale=1000"):
+        open_data(f"hub:{tmp_path / 't'}", "train")[0]
+    assert open_data(f"hub:{tmp_path / 't'},depth_scale=1000", "train")[0].depth.median() < 5
+    with pytest.raises(BadInput, match="hold numbers up to 65504, which no camera measures"):
+        open_data(f"hub:{tmp_path / 't'},depth=metres", "train")[0]
+    assert not open_data(f"hub:{tmp_path / 't'},depth=metres,invalid=65504", "train")[0].valid[0, 0, :4].any()

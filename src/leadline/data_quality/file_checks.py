@@ -9,7 +9,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
 from leadline.data_quality.issues import FEW, Issue, count_words, group_by_scene, single_issue
 from leadline.data_quality.units import IN_SUNRGBD, ROTATE_BACK, ROTATED, Unit, is_like_kitti, is_like_sunrgbd, unit_of
-from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales
+from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales, why_no_metres
 
 
 def unreadable(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
@@ -152,7 +152,15 @@ def unit(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     for scene in groups:
         if wrong := _wrong_unit(scene, [look.tally for look in scene if look.tally], usual):
             found.append(Issue("unit", f"{count_words(scene, 'depth map')}: {wrong}.", tuple(scene)))
+        else:  # files that a reader refuses, though most of their scene may be metres
+            found += [single_issue("unit", look, f"{said}.") for look in scene if (said := _refused_as_metres(look))]
     return found
+
+
+def _refused_as_metres(look: FrameStats) -> str:
+    tally = look.tally
+    is_open = tally and tally.median and tally.scale is None and not tally.is_integer
+    return why_no_metres(tally.median) if tally and is_open else ""
 
 
 def _share(looks: Sequence[FrameStats], mark: str) -> str:
@@ -189,7 +197,9 @@ def _wrong_unit(scene: Sequence[FrameStats], tallies: Sequence[DepthStats], usua
         return f"numbers around {middle:g} are metres by no scale in use, so find out their unit"
     if all(tally.scale is None for tally in tallies):
         # Floats without a unit are read as metres; of integers one scale has to do for all scenes.
-        stated = Unit(1.0, "") if not is_integer else Unit(usual or stated.scale, "as most frames have it")
+        if not is_integer:
+            return why_no_metres(middle)
+        stated = Unit(usual or stated.scale, "as most frames have it")
     if is_like_sunrgbd(tallies) and any(tally.scale != 1000 * ROTATED for tally in tallies):
         return f"{IN_SUNRGBD}, so {ROTATE_BACK}"
     if not is_plausible(middle / stated.scale):

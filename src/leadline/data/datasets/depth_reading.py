@@ -12,7 +12,7 @@ from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Intrinsics
 from leadline.io.depth_backgrounds import background_mask
 from leadline.io.depth_maps import DepthMap, read_depth, read_numbers
-from leadline.io.depth_units import SCALES, is_plausible, likely_scales
+from leadline.io.depth_units import is_plausible, why_no_metres
 
 ENCODINGS = ("", "sunrgbd")
 """None, and SUN RGB-D's: 16-bit millimetres with their bits rotated left by three."""
@@ -89,10 +89,45 @@ class DepthReading:
             along_ray=self.along_ray,
             intrinsics=intrinsics,
         )
-        if kind is DepthKind.METRIC:
-            self._check_unit(path, measured)
-            self._check_background(path, float(measured.depth.max()))
+        if kind is DepthKind.METRIC and self._is_doubtful(measured):
+            numbers, words = read_numbers(path)
+            if "kind" not in words:
+                self.check(self.decoded(numbers), str(path))
         return measured
+
+    def check(self, numbers: np.ndarray, where: str) -> None:
+        """Refuse numbers that nobody says are metres and that cannot be, or that no camera measures.
+
+        Args:
+            numbers: of a file that does not state its kind, as `decoded` gave them, meant as metres.
+            where: what they come from, for messages.
+
+        Raises:
+            BadInput: with the option that says what they are.
+        """
+        measured = numbers[np.isfinite(numbers) & (numbers > 0)]
+        middle = float(np.median(measured)) if measured.size else 1.0
+        if self.scale is None and (said := why_no_metres(middle)):
+            raise BadInput(f"{where} does not say its unit, and {said}.")
+        nothing = background_mask(numbers, self.scale or 1.0)
+        if nothing.any() and not self.keeps_background:
+            number = numbers[nothing].max()
+            raise BadInput(
+                f"{where}: {nothing.mean():.2%} of its pixels hold numbers up to {number:g}, which no camera measures "
+                f"(a renderer's background?): state invalid={number:g} or max_depth=METRES to leave them out, or "
+                "invalid=none to take them as depth."
+            )
+
+    def _is_doubtful(self, measured: DepthMap) -> bool:
+        """Whether metres are such that the numbers in their file have to be looked at."""
+        if not measured.valid.any():
+            return False
+        scale = self.scale or 1.0
+        farthest = np.full((1, 1), float(measured.depth.max()) * scale).round()
+        has_background = not self.keeps_background and bool(background_mask(farthest, scale).any())
+        return has_background or (
+            self.scale is None and not is_plausible(float(measured.depth[measured.valid].median()))
+        )
 
     def _read_encoded(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
         """Without its encoding a file holds numbers of no unit, which is a kind of their own."""
@@ -104,32 +139,3 @@ class DepthReading:
             depth = depth / ray_lengths(intrinsics.tolist(), depth.shape).astype(np.float32)
         measured = torch.from_numpy(depth)[None]
         return DepthMap(measured, measured > 0, kind, intrinsics)
-
-    def _check_unit(self, path: Path, measured: DepthMap) -> None:
-        """Refuse numbers that nobody says are metres, and that cannot be."""
-        if self.depth_scale is not None or not measured.valid.any():
-            return
-        middle = float(measured.depth[measured.valid].median())
-        if is_plausible(middle) or "kind" in read_numbers(path)[1]:
-            return
-        likely = [f"depth_scale={scale} ({SCALES[scale]})" for scale in likely_scales(middle, is_integer=False)]
-        raise BadInput(
-            f"{path} does not say its unit, and numbers around {middle:.4g} are no metres: state "
-            f"{' or '.join([*likely, 'depth_scale=1 if they are'])}."
-        )
-
-    def _check_background(self, path: Path, farthest: float) -> None:
-        """Refuse a file that holds what no camera measures, and does not say itself what it holds."""
-        scale = self.scale or 1.0
-        if self.keeps_background or not background_mask(np.full((1, 1), farthest * scale).round(), scale).any():
-            return
-        numbers, words = read_numbers(path)
-        nothing = background_mask(numbers, scale)
-        if "kind" in words or not nothing.any():
-            return
-        number = numbers[nothing].max()
-        raise BadInput(
-            f"{path}: {nothing.mean():.2%} of its pixels hold numbers up to {number:g}, which no camera measures (a "
-            f"renderer's background?): state invalid={number:g} or max_depth=METRES to leave them out, or invalid=none "
-            "to take them as depth."
-        )
