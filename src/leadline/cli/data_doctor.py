@@ -8,7 +8,7 @@ import tyro
 from tqdm import tqdm
 
 from leadline.data_quality.checks import CHECKS
-from leadline.data_quality.doctor import SHOWN, diagnose, stats_of
+from leadline.data_quality.doctor import SHOWN, diagnose, missing_unit, stats_of
 from leadline.data_quality.frame_stats import FrameStats, collect_photo_stats
 from leadline.data_quality.index import index_data
 from leadline.data_quality.issues import Issue
@@ -41,12 +41,21 @@ class DoctorCommand:
                 looks, list(collect_photo_stats(tqdm(others, "compared", disable=None, leave=False)))
             )
         if self.json:
-            told = {"data": self.data, "frames": len(looks), "refused": collection.refused}
+            told = {
+                "data": self.data,
+                "frames": len(looks),
+                "refused": collection.refused,
+                "unit": missing_unit(collection, looks),
+            }
             print(json.dumps(told | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
         else:
             print(
                 "\n".join(
-                    [*(f"not looked at: {reason}" for reason in collection.refused), _told(self.data, looks, faults)]
+                    [
+                        *(f"not looked at: {reason}" for reason in collection.refused),
+                        *filter(None, [missing_unit(collection, looks)]),
+                        _told(self.data, looks, faults),
+                    ]
                 )
             )
         return 1 if faults or collection.refused else 0

@@ -168,7 +168,7 @@ def _gallery(card: DatasetCard, collection: Collection, looks: Sequence[FrameSta
         whole = [look for look in group if look.image_size and look.tally and look.tally.levels]
         if whole:
             middle = whole[len(whole) // 2]
-            image, depth, valid = _shown(middle.entry, scene.unit.scale if scene.unit else 1.0)
+            image, depth, valid = _shown(middle.entry, collection, scene.unit.scale if scene.unit else 1.0)
             colours = metres if scene.unit else fit_color_scale(depth, valid, collection.kind)
             exhibits.append(Exhibit(f"{_name(scene)}: {middle.entry.name}", image, (colorize(depth, colours, valid),)))
     caption = "The middle frame of each scene. Stripes: not measured."
@@ -176,13 +176,14 @@ def _gallery(card: DatasetCard, collection: Collection, looks: Sequence[FrameSta
     return Gallery(("photograph", "depth, with its holes"), tuple(exhibits), legends, caption)
 
 
-def _shown(entry: Entry, scale: float) -> tuple[ImageTensor, Depth, Mask]:
+def _shown(entry: Entry, collection: Collection, scale: float) -> tuple[ImageTensor, Depth, Mask]:
     if entry.make:
         sample = entry.make()
         return sample.image, sample.depth, sample.valid
     assert entry.image
     assert entry.depth
-    values, _ = read_numbers(entry.depth)
+    values, words = read_numbers(entry.depth)
+    values = values if "kind" in words else collection.reading.decoded(values)
     depth = torch.from_numpy(values.astype(np.float32))[None] / scale
     valid = depth.isfinite() & (depth > 0)
     return read_image(entry.image), depth.where(valid, 0), valid

@@ -29,6 +29,9 @@ CHECKS: Mapping[str, Check] = {
     "eight_bits": Check(file_checks.eight_bits, "depth of 8 bits, or painted in colours"),
     "empty": Check(file_checks.empty, "nothing is measured, or everything is equally far"),
     "impossible": Check(file_checks.impossible, "negative, NaN or infinite where numbers are depth"),
+    "background": Check(
+        file_checks.background, "numbers that no camera measures, as renderers write for the sky", ("eight_bits",)
+    ),
     "inverse": Check(edge_checks.inverse, "inverse depth (disparity) taken for depth", ("empty",)),
     "along_ray": Check(
         edge_checks.along_ray,

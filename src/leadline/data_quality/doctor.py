@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.checks import examine
 from leadline.data_quality.frame_stats import FrameStats, collect_stats
 from leadline.data_quality.index import Collection
-from leadline.data_quality.issues import Issue
+from leadline.data_quality.issues import Issue, group_by_scene
+from leadline.data_quality.units import unit_of
 
 SHOWN = 5
 """Files of one fault that are printed; `--json` has all."""
@@ -21,3 +23,14 @@ def stats_of(collection: Collection) -> list[FrameStats]:
 def diagnose(collection: Collection, looks: Sequence[FrameStats]) -> list[Issue]:
     """Find what is wrong with the files of a dataset and with what is stated about them."""
     return [*(Issue("camera", fault, ()) for fault in collection.faults), *examine(looks, collection.kind)]
+
+
+def missing_unit(collection: Collection, looks: Sequence[FrameStats]) -> str:
+    """Say which scale to state where files leave their unit open, which readers refuse; empty where none do."""
+    open_looks = [look for look in looks if look.tally and look.tally.is_integer and look.tally.scale is None]
+    if not open_looks or collection.kind is not DepthKind.METRIC:
+        return ""
+    units = [unit for group in group_by_scene(open_looks).values() if (unit := unit_of(group))]
+    guesses = dict.fromkeys(f"depth_scale={unit.scale:g} fits: {unit.reason}" for unit in units)
+    said = "; ".join(list(guesses)[:SHOWN]) or "no scale in use fits"
+    return f"The files do not state their unit, and readers ask for it: {said}."

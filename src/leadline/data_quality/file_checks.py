@@ -8,7 +8,8 @@ from leadline.core.camera import camera_doubt
 from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
 from leadline.data_quality.issues import FEW, Issue, count_words, group_by_scene, single_issue
-from leadline.data_quality.units import SCALES, Unit, in_words, is_like_kitti, is_plausible, likely_scales, unit_of
+from leadline.data_quality.units import IN_SUNRGBD, ROTATE_BACK, ROTATED, Unit, is_like_kitti, is_like_sunrgbd, unit_of
+from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales, why_no_metres
 
 
 def unreadable(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
@@ -109,6 +110,22 @@ CONVENTION = 0.5
 """NaN or inf in this share of a scene's frames is how its maker marks what is not measured."""
 
 
+def background(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    found = defaultdict(list)
+    for look in looks:
+        if look.tally and look.tally.background:
+            found[look.place, look.tally.background].append(look)
+    return [
+        Issue(
+            "background",
+            f"{count_words(group, 'depth map')}: up to {_share(group, 'background')} of the pixels hold numbers up to "
+            f"{number:g}, which no camera measures: state invalid={number:g}, or max_depth=METRES.",
+            tuple(group),
+        )
+        for (_, number), group in found.items()
+    ]
+
+
 def saturated(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = defaultdict(list)
     for look in looks:
@@ -118,7 +135,8 @@ def saturated(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
         Issue(
             "saturated",
             f"{count_words(group, 'depth map')}: {max(look.tally.top for look in group if look.tally):.0%} of what is "
-            f"measured at the highest number, {high:g}: what lay beyond was cut to it, so write 0 there.",
+            f"measured at the highest number, {high:g}: what lay beyond was cut to it, so write 0 there, or state "
+            f"invalid={high:g}.",
             tuple(group),
         )
         for (_, high), group in found.items()
@@ -134,7 +152,20 @@ def unit(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     for scene in groups:
         if wrong := _wrong_unit(scene, [look.tally for look in scene if look.tally], usual):
             found.append(Issue("unit", f"{count_words(scene, 'depth map')}: {wrong}.", tuple(scene)))
+        else:  # files that a reader refuses, though most of their scene may be metres
+            found += [single_issue("unit", look, f"{said}.") for look in scene if (said := _refused_as_metres(look))]
     return found
+
+
+def _refused_as_metres(look: FrameStats) -> str:
+    tally = look.tally
+    is_open = tally and tally.median and tally.scale is None and not tally.is_integer
+    return why_no_metres(tally.median) if tally and is_open else ""
+
+
+def _share(looks: Sequence[FrameStats], mark: str) -> str:
+    """The largest share of the pixels that are so marked."""
+    return f"{max(look.tally.shares.get(mark, 0.0) for look in looks if look.tally):.2%}"
 
 
 def _pixels(size: tuple[int, int]) -> str:
@@ -164,8 +195,13 @@ def _wrong_unit(scene: Sequence[FrameStats], tallies: Sequence[DepthStats], usua
     stated = unit_of(scene)
     if stated is None:
         return f"numbers around {middle:g} are metres by no scale in use, so find out their unit"
-    if usual and all(tally.scale is None for tally in tallies):
-        stated = Unit(usual, "as most frames have it")
+    if all(tally.scale is None for tally in tallies):
+        # Floats without a unit are read as metres; of integers one scale has to do for all scenes.
+        if not is_integer:
+            return why_no_metres(middle)
+        stated = Unit(usual or stated.scale, "as most frames have it")
+    if is_like_sunrgbd(tallies) and any(tally.scale != 1000 * ROTATED for tally in tallies):
+        return f"{IN_SUNRGBD}, so {ROTATE_BACK}"
     if not is_plausible(middle / stated.scale):
         likely = likely_scales(middle, is_integer=is_integer)
         cures = [

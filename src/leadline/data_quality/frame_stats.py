@@ -8,9 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
 
-from leadline.core.camera import camera_doubt
+from leadline.core.camera import camera_doubt, ray_lengths
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor
+from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.folder import follow_size
+from leadline.data.datasets.pair_files import read_camera
 from leadline.data_quality.image_features import (
     Surface,
     count_planes,
@@ -23,7 +27,9 @@ from leadline.data_quality.image_features import (
     shrink,
 )
 from leadline.data_quality.index import Camera, Collection, Entry
+from leadline.io.depth_backgrounds import background_mask
 from leadline.io.depth_maps import read_numbers
+from leadline.io.depth_units import is_plausible
 from leadline.io.images import read_image
 
 BINS_PER_OCTAVE, OCTAVES = 8, (-10, 22)
@@ -39,11 +45,17 @@ class DepthStats:
     is_integer: bool
     bits: int
     scale: float | None
-    """Steps that make a metre, as the file or the user says."""
+    """Steps that make a metre, as the file, the reader's rule or the user says."""
+    source: str
+    """Who says so: `as stated`, `by the rule of the reader tum`."""
     is_ours: bool
     """The file says itself what its numbers are."""
+    is_rule: bool
+    """A reader of published data says so, whatever the numbers are."""
     shares: Mapping[str, float]
-    """Of all pixels: `zero`, `NaN`, `infinite`, `negative`."""
+    """Of all pixels: `zero`, `NaN`, `infinite`, `negative`, `background`."""
+    background: float
+    """The highest number that no camera measures, left out of all that follows; 0 where there is none."""
     low: float
     high: float
     median: float
@@ -196,7 +208,7 @@ def _seen_sample(look: FrameStats, collection: Collection) -> _View:
     entry = replace(look.entry, name=name)
     view = _with_photograph(_View(FrameStats(entry, name.rpartition("/")[0], camera=camera)), sample.image, 1)
     values = np.where(sample.valid[0].numpy(), sample.depth[0].numpy(), np.float32(0))
-    return _with_depth(view, values, {"kind": str(sample.kind)}, collection)
+    return _with_depth(view, values, {}, replace(collection, reading=DepthReading(1.0)))
 
 
 def _refused(look: FrameStats, what: str, reason: BadInput) -> FrameStats:
@@ -241,6 +253,8 @@ def _recognisable(look: FrameStats, grey: Float[np.ndarray, "H W"]) -> FrameStat
 def _with_photograph(view: _View, photograph: ImageTensor, orientation: int) -> _View:
     grey = _grey(photograph)
     look = replace(_recognisable(view.look, grey), image_size=grey.shape, orientation=orientation)
+    if look.camera:
+        look = replace(look, camera=follow_size(look.camera, look.entry.camera_size, photograph))
     turned = None if orientation == 1 else image_edges(shrink(_as_stored(grey, orientation)))
     return replace(view, look=look, image=image_edges(shrink(grey)), stored=turned)
 
@@ -255,13 +269,25 @@ def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.n
 
 
 def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], collection: Collection) -> _View:
+    view = _with_stated_camera(view, words)
+    if "kind" not in words:
+        values = collection.reading.decoded(values)
     camera = view.look.camera
-    if "intrinsics" in words and not camera:
-        camera = tuple(float(number) for number in words["intrinsics"].split())
     is_believed = camera and values.shape == view.look.image_size and not camera_doubt(camera, values.shape)
+    if camera and is_believed and collection.reading.along_ray:
+        values = values / ray_lengths(camera, values.shape)
     tally = _tally(values, words, collection, camera if is_believed else None)
-    look = replace(view.look, depth_size=values.shape, tally=tally, camera=camera)
+    look = replace(view.look, depth_size=values.shape, tally=tally)
     return replace(view, look=look, depth=depth_edges(_positive(values)))
+
+
+def _with_stated_camera(view: _View, words: Mapping[str, str]) -> _View:
+    """The camera that the depth file states, where nothing else does."""
+    if "intrinsics" not in words or view.look.camera:
+        return view
+    camera, fault = read_camera(words["intrinsics"].split(), "the depth file")
+    refusals = view.look.refusals | ({"camera": fault} if fault else {})
+    return replace(view, look=replace(view.look, camera=camera, refusals=refusals))
 
 
 def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
@@ -272,6 +298,15 @@ def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
 
 
 def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection, camera: Camera | None) -> DepthStats:
+    is_ours = "kind" in words
+    scale = float(words.get("depth_scale", 1)) if is_ours else collection.reading.scale
+    shares, background = dict(_shares(values)), 0.0
+    if (
+        collection.kind is DepthKind.METRIC
+        and values.dtype.itemsize > 1
+        and not (is_ours or collection.reading.keeps_background)
+    ):
+        values, background, shares["background"] = _without_background(values, scale)
     positive = _positive(values)
     measured = values[positive > 0]
     levels, counts = _levels(measured)
@@ -282,15 +317,17 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection,
         median = float(levels[np.searchsorted(counts.cumsum(), measured.size / 2)])
         top = float(counts[-1] / measured.size)
         below_top = float(counts[:-1][levels[:-1] > 0.9 * high].max(initial=0) / measured.size)
-    is_ours = "kind" in words
     height, width = values.shape
     principal_point = (camera[2], camera[3]) if camera else ((width - 1) / 2, (height - 1) / 2)
     return DepthStats(
         is_integer=is_integer,
         bits=values.dtype.itemsize * 8,
-        scale=float(words.get("depth_scale", 1)) if is_ours else collection.depth_scale,
+        scale=scale,
+        source=_source(collection, is_ours=is_ours),
         is_ours=is_ours,
-        shares=_shares(values, collection),
+        is_rule=bool(collection.reader) and not is_ours,
+        shares=shares,
+        background=background,
         low=low,
         high=high,
         median=median,
@@ -304,6 +341,22 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection,
     )
 
 
+def _source(collection: Collection, *, is_ours: bool) -> str:
+    if is_ours:
+        return "the files say so"
+    return f"by the rule of the reader {collection.reader}" if collection.reader else "as stated"
+
+
+def _without_background(values: np.ndarray, scale: float | None) -> tuple[np.ndarray, float, float]:
+    """The numbers with 0 where no camera measures, the highest of those, and their share."""
+    if scale is None:
+        middle = float(np.median(values[values > 0])) if (values > 0).any() else 0.0
+        scale = 1.0 if is_plausible(middle) else 1000.0
+    nothing = background_mask(values, scale)
+    highest = float(values[nothing].max(initial=0))
+    return (np.where(nothing, np.zeros_like(values), values) if highest else values), highest, float(nothing.mean())
+
+
 def _levels(measured: Shaped[np.ndarray, " n"]) -> tuple[Shaped[np.ndarray, " m"], Int[np.ndarray, " m"]]:
     """The different numbers, from the lowest up, and how often each occurs."""
     if measured.dtype.kind == "f" or (measured.size and measured.max() > 65535):
@@ -313,7 +366,7 @@ def _levels(measured: Shaped[np.ndarray, " n"]) -> tuple[Shaped[np.ndarray, " m"
     return levels, counts[levels]
 
 
-def _shares(values: np.ndarray, collection: Collection) -> Mapping[str, float]:
+def _shares(values: np.ndarray) -> Mapping[str, float]:
     if values.dtype.kind != "f":
         return {"zero": float((values <= 0).mean())}
     return {

@@ -97,6 +97,8 @@ def count_planes(depth: Numbers) -> tuple[int, int]:
     """
     depth = _strided(depth)
     patches, rows, columns = _patches(depth)
+    if not len(patches):
+        return 0, 0
     patches = patches[(patches > 0).mean(1) > 0.15]
     known = patches > 0
     metres = np.where(known, patches, 1)
@@ -128,6 +130,8 @@ def count_walls(depth: Numbers, camera: tuple[float, ...]) -> tuple[int, int]:
     """
     patches, rows, columns = _patches(_strided(depth))
     lengths, _, _ = _patches(_strided(ray_lengths(camera, depth.shape)))
+    if not len(patches):
+        return 0, 0
     known = patches > 0
     enough = known.mean(1) > 0.5
     patches, lengths, known = patches[enough], lengths[enough], known[enough]
@@ -151,7 +155,7 @@ def _patches(numbers: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n p"
     """`TILES` × `TILES` patches, a row each, and their height and width; none of a map that is too small."""
     rows, columns = numbers.shape[0] // TILES, numbers.shape[1] // TILES
     if min(rows, columns) < 3:
-        return np.zeros((0, rows * columns)), rows, columns
+        return np.zeros((0, 1)), rows, columns
     patches = numbers[: rows * TILES, : columns * TILES].reshape(TILES, rows, TILES, columns).swapaxes(1, 2)
     return patches.reshape(TILES * TILES, rows * columns).astype(np.float64), rows, columns
 

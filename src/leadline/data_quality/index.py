@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
 from leadline.data.datasets import DATASETS, Dataset, open_data
-from leadline.data.datasets.folder import FolderDataset, folder
+from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.folder import FolderDataset, Pair, folder
 from leadline.data.datasets.licences import licence_of, stated_licence
 from leadline.data.datasets.pair_files import SPLITS, FoundPair, find_pairs, is_wanted
 from leadline.data.datasets.pairs import FilePairs
@@ -33,6 +34,8 @@ class Entry:
     image: Path | None = None
     depth: Path | None = None
     camera: Camera | None = None
+    camera_size: tuple[int, int] | None = None
+    """Height and width of the pictures that the camera is known for, where it follows smaller copies."""
     make: Callable[[], Sample] | None = None
     pair_fault: str = ""
     """Why the files cannot be a pair, where more than one missing partner is wrong."""
@@ -54,11 +57,13 @@ class Collection:
     layout: str
     """What it was taken for."""
     entries: tuple[Entry, ...]
-    depth_scale: float | None
-    """Steps that make a metre, as the words state it."""
+    reading: DepthReading
+    """What is said of the numbers in the depth files."""
     kind: DepthKind
     licence: str
     """As the folder or the dataset states it."""
+    reader: str = ""
+    """The reader of published data whose rule the unit is, whatever the files hold."""
     refused: tuple[str, ...] = ()
     """Splits that could not be opened while others could, and why."""
     faults: tuple[str, ...] = ()
@@ -125,9 +130,9 @@ _MARKS: Mapping[str, str] = {
 def _collected_files(
     words: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
 ) -> Collection:
-    depth_scale = options.get("depth_scale")
-    if depth_scale is not None and not depth_scale > 0:
-        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
+    invalid = options.get("invalid", ())
+    said = {name: options[name] for name in ("depth_scale", "max_depth", "along_ray", "encoding") if name in options}
+    reading = DepthReading(invalid=None if invalid is None else tuple(invalid), **said)
     listing = find_pairs(place)
     include, exclude = options.get("include", ""), options.get("exclude", "")
     pairs = listing.pairs if place.is_file() else _in_natural_order(listing.pairs)
@@ -141,7 +146,7 @@ def _collected_files(
         words,
         "a CSV file of pairs" if place.is_file() else "a folder of rgb/ and depth/",
         tuple(_first_of_each_scene(wanted, frames)),
-        depth_scale,
+        reading,
         DepthKind(options.get("kind", DepthKind.METRIC)),
         stated_licence(place),
         faults=listing.faults,
@@ -186,7 +191,7 @@ def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[E
 
 def _collected_samples(words: str, name: str, split: str | None, frames: int | None) -> Collection:
     """What a reader of ours makes of its own files."""
-    entries, kind, licence = [], DepthKind.METRIC, ""
+    entries, kind, licence, reading = [], DepthKind.METRIC, "", DepthReading(1.0)
     absent: list[BadInput] = []
     refused: dict[str, BadInput] = {}
     for each in (split,) if split else SPLITS:
@@ -199,19 +204,27 @@ def _collected_samples(words: str, name: str, split: str | None, frames: int | N
             refused[each] = reason
             continue
         kind, licence = dataset.kind, licence_of(words, dataset)
+        reading = dataset.reading if isinstance(dataset, FolderDataset) else reading
         entries += _first_of_each_scene(list(_made(each, name, dataset)), frames)
     if not entries:
         raise next(iter([*refused.values(), *absent]), BadInput(f"{words} holds nothing."))
     told = tuple(f"{each}: {reason}" for each, reason in refused.items())
-    return Collection(words, f"the dataset {name}", tuple(entries), 1.0, kind, licence, told)
+    return Collection(words, f"the dataset {name}", tuple(entries), reading, kind, licence, name, told)
 
 
 def _made(split: str, name: str, dataset: Dataset) -> Iterator[Entry]:
     """The samples of a dataset, with the files that they come from where it tells."""
     for index in range(len(dataset)):
         make = partial(dataset.__getitem__, index)
-        if isinstance(dataset, FolderDataset | FilePairs):
-            pair = dataset.pairs[index]
-            yield Entry(split, pair.name.rpartition("/")[0], pair.name, pair.image, pair.depth, make=make)
+        if isinstance(dataset, FolderDataset):
+            yield _file_entry(split, dataset.pairs[index], camera_size=dataset.camera_size)
+        elif isinstance(dataset, FilePairs):
+            yield replace(_file_entry(split, dataset.pairs[index]), make=make)
         else:
             yield Entry(split, "", f"{name}/{index:06d}", make=make)
+
+
+def _file_entry(split: str, pair: Pair, *, camera_size: tuple[int, int] | None = None) -> Entry:
+    return Entry(
+        split, pair.name.rpartition("/")[0], pair.name, pair.image, pair.depth, pair.intrinsics, camera_size=camera_size
+    )

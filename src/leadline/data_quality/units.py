@@ -1,18 +1,16 @@
 """Units: how many steps of a scene's numbers make a metre, as stated, or guessed with the reason said."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
+from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales
 
-SCALES = {1000: "millimetres", 256: "KITTI", 5000: "TUM RGB-D", 100: "centimetres", 1: "metres"}
-"""Steps per metre that are in use, and by whom."""
-PLAUSIBLE = (0.1, 150.0)
-"""Metres between which the median of a scene lies: a phone over a desk has 0.31, KITTI 13; a LiDAR ends at 120."""
 INDOOR = (0.2, 7.0)
 """Metres: a scene whose median in millimetres lies between is taken for millimetres."""
+ROTATED = 8
+"""SUN RGB-D's numbers are millimetres with their bits rotated left by three: all below 8.19 m are multiples of this."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Unit:
 def unit_of(looks: Sequence[FrameStats]) -> Unit | None:
     """What a scene's numbers mean; None if no scale in use makes plausible metres of them.
 
-    What was stated is believed here: `unit_faults` judges it.
+    What was stated is believed here: the check `unit` judges it.
     """
     tallies = [look.tally for look in looks if look.tally and look.tally.median]
     if not tallies:
@@ -34,19 +32,11 @@ def unit_of(looks: Sequence[FrameStats]) -> Unit | None:
     scales = {tally.scale for tally in tallies}
     middle = median(tally.median for tally in tallies)
     if len(scales) == 1 and (scale := scales.pop()):
-        said = "the files say so" if all(tally.is_ours for tally in tallies) else "as stated"
-        return Unit(scale, f"{said}; it makes the median {in_words(middle / scale)}")
+        sources = ", ".join(dict.fromkeys(tally.source for tally in tallies))
+        is_rule = all(tally.is_rule and tally.is_integer for tally in tallies)
+        others = _others(middle, 5000 if scale == 1000 else 1000) if is_rule else ""
+        return Unit(scale, f"{sources}; it makes the median {in_words(middle / scale)}{others}{_warning(tallies)}")
     return _guess(tallies, middle, looks)
-
-
-def likely_scales(middle: float, *, is_integer: bool = True) -> list[int]:
-    """The scales in use that make plausible metres of a median, the likeliest first: nearest to 2 m."""
-    fitting = [scale for scale in SCALES if is_plausible(middle / scale) and (is_integer or scale in (1, 1000))]
-    return sorted(fitting, key=lambda scale: abs(math.log(middle / scale / 2)))
-
-
-def is_plausible(metres: float) -> bool:
-    return PLAUSIBLE[0] <= metres <= PLAUSIBLE[1]
 
 
 def is_like_kitti(looks: Sequence[FrameStats]) -> bool:
@@ -58,18 +48,39 @@ def is_like_kitti(looks: Sequence[FrameStats]) -> bool:
     )
 
 
-def in_words(number: float) -> str:
-    """`1.8 m`, `13 m`, `3,750 m`"""
-    return f"{number:.2g} m" if number < 10 else f"{number:,.0f} m"
+def is_like_sunrgbd(tallies: Sequence[DepthStats]) -> bool:
+    """Whether most maps have multiples of 8 only, which are rooms once their bits are rotated back."""
+    rotated = [tally for tally in tallies if tally.is_integer and tally.divisor == ROTATED and tally.levels > ROTATED]
+    is_room = INDOOR[0] <= median(tally.median for tally in tallies) / ROTATED / 1000 <= INDOOR[1]
+    return len(rotated) > 0.8 * len(tallies) and is_room
+
+
+IN_SUNRGBD = "all numbers are multiples of 8: they are SUN RGB-D's, millimetres with their bits rotated left by three"
+ROTATE_BACK = "state encoding=sunrgbd"
+
+
+def _warning(tallies: Sequence[DepthStats]) -> str:
+    """What contradicts a stated scale."""
+    return (
+        f"; but {IN_SUNRGBD}, so {ROTATE_BACK}"
+        if is_like_sunrgbd(tallies) and tallies[0].scale != 1000 * ROTATED
+        else ""
+    )
+
+
+def _others(middle: float, scale: int) -> str:
+    """What another camera's scale would make of a median that a reader's rule is applied to."""
+    return f" (depth_scale={scale} would make it {in_words(middle / scale)})" if is_plausible(middle / scale) else ""
 
 
 def _guess(tallies: Sequence[DepthStats], middle: float, looks: Sequence[FrameStats]) -> Unit | None:
     if not all(tally.is_integer for tally in tallies):
-        scale = 1 if is_plausible(middle) else 1000
-        name = "metres" if scale == 1 else "millimetres"
-        return Unit(scale, f"floats of median {middle:.3g}: {name}") if is_plausible(middle / scale) else None
+        return _guess_floats(middle)
     if is_like_kitti(looks):
         return Unit(256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {in_words(middle / 256)}")
+    if is_like_sunrgbd(tallies):
+        scale = 1000 * ROTATED
+        return Unit(scale, f"{IN_SUNRGBD}, so {ROTATE_BACK}: median {in_words(middle / scale)}")
     if all(tally.divisor % 5 == 0 for tally in tallies) and is_plausible(middle / 5000):
         return Unit(
             5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {in_words(middle / 5000)}"
@@ -81,3 +92,14 @@ def _guess(tallies: Sequence[DepthStats], middle: float, looks: Sequence[FrameSt
         return Unit(1000, f"millimetres make the median {in_words(middle / 1000)}" + (f" ({others})" if others else ""))
     likely = likely_scales(middle)
     return Unit(likely[0], f"{SCALES[likely[0]]} make the median {in_words(middle / likely[0])}") if likely else None
+
+
+def _guess_floats(middle: float) -> Unit | None:
+    """Metres if they may be, as the reader takes them; else what the reader refuses until it is stated."""
+    if is_plausible(middle):
+        return Unit(1, f"floats of median {middle:.3g}: metres, as readers take them")
+    if is_plausible(middle / 1000):
+        return Unit(
+            1000, f"floats of median {middle:.4g}, which readers refuse as metres: state depth_scale=1000 (millimetres)"
+        )
+    return None

@@ -23,7 +23,7 @@ from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
-from leadline.io.depth_units import PLAUSIBLE, SCALES, in_words, likely_scales
+from leadline.io.depth_units import why_no_metres
 from leadline.io.exif import orientation_of
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
@@ -292,15 +292,8 @@ def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -
 
 def _must_be_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
-    if depth.size == 0 or (middle := float(np.median(depth))) <= PLAUSIBLE[1]:
-        return
-    likely = [scale for scale in likely_scales(middle, is_integer=False) if scale != 1]
-    cures = [f"depth_scale={scale} ({SCALES[scale]}) makes it {in_words(middle / scale)}" for scale in likely]
-    raise BadInput(
-        f"{path} does not say its unit, and a median of {middle:,.0f} is no depth in metres: "
-        + "; ".join([*cures, "state depth_scale=1 if it is"])
-        + "."
-    )
+    if depth.size and (reason := why_no_metres(float(np.median(depth)))):
+        raise BadInput(f"{path} does not say its unit: {reason}.")
 
 
 def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:

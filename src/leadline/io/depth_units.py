@@ -22,3 +22,11 @@ def likely_scales(middle: float, *, is_integer: bool = True) -> list[int]:
 def in_words(metres: float) -> str:
     """`1.8 m`, `13 m`, `3,750 m`"""
     return f"{metres:.2g} m" if metres < 10 else f"{metres:,.0f} m"
+
+
+def why_no_metres(middle: float) -> str:
+    """Say why floats of this median are not taken for metres, and what to state; empty where they are."""
+    if is_plausible(middle):
+        return ""
+    likely = [f"depth_scale={scale} ({SCALES[scale]})" for scale in likely_scales(middle, is_integer=False)]
+    return f"numbers around {middle:.4g} are no metres: state {' or '.join([*likely, 'depth_scale=1 if they are'])}"

@@ -26,6 +26,7 @@ from pathlib import Path
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.paths import StrPath
+from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import check_split, missing_files, scenes_for
 
@@ -66,9 +67,11 @@ def diml(
         if test:
             raise NoSplit(f"{path} has an official test: leave test=… out.")
         taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, path, val=val, test="")
-        return FolderDataset(f"diml {split}{'' if size == 'HR' else f', {size}'}", DepthKind.METRIC, taken, 1000.0)
+        return FolderDataset(
+            f"diml {split}{'' if size == 'HR' else f', {size}'}", DepthKind.METRIC, taken, DepthReading(1000.0)
+        )
     taken = scenes_for(split, _full(path, *TRUTHS[truth]), path, val=val, test=test)
-    return FolderDataset(f"diml {split}, full, {truth}", DepthKind.METRIC, taken, 1000.0)
+    return FolderDataset(f"diml {split}, full, {truth}", DepthKind.METRIC, taken, DepthReading(1000.0))
 
 
 def _sample(path: Path, folder: str, size: str, truth: str) -> list[Pair]:

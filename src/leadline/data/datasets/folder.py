@@ -22,9 +22,9 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics, Sample
+from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.pair_files import FoundPair, PairListing, find_pairs, is_wanted
 from leadline.data.datasets.projection import resize_camera
-from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
 
@@ -47,7 +47,7 @@ class FolderDataset:
     name: str
     kind: DepthKind
     pairs: tuple[Pair, ...]
-    depth_scale: float | None
+    reading: DepthReading
     camera_size: tuple[int, int] | None = None
     """Height and width of the pictures that the cameras are known for, where they follow smaller copies."""
     has_splits: bool = True
@@ -59,16 +59,15 @@ class FolderDataset:
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         image = read_image(pair.image)
-        measured = read_depth(pair.depth, depth_scale=self.depth_scale, kind=self.kind)
+        stated = pair.intrinsics and torch.tensor(follow_size(pair.intrinsics, self.camera_size, image))
+        check_camera(pair, stated, image)
+        measured = self.reading.read(pair.depth, self.kind, stated)
         if image.shape[1:] != measured.depth.shape[1:]:
             raise BadInput(
                 f"{pair.image} is {_size(image)} pixels and {pair.depth} is {_size(measured.depth)}: "
                 "register and resize the depth to its photograph first (a phone's photograph may be turned by EXIF)."
             )
-        if pair.intrinsics is None:
-            intrinsics = measured.intrinsics
-        else:
-            intrinsics = torch.tensor(follow_size(pair.intrinsics, self.camera_size, image))
+        intrinsics = measured.intrinsics if stated is None else stated
         check_camera(pair, intrinsics, image)
         return Sample(image, measured.depth, measured.valid, self.kind, intrinsics, pair.name)
 
@@ -84,22 +83,15 @@ def follow_size(camera: tuple[float, ...], known_for: tuple[int, int] | None, im
     return resize_camera(camera, known_for, (image.shape[1], image.shape[2])) if known_for else camera
 
 
-def checked_scale(depth_scale: float) -> float:
-    """Return the steps that make a metre if they may.
-
-    Raises:
-        BadInput: they are not positive.
-    """
-    if not 0 < depth_scale < float("inf"):
-        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
-    return depth_scale
-
-
 def folder(
     split: str,
     *,
     path: StrPath,
     depth_scale: float | None = None,
+    invalid: Sequence[float] | None = (),
+    max_depth: float | None = None,
+    along_ray: bool = False,
+    encoding: str = "",
     kind: str = "metric",
     include: str = "",
     exclude: str = "",
@@ -111,6 +103,11 @@ def folder(
 
     Args:
         depth_scale: steps of the depth files that make a metre: 1000 for millimetres, 256 for KITTI, 5000 for TUM.
+        invalid: numbers in the depth files that mean "not measured", as renderers write for their background:
+            `65535:1e10`; None takes all numbers as depth.
+        max_depth: what is farther, in metres, is not measured either.
+        along_ray: the numbers are distances along the ray; with the camera they become depth along the optical axis.
+        encoding: "sunrgbd" for that dataset's files: millimetres with their bits rotated left by three.
         kind: what the depth promises: "metric", "scale_free" or "relative".
         include: patterns of scene names, separated by `|`; none takes all.
         exclude: patterns of scene names to leave out.
@@ -120,6 +117,7 @@ def folder(
         BadInput: no pairs, or a file without its partner.
     """
     path = Path(path)
+    reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth, along_ray, encoding)
     if kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
     if not path.exists():
@@ -133,8 +131,9 @@ def folder(
         raise BadInput(f"Nothing of {path} ({taken}) is left: its scenes are {', '.join(scenes)}.")
     limits = [f"{key} {value}" for key, value in (("only", include), ("without", exclude)) if value]
     name = path.stem if path.is_file() else path.resolve().name
-    scale = None if depth_scale is None else checked_scale(depth_scale)
-    return FolderDataset(" ".join([name, taken, *limits]), DepthKind(kind), pairs, scale, has_splits=listing.has_splits)
+    return FolderDataset(
+        " ".join([name, taken, *limits]), DepthKind(kind), pairs, reading, has_splits=listing.has_splits
+    )
 
 
 def _complete_pairs(path: Path, listing: PairListing) -> Mapping[str, list[Pair]]:

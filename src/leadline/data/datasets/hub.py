@@ -4,10 +4,12 @@ https://huggingface.co/docs/datasets. Each dataset has a licence and a unit of i
 
 Expected: `hub:OWNER/NAME`, or `hub:DIR` of one that was kept with `save_to_disk`; a column of pictures, and one of
 pictures of one channel (16 or 32 bits) or of arrays (height × width). "val" is the split `validation`, `val`, `valid`.
-Unit: `depth_scale` says how many steps make a metre; floats are taken as they are, in the unit that `kind` says.
+Unit: `depth_scale` says how many steps make a metre; floats are taken as they are, in the unit that `kind` says, unless
+they cannot be metres.
 Trap: a depth column of 8 bits or in colour is a picture of depth, not depth. The library fetches the whole split.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -22,6 +24,7 @@ from PIL import Image, ImageOps
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import ImageTensor, Sample
+from leadline.data.datasets.depth_reading import DepthReading
 from leadline.io.images import _decoding, decode_image
 
 SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
@@ -36,7 +39,7 @@ class HubDataset:
     kind: DepthKind
     rows: Any
     """A `datasets.Dataset` of two columns, `image` and `depth`."""
-    depth_scale: float | None
+    reading: DepthReading
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,7 +51,7 @@ class HubDataset:
         if photo.shape[-2:] != numbers.shape:
             sizes = f"{photo.shape[-1]} × {photo.shape[-2]} and {numbers.shape[1]} × {numbers.shape[0]}"
             raise BadInput(f"{where}: photograph and depth are {sizes} pixels: register the depth first.")
-        depth = torch.from_numpy(numbers.astype(np.float32) / (self.depth_scale or 1))[None]
+        depth = torch.from_numpy(numbers.astype(np.float32) / (self.reading.scale or 1))[None]
         valid = depth.isfinite() & ((depth > 0) | (self.kind == DepthKind.RELATIVE and numbers.dtype.kind == "f"))
         return Sample(photo, depth.where(valid, 0), valid, self.kind, None, f"{index:06d}")
 
@@ -60,9 +63,12 @@ class HubDataset:
             raise BadInput(f"{where}: its depth is a picture in colour, not a depth map: state depth=COLUMN.")
         if numbers.dtype.itemsize == 1 and self.kind == DepthKind.METRIC:
             raise BadInput(f"{where}: its depth has 8 bits, too few for metres: state kind=relative, if it is that.")
-        if self.depth_scale is None and numbers.dtype.kind != "f" and self.kind == DepthKind.METRIC:
+        if self.reading.scale is None and numbers.dtype.kind != "f" and self.kind == DepthKind.METRIC:
             cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
             raise BadInput(f"{where}: its depth does not say its unit: {cure}.")
+        numbers = self.reading.decoded(numbers)
+        if self.kind == DepthKind.METRIC:
+            self.reading.check(numbers, where)
         return numbers
 
 
@@ -100,6 +106,9 @@ def hub(
     image: str = "image",
     depth: str = "depth",
     depth_scale: float | None = None,
+    invalid: Sequence[float] | None = (),
+    max_depth: float | None = None,
+    encoding: str = "",
     kind: str = "metric",
     config: str | None = None,
 ) -> HubDataset:
@@ -109,7 +118,10 @@ def hub(
         path: `OWNER/NAME` on the hub, or the folder of `save_to_disk`.
         image: the column of photographs.
         depth: the column of depth.
-        depth_scale: steps that make a metre, for whole numbers.
+        depth_scale: steps that make a metre; floats without it are metres, if they can be.
+        invalid: numbers that mean "not measured", `65535:1e10`; None takes all as depth.
+        max_depth: what is farther, in metres, is not measured.
+        encoding: "sunrgbd" for millimetres with their bits rotated left by three.
         kind: what the depth promises: "metric", "scale_free" or "relative" (inverse depth, larger is nearer).
         config: the part of a dataset that has several.
 
@@ -117,6 +129,7 @@ def hub(
         NoSplit: no such split.
         BadInput: the library is not installed, or there is no such dataset or column.
     """
+    reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth, encoding=encoding)
     if kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
     if split not in SPLITS:
@@ -133,7 +146,7 @@ def hub(
     for column in ("image", "depth"):
         if isinstance(rows.features[column], library.Image):
             rows = rows.cast_column(column, library.Image(decode=False))
-    return HubDataset(f"{path} {split}", DepthKind(kind), rows, depth_scale)
+    return HubDataset(f"{path} {split}", DepthKind(kind), rows, reading)
 
 
 def _rows(library: Any, path: str, config: str | None, split: str) -> Any:

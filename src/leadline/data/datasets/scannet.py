@@ -29,10 +29,10 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
-from leadline.data.datasets.folder import Pair, check_camera, checked_scale
+from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.folder import Pair, check_camera
 from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
 from leadline.data.datasets.projection import resize_camera, shrink_photo
-from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
 LISTS = {
@@ -89,7 +89,7 @@ def scannet(
     taken = tuple(pairs) if lists else scenes_for(split, pairs, path, val=val, test=test)
     unit = "" if depth_scale == STEPS else f"depth_scale={depth_scale:g}"
     name = ", ".join([f"scannet {split}", *filter(None, [source, f"every={every}" if every > 1 else "", unit])])
-    return FilePairs(name, DepthKind.METRIC, taken, partial(_read, depth_scale=checked_scale(depth_scale)))
+    return FilePairs(name, DepthKind.METRIC, taken, partial(_read, reading=DepthReading(depth_scale)))
 
 
 def _pairs(scene: Path) -> list[Pair]:
@@ -118,8 +118,8 @@ def _camera(file: Path) -> tuple[float, ...] | None:
     return tuple(float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
 
 
-def _read(pair: Pair, *, depth_scale: float) -> Sample:
-    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=depth_scale, kind=DepthKind.METRIC)
+def _read(pair: Pair, *, reading: DepthReading) -> Sample:
+    photo, measured = read_image(pair.image), reading.read(pair.depth, DepthKind.METRIC, None)
     intrinsics = None if pair.intrinsics is None else torch.tensor(pair.intrinsics)
     check_camera(pair, intrinsics, photo)
     before, after = (photo.shape[1], photo.shape[2]), (measured.depth.shape[1], measured.depth.shape[2])

@@ -24,7 +24,8 @@ import numpy as np
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.data.datasets.folder import FolderDataset, Pair, checked_scale
+from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import missing_files, scenes_for
 
 CAMERAS = {
@@ -70,7 +71,7 @@ def tum(
         f"tum {split}{'' if depth_scale == STEPS else f', depth_scale={depth_scale:g}'}",
         DepthKind.METRIC,
         scenes_for(split, pairs, path, val=val, test=test),
-        checked_scale(depth_scale),
+        DepthReading(depth_scale),
         CAMERA_SIZE,
     )
 
