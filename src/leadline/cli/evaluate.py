@@ -15,6 +15,7 @@ from leadline.evaluation.evaluate import evaluate, evaluate_maps
 from leadline.evaluation.tables import Table
 from leadline.inference.session import load_for_command
 from leadline.io.atomic import atomic_write
+from leadline.io.outputs import check_replaceable
 from leadline.models.registry import DEFAULT
 
 
@@ -56,6 +57,8 @@ class EvaluateCommand:
     """File for all figures, those of each image too."""
 
     def run(self) -> int:
+        if self.json:
+            check_replaceable(self.json, "--json", keys=frozenset({"title", "metrics", "rows"}))
         table = self._table()
         print(table.markdown())
         if self.json:

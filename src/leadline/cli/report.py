@@ -10,7 +10,7 @@ from leadline.cli.protocol_options import ProtocolOptions
 from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.inference.session import load_for_command
 from leadline.models.registry import DEFAULT
-from leadline.reporting.report import model_report, photo_files, write_report
+from leadline.reporting.report import check_report_folder, model_report, photo_files, write_report
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class ReportCommand:
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
+        check_report_folder(self.out)
         model = load_for_command(self.model, self.device)
         report = model_report(
             model,

@@ -36,6 +36,7 @@ from leadline.io.colormaps import (
 )
 from leadline.io.discovery import find_images
 from leadline.io.images import read_camera, read_image
+from leadline.io.outputs import GENERATOR, check_replaceable
 from leadline.models.base import DepthModel
 from leadline.reporting.charts import colour_legend, metric_bars
 
@@ -95,11 +96,23 @@ def write_report(report: Report, directory: Path) -> Path:
 
     The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
     """
+    check_report_folder(directory)
     figures = _Figures(directory)
-    _write(directory / "report.md", _markdown(report, figures))
+    # The first, for it tells that the others are ours.
     _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
+    _write(directory / "report.md", _markdown(report, figures))
     _write(directory / "report.html", page(report))
     return directory / "report.html"
+
+
+def check_report_folder(directory: Path) -> None:
+    """Refuse a folder with a report or figures that Leadline did not write.
+
+    Raises:
+        BadInput: there is one.
+    """
+    keys, beside = frozenset({"title", "prose", "sections"}), ("report.html", "report.md", "figures")
+    check_replaceable(directory / "report.json", "--out", keys=keys, beside=beside)
 
 
 def publish(report: Report, directory: Path) -> Path:
@@ -117,6 +130,7 @@ def page(report: Report) -> str:
     body = "\n".join(_section_html(section) for section in report.sections)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"{GENERATOR}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{escape(report.title)}</title>\n'
         f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(report.title)}</h1>\n"
