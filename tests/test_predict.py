@@ -16,7 +16,7 @@ from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import read_depth, read_numbers
 from leadline.io.locks import file_lock
 from leadline.io.outputs import marks_of
@@ -48,7 +48,7 @@ def photo(path: Path, height: int = 30, width: int = 50, mode: str = "RGB") -> P
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 500), (64, 64), (65, 97)])
 def test_the_answer_has_the_images_own_size(model, size):
-    depth = predict(model, torch.rand(3, *size))
+    depth = predict_tensor(model, torch.rand(3, *size))
     assert depth.shape == (1, *size)
     assert depth.isfinite().all()
     assert depth.min() > 0
@@ -56,18 +56,18 @@ def test_the_answer_has_the_images_own_size(model, size):
 
 def test_a_batch_is_answered_like_its_images(model):
     images = torch.rand(3, 3, 40, 60)
-    together = predict(model, images)
+    together = predict_tensor(model, images)
     for image, depth in zip(images, together, strict=True):
-        torch.testing.assert_close(predict(model, image), depth, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(predict_tensor(model, image), depth, rtol=1e-4, atol=1e-5)
 
 
 def test_more_pixels_of_the_same_view_are_as_many_metres_and_a_zoomed_view_more():
     seen = build("cnn", size="tiny", input_size=(64, 64)).eval()
     small, large = torch.full((3, 64, 64), 0.5), torch.full((3, 128, 128), 0.5)
     camera = torch.tensor([70.0, 70.0, 31.5, 31.5])
-    metres = predict(seen, small, camera).mean()
-    torch.testing.assert_close(predict(seen, large, 2 * camera).mean(), metres, rtol=1e-3, atol=0)
-    torch.testing.assert_close(predict(seen, small, 2 * camera).mean(), 2 * metres)
+    metres = predict_tensor(seen, small, camera).mean()
+    torch.testing.assert_close(predict_tensor(seen, large, 2 * camera).mean(), metres, rtol=1e-3, atol=0)
+    torch.testing.assert_close(predict_tensor(seen, small, 2 * camera).mean(), 2 * metres)
 
 
 def test_the_camera_is_read_from_exif_or_given_in_degrees(folder, tmp_path, capsys):
@@ -94,7 +94,7 @@ def test_the_camera_is_read_from_exif_or_given_in_degrees(folder, tmp_path, caps
 def test_predicting_leaves_a_model_in_training_as_it_was(model):
     model.train()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    predict(model, torch.rand(3, 40, 60))
+    predict_tensor(model, torch.rand(3, 40, 60))
     assert model.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     model.eval()

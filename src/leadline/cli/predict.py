@@ -31,7 +31,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Intrinsics
 from leadline.inference.metric_scale import WAYS, ScaledDepth, Scaler, scaler_from_options
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.inference.session import load_for_command
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
@@ -205,7 +205,7 @@ class PredictCommand:
         """Measure a photograph and write both files; what there is to say of it."""
         photo = read_photograph(job.source)
         known = self._camera(photo, camera)
-        depth = predict(model, photo.image, known.intrinsics)
+        depth = predict_tensor(model, photo.image, known.intrinsics)
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",

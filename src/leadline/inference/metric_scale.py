@@ -14,6 +14,7 @@ from torch import Tensor
 from leadline.core.camera import focal_length, pinhole
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Mask
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
@@ -25,7 +26,7 @@ WAYS = (
     "or the camera's height above the floor (--scale-from floor:1.45,field_of_view=60,pitch=10)"
 )
 """How a user turns depth without a unit into metres."""
-FARTHEST = 250.0
+HORIZON = 250.0
 """Metres: inverse depth does not tell what is farther from the horizon, and 16 bits at 256 steps a metre end there."""
 
 
@@ -34,7 +35,7 @@ class ScaledDepth:
     """Depth in metres, and how well what it was scaled from agrees with it."""
 
     depth: DepthMap
-    """Not valid where the fit puts a pixel beyond `FARTHEST`, or behind the camera."""
+    """Not valid where the fit puts a pixel beyond `HORIZON`, or behind the camera."""
     source: str
     """What it was scaled from, in words."""
     scale: float
@@ -206,7 +207,7 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
         scale,
         shift,
         values,
-        inverse.clamp(min=1 / FARTHEST).reciprocal(),
+        inverse.clamp(min=1 / HORIZON).reciprocal(),
         used,
         source,
     )
@@ -277,9 +278,9 @@ def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: s
 def _robust_fit(design: Float[Tensor, "anchors unknowns"], target: _Values) -> tuple[Float[Tensor, " unknowns"], _Used]:
     """Least squares of design · c ≈ target over what is no outlier, and what that is.
 
-    Least absolute differences (30 rounds of least squares reweighted with 1 / |difference|) find the outliers: away by
-    more than three standard deviations, estimated from the median, and by more than 2 %. With fewer than two anchors
-    to spare nobody can tell which is the outlier, and all are used.
+    Least absolute differences find the outliers: away by more than three standard deviations, estimated from the
+    median, and by more than 2 %. With fewer than two anchors to spare nobody can tell which is the outlier, and all
+    are used.
     """
     count, unknowns = design.shape
     everything = torch.ones_like(target, dtype=torch.bool)
@@ -287,12 +288,12 @@ def _robust_fit(design: Float[Tensor, "anchors unknowns"], target: _Values) -> t
         return _least_squares(design, target), everything
     step = math.ceil(count / _ENOUGH)
     some, sought = design[::step], target[::step]
-    weight = torch.ones_like(sought)
-    for _ in range(30):
-        away = (some @ _least_squares(some * weight[:, None], sought * weight) - sought).abs()
-        # The floor keeps an anchor that is met exactly from outweighing all others.
-        weight = away.clamp(min=1e-3 * away.mean().item() + 1e-30).rsqrt()
-    solution = _least_squares(some * weight[:, None], sought * weight)
+
+    def weighted(weight: _Values) -> Float[Tensor, " unknowns"]:
+        return _least_squares(some * weight.sqrt()[:, None], sought * weight.sqrt())
+
+    weight = least_absolute_weights(lambda weight: some @ weighted(weight) - sought, torch.ones_like(sought))
+    solution = weighted(weight)
     # So many are met exactly whatever the noise, and would make it look smaller.
     spread = 1.4826 * (some @ solution - sought).abs().sort().values[unknowns:].median()
     used = (design @ solution - target).abs() <= torch.maximum(3 * spread, 0.02 * target.abs())
@@ -308,10 +309,10 @@ def _scaled(
 ) -> ScaledDepth:
     """The whole prediction in metres, and how far the anchors' `values` then are from their `metres`."""
     everywhere = _metres(prediction.depth, prediction.kind, scale, shift)
-    valid = _usable(prediction) & (everywhere > 0) & (everywhere < FARTHEST)
+    valid = _usable(prediction) & (everywhere > 0) & (everywhere < HORIZON)
     if not valid.any():
-        raise BadInput(f"Scaled by the {source}, nothing lies between the camera and {FARTHEST:g} m: check them.")
-    error = (_metres(values, prediction.kind, scale, shift).clamp(max=FARTHEST) - metres).abs()[used]
+        raise BadInput(f"Scaled by the {source}, nothing lies between the camera and {HORIZON:g} m: check them.")
+    error = (_metres(values, prediction.kind, scale, shift).clamp(max=HORIZON) - metres).abs()[used]
     fitted = 2 if prediction.kind is DepthKind.RELATIVE else 1
     leaves_residual = len(error) > fitted
     scaled = ScaledDepth(
@@ -329,6 +330,6 @@ def _scaled(
 
 
 def _metres(values: Tensor, kind: DepthKind, scale: float, shift: float) -> Tensor:
-    """Infinity is what lies beyond `FARTHEST`, or behind the camera, by its inverse depth."""
+    """Infinity is what lies beyond `HORIZON`, or behind the camera, by its inverse depth."""
     fitted = values * scale + shift
-    return torch.where(fitted > 1 / FARTHEST, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted
+    return torch.where(fitted > 1 / HORIZON, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted

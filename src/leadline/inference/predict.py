@@ -11,7 +11,7 @@ from leadline.models.base import DepthModel, Interpolation
 
 
 @torch.inference_mode()
-def predict(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
+def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
     """The depth of one image (3, H, W) or of a batch (B, 3, H, W), at its own size, in the unit of `model.kind`.
 
     The image is resized as the model's preprocessing says and the answer resized back, so H and W may be anything.

@@ -23,7 +23,7 @@ from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, identity, subsample_evenly
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
@@ -304,15 +304,15 @@ def _labelled(
 
 def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
     """The teacher's depth of a batch, and how far its views agree."""
-    whole = predict(teacher, together.image, together.intrinsics)
+    whole = predict_tensor(teacher, together.image, together.intrinsics)
     mirror = flip(together)
-    mirrored = predict(teacher, mirror.image, mirror.intrinsics).flip(-1)
+    mirrored = predict_tensor(teacher, mirror.image, mirror.intrinsics).flip(-1)
     height, width = together.size
     tall, wide = max(round(height * _CROP), 1), max(round(width * _CROP), 1)
     top, left = (height - tall) // 2, (width - wide) // 2
     inside = crop(together, top, left, tall, wide)
     centre = torch.full_like(whole, torch.nan)
-    centre[..., top : top + tall, left : left + wide] = predict(teacher, inside.image, inside.intrinsics)
+    centre[..., top : top + tall, left : left + wide] = predict_tensor(teacher, inside.image, inside.intrinsics)
     covered = centre.isfinite()
     same = alignment.least_squares_scale_shift if teacher.kind is DepthKind.RELATIVE else alignment.least_squares_scale
     # The network sees the crop enlarged, and what looks larger is nearer: even metres come out on another scale.
@@ -331,8 +331,8 @@ def _in_metres(
     """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
     enough = together.valid.flatten(1).sum(1) >= _ENOUGH
     metres, scale, shift = alignment.in_metres(depth, together.depth, together.valid, kind=kind)
-    # Scales that turn the picture inside out, and what comes out at the horizon (up to rounding), are no labels.
-    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.FARTHEST)
+    # Images that no positive scale fits, and what comes out at the horizon (up to rounding), are no labels.
+    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.DEPTH_AT_INFINITY)
     unknown_scale = torch.where(enough, 1.0, torch.nan)
     return metres, confidence * believed, scale * unknown_scale, shift * unknown_scale
 

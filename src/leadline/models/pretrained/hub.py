@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.markdown import markdown_table
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel
@@ -143,7 +144,7 @@ def model_card(model: DepthModel, repo: str | None = None) -> str:
 
 Measures depth from one photograph: {_PROMISES[model.kind]}.
 
-{_rows(["", ""], [[name, fact] for name, fact in facts.items()])}
+{markdown_table(["", ""], [[name, fact] for name, fact in facts.items()])}
 
 ## Figures
 
@@ -229,13 +230,8 @@ def _figures_table(figures: Mapping[str, Mapping[str, float]]) -> str:
         return "None were recorded with the model."
     names = dict.fromkeys(name for metrics in figures.values() for name in metrics)
     rows = [[f"`{name}`", *(_printed(metrics.get(name)) for metrics in figures.values())] for name in names]
-    return _rows(["measured on (protocol)", *figures], rows)
+    return markdown_table(["measured on (protocol)", *figures], rows)
 
 
 def _printed(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
-def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
