@@ -331,7 +331,7 @@ def test_a_line_of_text_says_where_each_camera_came_from(measure, tmp_path):
     picture.save(tmp_path / "c.jpg", exif=exif)
     unknown, known, doubtful = measure(tmp_path)[2].splitlines()
     assert "camera unknown, taken for one of 65 degrees across" in unknown
-    assert "camera from EXIF, 67.4 degrees across" in known
+    assert "camera from EXIF, 67.3 degrees across" in known
     assert "c.jpg" in doubtful
     assert "3000 mm" in doubtful
     assert "not believed" in doubtful

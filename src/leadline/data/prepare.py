@@ -162,7 +162,10 @@ def _undisturbed(out: str) -> Iterator[None]:
 
 def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """Make `out` the store of this manifest, or add its splits to it, or refuse if it was made otherwise."""
-    before = store.read_manifest(out) or manifest
+    known = store.read_manifest(out)
+    if known is None:
+        _check_no_shards(out)
+    before = known or manifest
     splits = before["splits"]
     shared = splits.keys() & manifest["splits"].keys()
     told, now = (
@@ -179,6 +182,15 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     merged = manifest | {"splits": manifest["splits"] | splits}
     _put(store.join_address(out, store.MANIFEST), _text(merged))
     return merged
+
+
+def _check_no_shards(out: str) -> None:
+    """Refuse a local folder in which shards lie without the manifest of a store: they are someone else's."""
+    filesystem, path = store.filesystem_and_path(out)
+    if store.is_local(filesystem):
+        for split in SPLITS:
+            if others := sorted((Path(path) / split).glob("*.arrow")):
+                raise BadInput(f"{others[0]} is there without a {store.MANIFEST}: choose another folder, or remove it.")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     half = path.with_name(_shortened(path.name, f".{os.getpid()}.half"))
-    before = half.with_suffix(".before")
+    before = path.with_name(_shortened(path.name, f".{os.getpid()}.before"))
     with _writing(path):
         try:
             half.mkdir()

@@ -5,10 +5,11 @@ figures is known by its keys, a page by its generator. What has no mark is a use
 """
 
 import json
+import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -67,21 +68,27 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def check_replaceable(path: Path, option: str, *, keys: frozenset[str] = frozenset()) -> None:
+def check_replaceable(
+    path: Path, option: str, *, keys: frozenset[str] = frozenset(), beside: Collection[str] = ()
+) -> None:
     """Refuse to write where a file lies that Leadline did not write.
 
     Args:
         path: the file to be written.
-        option: how the user named it, for the message: `--json`.
-        keys: what a JSON file of this sort has at its top.
+        option: how the user named the place, for the message: `--json`.
+        keys: what a JSON file of this sort has at its top; empty for a page.
+        beside: names of what is written beside it, which are Leadline's where `path` is.
 
     Raises:
         BadInput: there is a folder, or a file of someone else's.
     """
     if path.is_dir():
-        raise BadInput(f"{path} is a folder: give {option} the name of a file.")
-    if path.exists() and not (_is_own_json(path, keys) if keys else _is_own_page(path) or marks_of(path)):
-        raise BadInput(f"{path} is there, and Leadline did not write it so: choose another {option}, or remove it.")
+        raise BadInput(f"{path} is a folder: choose another {option}.")
+    if path.exists() and (_is_own_json(path, keys) if keys else _is_own_page(path)):
+        return
+    for place in (path, *(path.with_name(name) for name in beside)):
+        if os.path.lexists(place):
+            raise BadInput(f"{place} is there, and Leadline did not write it: choose another {option}, or remove it.")
 
 
 def _picture_marks(path: Path) -> dict[str, str]:
@@ -97,7 +104,7 @@ def _picture_marks(path: Path) -> dict[str, str]:
 def _archive_marks(path: Path) -> dict[str, str]:
     if not zipfile.is_zipfile(path):
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         if not {"depth", "valid", "kind", "unit"} <= set(arrays):
             return {}
         return {key: str(arrays[key]) for key in arrays if key not in ("depth", "valid", "intrinsics")}

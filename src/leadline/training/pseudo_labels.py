@@ -168,7 +168,7 @@ def label(
         "alignment": alignment,
         "kind": (DepthKind.METRIC if alignment == "truth" else teacher.kind).value,
     }
-    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest))
+    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["*.npy"]))
     check_same_configuration(
         store.manifest,
         manifest,

@@ -325,7 +325,7 @@ class _Log:
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
     check_same_configuration(
-        create_or_read(out / "run.json", configuration),
+        create_or_read(out / "run.json", configuration, ("*.ckpt", "log.jsonl", "done.json", "best", "last", "model")),
         configuration,
         f"{out} holds a run of another configuration",
         "Give another folder, or delete this one to start anew.",
