@@ -1,6 +1,7 @@
 """Reports are one page that needs nothing else, and hold the same figures as Markdown and as JSON."""
 
 import json
+import os
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -21,7 +22,17 @@ from leadline.io.colormaps import ERRORS, depth_color_scale
 from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.reporting.charts import colour_legend, metric_bars
-from leadline.reporting.report import Chart, Exhibit, Gallery, Report, Section, photographs, reading, write_report
+from leadline.reporting.report import (
+    Chart,
+    Exhibit,
+    Gallery,
+    Report,
+    Section,
+    check_report_folder,
+    photographs,
+    reading,
+    write_report,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -199,3 +210,68 @@ def test_photographs_that_are_not_there_are_refused_before_anything_is_evaluated
     assert main([*command, "--out", str(tmp_path / "out")]) == 1
     assert "nothing.jpg: no photograph there." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_markdown_and_page_show_names_and_provenance_as_text(tmp_path):
+    evil = '<script>alert("x")</script><img src=x> ![spy](http://x.invalid/a.png) [click](javascript:x) a|b'
+    rows = (_row(evil, 0.4), replace(_row("b", 0.5), note=evil))
+    picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    gallery = Gallery(("image", "error"), (Exhibit(f"{evil}\nrmse = 1", picture, (picture,)),), (), evil)
+    section = Section(evil, evil, (Table(evil, rows, (evil,)),), (gallery, Chart(metric_bars(rows), evil)))
+    write_report(Report(evil, (section,), evil), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert not re.search(r"<[A-Za-z/!?]", text)
+    assert "alert(" in text
+    links = re.findall(r"(?<!!)\[[^]]*\]\(", text) + re.findall(r"!\[[^]]*\]\((?!figures/)", text)
+    assert links == []
+    grid = [line for line in text.splitlines() if line.startswith("|")]
+    # Cells end where they should, in the table of four lines and in the gallery of three.
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in grid[:4]}) == 1
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in grid[4:]}) == 1
+    page = _Page((tmp_path / "report.html").read_text())
+    assert not page.tags & {"script"}
+    assert all(source.startswith("data:") for source in page.images)
+    assert evil in "".join(page.texts)
+
+
+def test_names_that_are_no_text_do_not_end_a_report(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    rows = (_row(name, 0.4), _row("b", 0.5))
+    report = Report(name, (Section(name, name, (Table(name, rows),), (Chart(metric_bars(rows), name),)),), name)
+    text = write_report(report, tmp_path).read_text(encoding="utf-8")
+    assert r"caf\udce9" in text
+    assert r"caf\udce9" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["title"] == name
+
+
+def test_the_command_reports_photographs_whose_names_are_no_text(tmp_path, capsys):
+    photo = tmp_path / os.fsdecode(b"caf\xe9 <b>.jpg")
+    photo.write_bytes((Path(__file__).resolve().parents[1] / "examples/photos/reception.jpg").read_bytes())
+    save(build("cnn", size="tiny"), tmp_path / "model")
+    command = ["report", "--model", str(tmp_path / "model"), "--data", "rooms,count=1,height=48,width=64"]
+    assert main([*command, "--photos", str(photo), "--worst", "0", "--out", str(tmp_path / "out")]) == 0
+    assert r"caf\udce9 &lt;b>.jpg" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_report_replaces_a_report_and_no_other_files(report, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    command = ["report", "--data", "rooms,count=1,height=48,width=64", "--out", str(out)]
+    (out / "report.md").write_text("my own")
+    assert main(command) == 1
+    assert "report.md would be replaced, and no report wrote it" in capsys.readouterr().err
+    (out / "report.json").write_text('{"mine": 1}')
+    assert main(command) == 1
+    assert "Leadline did not write it" in capsys.readouterr().err
+    assert (out / "report.md").read_text() == "my own"
+    assert main(["report", "--data", "rooms,count=1", "--out", str(out / "report.md")]) == 1
+    assert "is a file: choose a folder" in capsys.readouterr().err
+    (out / "report.json").unlink()
+    (out / "report.md").unlink()
+    write_report(report, out)
+    check_report_folder(out)
+
+
+def test_a_negative_count_of_worst_images_is_refused(tmp_path, capsys):
+    assert main(["report", "--data", str(tmp_path / "none"), "--worst", "-1"]) == 1
+    assert "--worst -1: give how many images to show" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
 from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
+from leadline.io.outputs import marks_of
 from leadline.models.base import DepthModel
 
 SPREAD = 256
@@ -122,11 +123,10 @@ def evaluate_maps(
     outside = 0
 
     def predicted(path: Path) -> DepthMap:
-        scale = depth_scale if prediction_scale is None else prediction_scale
-        return read_depth(path, depth_scale=scale, kind=kind)
+        return _read_by_own_words(path, depth_scale if prediction_scale is None else prediction_scale, kind)
 
     def measured(path: Path) -> DepthMap:
-        return read_depth(path, depth_scale=depth_scale)
+        return _read_by_own_words(path, depth_scale, None)
 
     def compared() -> Iterator[Pair]:
         nonlocal outside
@@ -150,6 +150,15 @@ def evaluate_maps(
     if ignored:
         notes.append(f"Ignored in both folders: {', '.join(f'{n} {what}' for what, n in sorted(ignored.items()))}.")
     return replace(table, notes=(*table.notes, *notes))
+
+
+def _read_by_own_words(path: Path, depth_scale: float | None, kind: DepthKind | None) -> DepthMap:
+    """Read a depth map that states its own scale by that, and any other by the one that is given.
+
+    A PFM file of Leadline's states its kind in the colour picture beside it.
+    """
+    own = marks_of(path).get("kind")
+    return read_depth(path, depth_scale=None if own else depth_scale, kind=kind or own)
 
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
