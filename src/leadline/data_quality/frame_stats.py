@@ -28,7 +28,7 @@ from leadline.data_quality.image_features import (
 )
 from leadline.data_quality.index import Camera, Collection, Entry
 from leadline.io.depth_backgrounds import background_mask
-from leadline.io.depth_maps import read_numbers
+from leadline.io.depth_maps import read_numbers, stated_scale
 from leadline.io.depth_units import is_plausible
 from leadline.io.images import read_image
 
@@ -270,7 +270,7 @@ def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.n
 
 def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], collection: Collection) -> _View:
     view = _with_stated_camera(view, words)
-    if "kind" not in words:
+    if _stated_scale(words, collection) is None:
         values = collection.reading.decoded(values)
     camera = view.look.camera
     is_believed = camera and values.shape == view.look.image_size and not camera_doubt(camera, values.shape)
@@ -298,8 +298,9 @@ def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
 
 
 def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection, camera: Camera | None) -> DepthStats:
-    is_ours = "kind" in words
-    scale = float(words.get("depth_scale", 1)) if is_ours else collection.reading.scale
+    stated = _stated_scale(words, collection)
+    is_ours = stated is not None
+    scale = stated if is_ours else collection.reading.scale
     shares, background = dict(_shares(values)), 0.0
     if (
         collection.kind is DepthKind.METRIC
@@ -339,6 +340,11 @@ def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection,
         planes=count_planes(positive),
         walls=count_walls(positive, camera) if camera else (0, 0),
     )
+
+
+def _stated_scale(words: Mapping[str, str], collection: Collection) -> float | None:
+    """What the file says itself, as its reader takes it: a unit of length counts for metres only."""
+    return stated_scale(words) if "kind" in words or collection.kind is DepthKind.METRIC else None
 
 
 def _source(collection: Collection, *, is_ours: bool) -> str:

@@ -11,7 +11,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Intrinsics
 from leadline.io.depth_backgrounds import background_mask
-from leadline.io.depth_maps import DepthMap, read_depth, read_numbers
+from leadline.io.depth_maps import DepthMap, read_depth, read_numbers, stated_scale
 from leadline.io.depth_units import is_plausible, why_no_metres
 
 ENCODINGS = ("", "sunrgbd")
@@ -91,7 +91,7 @@ class DepthReading:
         )
         if kind is DepthKind.METRIC and self._is_doubtful(measured):
             numbers, words = read_numbers(path)
-            if "kind" not in words:
+            if stated_scale(words) is None:
                 self.check(self.decoded(numbers), str(path))
         return measured
 
