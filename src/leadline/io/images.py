@@ -292,7 +292,8 @@ def _opened(file: io.BufferedIOBase, suffix: str) -> Iterator[Image.Image | _Rea
     except Image.UnidentifiedImageError:
         if start[:4] not in _TIFF:
             raise
-        yield _from_float_tiff  # colour in floats, which Pillow does not know
+        # What Pillow does not know may be raw under another name, or colour in floats.
+        yield _from_raw if _DNG_VERSION in _tiff_tags(file) else _from_float_tiff
         return
     with picture:
         yield _from_raw if _DNG_VERSION in getattr(picture, "tag_v2", ()) else picture
@@ -333,35 +334,40 @@ def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixe
         if factor > 1 and isinstance(picture, JpegImageFile):
             picture.draft(None, (-(-width // factor), -(-height // factor)))
         if isinstance(picture, Jpeg2KImageFile):
-            picture.reduce = factor.bit_length() - 1
+            picture.reduce = int(factor > 1)  # a half only: Pillow rounds the sides of a quarter as OpenJPEG does not
         _must_fit_into_memory(_memory_needed(picture, width * height, factor))
-    if isinstance(picture, TiffImageFile):
+    is_tiff = isinstance(picture, TiffImageFile)
+    if is_tiff:
         picture.filename = ""  # Pillow maps a file whose name it knows into memory, and turns the map wrongly
     # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
     picture.load()
-    is_tiff = isinstance(picture, TiffImageFile)
     if not is_tiff:
         exif = _exif(picture)  # in a PNG it may follow the pixels
-    orientation = orientation_of(exif)
     if factor > 1:
         pixels = _reduced(picture, (-(-width // factor), -(-height // factor)))
     elif file and _is_deep_colour(picture, exif, file):
         pixels = _deep_pixels(file)
     else:
         pixels = _pixels(picture)
-    # OpenCV, too, turns a TIFF upright.
-    pixels = pixels if is_tiff else _upright(pixels, orientation)
-    is_turned = orientation >= 5 and not is_tiff
-    return _Decoded(pixels, (width, height) if is_turned else (height, width), exif, _xmp(picture))
+    # Pillow and OpenCV turn a TIFF upright themselves.
+    orientation = 1 if is_tiff else orientation_of(exif)
+    size = (width, height) if orientation >= 5 else (height, width)
+    return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture))
 
 
 def _metadata(file: io.BufferedIOBase, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
-    """EXIF, XMP, and height and width in the file (as they are stored, which its orientation may turn)."""
+    """EXIF, XMP, and height and width of the upright photograph, if the file says them."""
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
-            width, height = picture.size
-            return _exif(picture), _xmp(picture), (height, width)
+            exif = _exif(picture)
+            return exif, _xmp(picture), _upright_size(picture, exif)
     return _tiff_tags(file), b"", None
+
+
+def _upright_size(picture: Image.Image, exif: Image.Exif) -> tuple[int, int]:
+    """Height and width; Pillow gives a TIFF's as they are upright."""
+    is_turned = orientation_of(exif) >= 5 and not isinstance(picture, TiffImageFile)
+    return picture.size if is_turned else picture.size[::-1]
 
 
 def _exif(picture: Image.Image) -> Image.Exif:
@@ -410,7 +416,7 @@ def _factor(width: int, height: int, max_pixels: int | None) -> int:
 def _memory_needed(picture: Image.Image, pixels: int, factor: int) -> int:
     """Bytes that decoding a file of `pixels` takes, whose `picture` may be set to be reduced by `factor`."""
     if isinstance(picture, Jpeg2KImageFile):
-        pixels //= factor**2
+        pixels //= min(factor, 2) ** 2
     kept = min(picture.size[0] * picture.size[1], pixels) * _BYTES_OF_A_PIXEL.get(picture.mode, 4)
     needed = kept + pixels * _BYTES_WHILE_DECODING.get(picture.format or "", 0)
     if isinstance(picture, JpegImageFile) and picture.info.get("progressive"):
@@ -491,7 +497,7 @@ def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decode
         most = f"{max_pixels / 1e6:g} megapixels"
         raise _UnfitError(f"has more than {most} of colour in 32-bit floats: make it smaller first, or a JPEG of it.")
     pixels = _deep_pixels(file)
-    return _Decoded(pixels, pixels.shape[:2], tags)
+    return _Decoded(pixels, (pixels.shape[0], pixels.shape[1]), tags)
 
 
 def _from_raw(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:

@@ -47,8 +47,7 @@ def photos(split: str, *, path: Path) -> PhotosDataset:
         raise NoSplit(f"Photographs without depth have no {split!r} part: they can only be learnt from.")
     if not path.is_dir():
         raise BadInput(f"No folder {path}.")
-    found = sorted(path.rglob("[!.]*"))
-    files = tuple(file for file in found if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
+    files = tuple(file for file in sorted(path.rglob("[!.]*")) if file.suffix.lower() in PHOTO_SUFFIXES)
     if not files:
         raise BadInput(f"No photographs below {path}: known are {', '.join(sorted(PHOTO_SUFFIXES))}.")
     return PhotosDataset(f"photos of {path.resolve().name}", DepthKind.METRIC, path, files)
