@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from leadline.io.exif import CameraInfo
+from leadline.io.exif import CameraInfo, camera_from_exif
 from leadline.io.images import read_camera, read_camera_info, read_image, read_photograph
 
 FILM, FOCAL, PLANE, UNIT, WIDTH, HEIGHT = 41989, 37386, 41486, 41488, 40962, 40963
 
 
-def photo(path: Path, tags: dict[int, object], size: tuple[int, int] = (320, 240), **words: object) -> CameraInfo:
+def photo(path: Path, tags: dict[int, object], size: tuple[int, int] = (320, 240), **words: Any) -> CameraInfo:
     """The camera of a JPEG of (width, height) with these tags among its camera's settings."""
     exif = Image.Exif()
     exif.get_ifd(0x8769).update(tags)
@@ -140,8 +141,6 @@ VALUES = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from([FILM, FOCAL, PLANE, UNIT, WIDTH, HEIGHT, 41985]), VALUES))
 def test_whatever_exif_holds_the_camera_is_credible_or_unknown(tags: dict[int, object]) -> None:
-    from leadline.io.exif import camera_from_exif
-
     exif = Image.Exif()
     exif.get_ifd(0x8769).update(tags)
     camera = camera_from_exif(exif, b"", torch.zeros(3, 240, 320), (240, 320))

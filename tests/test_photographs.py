@@ -257,7 +257,7 @@ def with_orientation(path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".jp2"])
 def test_a_large_photograph_is_read_reduced_as_averages(tmp_path: Path, suffix: str) -> None:
-    colours(301, 403).save(tmp_path / f"photo{suffix}", **({"quality": 95} if suffix in (".jpg", ".webp") else {}))
+    colours(301, 403).save(tmp_path / f"photo{suffix}", None, quality=95)
     whole = read_image(tmp_path / f"photo{suffix}")
     photo = read_photograph(tmp_path / f"photo{suffix}", max_pixels=10_000)
     assert photo.size == (301, 403)

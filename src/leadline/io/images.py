@@ -250,6 +250,9 @@ def _decoding(path: Path | str) -> Iterator[None]:
         raise UnreadableFile(f"Cannot read {path}: {reason}. Copy or make it again, or leave it out.") from error
 
 
+_File = io.BufferedReader | io.BytesIO
+
+
 @dataclass(frozen=True, eq=False)
 class _Decoded:
     """What a file holds, before it becomes a tensor."""
@@ -267,18 +270,18 @@ def _photograph(decoded: _Decoded) -> Photograph:
     return Photograph(image, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, image, decoded.size))
 
 
-def _decoded(file: io.BufferedIOBase, suffix: str, max_pixels: int | None) -> _Decoded:
+def _decoded(file: _File, suffix: str, max_pixels: int | None) -> _Decoded:
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
             return _from_picture(picture, file, max_pixels)
     return picture(file, max_pixels)
 
 
-_Reader = Callable[[io.BufferedIOBase, int | None], _Decoded]
+_Reader = Callable[[_File, int | None], _Decoded]
 
 
 @contextmanager
-def _opened(file: io.BufferedIOBase, suffix: str) -> Iterator[Image.Image | _Reader]:
+def _opened(file: _File, suffix: str) -> Iterator[Image.Image | _Reader]:
     """The picture before its pixels are decoded; or what reads it, where Pillow does not."""
     start = file.read(32)
     file.seek(0)
@@ -323,7 +326,7 @@ def _extra(module: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixels: int | None) -> _Decoded:
+def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | None) -> _Decoded:
     """The pixels of a picture; `file` is what it was opened from, None: it is somebody else's."""
     width, height = picture.size
     _must_be_in_bounds(width, height)
@@ -355,7 +358,7 @@ def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixe
     return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture))
 
 
-def _metadata(file: io.BufferedIOBase, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
+def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
     """EXIF, XMP, and height and width of the upright photograph, if the file says them."""
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
@@ -366,8 +369,9 @@ def _metadata(file: io.BufferedIOBase, suffix: str) -> tuple[Image.Exif, bytes, 
 
 def _upright_size(picture: Image.Image, exif: Image.Exif) -> tuple[int, int]:
     """Height and width; Pillow gives a TIFF's as they are upright."""
+    width, height = picture.size
     is_turned = orientation_of(exif) >= 5 and not isinstance(picture, TiffImageFile)
-    return picture.size if is_turned else picture.size[::-1]
+    return (width, height) if is_turned else (height, width)
 
 
 def _exif(picture: Image.Image) -> Image.Exif:
@@ -382,7 +386,7 @@ def _xmp(picture: Image.Image) -> bytes:
     return words if isinstance(words, bytes) else str(words).encode("utf-8", "replace")
 
 
-def _tiff_tags(file: io.BufferedIOBase) -> Image.Exif:
+def _tiff_tags(file: _File) -> Image.Exif:
     """The tags of a file that is built as TIFF is, as most raw photographs are; none of another."""
     tags = Image.Exif()
     file.seek(0)
@@ -434,7 +438,7 @@ def _must_fit_into_memory(needed: int) -> None:
         )
 
 
-def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: io.BufferedIOBase) -> bool:
+def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: _File) -> bool:
     """Whether the file has more than the 8 bits a channel that Pillow gives of colour."""
     if len(picture.getbands()) < 3:
         return False
@@ -444,7 +448,7 @@ def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: io.BufferedIOB
     return is_deep_png or (start[:4] in _TIFF and bool(np.max(exif.get(_BITS_PER_SAMPLE, 8)) > 8))
 
 
-def _deep_pixels(file: io.BufferedIOBase) -> np.ndarray:
+def _deep_pixels(file: _File) -> np.ndarray:
     """More than 8 bits a channel, RGB or RGBA."""
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -489,7 +493,7 @@ def _opaque(pixels: np.ndarray) -> np.ndarray:
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
+def _from_float_tiff(file: _File, max_pixels: int | None) -> _Decoded:
     tags = _tiff_tags(file)
     width, height = (int(tags.get(tag, 0)) for tag in (_IMAGE_WIDTH, _IMAGE_LENGTH))
     _must_be_in_bounds(width, height)
@@ -500,7 +504,7 @@ def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decode
     return _Decoded(pixels, (pixels.shape[0], pixels.shape[1]), tags)
 
 
-def _from_raw(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
+def _from_raw(file: _File, max_pixels: int | None) -> _Decoded:
     """A raw photograph, developed with the camera's own white balance, upright."""
     rawpy = _extra("rawpy", "raw", "a raw photograph")
     exif = _tiff_tags(file)
