@@ -18,6 +18,8 @@ from torch.testing import assert_close
 
 from leadline.cli.main import main
 from leadline.core.errors import UnreadableFile
+from leadline.io.colormaps import colorize, depth_color_scale, render, with_legend
+from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.discovery import find_images
 from leadline.io.images import (
     PHOTO_SUFFIXES,
@@ -27,6 +29,7 @@ from leadline.io.images import (
     read_camera_info,
     read_image,
     read_photograph,
+    write_image,
 )
 
 
@@ -321,6 +324,31 @@ def test_35_megapixels_take_less_memory_than_their_colours_in_floats(tmp_path: P
     # In MiB: as floats it would be 400, of which a quarter is left; Pillow's own copy of the PNG is 133.
     assert jpeg < 250
     assert jpeg + more < 350
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npz", ".tiff"])
+def test_depth_of_a_reduced_photograph_is_written_at_its_own_size(tmp_path: Path, suffix: str) -> None:
+    ramp = torch.linspace(1, 3, 20).expand(15, 20)[None].contiguous()
+    valid = torch.ones(1, 15, 20, dtype=torch.bool)
+    write_depth(tmp_path / f"whole{suffix}", DepthMap(ramp, valid), size=(30, 41))
+    whole = read_depth(tmp_path / f"whole{suffix}")
+    expected = interpolate(ramp[None], (30, 41), mode="bilinear")[0]
+    assert_close(whole.depth, expected, atol=2e-3, rtol=0)
+    assert whole.valid.all()
+    valid[:, :, 10:] = False
+    write_depth(tmp_path / f"holes{suffix}", DepthMap(ramp, valid), size=(30, 41))
+    holes = read_depth(tmp_path / f"holes{suffix}")
+    assert holes.valid.sum() == 30 * 21
+    assert holes.depth[holes.valid].max() <= ramp[0, 0, 9] + 1e-3  # nothing is mixed with what was not measured
+
+
+def test_a_rendered_map_is_the_coloured_one_above_its_legend(tmp_path: Path) -> None:
+    depth = torch.rand(1, 300, 90, generator=torch.Generator().manual_seed(0)) * 9 + 0.5
+    valid = depth > 1
+    scale = depth_color_scale()
+    write_image(tmp_path / "rendered.png", render(depth, scale, valid, "a note"))
+    expected = with_legend(colorize(depth, scale, valid), scale, "a note")
+    assert_close(read_image(tmp_path / "rendered.png"), expected)
 
 
 # Names
