@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
@@ -51,8 +53,8 @@ class Prepared:
 
 
 def prepare(
-    words: str,
-    out: str,
+    words: StrPath,
+    out: StrPath,
     size: tuple[int, int],
     *,
     split: str = "train",
@@ -72,6 +74,7 @@ def prepare(
     Raises:
         BadInput: the store was made otherwise, or of other data, or cannot be written.
     """
+    words, out = os.fspath(words), os.fspath(out)
     parts = _parts(words, split)
     kind = next(iter(parts.values())).kind
     manifest = {

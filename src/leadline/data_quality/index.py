@@ -1,5 +1,6 @@
 """Entries: where the photographs and depth maps of a dataset lie, found without asking whether they are sound."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
 from leadline.data.datasets import DATASETS, Dataset, open_data
@@ -63,7 +65,7 @@ class Collection:
     """What is wrong with the file of the cameras."""
 
 
-def index_data(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
+def index_data(words: StrPath, *, split: str | None = None, frames: int | None = None) -> Collection:
     """The entries of what `open_data` would take, or of a folder that it would refuse.
 
     Args:
@@ -75,6 +77,7 @@ def index_data(words: str, *, split: str | None = None, frames: int | None = Non
     """
     if frames is not None and frames < 1:
         raise BadInput(f"--frames {frames} looks at nothing: state 1 or more, or leave it out for all.")
+    words = os.fspath(words)
     name, path, options = parse_spec(words)
     place = Path(path if name == "folder" else words.partition(",")[0])
     if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):

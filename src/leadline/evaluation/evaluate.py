@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, subsample_evenly
@@ -80,8 +81,8 @@ def evaluate_metrics(
 
 
 def evaluate_maps(
-    predictions: Path,
-    truth: Path,
+    predictions: StrPath,
+    truth: StrPath,
     protocol: EvalProtocol,
     *,
     depth_scale: float | None = None,
@@ -109,6 +110,8 @@ def evaluate_maps(
     Raises:
         BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, or as `evaluate`.
     """
+    truth = Path(truth)
+    predictions = Path(predictions)
     for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
         if scale is not None and not 0 < scale < math.inf:
             raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")

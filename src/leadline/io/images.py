@@ -1,7 +1,6 @@
 """Photographs: read upright as RGB in [0, 1], with the camera that their EXIF describes."""
 
 import io
-import os
 import struct
 import warnings
 import zipfile
@@ -23,6 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from leadline.core.camera import resize_intrinsics
 from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
 from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
@@ -66,7 +66,7 @@ class Photograph:
         return resize_intrinsics(self.camera.intrinsics, self.image.shape[-2:], self.size)
 
 
-def read_image(path: str | os.PathLike[str]) -> ImageTensor:
+def read_image(path: StrPath) -> ImageTensor:
     """Read any photograph as RGB in [0, 1], upright as its EXIF says, with all its pixels.
 
     Grey is repeated, palettes are looked up, CMYK is converted, 16 bits keep all their steps, and what is
@@ -81,7 +81,7 @@ def read_image(path: str | os.PathLike[str]) -> ImageTensor:
     return read_photograph(path, max_pixels=None).image
 
 
-def read_photograph(path: str | os.PathLike[str], *, max_pixels: int | None = LARGE) -> Photograph:
+def read_photograph(path: StrPath, *, max_pixels: int | None = LARGE) -> Photograph:
     """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
 
     Args:
@@ -128,12 +128,12 @@ def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int
         return _photograph(_decoded(io.BytesIO(source), "", max_pixels))
 
 
-def read_camera(path: str | os.PathLike[str], image: ImageTensor) -> Intrinsics | None:
+def read_camera(path: StrPath, image: ImageTensor) -> Intrinsics | None:
     """Return what a photograph's EXIF tells of the camera, in pixels of `image`; None: nothing credible."""
     return read_camera_info(path, image).intrinsics
 
 
-def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> CameraInfo:
+def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
     """Return what a photograph's EXIF tells of the camera, and what is doubtful about it.
 
     Args:
@@ -153,7 +153,7 @@ def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> Camera
     return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
 
 
-def write_image(path: Path, image: ImageTensor | Image.Image, words: Mapping[str, str] | None = None) -> None:
+def write_image(path: StrPath, image: ImageTensor | Image.Image, words: Mapping[str, str] | None = None) -> None:
     """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95.
 
     Args:
@@ -161,6 +161,7 @@ def write_image(path: Path, image: ImageTensor | Image.Image, words: Mapping[str
         image: (3, H, W) in [0, 1], or a Pillow image.
         words: what the text of a PNG says under `leadline:…`.
     """
+    path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     if not isinstance(image, Image.Image):

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 
 NAMES = ("intrinsics", "K", "camera_matrix", "cam_K", "intrinsic_matrix")
 """What the numbers are called in JSON and NPZ files, where they have a name."""
 
 
-def read_intrinsics(path: Path) -> tuple[float, float, float, float]:
+def read_intrinsics(path: StrPath) -> tuple[float, float, float, float]:
     """Read fx, fy, cx, cy in pixels from a text, JSON, NPY or NPZ file.
 
     The file holds these four numbers, or the camera's 3 × 3 matrix by rows; JSON and NPZ files may name them (`fx` …,
@@ -24,6 +25,7 @@ def read_intrinsics(path: Path) -> tuple[float, float, float, float]:
     Raises:
         BadInput: no such file, or it does not hold them.
     """
+    path = Path(path)
     if not path.is_file():
         raise BadInput(f"No file {path}: --intrinsics is a file of fx, fy, cx and cy, or of a 3 × 3 matrix.")
     try:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
@@ -26,7 +27,7 @@ FORMAT = 1
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 
 
-def save(model: DepthModel, directory: Path | str, *, half: bool = False) -> None:
+def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     """Write `model` as the folder `directory`, whole or not at all: weights.safetensors and model.json.
 
     `half` keeps the weights as float16, at half the size and three decimal digits; `load` gives float32 in any case.
@@ -63,7 +64,8 @@ def fingerprint(model: DepthModel) -> str:
     return told.hexdigest()
 
 
-def load_folder(folder: Path) -> DepthModel:
+def load_folder(folder: StrPath) -> DepthModel:
+    folder = Path(folder)
     description = _description(folder)
     try:
         name, kind = str(description["name"]), DepthKind(description["kind"])

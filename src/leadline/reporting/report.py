@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.markdown import escape_cell, escape_markdown, is_numeric
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import ConstantBaseline, evaluate
@@ -93,24 +94,26 @@ class Report:
     prose: str = ""
 
 
-def write_report(report: Report, directory: Path) -> Path:
+def write_report(report: Report, directory: StrPath) -> Path:
     """Write `report.html`, `report.md` (with its figures in `figures/`) and `report.json`; the page's path.
 
     The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
     """
     # First the file by which the folder is known as a report's: a killed run may then be repeated.
+    directory = Path(directory)
     _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
     _write(directory / "report.md", _markdown(report, _Figures(directory)))
     _write(directory / "report.html", page(report))
     return directory / "report.html"
 
 
-def check_report_folder(directory: Path) -> None:
+def check_report_folder(directory: StrPath) -> None:
     """Refuse a folder with files that a report would replace, and that no report wrote.
 
     Raises:
         BadInput: it has such files, or is a file.
     """
+    directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise BadInput(f"--out {directory} is a file: choose a folder.")
     data, *others = (directory / name for name in ("report.json", "report.md", "report.html", "figures"))
@@ -120,7 +123,7 @@ def check_report_folder(directory: Path) -> None:
         raise BadInput(f"{', '.join(taken)} would be replaced, and no report wrote it: choose another --out.")
 
 
-def publish(report: Report, directory: Path) -> Path:
+def publish(report: Report, directory: StrPath) -> Path:
     """`write_report`, and print the tables of its first section and its prose."""
     path = write_report(report, directory)
     for table in report.sections[0].tables:
@@ -145,7 +148,7 @@ def model_report(
     training: Dataset | ConstantBaseline | None = None,
     name: str = "",
     worst: int = 8,
-    photos: Sequence[Path] = (),
+    photos: Sequence[StrPath] = (),
     batch_size: int = 8,
     progress: bool = False,
 ) -> Report:
@@ -209,11 +212,11 @@ def photo_files(words: Sequence[str]) -> list[Path]:
     return [source for source, _ in found.files]
 
 
-def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
+def photographs(model: DepthModel, sources: Sequence[StrPath], *, near: float = 0.5, far: float = 10.0) -> Section:
     """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
     scale, is_metric = depth_color_scale(near, far), model.kind is DepthKind.METRIC
     exhibits, faults = [], []
-    for source in sources:
+    for source in map(Path, sources):
         try:
             photo = read_image(source)
         except BadInput as fault:

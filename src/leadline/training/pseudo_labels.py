@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, identity, subsample_evenly
@@ -100,12 +101,13 @@ class PseudoLabelStore:
         return records[index % SHARD]
 
 
-def load_pseudo_labels(path: Path) -> PseudoLabelStore:
+def load_pseudo_labels(path: StrPath) -> PseudoLabelStore:
     """The store at `path`.
 
     Raises:
         BadInput: there is none, or it is of a newer format.
     """
+    path = Path(path)
     file = path / _MANIFEST
     if not file.is_file():
         raise BadInput(f"No store of labels at {path}: `leadline label` makes one.")
@@ -118,7 +120,7 @@ def load_pseudo_labels(path: Path) -> PseudoLabelStore:
 def label(
     teacher: DepthModel,
     dataset: Dataset,
-    out: Path,
+    out: StrPath,
     *,
     alignment: str = "auto",
     size: tuple[int, int] | None = None,
@@ -137,6 +139,7 @@ def label(
         BadInput: the folder holds labels of another teacher, of other images or made otherwise; or an alignment by a
             truth that no image has.
     """
+    out = Path(out)
     if alignment not in ALIGNMENTS:
         raise unknown("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)

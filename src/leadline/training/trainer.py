@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
 from leadline.data.loader import batches, identity
@@ -96,7 +97,7 @@ def fit(
     validation: Dataset,
     objective: Objective,
     plan: TrainConfig,
-    out: Path,
+    out: StrPath,
     *,
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
@@ -114,6 +115,7 @@ def fit(
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
             or the loss stopped being a number.
     """
+    out = Path(out)
     if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
         raise BadInput(
             f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare with "

@@ -20,6 +20,7 @@ import torch
 from leadline.core.camera import camera_fault
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics, Sample
 from leadline.data.datasets.pair_files import FoundPair, PairListing, find_pairs, is_wanted
 from leadline.data.datasets.projection import resize_camera
@@ -97,7 +98,7 @@ def checked_scale(depth_scale: float) -> float:
 def folder(
     split: str,
     *,
-    path: Path,
+    path: StrPath,
     depth_scale: float | None = None,
     kind: str = "metric",
     include: str = "",
@@ -118,6 +119,7 @@ def folder(
         NoSplit: no such split.
         BadInput: no pairs, or a file without its partner.
     """
+    path = Path(path)
     if kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
     if not path.exists():

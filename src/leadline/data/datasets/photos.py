@@ -11,6 +11,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.io.discovery import find_images
 from leadline.io.images import read_camera, read_image
@@ -38,13 +39,14 @@ class PhotosDataset:
         return Sample(image, nothing, nothing.bool(), self.kind, read_camera(file, image), name)
 
 
-def photos(split: str, *, path: Path) -> PhotosDataset:
+def photos(split: str, *, path: StrPath) -> PhotosDataset:
     """All photographs below `path`, as "train"; there is no other split.
 
     Raises:
         NoSplit: another split.
         BadInput: no folder, or no photograph in it.
     """
+    path = Path(path)
     if split != "train":
         raise NoSplit(f"Photographs without depth have no {split!r} part: they can only be learnt from.")
     if not path.is_dir():

@@ -27,6 +27,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair, check_camera, checked_scale
 from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
@@ -47,7 +48,7 @@ STEPS = 1000.0
 def scannet(
     split: str,
     *,
-    path: Path = Path("data/scannet"),
+    path: StrPath = Path("data/scannet"),
     depth_scale: float = STEPS,
     every: int = 1,
     val: str = "",
@@ -66,6 +67,7 @@ def scannet(
         NoSplit: a split that neither a list nor a pattern makes.
         BadInput: no scene, or a photograph without its depth.
     """
+    path = Path(path)
     check_split(split)
     if every < 1:
         raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")

@@ -23,6 +23,7 @@ import numpy as np
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.data.datasets.folder import FolderDataset, Pair, checked_scale
 from leadline.data.datasets.pairs import missing_files, scenes_for
 
@@ -41,7 +42,7 @@ STEPS = 5000.0
 def tum(
     split: str,
     *,
-    path: Path = Path("data/tum"),
+    path: StrPath = Path("data/tum"),
     depth_scale: float = STEPS,
     max_difference: float = 0.02,
     val: str = "",
@@ -60,6 +61,7 @@ def tum(
         NoSplit: a split without a pattern.
         BadInput: no sequence, a damaged list, or no photograph that has depth at its time.
     """
+    path = Path(path)
     sequences = [path] if (path / "rgb.txt").is_file() else sorted(file.parent for file in path.glob("*/rgb.txt"))
     if not sequences:
         raise missing_files("TUM RGB-D", path, "SEQUENCE/rgb.txt", "SEQUENCE/depth.txt")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.markdown import markdown_table
+from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel
@@ -53,7 +55,7 @@ def load_spec(words: str) -> DepthModel:
 
 
 def load_pretrained(
-    place: str,
+    place: StrPath,
     *,
     kind: str | None = None,
     revision: str | None = None,
@@ -68,6 +70,7 @@ def load_pretrained(
     Raises:
         BadInput: not there, not a whole model, or a kind for a model that says its own.
     """
+    place = os.fspath(place)
     folder = Path(place) if Path(place).is_dir() else _downloaded(place, revision, token, local_files_only)
     if not (folder / "model.json").is_file():
         return load_transformers_folder(folder, place, kind)
@@ -76,7 +79,7 @@ def load_pretrained(
     return load(folder)
 
 
-def write_with_card(model: DepthModel, directory: Path | str) -> None:
+def write_with_card(model: DepthModel, directory: StrPath) -> None:
     """Save `model` with a model card; a card that already lies there is kept, for it may have been edited.
 
     Raises:
@@ -113,8 +116,9 @@ def push(
         return done.commit_url
 
 
-def read_figures(file: Path) -> dict[str, dict[str, float]]:
+def read_figures(file: StrPath) -> dict[str, dict[str, float]]:
     """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
+    file = Path(file)
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
         words, metrics = f"{table['title']} ({table['protocol']['words']})", table["metrics"]
@@ -156,7 +160,11 @@ Measures depth from one photograph: {_PROMISES[model.kind]}.
 import leadline
 
 model = leadline.load("{HUB + repo if repo else "FOLDER"}")
-depth = leadline.inference.predict(model, leadline.read_image("photograph.jpg"))  # (1, height, width)
+depth = leadline.predict(model, "photograph.jpg")
+print(depth)
+depth.save("depth.png")  # 16 bits, with its unit in the file's own text
+depth.colorize().save("colours.png")
+values = depth.numpy()  # (height, width), {_PROMISES[model.kind]}
 ```
 """
 
