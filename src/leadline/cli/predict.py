@@ -217,11 +217,9 @@ class PredictCommand:
         scaled = scale(_enlarged(answer, photo.size), job.place) if scale else None
         answer = scaled.depth if scaled else answer
         marks = job.marks(request)
-        # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
-        steps = 1000.0 if answer.depth.max() < 65.0 else 256.0
         words = {**answer.provenance, **marks}
         whole = replace(answer, provenance=words, intrinsics=_intrinsics_at(answer, photo.size))
-        write_depth(job.depth, whole, depth_scale=steps, size=photo.size)
+        write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=photo.size)
         colours = (
             depth_color_scale(self.near, self.far)
             if answer.kind is DepthKind.METRIC
@@ -253,6 +251,17 @@ class PredictCommand:
         doubt = camera_doubt(whole, photo.size)
         inside = resize_intrinsics(torch.tensor(whole), photo.size, photo.image.shape[-2:])
         return CameraInfo(inside, "given", (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
+
+    def _steps(self, job: Job, answer: DepthMap) -> float:
+        """The steps a metre that 16 bits take: millimetres end at 65 m, KITTI's 256 steps reach 255 m.
+
+        Raises:
+            BadInput: metres that no PNG holds.
+        """
+        high = answer.depth.max().item()
+        if self.format == "png" and answer.kind is DepthKind.METRIC and high > 65_535:
+            raise BadInput(f"{job.source} has depth of {high:g} m, too far for a 16-bit PNG: give --format npz.")
+        return next((steps for steps in (1000.0, 256.0, 100.0, 10.0) if high * steps < 65_000), 1.0)
 
     def _about(self, job: Job, answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
         """What there is to say of a photograph that is measured."""
