@@ -19,7 +19,7 @@ from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.tables import ImageScore, Listing
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import DEFAULT
@@ -75,8 +75,8 @@ def crop_ratios(model: DepthModel, data: Dataset) -> Iterator[tuple[float, float
         part = crop(sample, top, left, height, width)
         told, untold = (
             (
-                predict(model, part.image, camera and camera[1])
-                / predict(model, sample.image, camera and camera[0])[:, top : top + height, left : left + width]
+                predict_tensor(model, part.image, camera and camera[1])
+                / predict_tensor(model, sample.image, camera and camera[0])[:, top : top + height, left : left + width]
             )
             for camera in ((sample.intrinsics, part.intrinsics), None)
         )

@@ -8,7 +8,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.evaluation.alignment import (
     ALIGNMENTS,
-    FARTHEST,
+    DEPTH_AT_INFINITY,
     align,
     check_alignment,
     inverse_scale_shift,
@@ -120,7 +120,7 @@ def test_beyond_infinity_is_the_farthest(truth):
     inverse = 1 / measured
     inverse[0, 0, 0, 0] = -5.0
     valid[0, 0, 0, 0] = False
-    assert inverse_scale_shift(inverse, measured, valid)[0, 0, 0, 0].item() == pytest.approx(FARTHEST)
+    assert inverse_scale_shift(inverse, measured, valid)[0, 0, 0, 0].item() == pytest.approx(DEPTH_AT_INFINITY)
 
 
 def test_metric_depth_is_inverted_before_an_inverse_fit(truth):

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from leadline.cli.main import main
@@ -447,3 +448,31 @@ def test_what_is_no_dataset_is_refused_with_what_is_needed(tmp_path, capsys):
     assert "--frames 0 looks at nothing" in capsys.readouterr().err
     assert main(["data", "inspect", "rooms", "--out", "card.pdf"]) == 1
     assert "card.html" in capsys.readouterr().err
+
+
+def facing_wall(metres: float, *, size: tuple[int, int] = (96, 128), box: bool = True) -> np.ndarray:
+    """Millimetres of a room without noise: a wall that faces the camera, floor, ceiling, side walls and a box."""
+    height, width = size
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    across, down = (columns - (width - 1) / 2) / width, (rows - (height - 1) / 2) / width
+    with np.errstate(divide="ignore"):
+        planes = [np.where(down > 0, 1.3 / down, 1.4 / -down), 1.6 / np.abs(across), np.full(size, metres)]
+    depth = np.minimum.reduce(planes)
+    return np.where(box & (abs(across - 0.1) < 0.1) & (abs(down - 0.15) < 0.08), 1.0, depth) * 1000
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_flat_wall_in_a_render_without_noise_is_not_saturated_and_the_same_room_cut_and_tilted_is(has_room, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        numbers = facing_wall(2.9 + 0.1 * number)
+        if not has_room:  # the wall and a box before it
+            numbers = np.where(numbers < 1500, numbers, 2900 + 100 * number)
+        write_numbers(tmp_path / "wall" / "depth" / f"{number}.png", numbers)
+        picture = cv2.GaussianBlur(rng.integers(0, 255, (96, 128, 3)).astype(np.float32), (5, 5), 0)
+        write_image(tmp_path / "wall" / "rgb" / f"{number}.png", torch.from_numpy(picture / 255).permute(2, 0, 1))
+    assert "saturated" not in doctored(tmp_path / "wall", 1000)
+    for file in (tmp_path / "wall" / "depth").iterdir():
+        slanted = numbers_of(file) * (1 + 0.3 * np.linspace(-1, 1, 128))
+        write_numbers(file, np.minimum(slanted, np.percentile(slanted, 70)))
+    assert len(doctored(tmp_path / "wall", 1000)["saturated"]) == 6

@@ -1,23 +1,30 @@
 """Evaluation gives the published program's figures, and says what every figure was measured on."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from seer import Listed
 from torch import Tensor, nn
 
 from leadline.cli.evaluate import EvaluateCommand
+from leadline.cli.main import main
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
 from leadline.evaluation.evaluate import ConstantBaseline, constant_baseline, evaluate, evaluate_maps, evaluate_metrics
-from leadline.evaluation.protocols import protocol
+from leadline.evaluation.protocols import CROPS, protocol
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.models.base import DepthModel, Preprocessing, Provenance
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 INDOOR = protocol("indoor")
 BTS_NAMES = {
@@ -201,8 +208,6 @@ def test_zeros_in_predicted_maps_are_no_holes(tmp_path):
 
 
 def test_predictions_may_have_a_scale_and_a_kind_of_their_own(tmp_path):
-    from PIL import Image
-
     truth = _folder(tmp_path / "truth", {"1": METRES})
     (tmp_path / "guess").mkdir()
     Image.fromarray((METRES * 2 * 256).round().astype(np.uint16)).save(tmp_path / "guess" / "1.png")
@@ -253,3 +258,211 @@ def test_a_command_that_does_not_say_what_to_score_is_refused(tmp_path):
             command.run()
     with pytest.raises(BadInput, match="Known protocols: indoor, kitti_eigen"):
         EvaluateCommand(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, truth=tmp_path).run()
+
+
+def _rated(tmp_path: Path, guess: Path, truth: Path, *options: str) -> dict:
+    figures = tmp_path / "figures.json"
+    command = ["evaluate", "--predictions", str(guess), "--truth", str(truth), "--json", str(figures), *options]
+    assert main(command) == 0
+    return json.loads(figures.read_text())
+
+
+def _steps(folder: Path, steps: np.ndarray, name: str = "1.png") -> Path:
+    """16-bit numbers that do not say what they are, as other tools and benchmarks save them."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(steps.round().astype(np.uint16)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (370, 1224)])
+def test_kittis_benchmark_crop_is_placed_back_where_it_was_cut_out(tmp_path, size):
+    metres = np.random.default_rng(1).uniform(2, 70, size)
+    truth = _steps(tmp_path / "truth", metres * 256)
+    left = (size[1] - 1216) // 2
+    guess = _steps(tmp_path / "guess", metres[-352:, left : left + 1216] * 256)
+    rules = ("--depth-scale", "256", "--protocol", "kitti_garg")
+    said = _rated(tmp_path, guess, truth, *rules, "--resize")
+    assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-6)
+    assert said["rows"][0]["pixels"] == int(CROPS["kitti_garg"].mask(*size).sum())
+    (note,) = said["notes"]
+    assert note.startswith("1 of 1 predictions are KITTI's benchmark crop, and placed back at rows ")
+    assert f"{size[0] - 352}:{size[0]} and columns {left}:{left + 1216}" in note
+
+
+def test_nyus_crop_is_placed_back_and_what_lies_outside_is_left_out_and_said(tmp_path):
+    metres = np.random.default_rng(1).uniform(1, 9, (480, 640))
+    truth = _steps(tmp_path / "truth", metres * 1000)
+    guess = _steps(tmp_path / "guess", metres[45:471, 41:601] * 1000)
+    said = _rated(tmp_path, guess, truth, "--depth-scale", "1000", "--protocol", "nyu_eigen", "--resize")
+    assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-6)
+    assert said["rows"][0]["pixels"] == 426 * 560
+    assert len(said["notes"]) == 1
+    assert "placed back at rows 45:471 and columns 41:601 of 480 × 640 pixels" in said["notes"][0]
+    full = _rated(tmp_path, guess, truth, "--depth-scale", "1000", "--protocol", "nyu_full")
+    assert full["metrics"]["rmse"] == pytest.approx(0, abs=1e-6)
+    left_out = 480 * 640 - 426 * 560
+    assert full["notes"][1].startswith(f"{left_out:,} measured pixels that the protocol counts lie outside the crops")
+
+
+def test_a_prediction_of_another_aspect_is_never_stretched(tmp_path, capsys):
+    truth = _folder(tmp_path / "truth", {"1": np.full((48, 64), 2.0)})
+    guess = _folder(tmp_path / "guess", {"1": np.full((40, 64), 2.0)})
+    command = ["evaluate", "--predictions", str(guess), "--truth", str(truth)]
+    for options in ([], ["--resize"]):
+        assert main([*command, *options]) == 1
+        said = capsys.readouterr().err
+        assert "the prediction is 40 × 64 and the truth 48 × 64 pixels, of another aspect" in said
+        assert "save it within an image of the truth's size" in said
+        assert "let --resize" not in said
+
+
+def test_sides_that_networks_round_may_be_resized_and_that_is_said(tmp_path):
+    truth = _folder(tmp_path / "truth", {"1": np.full((375, 1242), 2.0)})
+    guess = _folder(tmp_path / "guess", {"1": np.full((192, 640), 2.0)})
+    said = _rated(tmp_path, guess, truth, "--resize")
+    assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-6)
+    assert said["notes"] == ["1 of 1 predictions are resized from 192 × 640 to 375 × 1242 pixels."]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    """Three photographs, one in a folder of its own."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number, name in enumerate(("a.jpg", "b.JPG", "more/c.png")):
+        pixels = np.random.default_rng(number).integers(0, 256, (30, 50, 3), np.uint8)
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("kind", list(DepthKind))
+def test_what_predict_writes_is_scored_without_an_option(tmp_path, photographs, kind, capsys):
+    save(build("cnn", size="tiny", kind=kind.value), tmp_path / "model")
+    maps = tmp_path / "maps"
+    assert main(["predict", str(photographs), "--model", str(tmp_path / "model"), "--out", str(maps)]) == 0
+    assert (maps / "a.colour.png").is_file()
+    ramp = np.random.default_rng(0).uniform(1, 9, (30, 50))
+    for name in ("a", "b", "more/c"):
+        _steps(tmp_path / "truth", ramp * 1000, f"{name}.png")
+    alignment = {
+        DepthKind.METRIC: "none",
+        DepthKind.SCALE_FREE: "median",
+        DepthKind.RELATIVE: "inverse_scale_shift",
+    }[kind]
+    said = _rated(tmp_path, maps, tmp_path / "truth", "--depth-scale", "1000", "--alignment", alignment)
+    assert [image["name"] for image in said["per_image"]] == ["a", "b", "more/c"]
+    assert said["rows"][0]["kind"] == kind.value
+    assert said["notes"] == ["Ignored in both folders: 3 colour pictures of Leadline's."]
+
+
+def test_maps_with_a_scale_each_are_scored_without_an_option(tmp_path):
+    near, far = METRES, METRES * 20
+    for folder in ("truth", "guess"):
+        for name, metres, scale in (("1", near, 1000.0), ("2", far, 256.0)):
+            depth = torch.from_numpy(metres)[None]
+            path = tmp_path / folder / (f"{name}.png" if folder == "guess" else f"{name}.npz")
+            path.parent.mkdir(exist_ok=True)
+            write_depth(path, DepthMap(depth, depth > 0), depth_scale=scale)
+    said = _rated(tmp_path, tmp_path / "guess", tmp_path / "truth", "--cap", "200")
+    assert said["metrics"]["rmse"] == pytest.approx(0, abs=3e-3)
+    for name, metres in (("1", near), ("2", far)):
+        _steps(tmp_path / "millimetres", metres * 500, f"{name}.png")
+    said = _rated(tmp_path, tmp_path / "guess", tmp_path / "millimetres", "--depth-scale", "500", "--cap", "200")
+    assert said["metrics"]["rmse"] == pytest.approx(0, abs=5e-3)
+
+
+def test_maps_are_found_through_links_in_any_case_and_never_hidden(tmp_path):
+    truth = _folder(tmp_path / "truth", {"a/1": METRES, "b/2": METRES})
+    guess = _folder(tmp_path / "elsewhere", {"1": METRES})
+    (tmp_path / "guess").mkdir()
+    (tmp_path / "guess" / "a").symlink_to(guess)
+    _folder(tmp_path / "guess", {"b/2": METRES})
+    (tmp_path / "guess" / "b" / "2.png").rename(tmp_path / "guess" / "b" / "2.PNG")
+    (tmp_path / "guess" / "._1.png").write_bytes(b"of a file manager")
+    (tmp_path / "guess" / ".cache").mkdir()
+    (tmp_path / "guess" / ".cache" / "3.png").write_bytes(b"hidden")
+    (tmp_path / "guess" / "folder.png").mkdir()
+    table = evaluate_maps(tmp_path / "guess", truth, INDOOR)
+    assert [image.name for image in table.rows[0].per_image] == ["a/1", "b/2"]
+    assert table.notes == ("Ignored in both folders: 2 hidden.",)
+    (tmp_path / "guess" / "4.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match=r"4\.png is a broken link"):
+        evaluate_maps(tmp_path / "guess", truth, INDOOR)
+
+
+def test_names_that_are_no_text_are_scored_and_printed(tmp_path):
+    truth, guess = tmp_path / "truth", tmp_path / "guess"
+    name = os.fsdecode(b"caf\xe9")
+    for folder in (truth, guess):
+        _folder(folder, {"1": METRES})
+        (folder / "1.png").rename(folder / f"{name}.png")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    command = "import sys; from leadline.cli.main import main; sys.exit(main())"
+    arguments = ["evaluate", "--predictions", str(guess), "--truth", str(truth), "--json", str(tmp_path / "f.json")]
+    done = subprocess.run([sys.executable, "-c", command, *arguments], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    said = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert said["per_image"][0]["name"] == name
+
+
+REFUSED = (
+    (["--cap", "nan"], "0 < min depth < cap"),
+    (["--cap", "inf"], "0 < min depth < cap"),
+    (["--cap", "-3"], "0 < min depth < cap"),
+    (["--min-depth", "-1"], "0 < min depth < cap"),
+    (["--min-depth", "nan"], "0 < min depth < cap"),
+    (["--min-depth", "20"], "0 < min depth < cap"),
+    (["--crop", "eigen"], "No crop is called 'eigen'"),
+    (["--alignment", "best"], "No alignment is called 'best'"),
+    (["--protocol", "nyu"], "No protocol is called 'nyu'"),
+    (["--batch-size", "0"], "--batch-size 0"),
+    (["--batch-size", "-2"], "--batch-size -2"),
+    (["--device", "abacus"], "No device 'abacus'"),
+)
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED)
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_options_are_refused_in_one_line_before_anything_is_read(tmp_path, capsys, command, options, message):
+    # Neither the data nor the model is there: whoever looked would say so.
+    words = [command, "--data", str(tmp_path / "nothing"), "--model", str(tmp_path / "none"), *options]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("option", ["--depth-scale", "--prediction-scale"])
+@pytest.mark.parametrize("value", ["0", "-1000", "nan", "inf"])
+def test_a_scale_that_is_none_is_refused(tmp_path, capsys, option, value):
+    words = ["evaluate", "--predictions", str(tmp_path / "no"), "--truth", str(tmp_path / "none"), option, value]
+    assert main(words) == 1
+    assert f"{option} {float(value):g}: give a positive number" in capsys.readouterr().err
+
+
+def test_options_that_would_be_ignored_are_refused(tmp_path, capsys):
+    maps = ["--predictions", str(tmp_path), "--truth", str(tmp_path)]
+    for words in (
+        ["--data", "rooms", "--depth-scale", "1000"],
+        ["--data", "rooms", "--resize"],
+        [*maps, "--train-data", "rooms"],
+        [*maps, "--model", "hybrid"],
+    ):
+        assert main(["evaluate", *words]) == 1
+        assert "give either --data (and --model" in capsys.readouterr().err
+
+
+def test_figures_replace_figures_and_nothing_else(tmp_path, capsys):
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    figures = tmp_path / "deep" / "figures.json"
+    command = ["evaluate", "--predictions", str(truth), "--truth", str(truth), "--json"]
+    assert main([*command, str(figures)]) == 0
+    assert main([*command, str(figures)]) == 0
+    figures.write_text('{"mine": 1}')
+    assert main([*command, str(figures)]) == 1
+    assert "Leadline did not write it" in capsys.readouterr().err
+    assert json.loads(figures.read_text()) == {"mine": 1}
+    assert main([*command, str(truth)]) == 1
+    assert "is a folder" in capsys.readouterr().err

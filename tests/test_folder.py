@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import open_data
 from leadline.data.datasets.folder import folder
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.images import write_image
+from leadline.recipes.train_options import TrainOptions
 
 
 def write_pair(scene: Path, stem: str = "0000", *, size: tuple[int, int] = (4, 6), metres: float = 2.0) -> None:
@@ -233,3 +235,105 @@ def test_real_indoor_scenes_open(shared: Path) -> None:
 def test_words_without_a_place_are_refused() -> None:
     with pytest.raises(BadInput, match="folder needs the place where it lies: write folder:PATH"):
         open_data("folder", "train")
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """Two pairs in one folder, without a place for scenes: a.png and d.png, b.png and e.png."""
+    for image, depth in (("a", "d"), ("b", "e")):
+        write_image(tmp_path / f"{image}.png", torch.full((3, 4, 6), 0.2))
+        cv2.imwrite(str(tmp_path / f"{depth}.png"), np.arange(1000, 1024, dtype=np.uint16).reshape(4, 6))
+    return tmp_path
+
+
+def test_a_csv_beside_its_photographs_is_read_and_examined(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (beside / "pairs.csv").write_text("image, depth\na.png, d.png\nb.png, e.png\n")
+    data = open_data(f"{beside / 'pairs.csv'},depth_scale=1000", "train")
+    assert (len(data), data[0].name, data[1].name) == (2, "a", "b")
+    assert main(["data", "doctor", f"{beside / 'pairs.csv'},depth_scale=1000"]) == 0
+    assert "2 frames" in capsys.readouterr().out
+    assert main(["data", "inspect", f"{beside / 'pairs.csv'},depth_scale=1000"]) == 0
+    with pytest.raises(BadInput, match="is left"):
+        open_data(f"{beside / 'pairs.csv'},depth_scale=1000,exclude=*", "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,depth\ncafé.png,d.png\n".encode("latin1"), "is not UTF-8 .*: save it as UTF-8"),
+        (b'image,depth\na.png,"' + b"x" * 200_000, "is no CSV file of pairs .*field larger than"),
+        (b"image,depth\n" + b"x" * 300 + b".png,d.png\n", "line 2: no file"),
+        (b"image,depth\n,d.png\n", "line 2: no file"),
+        (b"image;depth\na.png;d.png\n", "must begin with the line `image,depth`"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inspect", "doctor"])
+def test_a_csv_that_cannot_be_read_is_one_line_in_every_command(
+    beside: Path, content: bytes, message: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (beside / "pairs.csv").write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        open_data(f"{beside / 'pairs.csv'},depth_scale=1000", "train")
+    is_shown = "line 2" in message and command == "inspect"
+    assert main(["data", command, f"{beside / 'pairs.csv'},depth_scale=1000"]) == (0 if is_shown else 1)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("photos", ["color", "image", "rgb"])
+def test_the_folders_and_the_camera_of_open3d_are_read(
+    tmp_path: Path, photos: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pair(tmp_path / "scan", "00000", size=(96, 128))
+    write_pair(tmp_path / "scan", "00001", size=(96, 128), metres=2.5)
+    (tmp_path / "scan" / "rgb").rename(tmp_path / "scan" / photos)
+    matrix = [100.0, 0, 0, 0, 101.0, 0, 63.5, 47.5, 1]
+    camera = {"width": 128, "height": 96, "intrinsic_matrix": matrix}
+    (tmp_path / "scan" / "camera_intrinsic.json").write_text(json.dumps(camera))
+    data = open_data(f"{tmp_path / 'scan'},depth_scale=1000", "train")
+    assert [data[index].name for index in range(2)] == ["scan/00000", "scan/00001"]
+    assert data[0].intrinsics is not None
+    assert data[0].intrinsics.tolist() == [100, 101, 63.5, 47.5]
+    assert main(["data", "inspect", f"{tmp_path / 'scan'},depth_scale=1000"]) == 0
+    assert "65° × 51°" in capsys.readouterr().out
+    (tmp_path / "scan" / "camera_intrinsic.json").write_text('{"intrinsic_matrix": [1]}')
+    with pytest.raises(BadInput, match=r"camera_intrinsic\.json.*: a camera is fx, fy, cx and cy"):
+        open_data(f"{tmp_path / 'scan'},depth_scale=1000", "train")
+
+
+def test_depth_maps_with_their_colour_pictures_beside_them_are_a_dataset(splits: Path) -> None:
+    scene = splits / "train" / "attic"
+    write_image(scene / "depth" / "0000.colour.png", torch.rand(3, 4, 6))
+    write_image(scene / "depth" / "0000.jpg", torch.rand(3, 4, 6))
+    assert len(folder("train", path=splits, depth_scale=1000.0)) == 3
+
+
+def test_a_scene_without_its_depth_folder_is_named(splits: Path) -> None:
+    (splits / "train" / "kitchen" / "depth").rename(splits / "elsewhere")
+    with pytest.raises(BadInput, match=r"2 files in .*kitchen have no partner"):
+        folder("train", path=splits)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_data_without_splits_is_scored_whole_and_the_table_says_so(
+    tmp_path: Path, as_list: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stem in ("0000", "0001"):
+        write_pair(tmp_path / "mine", stem, size=(48, 64))
+    words = f"{tmp_path / 'mine'},depth_scale=1000"
+    if as_list:
+        lines = [f"mine/rgb/{stem}.png,mine/depth/{stem}.png" for stem in ("0000", "0001")]
+        (tmp_path / "mine.csv").write_text("\n".join(["image,depth", *lines]))
+        words = f"{tmp_path / 'mine.csv'},depth_scale=1000"
+    assert main(["evaluate", "--data", words]) == 0
+    assert "mine, all 2 pairs: it has no splits" in capsys.readouterr().out
+    # What trains must not take the same pairs for a test.
+    with pytest.raises(NoSplit, match="has no test split, only train"):
+        open_data(words, "test")
+    with pytest.raises(NoSplit, match="has no test split, only train"):
+        TrainOptions(data=words).splits(tmp_path)
+
+
+def test_data_with_splits_is_scored_on_those_alone(splits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (splits / "val").rename(splits.parent / "elsewhere")
+    assert main(["evaluate", "--data", f"{splits},depth_scale=1000"]) == 1
+    assert "has no test split, only train" in capsys.readouterr().err

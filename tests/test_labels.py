@@ -18,7 +18,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.images import write_image
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -56,7 +56,7 @@ def test_a_label_is_the_mean_of_the_answers_to_the_image_and_its_mirror_image(tm
     store = label(teacher, data, tmp_path)
     for index in range(3):
         image = data[index].image
-        mean = (predict(teacher, image) * predict(teacher, image.flip(-1)).flip(-1)).sqrt()
+        mean = (predict_tensor(teacher, image) * predict_tensor(teacher, image.flip(-1)).flip(-1)).sqrt()
         torch.testing.assert_close(maps(data, store, index)[0], mean, rtol=PRECISION, atol=0)
 
 
@@ -64,7 +64,7 @@ def test_a_relative_label_is_the_mean_once_the_mirror_images_answer_is_on_the_sa
     data, teacher = views(1), Seer(DepthKind.RELATIVE)
     store = label(teacher, data, tmp_path, alignment="none")
     assert store.kind is DepthKind.RELATIVE
-    answer = predict(teacher, data[0].image)
+    answer = predict_tensor(teacher, data[0].image)
     torch.testing.assert_close(maps(data, store)[0], answer, rtol=0, atol=PRECISION * float(answer.amax()))
 
 

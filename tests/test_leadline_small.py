@@ -12,7 +12,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.data.transforms import crop, resize
 from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import protocol
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.images import read_camera, read_image
 from leadline.models.base import DepthModel
 from leadline.models.registry import DEFAULT
@@ -63,7 +63,7 @@ def test_a_command_that_is_told_no_model_takes_it_and_says_what_it_is(command: s
 @pytest.mark.parametrize("size", [(90, 360), (360, 90), (121, 163)])
 def test_a_photograph_of_any_shape_is_measured(model: DepthModel, size: tuple[int, int]):
     image = torch.nn.functional.interpolate(read_image(PHOTOS[0])[None], size=size, mode="area")[0]
-    depth = predict(model, image)
+    depth = predict_tensor(model, image)
     assert depth.shape == (1, *size)
     assert 0.1 < depth.min() < depth.max() < 30
 
@@ -71,7 +71,7 @@ def test_a_photograph_of_any_shape_is_measured(model: DepthModel, size: tuple[in
 @pytest.mark.parametrize("photo", PHOTOS, ids=lambda path: path.stem)
 def test_what_lies_at_the_foot_of_a_photograph_is_nearer_than_its_middle(model: DepthModel, photo: Path):
     image = read_image(photo)
-    depth = predict(model, image, read_camera(photo, image))[0]
+    depth = predict_tensor(model, image, read_camera(photo, image))[0]
     height, width = depth.shape
     foot = depth[-height // 10 :, width // 3 : -width // 3].median()
     middle = depth[height * 2 // 5 : height * 3 // 5, width // 3 : -width // 3].median()
@@ -95,7 +95,7 @@ def test_the_middle_of_a_photograph_keeps_its_metres_where_the_camera_is_known(s
     ratios = []
     for sample in (resize(scenes[index], (240, 320)) for index in (0, 2, 4, 6, 8)):
         part = crop(sample, 48, 64, 144, 192)
-        whole = predict(model, sample.image, sample.intrinsics)[:, 48:192, 64:256]
-        ratios.append(float((predict(model, part.image, part.intrinsics) / whole).median()))
+        whole = predict_tensor(model, sample.image, sample.intrinsics)[:, 48:192, 64:256]
+        ratios.append(float((predict_tensor(model, part.image, part.intrinsics) / whole).median()))
     # Taken for a photograph by the canonical camera it would seem to be 0.6 times as far.
     assert all(0.75 < ratio < 1.33 for ratio in ratios), ratios

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from leadline.cli.convert import ConvertCommand
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.images import read_image
 from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.decoders import FusionModel
@@ -103,7 +103,7 @@ def test_prediction_is_the_original_pipeline_on_a_photograph(shared: Path, offic
             official.decoder(official.encoder(torch.tensor(normalised).float().permute(2, 0, 1)[None]))
         )
     expected = F.interpolate(small, (342, 512), mode="bicubic", align_corners=False)[0]
-    depth = predict(official, read_image(photo))
+    depth = predict_tensor(official, read_image(photo))
     assert (depth - expected).abs().max() < 2e-3 * (expected.max() - expected.min())
 
 

@@ -37,24 +37,22 @@ def test_truths_on_the_bounds_do_not_count():
 def test_predictions_are_held_to_the_range_and_zeros_are_no_holes():
     predicted = torch.tensor([[[torch.nan, torch.inf, -torch.inf, 0.0, 99.0, 3.0]]])
     truth = torch.full_like(predicted, 2.0)
-    metres, counted = protocol("nyu_full").compared(predicted, truth, truth > 0, DepthKind.METRIC)
-    assert metres.flatten().tolist() == pytest.approx([1e-3, 10, 1e-3, 1e-3, 10, 3])
-    assert counted.all()
+    compared = protocol("nyu_full").compare(predicted, truth, truth > 0, DepthKind.METRIC)
+    assert compared.metres.flatten().tolist() == pytest.approx([1e-3, 10, 1e-3, 1e-3, 10, 3])
+    assert compared.counted.all()
 
 
 def test_the_prediction_is_aligned_before_it_is_held_to_the_range():
     truth = torch.linspace(1, 9, 40).view(1, 5, 8)
-    metres, _ = protocol("nyu_full", alignment="scale").compared(truth * 20, truth, truth > 0, DepthKind.METRIC)
-    torch.testing.assert_close(metres, truth)
+    compared = protocol("nyu_full", alignment="scale").compare(truth * 20, truth, truth > 0, DepthKind.METRIC)
+    torch.testing.assert_close(compared.metres, truth)
 
 
 def test_alignment_fits_the_pixels_that_count_only():
     truth = torch.linspace(1, 30, 60).view(1, 6, 10)
     predicted = torch.where(truth < 10, truth / 2, 1.0)
-    metres, counted = protocol("nyu_full", alignment="median").compared(
-        predicted, truth, truth > 0, DepthKind.SCALE_FREE
-    )
-    torch.testing.assert_close(metres[counted], truth[counted])
+    compared = protocol("nyu_full", alignment="median").compare(predicted, truth, truth > 0, DepthKind.SCALE_FREE)
+    torch.testing.assert_close(compared.metres[compared.counted], truth[compared.counted])
 
 
 def test_words_show_every_departure_from_the_name():
@@ -79,6 +77,10 @@ def test_every_protocol_is_known_by_its_own_name():
         ("nyu_eigen", {"crop": "middle"}, "No crop is called 'middle'"),
         ("nyu_eigen", {"alignment": "mean"}, "No alignment is called 'mean'"),
         ("nyu_eigen", {"cap": 0.0}, "0 < min depth < cap"),
+        ("nyu_eigen", {"cap": float("inf")}, "0 < min depth < cap"),
+        ("nyu_eigen", {"cap": float("nan")}, "0 < min depth < cap"),
+        ("nyu_eigen", {"min_depth": -1.0}, "0 < min depth < cap"),
+        ("nyu_eigen", {"min_depth": 20.0}, "0 < min depth < cap"),
     ],
 )
 def test_what_is_unknown_or_empty_is_refused(name, changes, message):

@@ -19,14 +19,14 @@ from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.scene import Camera, furnish
 from leadline.evaluation.alignment import least_squares_scale, least_squares_scale_shift
 from leadline.inference.metric_scale import (
-    FARTHEST,
+    HORIZON,
     FloorScale,
     scale_from_floor,
     scale_from_points,
     scale_from_sparse,
     scaler_from_options,
 )
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_image
 from leadline.models.loading import load
@@ -116,7 +116,7 @@ def test_what_comes_out_beyond_the_horizon_is_not_valid(truth):
     scaled = scale_from_points(relative, [(x, y + 1, metres) for x, y, metres in points(truth.depth[:, 1:], 3)])
     assert not scaled.depth.valid[0, 0, :5].any()
     assert scaled.depth.valid[0, 1:].all()
-    assert scaled.depth.depth.max() < FARTHEST
+    assert scaled.depth.depth.max() < HORIZON
 
 
 def seen_floor() -> tuple[Depth, Camera]:
@@ -205,7 +205,7 @@ def home(tmp_path_factory) -> Path:
 
 def answer(home: Path, name: str) -> Depth:
     """What a photograph would measure if the model were right."""
-    relative = predict(load(home / "model"), read_image(home / "in" / name))
+    relative = predict_tensor(load(home / "model"), read_image(home / "in" / name))
     return 1 / (0.3 + 0.5 * (relative - relative.min()) / (relative.max() - relative.min()))
 
 

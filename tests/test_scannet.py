@@ -92,3 +92,13 @@ def test_what_is_missing_is_named(path: Path) -> None:
     (path / "scene0000_00" / "color" / "10.jpg").unlink()
     with pytest.raises(BadInput, match=r"1 depth maps of .*scene0000_00 have no photograph in color/, first 10\.png"):
         scannet("train", path=path)
+
+
+def test_scans_of_another_unit_state_it_and_a_camera_of_another_size_is_refused(path: Path) -> None:
+    data = scannet("train", path=path, depth_scale=4000.0)
+    assert data.name == "scannet train, depth_scale=4000"
+    assert data[0].depth[0, 0].tolist() == [0, 0.25, 0.5, 0.75]
+    matrix = path / "scene0000_00" / "intrinsic" / "intrinsic_color.txt"
+    matrix.write_text("1170 0 648 0\n0 1168 484 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(BadInput, match="of a picture of 8 × 4 has its principal point outside"):
+        scannet("train", path=path)[0]

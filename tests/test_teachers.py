@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import read_depth
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model
@@ -199,7 +199,7 @@ def test_a_teacher_answers_as_the_librarys_own_pipeline(
     picture = photograph(*SIZES[shape])
     pipeline = transformers.pipeline("depth-estimation", model=str(folders(family)), device="cpu")
     theirs = pipeline(picture)["predicted_depth"]
-    ours = predict(teachers(family), tensor(picture))[0]
+    ours = predict_tensor(teachers(family), tensor(picture))[0]
     # Half of the families resize 8-bit pictures, in two passes that each round to one of 255 steps; ours never round.
     assert share_of_range(ours, theirs) < (1e-3 if family in ("depth_pro", "zoedepth") else 2e-2)
 
@@ -219,22 +219,22 @@ def test_nothing_but_that_rounding_is_between_them(
     if model.kind is DepthKind.METRIC and family != "depth_pro":
         # `predict` lets no interpolation overshoot into what is nearer than the network's nearest.
         theirs = theirs.clamp_min(answer.predicted_depth.min())
-    assert share_of_range(predict(model, image)[0], theirs) < 5e-6
+    assert share_of_range(predict_tensor(model, image)[0], theirs) < 5e-6
 
 
 @every_family
 def test_a_batch_is_answered_as_its_images_are(family: str, teachers: Callable[[str], DepthModel]):
     model = teachers(family)
     images = torch.stack([tensor(photograph(96, 96)), tensor(photograph(96, 96)).flip(0)])
-    single = torch.stack([predict(model, image) for image in images])
+    single = torch.stack([predict_tensor(model, image) for image in images])
     assert not torch.equal(single[0], single[1])
-    assert share_of_range(predict(model, images), single) < 1e-3
+    assert share_of_range(predict_tensor(model, images), single) < 1e-3
 
 
 @every_family
 def test_photographs_of_a_few_pixels_have_depth_too(family: str, teachers: Callable[[str], DepthModel]):
     for height, width in ((1, 1), (1, 40), (3, 2)):
-        depth = predict(teachers(family), torch.rand(3, height, width))
+        depth = predict_tensor(teachers(family), torch.rand(3, height, width))
         assert depth.shape == (1, height, width)
         assert depth.isfinite().all()
 
@@ -253,7 +253,7 @@ def test_a_teacher_has_the_kind_that_its_configuration_leaves_no_doubt_about(tea
 def test_depth_in_units_of_an_unknown_focal_length_is_not_called_metres(tmp_path: Path):
     model = load(f"hub:{written(tmp_path / 'pro', *depth_pro(use_fov_model=False))}")
     assert model.kind is DepthKind.SCALE_FREE
-    assert predict(model, tensor(photograph(64, 64))).isfinite().all()
+    assert predict_tensor(model, tensor(photograph(64, 64))).isfinite().all()
 
 
 def test_a_kind_left_open_is_asked_for_and_then_kept(tmp_path: Path):
@@ -311,7 +311,7 @@ def test_a_saved_teacher_loads_without_the_folder_it_came_from(
     assert again.preprocessing == model.preprocessing
     assert again.provenance == model.provenance
     image = tensor(photograph(64, 80))
-    assert torch.equal(predict(again, image), predict(model, image))
+    assert torch.equal(predict_tensor(again, image), predict_tensor(model, image))
 
 
 def test_the_command_line_takes_a_teacher_by_its_place(folders: Callable[[str], Path], tmp_path: Path):

@@ -78,3 +78,19 @@ def test_what_is_missing_or_damaged_is_named(path: Path) -> None:
     (sequence / "rgb.txt").write_text("")
     with pytest.raises(BadInput, match=r"TUM RGB-D needs depth\.txt in"):
         tum("train", path=path)
+
+
+def test_another_cameras_sequence_in_this_layout_has_its_own_unit(path: Path) -> None:
+    data = open_data(f"tum:{path},depth_scale=1000", "train")
+    assert data.name == "tum train, depth_scale=1000"
+    assert data[0].depth[0, 0].tolist() == [0, 5, 2.5]
+    with pytest.raises(BadInput, match="depth_scale=0 must be positive"):
+        open_data(f"tum:{path},depth_scale=0", "train")
+
+
+def test_the_published_camera_follows_smaller_copies(path: Path) -> None:
+    camera = tum("train", path=path)[0].intrinsics
+    assert camera is not None
+    # 640 × 480 pixels became 3 × 2.
+    wanted = [517.3 * 3 / 640, 516.5 * 2 / 480, 319.1 * 3 / 640 - 0.5, 255.8 * 2 / 480 - 0.5]
+    assert camera.tolist() == pytest.approx(wanted)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from leadline.core.errors import BadInput
 from leadline.models.pretrained.checkpoints import convert
 
 
@@ -21,6 +22,8 @@ class ConvertCommand:
     """The model that it is, where neither the keys nor the file's name tell: dpt_hybrid, dpt_hybrid_nyu …"""
 
     def run(self) -> int:
+        if self.directory.is_dir() and any(self.directory.iterdir()):
+            raise BadInput(f"{self.directory} is there, and not empty: choose a new folder, or remove it.")
         model = convert(self.file, self.directory, self.as_name)
         print(
             f"{self.directory}: {model.name}, {model.kind} depth, {model.provenance.licence}. {model.provenance.notes}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import tyro
 from tqdm import tqdm
 
-from leadline.data_quality.checks import CHECKS, examine
-from leadline.data_quality.doctor import SHOWN, stats_of
+from leadline.data_quality.checks import CHECKS
+from leadline.data_quality.doctor import SHOWN, diagnose, stats_of
 from leadline.data_quality.frame_stats import FrameStats, collect_photo_stats
 from leadline.data_quality.index import index_data
 from leadline.data_quality.issues import Issue
@@ -34,7 +34,7 @@ class DoctorCommand:
     def run(self) -> int:
         collection = index_data(self.data, frames=self.frames)
         looks = stats_of(collection)
-        faults = examine(looks, collection.kind)
+        faults = diagnose(collection, looks)
         if self.against:
             others = index_data(self.against, split=self.against_split).entries
             faults += leaked_images(

@@ -24,6 +24,7 @@ from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale
 from leadline.io.depth_maps import read_numbers
 from leadline.io.images import read_image
+from leadline.io.outputs import check_replaceable
 from leadline.reporting.charts import histogram
 from leadline.reporting.report import Chart, Exhibit, Gallery, Report, Section, page
 
@@ -45,6 +46,8 @@ class InspectCommand:
     def run(self) -> int:
         if self.out and self.out.suffix.lower() != ".html":
             raise BadInput(f"--out {self.out} is to be a page: name it {self.out.with_suffix('.html')}.")
+        if self.out:
+            check_replaceable(self.out, "--out")
         collection = index_data(self.data, frames=self.frames)
         looks = stats_of(collection)
         made = dataset_card(collection, looks)

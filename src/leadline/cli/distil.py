@@ -28,7 +28,7 @@ from leadline.recipes.distil import (
 )
 from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.charts import metric_bars
-from leadline.reporting.report import Chart, Report, Section, publish, reading, worst_images
+from leadline.reporting.report import Chart, Report, Section, check_report_folder, publish, reading, worst_images
 from leadline.training.objectives import check_distillation_term
 from leadline.training.pseudo_labels import ALIGNMENTS
 
@@ -73,6 +73,7 @@ class DistilCommand:
 
     def run(self) -> int:
         check_seeds(self.seeds)
+        check_report_folder(self.out)
         page = publish(self.report(), self.out)
         print(f"The student is in {self.out / 'model'}, the report is {page}")
         return 0

@@ -10,11 +10,13 @@ import tyro
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.data.datasets import open_data
-from leadline.evaluation.evaluate import evaluate, evaluate_maps
+from leadline.data.datasets import open_data, open_for_evaluation
+from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
+from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Table
-from leadline.inference.session import load_for_command
-from leadline.io.atomic import atomic_write
+from leadline.inference.session import find_device, load_for_command
+from leadline.io.atomic import atomic_write, make_folder
+from leadline.io.outputs import check_replaceable, printable
 from leadline.models.registry import DEFAULT
 
 
@@ -33,21 +35,23 @@ class EvaluateCommand:
     data: str | None = None
     """Dataset to score it on: rooms, nyu:DIR or a folder, with options as in DIR,depth_scale=1000."""
     split: str = "test"
-    """Of the dataset: train, val or test."""
+    """Of the dataset: train, val or test; of a folder without splits all, as the table's title then says."""
     train_data: str | None = None
     """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
     predictions: Path | None = None
-    """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the truths are."""
+    """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the truths are. Predictions
+    for the benchmark crops of KITTI (352 × 1216) and NYU (426 × 560) are placed back."""
     truth: Path | None = None
     """Folder of measured depth maps."""
     depth_scale: float | None = None
-    """Numbers in the files of both folders are metres × this: 1000 for millimetres, 256 for KITTI."""
+    """Numbers in the files of both folders are metres × this, where the files do not state it: 1000 for millimetres,
+    256 for KITTI."""
     prediction_scale: float | None = None
     """The same for the predictions, where it is another."""
     kind: Annotated[DepthKind | None, tyro.conf.EnumChoicesFromValues] = None
     """What the predictions promise, where their files do not say it; unset: metres."""
     resize: bool = False
-    """Bring predictions of another size to their truth's."""
+    """Bring predictions of another size, but of the same aspect, to their truth's."""
     batch_size: int = 8
     """Images that are predicted at once."""
     device: str = "auto"
@@ -56,36 +60,69 @@ class EvaluateCommand:
     """File for all figures, those of each image too."""
 
     def run(self) -> int:
-        table = self._table()
+        rules = self.options.chosen()
+        self._check()
+        if self.data:
+            table = self._score_model(self.data, rules)
+        elif self.predictions and self.truth:
+            table = self._score_maps(self.predictions, self.truth, rules)
+        else:
+            raise BadInput("Give either --data (and --model), or --predictions and --truth.")
         print(table.markdown())
         if self.json:
             with atomic_write(self.json) as half:
-                half.write_text(json.dumps(table.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+                text = json.dumps(table.as_dict(), indent=1, ensure_ascii=False)
+                half.write_text(printable(text), encoding="utf-8")
         return 0
 
-    def _table(self) -> Table:
-        if self.data and not (self.predictions or self.truth):
-            words = self.model or DEFAULT
-            training = open_data(self.train_data, "train") if self.train_data else None
-            model = load_for_command(words, self.device)
-            return evaluate(
-                model,
-                open_data(self.data, self.split),
-                self.options.chosen(),
-                training=training,
-                name=f"{model.name} ({words})",
-                batch_size=self.batch_size,
-                progress=True,
+    def _check(self) -> None:
+        """Refuse what cannot be done, or would not be used, before anything is read."""
+        for_models = {"--model": self.model, "--data": self.data, "--train-data": self.train_data}
+        for_maps = {
+            "--predictions": self.predictions,
+            "--truth": self.truth,
+            "--depth-scale": self.depth_scale,
+            "--prediction-scale": self.prediction_scale,
+            "--kind": self.kind,
+            "--resize": self.resize or None,
+        }
+        given, others = (
+            [option for option, value in each.items() if value is not None] for each in (for_models, for_maps)
+        )
+        if given and others:
+            raise BadInput(
+                f"{', '.join(given)} is of a model, and {', '.join(others)} of maps in files (a dataset's scale is "
+                "--data DIR,depth_scale=1000): give either --data (and --model), or --predictions and --truth."
             )
-        if self.predictions and self.truth and not (self.model or self.data):
-            return evaluate_maps(
-                self.predictions,
-                self.truth,
-                self.options.chosen(),
-                depth_scale=self.depth_scale,
-                prediction_scale=self.prediction_scale,
-                kind=self.kind,
-                resize=self.resize,
-                progress=True,
-            )
-        raise BadInput("Give either --data (and --model), or --predictions and --truth.")
+        check_batch_size(self.batch_size)
+        find_device(self.device)
+        if self.json:
+            check_replaceable(self.json, "--json", keys=frozenset({"title", "metrics", "rows"}))
+            make_folder(self.json.parent)
+
+    def _score_model(self, data: str, rules: EvalProtocol) -> Table:
+        words = self.model or DEFAULT
+        dataset = open_for_evaluation(data, self.split)
+        training = open_data(self.train_data, "train") if self.train_data else None
+        model = load_for_command(words, self.device)
+        return evaluate(
+            model,
+            dataset,
+            rules,
+            training=training,
+            name=f"{model.name} ({words})",
+            batch_size=self.batch_size,
+            progress=True,
+        )
+
+    def _score_maps(self, predictions: Path, truth: Path, rules: EvalProtocol) -> Table:
+        return evaluate_maps(
+            predictions,
+            truth,
+            rules,
+            depth_scale=self.depth_scale,
+            prediction_scale=self.prediction_scale,
+            kind=self.kind,
+            resize=self.resize,
+            progress=True,
+        )

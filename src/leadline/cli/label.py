@@ -1,6 +1,7 @@
 """`leadline label`."""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,12 @@ class LabelCommand:
     """What the teacher computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
+        dataset = open_data(self.data, self.split, cache=self.out / "cache")
+        for line in getattr(dataset, "left_out", ()):
+            print(line, file=sys.stderr)
         store = label(
             load_for_command(self.teacher, self.device),
-            open_data(self.data, self.split, cache=self.out / "cache"),
+            dataset,
             self.out,
             alignment=self.alignment,
             size=self.size,

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.cli.predict:PredictCommand", "Measure the depth of photographs: files, folders or globs."),
@@ -44,10 +45,19 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
 
+RESUMED = frozenset(
+    {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
+)
+"""Commands that go on where they were interrupted when they are given again."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for bad input or something skipped, 2 for a command that is none."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Names of files may hold bytes that are no text: they are shown as \udc80 … \udcff, in JSON too.
+            stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -80,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as failure:
         print(f"leadline {command}: {failure.strerror or failure}: {failure.filename or ''}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"leadline {command}: interrupted; the same command continues a training", file=sys.stderr)
+        continues = "; the same command continues" if command in RESUMED else ""
+        print(f"leadline {command}: interrupted{continues}", file=sys.stderr)
         return 130
     return 1
 

@@ -1,39 +1,63 @@
 """`leadline predict`."""
 
+import hashlib
 import json
+import math
+import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from torch.nn import functional as F
 from tqdm import tqdm
 
-from leadline.core.camera import focal_length, pinhole
+from leadline.cli.predict_plan import Job, photograph_digest, plan
+from leadline.cli.progress import track
+from leadline.core.camera import (
+    camera_doubt,
+    camera_fault,
+    fields_of_view,
+    focal_length,
+    pinhole,
+    resize_intrinsics,
+)
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.metric_scale import WAYS, ScaledDepth, scaler_from_options
-from leadline.inference.predict import predict
+from leadline.core.sample import Intrinsics
+from leadline.inference.metric_scale import WAYS, ScaledDepth, Scaler, scaler_from_options
+from leadline.inference.predict import predict_tensor
 from leadline.inference.session import load_for_command
-from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale, with_legend
-from leadline.io.depth_maps import DepthMap, write_depth
-from leadline.io.discovery import find_images
-from leadline.io.images import read_camera, read_image, write_image
+from leadline.io.atomic import clean_stale, make_folder
+from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
+from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
+from leadline.io.discovery import find_images, find_named
+from leadline.io.exif import CameraInfo
+from leadline.io.images import Photograph, read_photograph, write_image
+from leadline.io.intrinsics import read_intrinsics
+from leadline.io.locks import file_lock
+from leadline.io.outputs import checksum, marks_of
 from leadline.models.base import DepthModel
 from leadline.models.registry import DEFAULT
+from leadline.models.saving import fingerprint
 
 
 @dataclass(frozen=True)
 class PredictCommand:
-    """Measure the depth of photographs of any size: a 16-bit PNG and a colour picture for each.
+    """Measure the depth of photographs of any size: a depth map and a colour picture for each.
 
-    The PNG holds millimetres along the optical axis, and says so in its own text; the picture's colours mean the same
-    metres in every picture. What cannot be read is skipped and named, and the exit code is then 1.
+    A 16-bit PNG holds millimetres along the optical axis (of what is far, fewer steps a metre), and says so in its own
+    text; the picture's colours mean the same metres in every picture. What cannot be read is skipped and named, and
+    the exit code is then 1. The same command again continues, and measures what is new or changed only.
     """
 
     images: tyro.conf.Positional[tuple[str, ...]]
-    """Files, folders (with all below them) or patterns like 'holiday/*.jpg'."""
+    """Files, folders (with all below them) or patterns like 'holiday/*.jpg'; ** stands for any number of folders."""
     model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = DEFAULT
     """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
     small one that comes with the package."""
@@ -41,6 +65,10 @@ class PredictCommand:
     """The model that a checkpoint file is, where neither its keys nor its name tell: dpt_hybrid, dpt_hybrid_nyu …"""
     out: Path = Path("depth")
     """Folder for NAME.png and NAME.colour.png; folders below a given folder are kept."""
+    format: Literal["png", "npz", "tiff", "pfm"] = "png"
+    """Of the depth maps: 16-bit PNG, or floats."""
+    overwrite: bool = False
+    """Measure again what is measured, and replace depth of other photographs; files of your own are never replaced."""
     metres: bool = False
     """Refuse a model that does not promise metres, unless --scale-from makes metres of its answers."""
     scale_from: tuple[str, ...] = ()
@@ -52,6 +80,16 @@ class PredictCommand:
     field_of_view: float | None = None
     """Degrees from the left edge of the photographs to the right one; unset: as their EXIF says, where it does.
     A zoomed picture looks nearer than it is: a model with a canonical camera measures better with it."""
+    fx: float | None = None
+    """Focal length in pixels of the photographs, instead of --field-of-view."""
+    fy: float | None = None
+    """The same along the columns; unset: as --fx."""
+    cx: float | None = None
+    """Column of the principal point in pixels, 0 in the middle of the first; unset: the middle of the photograph."""
+    cy: float | None = None
+    """Row of the principal point."""
+    intrinsics: Path | None = None
+    """File of fx, fy, cx and cy, or of a 3 × 3 matrix, in pixels of the photographs: text, JSON, NPY or NPZ."""
     near: float = 0.5
     """Metres at the near end of the colours."""
     far: float = 10.0
@@ -63,86 +101,261 @@ class PredictCommand:
 
     def run(self) -> int:
         depth_color_scale(self.near, self.far)
-        if not 0 < (self.field_of_view or 60) < 180:
-            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
+        camera = self._camera_options()
         model = load_for_command(self.model, self.device, self.as_name)
         if self.metres and model.kind is not DepthKind.METRIC and not self.scale_from:
             raise BadInput(f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {WAYS}.")
-        found, missing = find_images(self.images)
+        found = find_images(self.images)
         scale = (
-            scaler_from_options(self.scale_from, len(found), depth_scale=self.depth_scale) if self.scale_from else None
+            scaler_from_options(self.scale_from, len(found.files), depth_scale=self.depth_scale)
+            if self.scale_from
+            else None
         )
-        skipped = len(missing)
-        for reason in missing:
-            self._say({"error": reason})
-        written: dict[Path, Path] = {}
-        for source, place in tqdm(found, unit=" images", disable=self.json or len(found) < 2):
-            target = self.out / place.with_suffix(".png")
-            try:
-                if target.resolve() == source.resolve():
-                    raise BadInput(f"{target} is the photograph itself: choose another --out.")
-                if target in written:
-                    raise BadInput(f"{source} would overwrite the depth of {written[target]}: choose another --out.")
-                answer = self._answer(model, source)
-                scaled = scale(answer, place) if scale else None
-            except BadInput as fault:
-                skipped += 1
-                self._say({"image": str(source), "error": str(fault)})
-                continue
-            figures = self._write(scaled.depth if scaled else answer, target)
-            self._say({"image": str(source), **figures, **(_said(scaled) if scaled else {})})
-            written[target] = source
+        for fault in found.faults:
+            self._say({"error": fault})
+        make_folder(self.out)
+        with _terminable(), file_lock(self.out / ".lock", f"writing to {self.out}", waits=False):
+            jobs, refused = plan(found.files, self.out, f".{self.format}", overwrite=self.overwrite)
+            for source, fault in refused:
+                self._say({"image": str(source), "error": fault})
+            for folder in {job.depth.parent for job in jobs}:
+                clean_stale(folder)
+            measured, before = self._measure_all(jobs, model, camera, scale)
         if not self.json:
-            print(f"{len(written)} of {len(written) + skipped} images measured, {skipped} skipped. See {self.out}.")
-        return 1 if skipped else 0
+            everything = len(found.files) + len(found.faults)
+            known = f" ({before} of them before)" if before else ""
+            print(
+                f"{measured} of {everything} images measured{known}, {everything - measured} skipped. See {self.out}."
+            )
+            if found.left_out:
+                print(f"Left out: {found.describe_left_out()}.")
+        return 1 if measured < len(found.files) or found.faults else 0
 
-    def _answer(self, model: DepthModel, source: Path) -> DepthMap:
-        image = read_image(source)
-        if self.field_of_view:
-            camera = pinhole(focal_length(self.field_of_view, image.shape[-1]), image)
-        else:
-            camera = read_camera(source, image)
-        depth = predict(model, image, camera)
+    def _camera_options(self) -> tuple[float | None, ...] | None:
+        """fx, fy, cx and cy as far as they are given; None: none of them.
+
+        Raises:
+            BadInput: cameras that cannot be, or given in two ways.
+        """
+        if self.field_of_view is not None and not 0 < self.field_of_view < 180:
+            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
+        numbers = (self.fx, self.fy, self.cx, self.cy)
+        is_numbers = any(number is not None for number in numbers)
+        if is_numbers + (self.field_of_view is not None) + (self.intrinsics is not None) > 1:
+            raise BadInput("Give the camera by one of --field-of-view, --fx … and --intrinsics.")
+        if self.intrinsics is not None:
+            return read_intrinsics(self.intrinsics)
+        if not is_numbers:
+            return None
+        if self.fx is None:
+            raise BadInput("--fy, --cx and --cy need --fx, the focal length in pixels.")
+        for name, number in zip(("fx", "fy"), numbers, strict=False):
+            if number is not None and not 0 < number < math.inf:
+                raise BadInput(f"--{name} {number:g}: give the focal length in pixels, a positive number.")
+        return numbers
+
+    def _measure_all(
+        self, jobs: list[Job], model: DepthModel, camera: tuple[float | None, ...] | None, scale: Scaler | None
+    ) -> tuple[int, int]:
+        """How many photographs are measured, and how many of them were before."""
+        weights = fingerprint(model)
+        measured = before = 0
+        for job in jobs if self.json or len(jobs) < 2 else track(jobs, len(jobs), "images"):
+            try:
+                request = self._request(job, weights)
+                if not self.overwrite and (stored := _stored(job, request)):
+                    about = self._about(job, stored, (stored.depth.shape[-2], stored.depth.shape[-1]))
+                    before += 1
+                else:
+                    about = self._measure(job, request, model, camera, scale)
+            except BadInput as fault:
+                self._say({"image": str(job.source), "error": str(fault)})
+                continue
+            except (MemoryError, RuntimeError) as fault:
+                if not _is_out_of_memory(fault):
+                    raise
+                cure = "make it smaller, or end other programs"
+                self._say({"image": str(job.source), "error": f"{job.source} does not fit into the memory: {cure}."})
+                continue
+            measured += 1
+            self._say(about)
+        return measured, before
+
+    def _request(self, job: Job, weights: str) -> str:
+        """All that the two files depend on, as one short word."""
+        files = [Path(word) for word in self.scale_from if Path(word).is_file()]
+        if len(self.scale_from) == 1 and Path(self.scale_from[0]).is_dir():
+            files = find_named(Path(self.scale_from[0]), job.place, DEPTH_SUFFIXES)
+        camera = (self.field_of_view, self.fx, self.fy, self.cx, self.cy)
+        told = (
+            *(version("leadline"), weights, photograph_digest(job.source), camera, self.near, self.far),
+            *(self.intrinsics and checksum(self.intrinsics), self.scale_from, list(map(checksum, files))),
+            *(self.depth_scale, self.format),
+        )
+        return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def _measure(
+        self,
+        job: Job,
+        request: str,
+        model: DepthModel,
+        camera: tuple[float | None, ...] | None,
+        scale: Scaler | None,
+    ) -> dict[str, Any]:
+        """Measure a photograph and write both files; what there is to say of it."""
+        photo = read_photograph(job.source)
+        known = self._camera(photo, camera)
+        depth = predict_tensor(model, photo.image, known.intrinsics)
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",
-            "camera": "given" if self.field_of_view else "unknown" if camera is None else "from EXIF",
+            "camera": known.source,
+            **({"doubts": " ".join(known.doubts)} if known.doubts else {}),
+            **({} if known.intrinsics is not None else _assumed(model, photo)),
         }
-        return DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, camera, about)
-
-    def _write(self, answer: DepthMap, target: Path) -> dict[str, Any]:
-        """Write the depth and its picture; what there is to say of them."""
-        known = answer.depth[answer.valid]
-        low, middle, high = known.min().item(), known.median().item(), known.max().item()
-        # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
-        write_depth(target, answer, depth_scale=1000.0 if high < 65.0 else 256.0)
-        is_metric = answer.kind is DepthKind.METRIC
-        scale = (
+        answer = DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, known.intrinsics, about)
+        scaled = scale(_enlarged(answer, photo.size), job.place) if scale else None
+        answer = scaled.depth if scaled else answer
+        marks = job.marks(request)
+        words = {**answer.provenance, **marks}
+        whole = replace(answer, provenance=words, intrinsics=_intrinsics_at(answer, photo.size))
+        write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=photo.size)
+        colours = (
             depth_color_scale(self.near, self.far)
-            if is_metric
+            if answer.kind is DepthKind.METRIC
             else fit_color_scale(answer.depth, answer.valid, answer.kind)
         )
-        picture = target.with_suffix(".colour.png")
-        write_image(picture, with_legend(colorize(answer.depth, scale, answer.valid), scale))
-        height, width = answer.depth.shape[-2:]
-        figures = {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
-        files = {"depth": str(target), "picture": str(picture)}
+        picture = render(answer.depth, colours, answer.valid)
+        write_image(job.picture, picture, {**words, **job.picture_marks, "kind": answer.kind.value})
+        return {**self._about(job, answer, photo.size), **(_said(scaled) if scaled else {})}
+
+    def _camera(self, photo: Photograph, given: tuple[float | None, ...] | None) -> CameraInfo:
+        """The camera in pixels of the image as it was read, and where it comes from.
+
+        Raises:
+            BadInput: a given one that cannot have taken this photograph.
+        """
+        if self.field_of_view is not None:
+            focal = focal_length(self.field_of_view, photo.image.shape[-1])
+            return CameraInfo(pinhole(focal, photo.image), "given")
+        if given is None:
+            return photo.camera
+        fx, fy, cx, cy = given
+        assert fx is not None
+        whole = (
+            *(fx, fx if fy is None else fy),
+            *((photo.size[1] - 1) / 2 if cx is None else cx, (photo.size[0] - 1) / 2 if cy is None else cy),
+        )
+        if fault := camera_fault(whole, photo.size):
+            raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
+        doubt = camera_doubt(whole, photo.size)
+        inside = resize_intrinsics(torch.tensor(whole), photo.size, photo.image.shape[-2:])
+        return CameraInfo(inside, "given", (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
+
+    def _steps(self, job: Job, answer: DepthMap) -> float:
+        """The steps a metre that 16 bits take: millimetres end at 65 m, KITTI's 256 steps reach 255 m.
+
+        Raises:
+            BadInput: metres that no PNG holds.
+        """
+        high = answer.depth.max().item()
+        if self.format == "png" and answer.kind is DepthKind.METRIC and high > 65_535:
+            raise BadInput(f"{job.source} has depth of {high:g} m, too far for a 16-bit PNG: give --format npz.")
+        return next((steps for steps in (1000.0, 256.0, 100.0, 10.0) if high * steps < 65_000), 1.0)
+
+    def _about(self, job: Job, answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
+        """What there is to say of a photograph that is measured."""
+        known = answer.depth[answer.valid]
+        low, middle, high = known.min().item(), known.median().item(), known.max().item()
+        told = answer.provenance
+        across = (
+            round(fields_of_view(answer.intrinsics.tolist(), (answer.depth.shape[-2], answer.depth.shape[-1]))[0], 1)
+            if answer.intrinsics is not None
+            else None
+        )
         return {
-            **files,
-            "height": height,
-            "width": width,
+            "image": str(job.source),
+            "depth": str(job.depth),
+            "picture": str(job.picture),
+            "height": size[0],
+            "width": size[1],
             "kind": answer.kind.value,
-            "camera": answer.provenance["camera"],
-            **figures,
+            "camera": told.get("camera", "unknown"),
+            "field_of_view": across,
+            **({"assumed_camera": told["assumed_camera"]} if "assumed_camera" in told else {}),
+            **({"doubts": told["doubts"]} if "doubts" in told else {}),
+            **({"scaled_from": told["scaled_from"]} if "scaled_from" in told else {}),
+            "min": round(low, 4),
+            "median": round(middle, 4),
+            "max": round(high, 4),
         }
 
     def _say(self, about: dict[str, Any]) -> None:
         if self.json:
-            print(json.dumps(about, ensure_ascii=False))
+            print(json.dumps(about, ensure_ascii=False), flush=True)
         elif "error" in about:
-            tqdm.write(f"skipped: {about['error']}", file=sys.stderr)
-        elif "scaled_from" in about:
-            tqdm.write(f"{about['image']}: scaled from {about['scaled_from']}.", file=sys.stderr)
+            is_named = about.get("image", "") in about["error"]
+            tqdm.write(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}", file=sys.stderr)
+        else:
+            tqdm.write(_line(about), file=sys.stderr)
+
+
+def _line(about: dict[str, Any]) -> str:
+    """What was measured in one photograph, in a line of text."""
+    depth = (
+        f"{about['min']:.2f} to {about['max']:.2f} m, median {about['median']:.2f} m"
+        if about["kind"] == DepthKind.METRIC
+        else f"{about['kind']} depth, which has no unit"
+    )
+    camera = f"camera {about['camera']}"
+    if about["field_of_view"] is not None:
+        camera += f", {about['field_of_view']:.1f} degrees across"
+    if "assumed_camera" in about:
+        camera += f", taken for one of {about['assumed_camera']}"
+    scaled = f"scaled from {about['scaled_from']}: " if "scaled_from" in about else ""
+    doubts = f" {about['doubts']}" if "doubts" in about else ""
+    return f"{about['image']}: {scaled}{depth}; {camera}.{doubts}"
+
+
+def _stored(job: Job, request: str) -> DepthMap | None:
+    """What was measured before by the same request; None: nothing, or it is damaged."""
+    if not job.is_done(request):
+        return None
+    words = marks_of(job.picture)
+    try:
+        return replace(read_depth(job.depth, kind=words.get("kind")), provenance=words)
+    except BadInput:
+        return None
+
+
+def _enlarged(answer: DepthMap, size: tuple[int, int]) -> DepthMap:
+    """The depth of a photograph that was read in fewer pixels than it has, in all of them."""
+    if tuple(answer.depth.shape[-2:]) == size:
+        return answer
+    depth = F.interpolate(answer.depth[None], size, mode="bilinear", align_corners=False)[0]
+    valid = torch.ones_like(depth, dtype=torch.bool)
+    return replace(answer, depth=depth, valid=valid, intrinsics=_intrinsics_at(answer, size))
+
+
+def _intrinsics_at(answer: DepthMap, size: tuple[int, int]) -> Intrinsics | None:
+    """The camera in pixels of the same photograph at another size."""
+    if answer.intrinsics is None:
+        return None
+    return resize_intrinsics(answer.intrinsics, answer.depth.shape[-2:], size)
+
+
+def _assumed(model: DepthModel, photo: Photograph) -> dict[str, str]:
+    """The camera that a model takes an unknown one for, if it has one."""
+    camera = model.preprocessing.camera(photo.image)
+    if camera is None:
+        return {}
+    return {"assumed_camera": f"{fields_of_view(camera.tolist(), photo.size)[0]:.0f} degrees across"}
+
+
+def _is_out_of_memory(fault: BaseException) -> bool:
+    """Whether Python or PyTorch could not get the memory that it asked for."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(fault, MemoryError) or any(each in str(fault).lower() for each in words)
 
 
 def _said(scaled: ScaledDepth) -> dict[str, Any]:
@@ -151,3 +364,21 @@ def _said(scaled: ScaledDepth) -> dict[str, Any]:
         key: getattr(scaled, key) for key in ("scale", "shift", "used", "rejected", "residual", "relative_residual")
     }
     return {"scaled_from": str(scaled), **numbers}
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Make of SIGTERM an exit like any other, which leaves no half-written file."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # signals belong to the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

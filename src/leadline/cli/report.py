@@ -7,10 +7,13 @@ from typing import Annotated
 import tyro
 
 from leadline.cli.protocol_options import ProtocolOptions
-from leadline.data.datasets import open_data
-from leadline.inference.session import load_for_command
+from leadline.core.errors import BadInput
+from leadline.data.datasets import open_data, open_for_evaluation
+from leadline.evaluation.evaluate import check_batch_size
+from leadline.inference.session import find_device, load_for_command
+from leadline.io.atomic import make_folder
 from leadline.models.registry import DEFAULT
-from leadline.reporting.report import model_report, photo_files, write_report
+from leadline.reporting.report import check_report_folder, model_report, photo_files, write_report
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,25 @@ class ReportCommand:
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
+        rules = self.options.chosen()
+        check_batch_size(self.batch_size)
+        find_device(self.device)
+        if self.worst < 0:
+            raise BadInput(f"--worst {self.worst}: give how many images to show, 0 or more.")
+        check_report_folder(self.out)
+        photos = photo_files(self.photos)
+        dataset = open_for_evaluation(self.data, self.split)
+        training = open_data(self.train_data, "train") if self.train_data else None
         model = load_for_command(self.model, self.device)
+        make_folder(self.out)
         report = model_report(
             model,
-            open_data(self.data, self.split),
-            self.options.chosen(),
-            training=open_data(self.train_data, "train") if self.train_data else None,
+            dataset,
+            rules,
+            training=training,
             name=f"{model.name} ({self.model})",
             worst=self.worst,
-            photos=photo_files(self.photos),
+            photos=photos,
             batch_size=self.batch_size,
             progress=True,
         )

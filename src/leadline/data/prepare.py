@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
@@ -51,8 +53,8 @@ class Prepared:
 
 
 def prepare(
-    words: str,
-    out: str,
+    words: StrPath,
+    out: StrPath,
     size: tuple[int, int],
     *,
     split: str = "train",
@@ -72,6 +74,7 @@ def prepare(
     Raises:
         BadInput: the store was made otherwise, or of other data, or cannot be written.
     """
+    words, out = os.fspath(words), os.fspath(out)
     parts = _parts(words, split)
     kind = next(iter(parts.values())).kind
     manifest = {
@@ -159,7 +162,10 @@ def _undisturbed(out: str) -> Iterator[None]:
 
 def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """Make `out` the store of this manifest, or add its splits to it, or refuse if it was made otherwise."""
-    before = store.read_manifest(out) or manifest
+    known = store.read_manifest(out)
+    if known is None:
+        _check_no_shards(out)
+    before = known or manifest
     splits = before["splits"]
     shared = splits.keys() & manifest["splits"].keys()
     told, now = (
@@ -176,6 +182,15 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     merged = manifest | {"splits": manifest["splits"] | splits}
     _put(store.join_address(out, store.MANIFEST), _text(merged))
     return merged
+
+
+def _check_no_shards(out: str) -> None:
+    """Refuse a local folder in which shards lie without the manifest of a store: they are someone else's."""
+    filesystem, path = store.filesystem_and_path(out)
+    if store.is_local(filesystem):
+        for split in SPLITS:
+            if others := sorted((Path(path) / split).glob("*.arrow")):
+                raise BadInput(f"{others[0]} is there without a {store.MANIFEST}: choose another folder, or remove it.")
 
 
 @dataclass(frozen=True)

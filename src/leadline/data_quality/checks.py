@@ -25,10 +25,16 @@ CHECKS: Mapping[str, Check] = {
     "unpaired": Check(file_checks.unpaired, "a photograph without depth, or depth without a photograph"),
     "turned": Check(edge_checks.turned, "EXIF turns the photograph, and nothing turns its depth"),
     "other_size": Check(file_checks.other_size, "photograph and depth differ in size or aspect", ("turned",)),
+    "camera": Check(file_checks.cameras, "the camera cannot be that of the photograph", ("turned",)),
     "eight_bits": Check(file_checks.eight_bits, "depth of 8 bits, or painted in colours"),
     "empty": Check(file_checks.empty, "nothing is measured, or everything is equally far"),
     "impossible": Check(file_checks.impossible, "negative, NaN or infinite where numbers are depth"),
     "inverse": Check(edge_checks.inverse, "inverse depth (disparity) taken for depth", ("empty",)),
+    "along_ray": Check(
+        edge_checks.along_ray,
+        "distances along the ray taken for depth along the optical axis",
+        ("camera", "empty", "inverse", "other_size"),
+    ),
     "unit": Check(file_checks.unit, "the scale makes metres that no camera sees", ("eight_bits", "empty", "inverse")),
     "saturated": Check(file_checks.saturated, "what was too far is cut to the highest number", ("eight_bits", "empty")),
     "mispaired": Check(

@@ -38,21 +38,45 @@ def inverse(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
         return []
     found = []
     for group in scene_groups([look for look in looks if look.tally]):
-        counts = np.sum([look.tally.planes for look in group if look.tally], axis=0)
-        right, wrong = int(counts[0]), int(counts[1])
-        total = right + wrong
-        if wrong > INVERSE_SHARE * total and (wrong - total / 2) / (total / 4) ** 0.5 > INVERSE_SIGNIFICANCE:
+        right, wrong = _votes([look.tally.planes for look in group if look.tally])
+        if _is_majority(right, wrong):
             message = (
-                f"{count_words(group, 'depth map')}: {wrong} of {total} planes are straight only if the numbers are "
-                "inverse depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
+                f"{count_words(group, 'depth map')}: {wrong} of {right + wrong} planes are straight only if the "
+                "numbers are inverse depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
             )
             found.append(Issue("inverse", message, tuple(group)))
     return found
 
 
-INVERSE_SHARE = 0.6
-"""Of the planes that tell depth from inverse depth."""
-INVERSE_SIGNIFICANCE = 3.0
+def along_ray(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    if kind is DepthKind.RELATIVE:
+        return []
+    found = []
+    for group in scene_groups([look for look in looks if look.tally]):
+        right, wrong = _votes([look.tally.walls for look in group if look.tally])
+        if _is_majority(right, wrong):
+            message = (
+                f"{count_words(group, 'depth map')}: {wrong} of {right + wrong} walls bulge, and are flat only if the "
+                "numbers are distances along the ray: state along_ray=yes, or convert them to depth along the axis."
+            )
+            found.append(Issue("along_ray", message, tuple(group)))
+    return found
+
+
+def _votes(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    right, wrong = np.sum(counts, axis=0)
+    return int(right), int(wrong)
+
+
+def _is_majority(right: int, wrong: int) -> bool:
+    """Whether so many more are wrong that it is no chance."""
+    total = right + wrong
+    return wrong > MAJORITY * total and (wrong - total / 2) / (total / 4) ** 0.5 > SIGMAS
+
+
+MAJORITY = 0.6
+"""Of the planes that tell depth from inverse depth, or from distances along the ray."""
+SIGMAS = 3.0
 """Standard deviations of tossed coins."""
 
 

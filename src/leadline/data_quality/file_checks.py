@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from statistics import median
 
+from leadline.core.camera import camera_doubt
 from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
 from leadline.data_quality.issues import FEW, Issue, count_words, group_by_scene, single_issue
@@ -17,12 +18,24 @@ def unreadable(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
 
 
 def unpaired(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
-    alone = [look for look in looks if not look.entry.make and not (look.entry.image and look.entry.depth)]
     missing = {True: "photograph", False: "depth map"}
+    cure = "add it, or take this out"
     return [
-        single_issue("unpaired", look, f"has no {missing[look.entry.image is None]}: add it, or take this out.")
-        for look in alone
+        single_issue("unpaired", look, look.entry.pair_fault or f"has no {missing[look.entry.image is None]}: {cure}.")
+        for look in looks
+        if look.entry.pair_fault or not (look.entry.make or (look.entry.image and look.entry.depth))
     ]
+
+
+def cameras(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    found = []
+    for look in looks:
+        said = look.refusals.get("camera", "")
+        if not said and look.camera and look.image_size:
+            said = camera_doubt(look.camera, look.image_size)
+        if said:
+            found.append(single_issue("camera", look, f"{said.rstrip('.')}."))
+    return found
 
 
 def other_size(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
@@ -99,7 +112,7 @@ CONVENTION = 0.5
 def saturated(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     found = defaultdict(list)
     for look in looks:
-        if look.tally and look.tally.top > max(TOP, HEAP * look.tally.below_top):
+        if look.tally and look.tally.is_cut:
             found[look.place, look.tally.high].append(look)
     return [
         Issue(
@@ -110,13 +123,6 @@ def saturated(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
         )
         for (_, high), group in found.items()
     ]
-
-
-TOP = 0.02
-"""Share of the measured pixels that have the highest number; clean maps have at most 0.0035."""
-HEAP = 2.0
-"""And so many times more of them than have any number close below: a Kinect's steps at 10 m are 25 cm, and a wall there
-has few. Such clean maps and crops of them have at most 0.75 where they have more than 0.5 %."""
 
 
 def unit(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from leadline.core.camera import ray_lengths
+
 Grey = Float[np.ndarray, "h w"]
 """Luminance in [0, 255], at most `WORKING_SIDE` pixels long."""
 Numbers = Float[np.ndarray, "H W"]
@@ -93,13 +95,8 @@ def count_planes(depth: Numbers) -> tuple[int, int]:
     Of a plane, inverse depth is linear in the pixels and depth is not (Hartley and Zisserman 2004, 13.1), whatever the
     camera, the unit and a shift of the inverse.
     """
-    stride = max(1, round(max(depth.shape) / 160))
-    depth = depth[::stride, ::stride]
-    rows, columns = depth.shape[0] // TILES, depth.shape[1] // TILES
-    if min(rows, columns) < 3:
-        return 0, 0
-    patches = depth[: rows * TILES, : columns * TILES].reshape(TILES, rows, TILES, columns).swapaxes(1, 2)
-    patches = patches.reshape(TILES * TILES, rows * columns).astype(np.float64)
+    depth = _strided(depth)
+    patches, rows, columns = _patches(depth)
     patches = patches[(patches > 0).mean(1) > 0.15]
     known = patches > 0
     metres = np.where(known, patches, 1)
@@ -111,6 +108,52 @@ def count_planes(depth: Numbers) -> tuple[int, int]:
         int((is_plane & (straight < STRAIGHTER * bent)).sum()),
         int((is_plane & (bent < STRAIGHTER * straight)).sum()),
     )
+
+
+EVEN = 0.01
+"""Relative distance from its plane that a patch may have on average to be part of a wall."""
+FLATTER = 0.8
+"""A wall must be flatter by this factor as depth or as distance along the ray. Of 300 walls of eight sensors and
+renders, 296 were so as depth; of the same as distances along the ray, 3 of 255."""
+
+
+def count_walls(depth: Numbers, camera: tuple[float, ...]) -> tuple[int, int]:
+    """How many patches are flatter if the numbers are depth, and how many if they are distances along the ray.
+
+    Of a plane, inverse depth is linear in the pixels; distances along the ray are depth × √(1 + x² + y²).
+
+    Args:
+        depth: numbers in any unit, 0 where not measured.
+        camera: fx, fy, cx, cy in pixels of the map.
+    """
+    patches, rows, columns = _patches(_strided(depth))
+    lengths, _, _ = _patches(_strided(ray_lengths(camera, depth.shape)))
+    known = patches > 0
+    enough = known.mean(1) > 0.5
+    patches, lengths, known = patches[enough], lengths[enough], known[enough]
+    numbers = np.where(known, patches, 1)
+    as_depth, _ = _off_plane(1 / numbers, known, rows, columns)
+    as_distance, _ = _off_plane(lengths / numbers, known, rows, columns)
+    is_wall = np.minimum(as_depth, as_distance) < EVEN
+    return (
+        int((is_wall & (as_depth < FLATTER * as_distance)).sum()),
+        int((is_wall & (as_distance < FLATTER * as_depth)).sum()),
+    )
+
+
+def _strided(numbers: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
+    """Every so many-th pixel, so that some 160 are left along the longer side."""
+    stride = max(1, round(max(numbers.shape) / 160))
+    return numbers[::stride, ::stride]
+
+
+def _patches(numbers: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n p"], int, int]:
+    """`TILES` × `TILES` patches, a row each, and their height and width; none of a map that is too small."""
+    rows, columns = numbers.shape[0] // TILES, numbers.shape[1] // TILES
+    if min(rows, columns) < 3:
+        return np.zeros((0, rows * columns)), rows, columns
+    patches = numbers[: rows * TILES, : columns * TILES].reshape(TILES, rows, TILES, columns).swapaxes(1, 2)
+    return patches.reshape(TILES * TILES, rows * columns).astype(np.float64), rows, columns
 
 
 def _off_plane(
@@ -126,6 +169,40 @@ def _off_plane(
     plane = np.linalg.solve(matrix, (weighted * values[:, :, None]).sum(1)[:, :, None])[:, :, 0]
     off = (np.abs(values - plane @ basis.T) * known).sum(1) / known.sum(1)
     return off, np.abs(plane[:, 1:]).sum(1) + 1e-9
+
+
+FACING = 0.08
+"""Relative error up to which a surface's inverse depth may vanish at the principal point: planes that meet a wall at
+right angles have all of theirs within 0.02 in renders, and cuts of rooms and photographs hardly any (28 % at most)."""
+
+
+def is_facing_wall(depth: Numbers, principal_point: tuple[float, float]) -> bool:
+    """Whether the pixels of the highest number may be one wall that faces the camera, rather than a cut.
+
+    What reaches up to such a wall (floor, ceiling, side walls, furniture along them) meets it at a right angle, and so
+    contains the direction of the optical axis: its inverse depth is linear and 0 at the principal point. A cut goes
+    through surfaces of any slant. Where only things far before it border on it, it is taken for a wall.
+
+    Args:
+        depth: numbers in any unit, 0 where not measured.
+        principal_point: column and row.
+    """
+    highest = depth.max()
+    plateau = depth == highest
+    beside = (depth > 0.9 * highest) & ~plateau
+    around = cv2.dilate(plateau.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    reaching = around & (cv2.erode(beside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0) > 0)
+    if reaching.sum() <= REACHING * (around & ~plateau).sum():
+        return bool((depth > 0).mean() > 0.5)  # neighbours of a sparse map tell nothing
+    inverse = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), 0).astype(np.float64)
+    rows, columns = np.nonzero(reaching)
+    rise = (columns - principal_point[0]) * cv2.Sobel(inverse, cv2.CV_64F, 1, 0)[reaching]
+    rise += (rows - principal_point[1]) * cv2.Sobel(inverse, cv2.CV_64F, 0, 1)[reaching]
+    return bool(np.mean(np.abs(rise / 8 / inverse[reaching] - 1) < FACING) > 0.5)
+
+
+REACHING = 0.02
+"""Share of the pixels around a plateau that belong to surfaces that reach up to it, or else nothing does."""
 
 
 def fingerprint(grey: Float[np.ndarray, "H W"]) -> tuple[int, UInt8[np.ndarray, "16 16"]]:

@@ -1,25 +1,23 @@
 """Entries: where the photographs and depth maps of a dataset lie, found without asking whether they are sound."""
 
-import csv
-import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
 from leadline.data.datasets import DATASETS, Dataset, open_data
-from leadline.data.datasets.folder import SPLITS, FolderDataset, folder
+from leadline.data.datasets.folder import FolderDataset, folder
 from leadline.data.datasets.licences import licence_of, stated_licence
+from leadline.data.datasets.pair_files import SPLITS, FoundPair, find_pairs, is_wanted
 from leadline.data.datasets.pairs import FilePairs
-from leadline.io.depth_maps import DEPTH_SUFFIXES
-from leadline.io.images import PHOTO_SUFFIXES
 
 Camera = tuple[float, ...]
 """fx, fy, cx, cy in pixels of the photograph."""
@@ -36,6 +34,10 @@ class Entry:
     depth: Path | None = None
     camera: Camera | None = None
     make: Callable[[], Sample] | None = None
+    pair_fault: str = ""
+    """Why the files cannot be a pair, where more than one missing partner is wrong."""
+    camera_fault: str = ""
+    """Why the stated camera is none."""
 
     def files(self, which: str | None = None) -> tuple[str, ...]:
         """What to look at when this one is named in a complaint: its "image", its "depth" or both."""
@@ -59,9 +61,11 @@ class Collection:
     """As the folder or the dataset states it."""
     refused: tuple[str, ...] = ()
     """Splits that could not be opened while others could, and why."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with the file of the cameras."""
 
 
-def index_data(words: str, *, split: str | None = None, frames: int | None = None) -> Collection:
+def index_data(words: StrPath, *, split: str | None = None, frames: int | None = None) -> Collection:
     """The entries of what `open_data` would take, or of a folder that it would refuse.
 
     Args:
@@ -73,6 +77,7 @@ def index_data(words: str, *, split: str | None = None, frames: int | None = Non
     """
     if frames is not None and frames < 1:
         raise BadInput(f"--frames {frames} looks at nothing: state 1 or more, or leave it out for all.")
+    words = os.fspath(words)
     name, path, options = parse_spec(words)
     place = Path(path if name == "folder" else words.partition(",")[0])
     if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):
@@ -123,9 +128,10 @@ def _collected_files(
     depth_scale = options.get("depth_scale")
     if depth_scale is not None and not depth_scale > 0:
         raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
-    entries = _listed(place) if place.is_file() else _found(place)
+    listing = find_pairs(place)
     include, exclude = options.get("include", ""), options.get("exclude", "")
-    wanted = [each for each in entries if split in (None, each.split) and _is_wanted(each.scene, include, exclude)]
+    pairs = listing.pairs if place.is_file() else _in_natural_order(listing.pairs)
+    wanted = [_entry(each) for each in pairs if split in (None, each.split) and is_wanted(each.scene, include, exclude)]
     if not wanted:
         raise BadInput(
             f"No photographs with depth in {place}: it needs rgb/ and depth/ side by side, in it or in its SPLIT/SCENE "
@@ -138,80 +144,35 @@ def _collected_files(
         depth_scale,
         DepthKind(options.get("kind", DepthKind.METRIC)),
         stated_licence(place),
+        faults=listing.faults,
     )
 
 
-def _is_wanted(scene: str, include: str, exclude: str) -> bool:
-    if any(fnmatch(scene, pattern) for pattern in exclude.split("|")):
-        return False
-    return not include or any(fnmatch(scene, pattern) for pattern in include.split("|"))
+def _in_natural_order(pairs: Sequence[FoundPair]) -> list[FoundPair]:
+    """The pairs of each scene as they were taken, so that neighbours can be compared."""
+    scenes: dict[tuple[str, str], list[FoundPair]] = {}
+    for pair in pairs:
+        scenes.setdefault((pair.split, pair.scene), []).append(pair)
+    return [pair for scene in scenes.values() for pair in sorted(scene, key=_natural)]
 
 
-def _listed(path: Path) -> Iterator[Entry]:
-    """The pairs of a CSV file, whether their files exist or not."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, restval=""))
-    if not rows or not {"image", "depth"} <= rows[0].keys():
-        raise BadInput(f"{path} must begin with the line `image,depth` (or `image,depth,split,fx,fy,cx,cy`) and go on.")
-    for row in rows:
-        image, depth = (path.parent / row[key] for key in ("image", "depth"))
-        name = Path(row["image"]).with_suffix("").as_posix().lstrip("./")
-        yield Entry(
-            row.get("split") or "train",
-            name.rpartition("/")[0],
-            name,
-            image if image.is_file() else None,
-            depth if depth.is_file() else None,
-            _camera([row.get(key) or "" for key in ("fx", "fy", "cx", "cy")]),
-        )
+def _entry(pair: FoundPair) -> Entry:
+    return Entry(
+        pair.split,
+        pair.scene,
+        pair.name,
+        pair.image,
+        pair.depth,
+        pair.camera,
+        pair_fault=pair.fault,
+        camera_fault=pair.camera_fault,
+    )
 
 
-def _found(path: Path) -> Iterator[Entry]:
-    """The pairs of all scenes below a folder, and the files that have no partner."""
-    splits = {split: path / split for split in SPLITS if (path / split).is_dir()}
-    cameras = _known_cameras(path / "scenes.json")
-    for split, root in (splits or {"train": path}).items():
-        for scene in [root] if _is_scene(root) else sorted(filter(_is_scene, root.iterdir())):
-            images = _by_stem(scene / "rgb", PHOTO_SUFFIXES)
-            # Depth in a photograph's format is no depth, which is worth saying.
-            depths = _by_stem(scene / "depth", DEPTH_SUFFIXES | PHOTO_SUFFIXES)
-            stems = sorted(images.keys() | depths.keys(), key=_natural)
-            known = cameras.get(scene.relative_to(path).as_posix())
-            each = known if isinstance(known, list) and len(known) == len(stems) else [known] * len(stems)
-            name = scene.resolve().name
-            for stem, camera in zip(stems, each, strict=True):
-                yield Entry(split, name, f"{name}/{stem}", images.get(stem), depths.get(stem), _camera(camera))
-
-
-def _is_scene(path: Path) -> bool:
-    return (path / "rgb").is_dir() or (path / "depth").is_dir()
-
-
-def _by_stem(path: Path, suffixes: frozenset[str]) -> Mapping[str, Path]:
-    files = sorted(path.iterdir()) if path.is_dir() else []
-    return {file.stem: file for file in files if file.suffix.lower() in suffixes and not file.name.startswith(".")}
-
-
-def _natural(stem: str) -> list[tuple[int, str]]:
+def _natural(pair: FoundPair) -> list[tuple[int, str]]:
     """Frame 2 comes before frame 10."""
-    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", stem)]
-
-
-def _known_cameras(catalogue: Path) -> Mapping[str, Any]:
-    """SPLIT/SCENE → one camera for all its frames, or a list of one each; nothing where it cannot be read."""
-    try:
-        scenes = json.loads(catalogue.read_text())
-        return {scene: entry.get("intrinsics_fx_fy_cx_cy") for scene, entry in scenes.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _camera(numbers: Any) -> Camera | None:
-    try:
-        fx, fy, cx, cy = (float(number) for number in numbers)
-    except (TypeError, ValueError):
-        return None
-    return abs(fx), abs(fy), cx, cy
+    parts = re.split(r"(\d+)", pair.name.rpartition("/")[2])
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[Entry]:

@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 from jaxtyping import Float
 
+from leadline.core.camera import fields_of_view
 from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import BINS_PER_OCTAVE, OCTAVES, FrameStats
 from leadline.data_quality.index import Camera, Collection
@@ -161,7 +162,4 @@ def _percentile(counts: Float[np.ndarray, " bins"], share: float) -> float | Non
 
 
 def _camera_card(camera: Camera, size: tuple[int, int]) -> CameraCard:
-    fx, fy, cx, cy = camera
-    height, width = size
-    across, down = (math.degrees(2 * math.atan(side / 2 / focal)) for side, focal in ((width, fx), (height, fy)))
-    return CameraCard(fx, fy, cx, cy, across, down)
+    return CameraCard(*camera, *fields_of_view(camera, size))

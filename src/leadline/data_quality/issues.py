@@ -28,9 +28,9 @@ class Issue:
 
 
 _CONCERNED = {
-    **dict.fromkeys(("turned", "twins", "leaked"), "image"),
+    **dict.fromkeys(("turned", "camera", "twins", "leaked"), "image"),
     **dict.fromkeys(("eight_bits", "empty", "impossible", "inverse", "unit", "saturated"), "depth"),
-    **dict.fromkeys(("mispaired", "misaligned"), "depth"),
+    **dict.fromkeys(("along_ray", "mispaired", "misaligned"), "depth"),
 }
 """Check → the one file of a pair that is to blame."""
 

@@ -1,24 +1,38 @@
 """Alignment: turn a prediction into metres by the scale, or scale and shift, that fits the measured depth best."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Depth, Mask
+from leadline.evaluation.metrics import flat_images
 
-FARTHEST = 1e3
+DEPTH_AT_INFINITY = 1e3
 """Metres: what an inverse depth of zero or less, infinitely far, becomes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Predictions aligned to measured depth, and the scale and the shift that each image (*batch) was aligned by."""
+
+    metres: Depth
+    scale: Tensor
+    """Never negative. 0 where no positive factor fits, and where the prediction is constant."""
+    shift: Tensor
+    is_reversed: Tensor
+    """Whether the image fits its truth by a negative factor only: predicted far where it is near."""
 
 
 def unaligned(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
     """The prediction as it is."""
-    return predicted
+    return _as_it_is(predicted, measured, valid).metres
 
 
 def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
@@ -26,62 +40,49 @@ def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
 
     An image without valid pixels, or with a median prediction that is not positive, stays as it is.
     """
-    usable = _usable(predicted, measured, valid)
-    images = zip(_images(predicted), _images(measured), _images(usable), strict=True)
-    scales = [_ratio_of_medians(d[u], t[u]) for d, t, u in images]
-    return predicted * torch.stack(scales).view(*predicted.shape[:-3], 1, 1, 1)
+    return _by_medians(predicted, measured, valid).metres
 
 
 def least_squares_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """Scaled by the s that minimises Σ (s d − t)², or Σ |s d − t| when `robust`."""
-    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale, robust=robust)[0]
+    """Scaled by the s ≥ 0 that minimises Σ (s d − t)², or Σ |s d − t| when `robust`."""
+    return _by_scale(predicted, measured, valid, robust=robust).metres
 
 
 def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """s d + h with the s and h that minimise Σ (s d + h − t)², or the absolute differences when `robust`.
+    """s d + h with the s ≥ 0 and h that minimise Σ (s d + h − t)², or the absolute differences when `robust`.
 
-    A constant prediction becomes the mean measured depth; an image without valid pixels stays as it is.
+    Where no positive s fits, because what is farther is predicted as nearer, s is 0: the image becomes the mean
+    measured depth (robust: its median), as a constant prediction does. An image without valid pixels stays as it is.
     """
-    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale_shift, robust=robust)[0]
+    return _by_scale_shift(predicted, measured, valid, robust=robust).metres
 
 
 def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """Metres from inverse depth `predicted`: 1 / (s p + h), fitted to 1 / t (Ranftl et al. 2020).
+    """Metres from inverse depth `predicted`: 1 / (s p + h) with s ≥ 0, fitted to 1 / t (Ranftl et al. 2020).
 
-    What comes out at or beyond infinity is `FARTHEST`. `robust` minimises absolute differences.
+    What comes out at or beyond infinity is `DEPTH_AT_INFINITY`. `robust` minimises absolute differences. Where no
+    positive s fits, s is 0: the image becomes one over the mean inverse depth.
     """
-    return _inverted(predicted, measured, valid, robust=robust)[0]
+    return _inverted(predicted, measured, valid, robust=robust).metres
 
 
 def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: DepthKind) -> tuple[Depth, Tensor, Tensor]:
     """Metres from a prediction of `kind` by what was measured, with the scale and the shift of each image (*batch).
 
-    Relative depth by `inverse_scale_shift`, others by `least_squares_scale` (whose shift is 0), both robust.
+    Relative depth by `inverse_scale_shift`, others by `least_squares_scale` (whose shift is 0), both robust. A scale
+    of 0 says that no positive one fits.
     """
-    if kind is DepthKind.RELATIVE:
-        metres, scale, shift = _inverted(predicted, measured, valid, robust=True)
-    else:
-        usable = _usable(predicted, measured, valid)
-        metres, scale, shift = _fitted(predicted, measured, usable, _scale, robust=True)
-    return metres, scale.reshape(predicted.shape[:-3]), shift.reshape(predicted.shape[:-3])
+    fit = (_inverted if kind is DepthKind.RELATIVE else _by_scale)(predicted, measured, valid, robust=True)
+    return fit.metres, fit.scale, fit.shift
 
 
 @dataclass(frozen=True)
 class Alignment:
     """A way to align, and the kinds of depth that become comparable to metres by it."""
 
-    function: Callable[..., Any]
+    fit: Callable[..., Fit]
+    """Function of (predicted, measured, valid, *, robust)."""
     kinds: frozenset[DepthKind]
-
-
-ALIGNMENTS: Mapping[str, Alignment] = {
-    "none": Alignment(unaligned, frozenset({DepthKind.METRIC})),
-    "median": Alignment(median_scale, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
-    "scale": Alignment(least_squares_scale, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
-    "scale_shift": Alignment(least_squares_scale_shift, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
-    "inverse_scale_shift": Alignment(inverse_scale_shift, frozenset(DepthKind)),
-}
-"""Name → alignment, from the strictest comparison to the most forgiving one."""
 
 
 def check_alignment(name: str, kind: DepthKind) -> None:
@@ -99,14 +100,33 @@ def check_alignment(name: str, kind: DepthKind) -> None:
 def align(
     predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
 ) -> Depth:
-    """Metres from a prediction of any kind; refused where the alignment cannot give them."""
+    """Metres from a prediction of any kind; refused where the alignment cannot give them.
+
+    Args:
+        predicted: (*batch, 1, H, W) in the unit of `kind`.
+        measured: metres, of the same shape.
+        valid: the pixels that are fitted.
+        alignment: a name in `ALIGNMENTS`.
+        kind: what the prediction guarantees; its factor is positive, so no fit turns near into far.
+        robust: fit the absolute differences instead of the squared ones.
+
+    Returns:
+        Metres, of the same shape.
+
+    Raises:
+        BadInput: an unknown alignment, or one that cannot make metres of this kind.
+    """
+    return fit_alignment(predicted, measured, valid, alignment=alignment, kind=kind, robust=robust).metres
+
+
+def fit_alignment(
+    predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
+) -> Fit:
+    """`align`, with the scale and the shift of each image and whether no positive scale fits it."""
     check_alignment(alignment, kind)
-    function = ALIGNMENTS[alignment].function
-    if function is inverse_scale_shift and kind is not DepthKind.RELATIVE:
-        predicted = predicted.clamp(min=1 / FARTHEST).reciprocal()
-    if function in (unaligned, median_scale):  # robust as they are
-        return function(predicted, measured, valid)
-    return function(predicted, measured, valid, robust=robust)
+    if alignment == "inverse_scale_shift" and kind is not DepthKind.RELATIVE:
+        predicted = predicted.clamp(min=1 / DEPTH_AT_INFINITY).reciprocal()
+    return ALIGNMENTS[alignment].fit(predicted, measured, valid, robust=robust)
 
 
 _PROMISES = {
@@ -118,11 +138,7 @@ _PROMISES = {
 
 _Images = Float[Tensor, "images pixels"]
 _Factors = Float[Tensor, " images"]
-
-
-def _images(maps: Tensor) -> Tensor:
-    """(*batch, 1, H, W) → (images, H × W)."""
-    return maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
+_Flags = Bool[Tensor, " images"]
 
 
 def _usable(predicted: Depth, measured: Depth, valid: Mask) -> Mask:
@@ -130,10 +146,40 @@ def _usable(predicted: Depth, measured: Depth, valid: Mask) -> Mask:
     return valid & predicted.isfinite() & (measured > 0)
 
 
-def _ratio_of_medians(predicted: Tensor, measured: Tensor) -> Tensor:
-    if len(predicted) == 0 or (middle := _median(predicted)) <= 0:
-        return predicted.new_ones(())
-    return _median(measured) / middle
+def _as_it_is(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    images = predicted.shape[:-3]
+    scale = torch.ones(images, dtype=torch.float64)
+    return Fit(predicted, scale, torch.zeros_like(scale), torch.zeros(images, dtype=torch.bool))
+
+
+def _by_medians(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    usable = _usable(predicted, measured, valid)
+    images = zip(*(flat_images(each) for each in (predicted, measured, usable)), strict=True)
+    scale, is_reversed = map(torch.stack, zip(*(_ratio_of_medians(d[u], t[u]) for d, t, u in images), strict=True))
+    shape = predicted.shape[:-3]
+    metres = predicted * scale.view(*shape, 1, 1, 1)
+    return Fit(metres, scale.view(shape), torch.zeros_like(scale).view(shape), is_reversed.view(shape))
+
+
+def _by_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale, robust=robust)
+
+
+def _by_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale_shift, robust=robust)
+
+
+def _inverted(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    usable = _usable(predicted, measured, valid)
+    target = torch.where(usable, measured, 1).reciprocal()
+    inverse = _fitted(predicted, target, usable, _scale_shift, robust=robust)
+    return replace(inverse, metres=inverse.metres.clamp(min=1 / DEPTH_AT_INFINITY).reciprocal())
+
+
+def _ratio_of_medians(predicted: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+    """The factor of one image's pixels, 1 where none is positive, and whether it would have been negative."""
+    middle = _median(predicted) if len(predicted) else predicted.new_zeros(())
+    return (_median(measured) / middle if middle > 0 else predicted.new_ones(())), middle < 0
 
 
 def _median(values: Tensor) -> Tensor:
@@ -142,41 +188,37 @@ def _median(values: Tensor) -> Tensor:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _inverted(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool) -> tuple[Depth, _Factors, _Factors]:
-    usable = _usable(predicted, measured, valid)
-    target = torch.where(usable, measured, 1).reciprocal()
-    inverse, scale, shift = _fitted(predicted, target, usable, _scale_shift, robust=robust)
-    return inverse.clamp(min=1 / FARTHEST).reciprocal(), scale, shift
+def _fitted(predicted: Depth, target: Depth, usable: Mask, solve: Callable[..., Any], *, robust: bool) -> Fit:
+    """s d + h with the s ≥ 0 and h per image that `solve` finds for `target`, in float64.
 
-
-def _fitted(
-    predicted: Depth, target: Depth, usable: Mask, solve: Callable[..., Any], *, robust: bool
-) -> tuple[Depth, _Factors, _Factors]:
-    """s d + h with the s and h per image that `solve` finds for `target`, in float64; and these s and h.
-
-    Robust: least absolute differences, by 30 rounds of least squares reweighted with 1 / |difference|.
+    Robust: least absolute differences.
     """
-    x, y, once = (_images(each).double() for each in (torch.where(usable, predicted, 0), target, usable))
+    x, y, once = (flat_images(each).double() for each in (torch.where(usable, predicted, 0), target, usable))
     y = torch.where(once > 0, y, 0)
-    scale, shift = solve(x, y, once)
-    for _ in range(30 if robust else 0):
-        away = (scale[:, None] * x + shift[:, None] - y).abs() * once
-        # The floor keeps a pixel that is met exactly from outweighing all others.
-        floor = 1e-3 * away.mean(dim=1, keepdim=True) + torch.finfo(torch.float32).tiny
-        scale, shift = solve(x, y, once / away.maximum(floor))
-    shape = (*predicted.shape[:-3], 1, 1, 1)
-    return (predicted * scale.view(shape) + shift.view(shape)).to(predicted.dtype), scale, shift
+
+    def residuals(weight: _Images) -> _Images:
+        scale, shift, _ = solve(x, y, weight)
+        return scale[:, None] * x + shift[:, None] - y
+
+    scale, shift, is_reversed = solve(x, y, least_absolute_weights(residuals, once) if robust else once)
+    images, shape = predicted.shape[:-3], (*predicted.shape[:-3], 1, 1, 1)
+    metres = (predicted * scale.view(shape) + shift.view(shape)).to(predicted.dtype)
+    return Fit(metres, scale.view(images), shift.view(images), is_reversed.view(images))
 
 
-def _scale(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Factors]:
-    """Weighted least squares for y ≈ s x; s = 1 where x is zero everywhere."""
+def _scale(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Factors, _Flags]:
+    """Weighted least squares for y ≈ s x with s ≥ 0, and where s had to be held; s = 1 where x is 0 everywhere."""
     square = (weight * x.square()).sum(dim=1)
     scale = torch.where(square > 0, (weight * x * y).sum(dim=1) / square.where(square > 0, 1), 1.0)
-    return scale, torch.zeros_like(scale)
+    return scale.clamp(min=0), torch.zeros_like(scale), scale < 0
 
 
-def _scale_shift(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Factors]:
-    """Weighted least squares for y ≈ s x + h; s = 0 where x is constant, s = 1 and h = 0 where nothing weighs."""
+def _scale_shift(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Factors, _Flags]:
+    """Weighted least squares for y ≈ s x + h with s ≥ 0, and where s had to be held.
+
+    The sum of squares is convex: where its minimum has s < 0, the least of what is allowed has s = 0, and h is the
+    mean. s = 0 where x is constant too; s = 1 and h = 0 where nothing weighs.
+    """
     total = weight.sum(dim=1)
     some = total > 0
     share = weight / total.where(some, 1)[:, None]
@@ -184,5 +226,16 @@ def _scale_shift(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Fa
     centred = x - mean_x[:, None]
     variance = (share * centred.square()).sum(dim=1)
     varies = variance > torch.finfo(torch.float32).eps ** 2 * mean_x.square()
-    scale = (share * centred * y).sum(dim=1) / variance.where(varies, 1) * varies
-    return torch.where(some, scale, 1.0), torch.where(some, mean_y - scale * mean_x, 0.0)
+    slope = (share * centred * y).sum(dim=1) / variance.where(varies, 1) * varies
+    scale = slope.clamp(min=0)
+    return torch.where(some, scale, 1.0), torch.where(some, mean_y - scale * mean_x, 0.0), some & (slope < 0)
+
+
+ALIGNMENTS: Mapping[str, Alignment] = {
+    "none": Alignment(_as_it_is, frozenset({DepthKind.METRIC})),
+    "median": Alignment(_by_medians, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
+    "scale": Alignment(_by_scale, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
+    "scale_shift": Alignment(_by_scale_shift, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
+    "inverse_scale_shift": Alignment(_inverted, frozenset(DepthKind)),
+}
+"""Name → alignment, from the strictest comparison to the most forgiving one."""

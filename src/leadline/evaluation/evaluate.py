@@ -1,24 +1,27 @@
 """Evaluate a model, or saved predictions, on a dataset under a protocol."""
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
+from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
-from leadline.inference.predict import predict
-from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
+from leadline.inference.predict import predict_tensor
+from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.models.base import DepthModel
 
 SPREAD = 256
@@ -52,6 +55,7 @@ def evaluate(
     Raises:
         BadInput: no truth has a pixel that counts, or the protocol cannot compare this kind of depth with metres.
     """
+    check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
     if training is None:
@@ -59,7 +63,7 @@ def evaluate(
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=not progress))
+    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=None if progress else True))
     return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
@@ -67,6 +71,7 @@ def evaluate_metrics(
     model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> dict[str, float]:
     """Metric name → the model's score on the dataset: the first row of `evaluate`, without what surrounds it."""
+    check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
     pairs = _predictions(model, dataset, protocol, batch_size)
@@ -76,8 +81,8 @@ def evaluate_metrics(
 
 
 def evaluate_maps(
-    predictions: Path,
-    truth: Path,
+    predictions: StrPath,
+    truth: StrPath,
     protocol: EvalProtocol,
     *,
     depth_scale: float | None = None,
@@ -88,32 +93,63 @@ def evaluate_maps(
 ) -> Table:
     """The table of a folder of predicted depth maps against a folder of measured ones, matched by file name.
 
-    Numbers in the files are metres × `depth_scale`, those of predictions metres × `prediction_scale` if it is given;
-    `kind` is what predictions promise whose files do not say it. `resize` brings predictions to their truth's size.
+    What a file states itself about its numbers holds, whatever is given here. The pictures NAME.colour.png that
+    `leadline predict` draws beside its maps are ignored. A prediction for a published crop of the image is placed back
+    where it was cut out, and counts there only. What was ignored, placed or resized is a note of the table.
+
+    Args:
+        predictions: a folder of predicted maps.
+        truth: a folder of measured maps.
+        protocol: how they are compared.
+        depth_scale: numbers in the files are metres × this; None: the files state it.
+        prediction_scale: the same of the predictions, where it is another.
+        kind: what predictions guarantee whose files do not state it; None: metres.
+        resize: bring predictions of another size and of the truth's aspect to the truth's size.
+        progress: draw a bar.
 
     Raises:
-        BadInput: an empty folder, unmatched names, different sizes, an unknown unit, or as `evaluate`.
+        BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, or as `evaluate`.
     """
-    pairs = _matched(predictions, truth)
+    truth = Path(truth)
+    predictions = Path(predictions)
+    for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
+        if scale is not None and not 0 < scale < math.inf:
+            raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
+    pairs, ignored = match_maps(predictions, truth)
+    changes: Counter[str] = Counter()
+    outside = 0
 
     def predicted(path: Path) -> DepthMap:
-        return read_depth(path, depth_scale=prediction_scale or depth_scale, kind=kind)
+        scale = depth_scale if prediction_scale is None else prediction_scale
+        return read_depth(path, depth_scale=scale, kind=kind)
 
     def measured(path: Path) -> DepthMap:
         return read_depth(path, depth_scale=depth_scale)
 
-    def compared() -> Iterator[_Pair]:
+    def compared() -> Iterator[Pair]:
+        nonlocal outside
         for name, (guess, fact) in pairs.items():
-            yield _pair(name, predicted(guess), measured(fact), promised, resize)
+            truth_map = measured(fact)
+            pair = pair_maps(name, predicted(guess), truth_map, promised, resize=resize)
+            changes.update([pair.change] if pair.change else [])
+            outside += int(protocol.counts(truth_map.depth, truth_map.valid & ~pair.valid).sum())
+            yield pair
 
     promised = predicted(next(iter(pairs.values()))[0]).kind
     check_alignment(protocol.alignment, promised)
     facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
-    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=not progress))
-    return _table(bar, predictions.name, promised, protocol, baseline, title=f"{predictions} against {truth}")
+    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=None if progress else True))
+    title = f"{predictions} against {truth}"
+    table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
+    notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
+    if outside:
+        notes.append(f"{outside:,} measured pixels that the protocol counts lie outside the crops, and are left out.")
+    if ignored:
+        notes.append(f"Ignored in both folders: {', '.join(f'{n} {what}' for what, n in sorted(ignored.items()))}.")
+    return replace(table, notes=(*table.notes, *notes))
 
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
@@ -122,14 +158,10 @@ def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBasel
     return _constants(_truths(dataset), protocol, dataset.name)
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """A prediction, in the unit of its kind, and the truth of one image, in metres."""
-
-    name: str
-    predicted: Depth
-    measured: Depth
-    valid: Mask
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a batch without images."""
+    if batch_size < 1:
+        raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
 
 
 def _must_be_metres(dataset: Dataset) -> None:
@@ -168,112 +200,94 @@ def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, sou
     return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
 
 
-def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[_Pair]:
+def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[Pair]:
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
-        predicted = predict(model, together.image, together.intrinsics)
+        predicted = predict_tensor(model, together.image, together.intrinsics)
         if protocol.flip:
-            predicted = (predicted + predict(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
+            predicted = (predicted + predict_tensor(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
         for sample, depth in zip(group, predicted, strict=True):
-            yield _Pair(str(sample.name), depth, sample.depth, sample.valid)
-
-
-def _matched(predictions: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
-    """Name → the files of that name in both folders, subfolders included."""
-    guesses, facts = _maps(predictions), _maps(truth)
-    if guesses.keys() != facts.keys():
-        lacking = [
-            f"{len(names)} in {folder} only ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
-            for folder, names in ((predictions, guesses.keys() - facts.keys()), (truth, facts.keys() - guesses.keys()))
-            if names
-        ]
-        raise BadInput(f"Predictions and truths must have the same names, and differ: {'; '.join(lacking)}.")
-    return {name: (guesses[name], facts[name]) for name in sorted(facts)}
-
-
-def _maps(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise BadInput(f"No folder {folder}.")
-    files = [path for path in sorted(folder.rglob("[!.]*")) if path.suffix.lower() in DEPTH_SUFFIXES]
-    if not files:
-        raise BadInput(f"No depth maps in {folder}: the known formats are {', '.join(sorted(DEPTH_SUFFIXES))}.")
-    named: dict[str, Path] = {}
-    for path in files:
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in named:
-            raise BadInput(f"{named[name]} and {path} have the same name: leave one out.")
-        named[name] = path
-    return named
-
-
-def _pair(name: str, guess: DepthMap, fact: DepthMap, kind: DepthKind, resize: bool) -> _Pair:
-    if guess.kind is not kind or fact.kind is not DepthKind.METRIC:
-        raise BadInput(
-            f"{name}: the prediction is {guess.kind.value} and the truth {fact.kind.value} depth; "
-            f"all predictions must be of one kind ({kind.value}, as the first), and all truths metric."
-        )
-    # A zero in a prediction is a prediction of nothing, and no hole; relative depth may be zero, and marks none by it.
-    predicted = guess.depth if kind is not DepthKind.RELATIVE else torch.where(guess.valid, guess.depth, torch.nan)
-    size = fact.depth.shape[-2:]
-    if predicted.shape[-2:] != size:
-        if not resize:
-            raise BadInput(
-                f"{name}: the prediction is {_by(predicted)} and the truth {_by(fact.depth)} pixels: "
-                "predict at the truth's size, or let --resize bring the predictions to it."
-            )
-        predicted = F.interpolate(predicted[None], size, mode="bilinear", antialias=True)[0]
-    return _Pair(name, predicted, fact.depth, fact.valid)
-
-
-def _by(depth: Depth) -> str:
-    return " × ".join(map(str, depth.shape[-2:]))
+            yield Pair(str(sample.name), depth, sample.depth, sample.valid)
 
 
 def _table(
-    pairs: Iterable[_Pair], name: str, kind: DepthKind, protocol: EvalProtocol, known: ConstantBaseline, *, title: str
+    pairs: Iterable[Pair],
+    name: str,
+    kind: DepthKind,
+    protocol: EvalProtocol,
+    known: ConstantBaseline,
+    *,
+    title: str,
+    is_from_files: bool = False,
 ) -> Table:
     rivals = {
         f"mean depth of {known.source} ({known.mean:.2f} m)": known.mean,
         f"median depth of {known.source} ({known.median:.2f} m)": known.median,
     }
     names: list[str] = []
+    turned: list[str] = []
     parts: dict[str, list[MetricAccumulator]] = {each: [] for each in (name, *rivals)}
     unusable = 0
     for pair in pairs:
         names.append(pair.name)
-        parts[name].append(_scored(pair, pair.predicted, kind, protocol))
+        compared = protocol.compare(pair.predicted, pair.measured, pair.valid, kind)
+        parts[name].append(MetricAccumulator.of(compared.metres, pair.measured, compared.counted))
+        turned += [pair.name] if compared.is_reversed else []
         unusable += _unusable(pair, kind, protocol)
         for rival, depth in rivals.items():
             flat = torch.full_like(pair.measured, depth)
             parts[rival].append(_scored(pair, flat, DepthKind.METRIC, protocol))
     scores = MetricAccumulator.merged(parts.pop(name))
     _must_count(scores, protocol)
-    note = (
-        f"{unusable:,} counted pixels are predicted as zero, less or no number: held to the protocol's range"
-        if unusable
-        else ""
-    )
+    notes = []
+    if unusable:
+        notes.append(
+            f"{unusable:,} counted pixels are predicted as zero, less or no number: held to the protocol's range"
+        )
+    if turned:
+        notes.append(_turned(turned, scores.counted, kind, protocol, is_from_files=is_from_files))
     left_out = [each for each, pixels in zip(names, scores.pixels.tolist(), strict=True) if not pixels]
+    row = _row(name, scores, names, kind, protocol, note="; ".join(notes))
     return Table(
         title=title,
         rows=(
-            _row(name, scores, names, kind, protocol, note=note),
+            replace(row, reversed_images=tuple(turned)),
             *(
                 _row(each, MetricAccumulator.merged(some), names, DepthKind.METRIC, protocol, is_baseline=True)
                 for each, some in parts.items()
             ),
         ),
-        notes=(_left_out(left_out, len(names)),) if left_out else (),
+        notes=(
+            f"{len(left_out)} of {len(names)} images have no truth that counts and are left out ({_some(left_out)}).",
+        )
+        if left_out
+        else (),
         protocol=protocol.as_dict(),
     )
 
 
-def _scored(pair: _Pair, predicted: Depth, kind: DepthKind, protocol: EvalProtocol) -> MetricAccumulator:
-    metres, counted = protocol.compared(predicted, pair.measured, pair.valid, kind)
-    return MetricAccumulator.of(metres, pair.measured, counted)
+def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalProtocol, *, is_from_files: bool) -> str:
+    """What is said of the images that only a negative factor would fit, and the kind that would fit most of them."""
+    scored = {"median": "as they are", "scale": f"as {protocol.min_depth:g} m everywhere"}
+    note = (
+        f"{len(names)} of {among} images fit their truth by a negative factor only, which {kind.value} depth rules "
+        f"out: they are scored {scored.get(protocol.alignment, 'as one constant depth')} ({_some(names)})"
+    )
+    if 2 * len(names) < among:
+        return note
+    if kind is DepthKind.RELATIVE:
+        fitting, options = "depth (larger is farther)", "--kind scale_free --alignment scale_shift, or --kind metric"
+    else:
+        fitting, options = "inverse depth (larger is nearer)", "--kind relative --alignment inverse_scale_shift"
+    return f"{note}; the predictions look like {fitting}" + (f": try {options}" if is_from_files else "")
 
 
-def _unusable(pair: _Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
+def _scored(pair: Pair, predicted: Depth, kind: DepthKind, protocol: EvalProtocol) -> MetricAccumulator:
+    compared = protocol.compare(predicted, pair.measured, pair.valid, kind)
+    return MetricAccumulator.of(compared.metres, pair.measured, compared.counted)
+
+
+def _unusable(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
     """How many pixels that count are predicted as no depth at all: not finite, or zero and less."""
     wrong = ~pair.predicted.isfinite()
     if kind is not DepthKind.RELATIVE:
@@ -309,6 +323,5 @@ def _row(
     )
 
 
-def _left_out(names: Sequence[str], among: int) -> str:
-    some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} of {among} images have no truth that counts and are left out ({some})."
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -179,7 +179,7 @@ class MetricAccumulator:
     @classmethod
     def of(cls, predicted: Depth, measured: Depth, valid: Mask) -> "MetricAccumulator":
         """The scores of an image or a batch of them. Predictions must be positive where valid."""
-        images = list(zip(*map(_images, (predicted.detach(), measured, valid)), strict=True))
+        images = list(zip(*map(flat_images, (predicted.detach(), measured, valid)), strict=True))
         return cls(
             torch.stack([_sums(d[v], t[v]) for d, t, v in images]).cpu(),
             torch.stack([v.sum() for _, _, v in images]).cpu(),
@@ -219,7 +219,7 @@ class MetricAccumulator:
         }
 
 
-def _images(maps: Tensor) -> Tensor:
+def flat_images(maps: Tensor) -> Tensor:
     """(*batch, 1, H, W) → (images, H × W)."""
     return maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
 

@@ -1,16 +1,18 @@
 """Protocols: which pixels count, how predictions are aligned and averaged: named, so that a number says what it is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Depth, Mask
-from leadline.evaluation.alignment import align, check_alignment
+from leadline.evaluation.alignment import check_alignment, fit_alignment
 from leadline.evaluation.metrics import Averaging
 
 
@@ -66,7 +68,7 @@ class EvalProtocol:
         inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
         return valid & inside & (measured > self.min_depth) & (measured < self.cap)
 
-    def compared(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> tuple[Depth, Mask]:
+    def compare(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
         """The prediction in metres, aligned and then held to [min_depth, cap], and the pixels that count.
 
         NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a
@@ -74,8 +76,9 @@ class EvalProtocol:
         """
         counted = self.counts(measured, valid)
         # Aligned before it is held to the range: clipped pixels would bias the scale.
-        metres = align(predicted, measured, counted, alignment=self.alignment, kind=kind)
-        return metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap), counted
+        aligned = fit_alignment(predicted, measured, counted, alignment=self.alignment, kind=kind)
+        metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)
+        return Comparison(metres, counted, aligned.is_reversed)
 
     @property
     def words(self) -> str:
@@ -102,6 +105,17 @@ class EvalProtocol:
         changed = replace(self, **{key: value for key, value in changes.items() if value is not None})
         _check(changed)
         return changed
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A prediction beside its truth under a protocol."""
+
+    metres: Depth
+    """The prediction, aligned and held to the protocol's range."""
+    counted: Mask
+    is_reversed: Tensor
+    """Whether each image (*batch) fits its truth by a negative factor only, and is a constant in `metres`."""
 
 
 PROTOCOLS: Mapping[str, EvalProtocol] = {
@@ -148,5 +162,5 @@ def _check(one: EvalProtocol) -> None:
     if one.averaging not in ("per_image", "pooled"):
         raise unknown("averaging", one.averaging, ("per_image", "pooled"))
     check_alignment(one.alignment, DepthKind.METRIC)
-    if not 0 < one.min_depth < one.cap:
+    if not 0 < one.min_depth < one.cap < math.inf:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from leadline.core.errors import BadInput
+from leadline.core.markdown import escape_markdown, markdown_table
 from leadline.evaluation.metrics import METRICS
 
 COLUMNS = tuple(name for name in METRICS if name != "silog_loss")
@@ -48,6 +49,8 @@ class Row:
     """Metric name → standard error of the mean over the runs."""
     note: str = ""
     per_image: tuple[ImageScore, ...] = ()
+    reversed_images: tuple[str, ...] = ()
+    """Those that fit their truth by a negative factor only, which no kind of depth allows: scored as a constant."""
 
     def cell(self, metric: str) -> str:
         """`0.512`, or `0.512 ± 0.004` over several runs."""
@@ -186,29 +189,10 @@ def average_runs(name: str, rows: Sequence[Row]) -> Row:
     )
 
 
-def is_numeric(column: Sequence[str]) -> bool:
-    """Whether a column holds numbers, which stand at its right edge."""
-    return all(cell[:1].isdigit() or cell[:1] in "–-" for cell in column)
-
-
 def _markdown(table: Table | Listing) -> str:
-    bold = table.bold
-    body = [
-        [f"**{cell}**" if (row, column) in bold else cell for column, cell in enumerate(cells)]
-        for row, cells in enumerate(table.body())
-    ]
-    lines = [[cell.replace("|", "\\|") for cell in cells] for cells in (table.head(), *body)]
-    columns = []
-    for column, plain in zip(zip(*lines, strict=True), zip(*table.body(), strict=True), strict=True):
-        width = max(3, *map(len, column))
-        rule = "-" * (width - 1)
-        if is_numeric(plain):
-            columns.append([column[0].rjust(width), f"{rule}:", *(cell.rjust(width) for cell in column[1:])])
-        else:
-            columns.append([column[0].ljust(width), f":{rule}", *(cell.ljust(width) for cell in column[1:])])
-    grid = "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
-    remarks = "\n".join(f"- {remark}" for remark in table.remarks)
-    return "\n\n".join(filter(None, [f"**{table.title}**", grid, remarks])) + "\n"
+    grid = markdown_table(table.head(), table.body(), table.bold)
+    remarks = "\n".join(f"- {escape_markdown(remark)}" for remark in table.remarks)
+    return "\n\n".join(filter(None, [f"**{escape_markdown(table.title)}**", grid, remarks])) + "\n"
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:

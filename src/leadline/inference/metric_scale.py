@@ -14,16 +14,19 @@ from torch import Tensor
 from leadline.core.camera import focal_length, pinhole
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Mask
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
+from leadline.io.discovery import find_named
+from leadline.io.outputs import printable
 
 WAYS = (
     "a few measured points (--scale-from X,Y,METRES X,Y,METRES …), a sparse depth map (--scale-from FILE or FOLDER), "
     "or the camera's height above the floor (--scale-from floor:1.45,field_of_view=60,pitch=10)"
 )
 """How a user turns depth without a unit into metres."""
-FARTHEST = 250.0
+HORIZON = 250.0
 """Metres: inverse depth does not tell what is farther from the horizon, and 16 bits at 256 steps a metre end there."""
 
 
@@ -32,7 +35,7 @@ class ScaledDepth:
     """Depth in metres, and how well what it was scaled from agrees with it."""
 
     depth: DepthMap
-    """Not valid where the fit puts a pixel beyond `FARTHEST`, or behind the camera."""
+    """Not valid where the fit puts a pixel beyond `HORIZON`, or behind the camera."""
     source: str
     """What it was scaled from, in words."""
     scale: float
@@ -73,10 +76,18 @@ class FloorScale:
             raise BadInput(f"A camera {self.height:g} m above the floor: give a positive height in metres.")
         if (self.field_of_view is None) == (self.focal_px is None):
             raise BadInput("A floor needs either field_of_view=DEGREES (horizontal) or focal_px=PIXELS of the camera.")
-        if not 0 < (self.field_of_view or 60) < 180 or not 0 < (self.focal_px or 1) < math.inf:
+        is_view = self.field_of_view is None or 0 < self.field_of_view < 180
+        if not (is_view and (self.focal_px is None or 0 < self.focal_px < math.inf)):
             raise BadInput("A camera's field_of_view is between 0 and 180 degrees, and its focal_px positive.")
-        if not -90 < (self.pitch or 0) < 90:
+        if self.pitch is not None and not -90 < self.pitch < 90:
             raise BadInput(f"pitch={self.pitch:g}: give the degrees that the camera looks down, between -90 and 90.")
+
+    def focal_in(self, width: int) -> float:
+        """Focal length in pixels of a photograph of this width."""
+        if self.field_of_view is not None:
+            return focal_length(self.field_of_view, width)
+        assert self.focal_px is not None
+        return self.focal_px
 
 
 Scaler = Callable[[DepthMap, Path], ScaledDepth]
@@ -163,8 +174,9 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
             "Relative depth leaves a shift open, and a floor does not tell it from the camera's tilt: add "
             "pitch=DEGREES that the camera looks down (0 if it is level), or give points or a sparse depth map."
         )
-    left, top, right, bottom = _box(floor.box or (0, height * 2 // 3, width, height), height, width)
-    focal = floor.focal_px or focal_length(floor.field_of_view or 60, width)
+    lowest_third = (0, height * 2 // 3, width, height)
+    left, top, right, bottom = _box(lowest_third if floor.box is None else floor.box, height, width)
+    focal = floor.focal_in(width)
     camera = pinhole(focal, prediction.depth)
     part = (0, slice(top, bottom), slice(left, right))
     known = _usable(prediction)[part]
@@ -177,7 +189,7 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
     plane, used = _robust_fit(rays, values if is_relative else values.reciprocal())
     a_x, a_y, a_z = plane.tolist()
     if is_relative:
-        slope, pitch = math.hypot(a_x, a_y), math.radians(floor.pitch or 0)
+        slope, pitch = math.hypot(a_x, a_y), math.radians(0.0 if floor.pitch is None else floor.pitch)
         if not a_y > 1e-6 * plane.norm():
             raise BadInput("What the floor's box shows does not come nearer towards its lower edge: give another box.")
         scale = math.cos(pitch) / (floor.height * slope)
@@ -195,7 +207,7 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
         scale,
         shift,
         values,
-        inverse.clamp(min=1 / FARTHEST).reciprocal(),
+        inverse.clamp(min=1 / HORIZON).reciprocal(),
         used,
         source,
     )
@@ -219,14 +231,14 @@ def _point(word: str) -> tuple[float, float, float] | None:
 def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> ScaledDepth:
     """Scaled by one sparse map, or by the one in a folder that is named as the photograph."""
     if place.is_dir():
-        named = [place / photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
-        found = [path for path in named if path.is_file()]
+        found = find_named(place, photograph, DEPTH_SUFFIXES)
         if len(found) != 1:
+            named = [photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
             choices = ", ".join(path.name for path in found or named)
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
     measured = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
-    return scale_from_sparse(prediction, measured, f"measured pixels of {place.name}")
+    return scale_from_sparse(prediction, measured, f"measured pixels of {printable(place.name)}")
 
 
 def _usable(prediction: DepthMap) -> Mask:
@@ -266,9 +278,9 @@ def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: s
 def _robust_fit(design: Float[Tensor, "anchors unknowns"], target: _Values) -> tuple[Float[Tensor, " unknowns"], _Used]:
     """Least squares of design · c ≈ target over what is no outlier, and what that is.
 
-    Least absolute differences (30 rounds of least squares reweighted with 1 / |difference|) find the outliers: away by
-    more than three standard deviations, estimated from the median, and by more than 2 %. With fewer than two anchors
-    to spare nobody can tell which is the outlier, and all are used.
+    Least absolute differences find the outliers: away by more than three standard deviations, estimated from the
+    median, and by more than 2 %. With fewer than two anchors to spare nobody can tell which is the outlier, and all
+    are used.
     """
     count, unknowns = design.shape
     everything = torch.ones_like(target, dtype=torch.bool)
@@ -276,12 +288,12 @@ def _robust_fit(design: Float[Tensor, "anchors unknowns"], target: _Values) -> t
         return _least_squares(design, target), everything
     step = math.ceil(count / _ENOUGH)
     some, sought = design[::step], target[::step]
-    weight = torch.ones_like(sought)
-    for _ in range(30):
-        away = (some @ _least_squares(some * weight[:, None], sought * weight) - sought).abs()
-        # The floor keeps an anchor that is met exactly from outweighing all others.
-        weight = away.clamp(min=1e-3 * away.mean().item() + 1e-30).rsqrt()
-    solution = _least_squares(some * weight[:, None], sought * weight)
+
+    def weighted(weight: _Values) -> Float[Tensor, " unknowns"]:
+        return _least_squares(some * weight.sqrt()[:, None], sought * weight.sqrt())
+
+    weight = least_absolute_weights(lambda weight: some @ weighted(weight) - sought, torch.ones_like(sought))
+    solution = weighted(weight)
     # So many are met exactly whatever the noise, and would make it look smaller.
     spread = 1.4826 * (some @ solution - sought).abs().sort().values[unknowns:].median()
     used = (design @ solution - target).abs() <= torch.maximum(3 * spread, 0.02 * target.abs())
@@ -297,10 +309,10 @@ def _scaled(
 ) -> ScaledDepth:
     """The whole prediction in metres, and how far the anchors' `values` then are from their `metres`."""
     everywhere = _metres(prediction.depth, prediction.kind, scale, shift)
-    valid = _usable(prediction) & (everywhere > 0) & (everywhere < FARTHEST)
+    valid = _usable(prediction) & (everywhere > 0) & (everywhere < HORIZON)
     if not valid.any():
-        raise BadInput(f"Scaled by the {source}, nothing lies between the camera and {FARTHEST:g} m: check them.")
-    error = (_metres(values, prediction.kind, scale, shift).clamp(max=FARTHEST) - metres).abs()[used]
+        raise BadInput(f"Scaled by the {source}, nothing lies between the camera and {HORIZON:g} m: check them.")
+    error = (_metres(values, prediction.kind, scale, shift).clamp(max=HORIZON) - metres).abs()[used]
     fitted = 2 if prediction.kind is DepthKind.RELATIVE else 1
     leaves_residual = len(error) > fitted
     scaled = ScaledDepth(
@@ -318,6 +330,6 @@ def _scaled(
 
 
 def _metres(values: Tensor, kind: DepthKind, scale: float, shift: float) -> Tensor:
-    """Infinity is what lies beyond `FARTHEST`, or behind the camera, by its inverse depth."""
+    """Infinity is what lies beyond `HORIZON`, or behind the camera, by its inverse depth."""
     fitted = values * scale + shift
-    return torch.where(fitted > 1 / FARTHEST, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted
+    return torch.where(fitted > 1 / HORIZON, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted

@@ -17,14 +17,15 @@ def load_for_command(words: str, device: str = "auto", as_name: str | None = Non
     Raises:
         BadInput: no such model or device.
     """
-    model = load(words, as_name).to(_device_named(device))
+    place = find_device(device)
+    model = load(words, as_name).to(place)
     if words == DEFAULT or Path(words).is_file():
         print(f"{words}: {model.provenance.notes}", file=sys.stderr)
     return model
 
 
-def _device_named(name: str) -> torch.device:
-    """cpu, cuda, mps …, or for `auto` a GPU if there is one.
+def find_device(name: str) -> torch.device:
+    """Find the device of a name: cpu, cuda, mps …, or for `auto` a GPU if there is one.
 
     Raises:
         BadInput: it is not here.

@@ -1,12 +1,17 @@
 """Atomic writes: a file or folder takes its name only once it is complete."""
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from leadline.core.errors import BadInput
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, on nearly every file system."""
 
 
 @contextmanager
@@ -19,8 +24,8 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         BadInput: the folder cannot be made or written to, or the disk is full.
     """
-    half = path.with_name(f".{path.stem}.{os.getpid()}.half{path.suffix}")
     with _writing(path):
+        half = path.with_name(_shortened(path.stem, f".{os.getpid()}.half{path.suffix}"))
         try:
             yield half
             if durable:
@@ -41,8 +46,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         BadInput: as `atomic_write`, or `path` holds other files.
     """
     path = path.resolve()
-    half = path.with_name(f".{path.name}.{os.getpid()}.half")
-    before = half.with_suffix(".before")
+    half = path.with_name(_shortened(path.name, f".{os.getpid()}.half"))
+    before = path.with_name(_shortened(path.name, f".{os.getpid()}.before"))
     with _writing(path):
         try:
             half.mkdir()
@@ -62,13 +67,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(before) if path.exists() else before.replace(path)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        BadInput: it cannot be made.
+    """
+    with _writing(folder / "its files"):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def clean_stale(folder: Path) -> None:
     """Remove the hidden files and folders that a killed `atomic_write` or `atomic_folder` left in `folder`.
 
     Only for a folder that no other process is writing to.
     """
-    for stale in [*folder.glob(".*.half*"), *folder.glob(".*.before")]:
-        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        if _UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
@@ -78,8 +94,29 @@ def _writing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        cure = f"free some space in {path.parent}, make it writable, or choose another folder"
+        cure = _CURES.get(error.errno or 0, f"make {path.parent} writable, or choose another folder")
         raise BadInput(f"Cannot write {path}: {error.strerror or error}. Nothing was changed; {cure}.") from error
+
+
+_UNFINISHED = re.compile(r"\..+\.\d+\.(half(\..+)?|before)", re.DOTALL)
+"""The names of what is not complete, or was about to be replaced."""
+
+
+_CURES = {
+    errno.ENOSPC: "free some space there, or choose another folder",
+    errno.EDQUOT: "free some space there, or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "choose another folder",
+    errno.EEXIST: "choose another folder",
+}
+"""What to do about an error, where it is not a matter of permission."""
+
+
+def _shortened(stem: str, end: str) -> str:
+    """A hidden name of `stem` and `end`; of a long stem as much as leaves the name no longer than names may be."""
+    while len(os.fsencode(f".{stem}{end}")) > LONGEST_NAME and len(stem) > 1:
+        stem = stem[:-1]
+    return f".{stem}{end}"
 
 
 def _flush(path: Path) -> None:

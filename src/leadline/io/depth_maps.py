@@ -5,36 +5,96 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
+from leadline.io.colormaps import ColorScale, default_color_scale, render
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
-    """One depth map as it lies in a file."""
+    """One depth map: what a model measured, or what lies in a file."""
 
     depth: Depth
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
     valid: Mask
     kind: DepthKind = DepthKind.METRIC
     intrinsics: Intrinsics | None = None
+    """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.depth.shape[-2], self.depth.shape[-1]
 
-def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
+    def numpy(self) -> Float[np.ndarray, "H W"]:
+        """Return the depth as a new (H, W) array of float32, NaN where it is not valid."""
+        return torch.where(self.valid, self.depth, torch.nan)[0].detach().float().cpu().numpy()
+
+    def colorize(self, scale: ColorScale | None = None, *, legend: bool = False) -> Image.Image:
+        """Draw the depth in colours, striped grey where it is not valid.
+
+        Args:
+            scale: which colour a number gets; unset: for metres the same from 0.5 to 10 m in every picture
+                (`depth_color_scale(near, far)` for others), for other kinds the range of this picture.
+            legend: whether a bar with the scale's numbers and unit stands below.
+
+        Returns:
+            An RGB picture of the map's size, or higher and maybe wider with a legend.
+        """
+        depth = self.depth.detach()
+        scale = scale or default_color_scale(depth, self.valid, self.kind)
+        return render(depth, scale, self.valid, legend=legend)
+
+    def save(self, path: StrPath, *, depth_scale: float | None = None) -> None:
+        """Write the depth as 16-bit PNG, NPZ, PFM or TIFF, by the suffix of `path`; see `write_depth`.
+
+        Args:
+            path: the file; `read_depth` reads it back.
+            depth_scale: steps that make a metre in a PNG of metres; unset: 1000, or the largest of 256, 100, 10 and 1
+                at which the farthest depth fits into 16 bits.
+
+        Raises:
+            BadInput: as `write_depth`.
+        """
+        if depth_scale is None:
+            farthest = self.depth.where(self.valid, torch.zeros_like(self.depth)).max().item()
+            depth_scale = next((steps for steps in _STEPS if farthest * steps <= _LAST_STEP), _STEPS[0])
+        write_depth(path, self, depth_scale=depth_scale)
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        values = self.depth[self.valid]
+        unit = " m" if self.kind is DepthKind.METRIC else ""
+        extent = f"{values.min():.4g} to {values.max():.4g}{unit}" if len(values) else "nothing valid"
+        return f"DepthMap({height} × {width}, {self.kind.value}, {extent})"
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows: the colours above their legend, at most 1024 pixels wide and high."""
+        picture = self.colorize(legend=True)
+        picture.thumbnail((1024, 1024))
+        content = BytesIO()
+        picture.save(content, "PNG")
+        return content.getvalue()
+
+
+def read_depth(path: StrPath, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
     """Read a depth map from 16-bit PNG, NPZ, PFM or TIFF; not finite or not positive means not measured.
 
     A file of ours says itself what its numbers are. Of any other file `depth_scale` says how many steps make a
@@ -45,6 +105,7 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
         BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
         UnreadableFile: truncated, empty or no depth map.
     """
+    path = Path(path)
     values, words = read_numbers(path)
     with _decoding(path):
         kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
@@ -62,13 +123,14 @@ def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind 
     )
 
 
-def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
     """The (H, W) numbers of a depth file and the words in it, before anyone says what they mean.
 
     Raises:
         BadInput: no depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
+    path = Path(path)
     read, _ = _format(path)
     _must_exist(path)
     with _decoding(path):
@@ -76,7 +138,7 @@ def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
 
 
 def write_depth(
-    path: Path, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
+    path: StrPath, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
 ) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
@@ -97,6 +159,7 @@ def write_depth(
     Raises:
         BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
     """
+    path = Path(path)
     _, write = _format(path)
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
@@ -121,6 +184,10 @@ _UNITS: Mapping[DepthKind, str] = {
     DepthKind.SCALE_FREE: "depth, up to one factor",
     DepthKind.RELATIVE: "inverse depth, up to scale and shift",
 }
+
+
+_STEPS = (1000.0, 256.0, 100.0, 10.0, 1.0)
+"""Steps that make a metre in 16 bits, from the finest: millimetres up to 65 m, KITTI's up to 255 m."""
 
 
 _MEANING = frozenset({"kind", "unit", "depth_scale", "offset"})

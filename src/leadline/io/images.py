@@ -1,12 +1,11 @@
 """Photographs: read upright as RGB in [0, 1], with the camera that their EXIF describes."""
 
 import io
-import os
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,10 +20,13 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from leadline.core.camera import resize_intrinsics
 from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
 from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
+from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
 """Raw photographs, as the sensor counted; the extra `raw` develops them."""
@@ -61,12 +63,10 @@ class Photograph:
         """The camera in pixels of the photograph in its file."""
         if self.camera.intrinsics is None:
             return None
-        y_scale, x_scale = self.size[0] / self.image.shape[-2], self.size[1] / self.image.shape[-1]
-        scale, corner = torch.tensor([x_scale, y_scale] * 2), torch.tensor([0, 0, 0.5, 0.5])
-        return (self.camera.intrinsics + corner) * scale - corner
+        return resize_intrinsics(self.camera.intrinsics, self.image.shape[-2:], self.size)
 
 
-def read_image(path: str | os.PathLike[str]) -> ImageTensor:
+def read_image(path: StrPath) -> ImageTensor:
     """Read any photograph as RGB in [0, 1], upright as its EXIF says, with all its pixels.
 
     Grey is repeated, palettes are looked up, CMYK is converted, 16 bits keep all their steps, and what is
@@ -81,7 +81,7 @@ def read_image(path: str | os.PathLike[str]) -> ImageTensor:
     return read_photograph(path, max_pixels=None).image
 
 
-def read_photograph(path: str | os.PathLike[str], *, max_pixels: int | None = LARGE) -> Photograph:
+def read_photograph(path: StrPath, *, max_pixels: int | None = LARGE) -> Photograph:
     """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
 
     Args:
@@ -128,12 +128,12 @@ def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int
         return _photograph(_decoded(io.BytesIO(source), "", max_pixels))
 
 
-def read_camera(path: str | os.PathLike[str], image: ImageTensor) -> Intrinsics | None:
+def read_camera(path: StrPath, image: ImageTensor) -> Intrinsics | None:
     """Return what a photograph's EXIF tells of the camera, in pixels of `image`; None: nothing credible."""
     return read_camera_info(path, image).intrinsics
 
 
-def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> CameraInfo:
+def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
     """Return what a photograph's EXIF tells of the camera, and what is doubtful about it.
 
     Args:
@@ -153,15 +153,22 @@ def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> Camera
     return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
 
 
-def write_image(path: Path, image: ImageTensor | Image.Image) -> None:
-    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
+def write_image(path: StrPath, image: ImageTensor | Image.Image, words: Mapping[str, str] | None = None) -> None:
+    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95.
+
+    Args:
+        path: the file.
+        image: (3, H, W) in [0, 1], or a Pillow image.
+        words: what the text of a PNG says under `leadline:…`.
+    """
+    path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     if not isinstance(image, Image.Image):
         pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     with atomic_write(path) as half:
-        image.save(half, quality=95)
+        image.save(half, quality=95, pnginfo=png_text(words) if words else None)
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706

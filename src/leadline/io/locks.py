@@ -7,18 +7,30 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from leadline.core.errors import BadInput
+
 
 @contextmanager
-def file_lock(lock: Path, doing: str) -> Iterator[None]:
-    """Hold the file `lock`, after waiting for another process that holds it and, as the user is told, is `doing` this.
+def file_lock(lock: Path, doing: str, *, waits: bool = True) -> Iterator[None]:
+    """Hold the file `lock`, after waiting for another process that holds it.
 
     A lock ends with its process, however that ends.
+
+    Args:
+        lock: the file.
+        doing: what the other process is doing, as the user is told.
+        waits: whether to wait for it.
+
+    Raises:
+        BadInput: another process holds it, and it is not waited for.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
-    except Timeout:
+    except Timeout as busy:
+        if not waits:
+            raise BadInput(f"Another process is {doing}: wait for its end, or choose another folder.") from busy
         print(f"Another process is {doing}: waiting for it.", file=sys.stderr)
         held.acquire()
     try:

@@ -1,7 +1,7 @@
 """Claims: a folder belongs to what it was first made of, and refuses anything else with the difference."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,20 @@ from leadline.core.errors import BadInput
 from leadline.io.atomic import atomic_write
 
 
-def create_or_read(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What `file` says that its folder is made of: `about`, if nobody had said it yet."""
+def create_or_read(file: Path, about: Mapping[str, Any], beside: Collection[str] = ()) -> dict[str, Any]:
+    """What `file` says that its folder is made of: `about`, if nobody had said it yet.
+
+    Args:
+        file: where it is said.
+        about: what is to be made.
+        beside: patterns of what will be written beside it.
+
+    Raises:
+        BadInput: it is damaged; or there are such files without it, which are not Leadline's.
+    """
     if not file.exists():
+        if others := sorted(path.name for pattern in beside for path in file.parent.glob(pattern)):
+            raise BadInput(f"{file.parent} holds {others[0]}, which is not of this run: choose another folder.")
         with atomic_write(file) as half:
             half.write_text(json.dumps(about, indent=1))
     return read_configuration(file)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, floor, sqrt
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from leadline.core.camera import pinhole
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -189,18 +189,18 @@ class DepthModel(nn.Module, ABC):
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """The pyramid that `forward` decodes, finest map first, each `(B, C, h, w)`."""
 
-    def save_pretrained(self, directory: Path | str) -> None:
+    def save_pretrained(self, directory: StrPath) -> None:
         """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
         from leadline.models.pretrained import hub
 
         hub.write_with_card(self, directory)
 
     @classmethod
-    def from_pretrained(cls, place: Path | str, **options: Any) -> "DepthModel":
+    def from_pretrained(cls, place: StrPath, **options: Any) -> "DepthModel":
         """Load the model of a folder or of a hub repository; options as `pretrained.hub.load_pretrained`."""
         from leadline.models.pretrained import hub
 
-        return hub.load_pretrained(str(place), **options)
+        return hub.load_pretrained(place, **options)
 
     def push_to_hub(self, repo: str, **options: Any) -> str:
         """Upload the model with a model card; its address. Options as `leadline.models.pretrained.hub.push`."""

@@ -14,6 +14,7 @@ from timm.layers.format import Format
 from torch import Tensor, nn
 
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.models.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -40,7 +41,7 @@ def make_encoder(
     name: str,
     *,
     options: Mapping[str, Any] | None = None,
-    weights: Path | str | None = None,
+    weights: StrPath | None = None,
     pretrained: bool = False,
 ) -> nn.Module:
     """The timm network `name` as a module from an image to a list of four maps, with random weights unless told.
@@ -123,7 +124,7 @@ def encoder_preprocessing(
     return Preprocessing(size=(size[0], size[1]), multiple=multiple, mean=mean, std=std, focal=focal)
 
 
-def encoder_provenance(name: str, weights: Path | str | None, *, pretrained: bool) -> Provenance:
+def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) -> Provenance:
     """Says what the encoder starts from."""
     if weights is not None:
         return Provenance(encoder=f"{name} from {Path(weights).name}")

@@ -1,5 +1,6 @@
 """Save a model as a folder of weights and their description, and load that folder."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
@@ -25,7 +27,7 @@ FORMAT = 1
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 
 
-def save(model: DepthModel, directory: Path | str, *, half: bool = False) -> None:
+def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     """Write `model` as the folder `directory`, whole or not at all: weights.safetensors and model.json.
 
     `half` keeps the weights as float16, at half the size and three decimal digits; `load` gives float32 in any case.
@@ -51,7 +53,19 @@ def save(model: DepthModel, directory: Path | str, *, half: bool = False) -> Non
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
 
 
-def load_folder(folder: Path) -> DepthModel:
+def fingerprint(model: DepthModel) -> str:
+    """Return the SHA-256 of all that the model's answers depend on."""
+    told = hashlib.sha256()
+    for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
+        told.update(json.dumps(part, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        told.update(name.encode())
+        told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return told.hexdigest()
+
+
+def load_folder(folder: StrPath) -> DepthModel:
+    folder = Path(folder)
     description = _description(folder)
     try:
         name, kind = str(description["name"]), DepthKind(description["kind"])

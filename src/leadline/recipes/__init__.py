@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from leadline.core.errors import unknown
+from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
 from leadline.evaluation.protocols import EvalProtocol, protocol
 from leadline.models.base import DepthModel
@@ -45,7 +46,7 @@ class TrainingRun:
             return build(network, **arguments) if network else open_model(self.network)
 
     def fit(
-        self, model: DepthModel, out: Path, *, steps: int | None = None, frozen: tuple[str, ...] = ()
+        self, model: DepthModel, out: StrPath, *, steps: int | None = None, frozen: tuple[str, ...] = ()
     ) -> DepthModel:
         """`leadline.training.trainer.fit` on this course; `steps` where it is one stage of several."""
         plan = replace(self.plan, steps=self.plan.steps if steps is None else steps)
@@ -68,7 +69,7 @@ RECIPES: Mapping[str, str] = {
 }
 """Name → recipe."""
 
-Recipe = Callable[[TrainingRun, Path], DepthModel]
+Recipe = Callable[[TrainingRun, StrPath], DepthModel]
 """`(course, out)` → the trained model; the run folders lie in `out`."""
 
 
@@ -84,11 +85,12 @@ def recipe(name: str) -> Recipe:
     return getattr(import_module(module), function)
 
 
-def run_folder(out: Path, name: str, seed: int) -> Path:
+def run_folder(out: StrPath, name: str, seed: int) -> Path:
     """Where a study in `out` keeps its training of this name from this seed."""
-    return out / name / f"seed-{seed}"
+    return Path(out) / name / f"seed-{seed}"
 
 
-def train_and_save(name: str, course: TrainingRun, out: Path) -> None:
+def train_and_save(name: str, course: TrainingRun, out: StrPath) -> None:
     """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
+    out = Path(out)
     save(recipe(name)(course, out), out / "model")

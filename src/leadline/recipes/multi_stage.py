@@ -4,18 +4,20 @@ from inspect import signature
 from pathlib import Path
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.specs import parse_spec
 from leadline.models.base import DepthModel
 from leadline.models.networks.cnn import cnn
 from leadline.recipes import TrainingRun
 
 
-def multi_stage(course: TrainingRun, out: Path) -> DepthModel:
+def multi_stage(course: TrainingRun, out: StrPath) -> DepthModel:
     """Train a hybrid in two stages that share the steps, and so the images, of one end-to-end training.
 
     Raises:
         BadInput: the network has no transformer to train apart from its encoder.
     """
+    out = Path(out)
     name, _, arguments = parse_spec(course.network)
     if name != "hybrid":
         raise BadInput(f"multi_stage trains the parts of a hybrid, and {course.network!r} is none: use end_to_end.")

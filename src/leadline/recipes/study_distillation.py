@@ -21,6 +21,7 @@ from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.statistics import Difference, check_seeds, compare_rows, describe_difference
 from leadline.evaluation.tables import COLUMNS, Listing, Row, Table, average_runs
 from leadline.io.atomic import atomic_write
+from leadline.io.outputs import check_replaceable
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.saving import save
@@ -37,7 +38,7 @@ from leadline.recipes.distil import (
 )
 from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.charts import metric_bars
-from leadline.reporting.report import Chart, Report, Section, publish, reading
+from leadline.reporting.report import Chart, Report, Section, check_report_folder, publish, reading
 from leadline.training.objectives import Supervised
 from leadline.training.trainer import TrainConfig
 
@@ -150,6 +151,14 @@ class StudyDistillation:
 
     def run(self) -> int:
         check_seeds(self.seeds)
+        check_report_folder(self.out)
+        for folder in filter(None, (self.out, self.record)):
+            check_replaceable(
+                folder / "distillation.json",
+                "--out" if folder == self.out else "--record",
+                keys=frozenset({"command", "rows"}),
+                beside=["distillation.md"],
+            )
         report, record = self.report()
         page = publish(report, self.out)
         for folder in filter(None, (self.out, self.record)):

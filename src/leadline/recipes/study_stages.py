@@ -16,7 +16,17 @@ from leadline.models.loading import load
 from leadline.recipes import run_folder, train_and_save
 from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.charts import metric_bars
-from leadline.reporting.report import Chart, Report, Section, photo_files, photographs, publish, reading, worst_images
+from leadline.reporting.report import (
+    Chart,
+    Report,
+    Section,
+    check_report_folder,
+    photo_files,
+    photographs,
+    publish,
+    reading,
+    worst_images,
+)
 from leadline.training.parallel import run_parallel
 
 VARIANTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
@@ -40,6 +50,7 @@ class StudyStages:
 
     def run(self) -> int:
         check_seeds(self.seeds)
+        check_report_folder(self.out)
         print(f"The report is {publish(self.report(), self.out)}")
         return 0
 

@@ -5,25 +5,28 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 from torch import Tensor
 from torch.nn import functional as F
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.markdown import escape_cell, escape_markdown, is_numeric
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.tables import ImageScore, Listing, Table, is_numeric
-from leadline.inference.predict import predict
+from leadline.evaluation.tables import ImageScore, Listing, Table
+from leadline.inference.predict import predict_tensor
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import (
     ERRORS,
@@ -36,6 +39,7 @@ from leadline.io.colormaps import (
 )
 from leadline.io.discovery import find_images
 from leadline.io.images import read_camera, read_image
+from leadline.io.outputs import GENERATOR, check_replaceable, printable
 from leadline.models.base import DepthModel
 from leadline.reporting.charts import colour_legend, metric_bars
 
@@ -90,19 +94,36 @@ class Report:
     prose: str = ""
 
 
-def write_report(report: Report, directory: Path) -> Path:
+def write_report(report: Report, directory: StrPath) -> Path:
     """Write `report.html`, `report.md` (with its figures in `figures/`) and `report.json`; the page's path.
 
     The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
     """
-    figures = _Figures(directory)
-    _write(directory / "report.md", _markdown(report, figures))
+    # First the file by which the folder is known as a report's: a killed run may then be repeated.
+    directory = Path(directory)
     _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
+    _write(directory / "report.md", _markdown(report, _Figures(directory)))
     _write(directory / "report.html", page(report))
     return directory / "report.html"
 
 
-def publish(report: Report, directory: Path) -> Path:
+def check_report_folder(directory: StrPath) -> None:
+    """Refuse a folder with files that a report would replace, and that no report wrote.
+
+    Raises:
+        BadInput: it has such files, or is a file.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise BadInput(f"--out {directory} is a file: choose a folder.")
+    data, *others = (directory / name for name in ("report.json", "report.md", "report.html", "figures"))
+    check_replaceable(data, "--out", keys=frozenset({"title", "prose", "sections"}))
+    taken = [str(path) for path in others if path.exists()]
+    if taken and not data.exists():
+        raise BadInput(f"{', '.join(taken)} would be replaced, and no report wrote it: choose another --out.")
+
+
+def publish(report: Report, directory: StrPath) -> Path:
     """`write_report`, and print the tables of its first section and its prose."""
     path = write_report(report, directory)
     for table in report.sections[0].tables:
@@ -113,15 +134,10 @@ def publish(report: Report, directory: Path) -> Path:
 
 def page(report: Report) -> str:
     """The report as one HTML page that needs no other file."""
-    style = files("leadline.reporting").joinpath("report.css").read_text(encoding="utf-8")
-    body = "\n".join(_section_html(section) for section in report.sections)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<title>{escape(report.title)}</title>\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(report.title)}</h1>\n"
-        f"{_prose_html(report.prose)}</header>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    place = files("leadline.reporting")
+    template = _environment().from_string(place.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    style = place.joinpath("report.css").read_text(encoding="utf-8")
+    return printable(template.render(report=report, style=Markup(style), generator=Markup(GENERATOR)))
 
 
 def model_report(
@@ -132,7 +148,7 @@ def model_report(
     training: Dataset | ConstantBaseline | None = None,
     name: str = "",
     worst: int = 8,
-    photos: Sequence[Path] = (),
+    photos: Sequence[StrPath] = (),
     batch_size: int = 8,
     progress: bool = False,
 ) -> Report:
@@ -164,15 +180,15 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, sc
     exhibits = []
     for score in scores:
         sample = dataset[score.index]
-        depth = predict(model, sample.image, sample.intrinsics)
-        metres, counted = protocol.compared(depth, sample.depth, sample.valid, model.kind)
+        depth = predict_tensor(model, sample.image, sample.intrinsics)
+        compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
         figures = ", ".join(
             f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
         )
         maps = (
             colorize(sample.depth, scale, sample.valid),
-            colorize(metres, scale),
-            colorize_error(metres, sample.depth, counted),
+            colorize(compared.metres, scale),
+            colorize_error(compared.metres, sample.depth, compared.counted),
         )
         exhibits.append(Exhibit(f"{score.name}: {figures}", sample.image, maps))
     caption = (
@@ -188,23 +204,25 @@ def photo_files(words: Sequence[str]) -> list[Path]:
     Raises:
         BadInput: one of the words names nothing.
     """
-    found, missing = find_images(words) if words else ([], [])
-    if missing:
-        raise BadInput(" ".join(missing))
-    return [source for source, _ in found]
+    if not words:
+        return []
+    found = find_images(words)
+    if found.faults:
+        raise BadInput(" ".join(found.faults))
+    return [source for source, _ in found.files]
 
 
-def photographs(model: DepthModel, sources: Sequence[Path], *, near: float = 0.5, far: float = 10.0) -> Section:
+def photographs(model: DepthModel, sources: Sequence[StrPath], *, near: float = 0.5, far: float = 10.0) -> Section:
     """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
     scale, is_metric = depth_color_scale(near, far), model.kind is DepthKind.METRIC
     exhibits, faults = [], []
-    for source in sources:
+    for source in map(Path, sources):
         try:
             photo = read_image(source)
         except BadInput as fault:
             faults.append(str(fault))
             continue
-        depth = predict(model, photo, read_camera(source, photo))
+        depth = predict_tensor(model, photo, read_camera(source, photo))
         shown = scale if is_metric else fit_color_scale(depth, torch.ones_like(depth).bool(), model.kind)
         exhibits.append(Exhibit(source.name, photo, (colorize(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
@@ -238,7 +256,7 @@ def _introduced(model: DepthModel) -> str:
 
 def _write(path: Path, content: str | bytes) -> None:
     with atomic_write(path) as half:
-        half.write_bytes(content.encode() if isinstance(content, str) else content)
+        half.write_bytes(printable(content).encode() if isinstance(content, str) else content)
 
 
 @dataclass
@@ -257,14 +275,16 @@ class _Figures:
 
 
 def _markdown(report: Report, figures: _Figures) -> str:
-    parts = [f"# {report.title}", report.prose]
+    parts = [f"# {escape_markdown(report.title)}", escape_markdown(report.prose)]
     for section in report.sections:
-        parts += [f"## {section.title}", section.prose, *(table.markdown().rstrip() for table in section.tables)]
+        parts += [f"## {escape_markdown(section.title)}", escape_markdown(section.prose)]
+        parts += [table.markdown().rstrip() for table in section.tables]
         for figure in section.figures:
+            caption = escape_markdown(figure.caption)
             if isinstance(figure, Chart):
-                parts += [f"![{figure.caption}]({figures.add(figure.svg, '.svg')})", figure.caption]
+                parts += [f"![{caption}]({figures.add(figure.svg, '.svg')})", caption]
             else:
-                parts += [_gallery_markdown(figure, figures), figure.caption]
+                parts += [_gallery_markdown(figure, figures), caption]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -272,9 +292,8 @@ def _gallery_markdown(gallery: Gallery, figures: _Figures) -> str:
     lines = [("", *gallery.columns), (":--",) * (len(gallery.columns) + 1)]
     for exhibit in gallery.exhibits:
         pictures = [figures.add(content, suffix) for content, suffix in _pictures(exhibit)]
-        lines.append(
-            (exhibit.caption, *(f"![{column}]({path})" for column, path in zip(gallery.columns, pictures, strict=True)))
-        )
+        shown = (f"![{column}]({path})" for column, path in zip(gallery.columns, pictures, strict=True))
+        lines.append((escape_cell(exhibit.caption), *shown))
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     legends = " ".join(f"![{scale.label}]({figures.add(colour_legend(scale), '.svg')})" for scale in gallery.legends)
     return f"{table}\n\n{legends}"
@@ -315,76 +334,46 @@ def _plain(report: Report) -> dict[str, Any]:
     }
 
 
-def _section_html(section: Section) -> str:
-    figures = [
-        _chart_html(figure) if isinstance(figure, Chart) else _gallery_html(figure) for figure in section.figures
-    ]
-    return "\n".join(
-        [
-            f"<section>\n<h2>{escape(section.title)}</h2>",
-            _prose_html(section.prose),
-            *(_table_html(table) for table in section.tables),
-            *figures,
-            "</section>",
-        ]
-    )
+def _environment() -> Environment:
+    """What the page's template is filled by; whatever is not `Markup` is escaped."""
+    environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    environment.globals["number"] = Markup(' class="number"')
+    environment.filters |= {
+        "prose": _prose_html,
+        "numeric_columns": lambda table: [is_numeric(column) for column in zip(*table.body(), strict=True)],
+        "heading": _head_html,
+        "cell": _cell_html,
+        "legend": colour_legend,
+        "sources": lambda exhibit: [
+            f"data:image/{_TYPES[suffix]};base64,{b64encode(content).decode()}"
+            for content, suffix in _pictures(exhibit)
+        ],
+    }
+    return environment
 
 
-def _prose_html(prose: str) -> str:
-    text = escape(prose.strip(), quote=False)
+def _data_address(content: bytes, suffix: str) -> str:
+    return f"data:image/{_TYPES[suffix]};base64,{b64encode(content).decode()}"
+
+
+def _prose_html(prose: str) -> Markup:
+    text = str(escape(prose.strip()))
     text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
     text = re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", text)
-    return "\n".join(f"<p>{paragraph}</p>" for paragraph in text.split("\n\n") if paragraph)
-
-
-def _table_html(table: Table | Listing) -> str:
-    body = table.body()
-    classes = [' class="number"' if is_numeric(column) else "" for column in zip(*body, strict=True)]
-    head = "".join(f"<th{kind}>{_head_html(cell)}</th>" for cell, kind in zip(table.head(), classes, strict=True))
-    bold = table.bold
-    lines = []
-    for row, cells in enumerate(body):
-        marked = [_cell_html(cell, (row, column) in bold) for column, cell in enumerate(cells)]
-        lines.append("".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(marked, classes, strict=True)))
-    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in table.remarks)
-    return (
-        f'<div class="wide"><table><caption>{escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{rows}</tbody></table></div>" + (f'\n<ul class="remarks">{remarks}</ul>' if remarks else "")
-    )
+    return Markup("\n".join(f"<p>{paragraph}</p>" for paragraph in text.split("\n\n") if paragraph))
 
 
 def _head_html(text: str) -> str:
     """A label that breaks only before its unit or its arrow."""
-    return re.sub(r" (?![(↑↓])", "\u00a0", escape(text))
+    return re.sub(r" (?![(↑↓])", "\u00a0", text)
 
 
-def _cell_html(text: str, is_bold: bool) -> str:
-    value, sign, error = escape(text).partition(" ± ")
-    stressed = f"<strong>{value}</strong>" if is_bold else value
-    return f"{stressed} <small>± {error}</small>" if sign and error[:1].isdigit() else f"{stressed}{sign}{error}"
-
-
-def _chart_html(chart: Chart) -> str:
-    return f"<figure>{chart.svg}<figcaption>{escape(chart.caption)}</figcaption></figure>"
-
-
-def _gallery_html(gallery: Gallery) -> str:
-    heads = "".join(f"<span>{escape(column)}</span>" for column in gallery.columns)
-    legends = "".join(colour_legend(scale) for scale in gallery.legends)
-    lines = []
-    for exhibit in gallery.exhibits:
-        pictures = "".join(
-            f'<img alt="{escape(column)} of {escape(exhibit.caption)}" src="data:image/{_TYPES[suffix]};base64,'
-            f'{b64encode(content).decode()}">'
-            for column, (content, suffix) in zip(gallery.columns, _pictures(exhibit), strict=True)
-        )
-        lines.append(f'<div class="exhibit"><p>{escape(exhibit.caption)}</p><div class="strip">{pictures}</div></div>')
-    return (
-        f'<figure class="gallery" style="--columns: {len(gallery.columns)}"><div class="legends">{legends}</div>'
-        f'<div class="strip heads">{heads}</div>\n' + "\n".join(lines) + f"\n<figcaption>{escape(gallery.caption)}"
-        "</figcaption></figure>"
-    )
+def _cell_html(text: str, is_bold: bool) -> Markup:
+    value, sign, error = text.partition(" ± ")
+    stressed = Markup("<strong>{}</strong>").format(value) if is_bold else escape(value)
+    if sign and error[:1].isdigit():
+        return Markup("{} <small>± {}</small>").format(stressed, error)
+    return Markup("{}{}{}").format(stressed, sign, error)
 
 
 _TYPES = {".jpg": "jpeg", ".png": "png"}

@@ -1,7 +1,5 @@
 """Labels: what a teacher answers for images, kept in a store that training reads instead of running the teacher."""
 
-import hashlib
-import json
 import math
 import sys
 import zlib
@@ -20,15 +18,17 @@ from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, identity, subsample_evenly
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
-from leadline.inference.predict import predict
+from leadline.inference.predict import predict_tensor
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
+from leadline.models.saving import fingerprint
 from leadline.training.distillation_losses import confidence_from_views
 
 FORMAT = 1
@@ -101,12 +101,13 @@ class PseudoLabelStore:
         return records[index % SHARD]
 
 
-def load_pseudo_labels(path: Path) -> PseudoLabelStore:
+def load_pseudo_labels(path: StrPath) -> PseudoLabelStore:
     """The store at `path`.
 
     Raises:
         BadInput: there is none, or it is of a newer format.
     """
+    path = Path(path)
     file = path / _MANIFEST
     if not file.is_file():
         raise BadInput(f"No store of labels at {path}: `leadline label` makes one.")
@@ -119,7 +120,7 @@ def load_pseudo_labels(path: Path) -> PseudoLabelStore:
 def label(
     teacher: DepthModel,
     dataset: Dataset,
-    out: Path,
+    out: StrPath,
     *,
     alignment: str = "auto",
     size: tuple[int, int] | None = None,
@@ -138,6 +139,7 @@ def label(
         BadInput: the folder holds labels of another teacher, of other images or made otherwise; or an alignment by a
             truth that no image has.
     """
+    out = Path(out)
     if alignment not in ALIGNMENTS:
         raise unknown("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
@@ -166,7 +168,7 @@ def label(
         "alignment": alignment,
         "kind": (DepthKind.METRIC if alignment == "truth" else teacher.kind).value,
     }
-    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest))
+    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["*.npy"]))
     check_same_configuration(
         store.manifest,
         manifest,
@@ -280,17 +282,6 @@ class HoleFilledDataset:
         return taught.depth * torch.from_numpy((around[rows, columns] * fading).astype(np.float32)).exp()
 
 
-def fingerprint(model: DepthModel) -> str:
-    """SHA-256 of all that the model's answers depend on."""
-    told = hashlib.sha256()
-    for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
-        told.update(json.dumps(part, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        told.update(name.encode())
-        told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()
-
-
 def _labelled(
     teacher: DepthModel, dataset: Dataset, indices: Sequence[int], manifest: dict[str, Any], batch_size: int
 ) -> Iterator[np.ndarray]:
@@ -316,15 +307,15 @@ def _labelled(
 
 def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
     """The teacher's depth of a batch, and how far its views agree."""
-    whole = predict(teacher, together.image, together.intrinsics)
+    whole = predict_tensor(teacher, together.image, together.intrinsics)
     mirror = flip(together)
-    mirrored = predict(teacher, mirror.image, mirror.intrinsics).flip(-1)
+    mirrored = predict_tensor(teacher, mirror.image, mirror.intrinsics).flip(-1)
     height, width = together.size
     tall, wide = max(round(height * _CROP), 1), max(round(width * _CROP), 1)
     top, left = (height - tall) // 2, (width - wide) // 2
     inside = crop(together, top, left, tall, wide)
     centre = torch.full_like(whole, torch.nan)
-    centre[..., top : top + tall, left : left + wide] = predict(teacher, inside.image, inside.intrinsics)
+    centre[..., top : top + tall, left : left + wide] = predict_tensor(teacher, inside.image, inside.intrinsics)
     covered = centre.isfinite()
     same = alignment.least_squares_scale_shift if teacher.kind is DepthKind.RELATIVE else alignment.least_squares_scale
     # The network sees the crop enlarged, and what looks larger is nearer: even metres come out on another scale.
@@ -343,8 +334,8 @@ def _in_metres(
     """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
     enough = together.valid.flatten(1).sum(1) >= _ENOUGH
     metres, scale, shift = alignment.in_metres(depth, together.depth, together.valid, kind=kind)
-    # Scales that turn the picture inside out, and what comes out at the horizon (up to rounding), are no labels.
-    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.FARTHEST)
+    # Images that no positive scale fits, and what comes out at the horizon (up to rounding), are no labels.
+    believed = (enough & (scale > 0))[:, None, None, None] & (metres < 0.999 * alignment.DEPTH_AT_INFINITY)
     unknown_scale = torch.where(enough, 1.0, torch.nan)
     return metres, confidence * believed, scale * unknown_scale, shift * unknown_scale
 

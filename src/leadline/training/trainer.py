@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
 from leadline.data.loader import batches, identity
@@ -96,7 +97,7 @@ def fit(
     validation: Dataset,
     objective: Objective,
     plan: TrainConfig,
-    out: Path,
+    out: StrPath,
     *,
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
@@ -114,6 +115,7 @@ def fit(
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
             or the loss stopped being a number.
     """
+    out = Path(out)
     if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
         raise BadInput(
             f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare with "
@@ -323,7 +325,7 @@ class _Log:
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
     check_same_configuration(
-        create_or_read(out / "run.json", configuration),
+        create_or_read(out / "run.json", configuration, ("*.ckpt", "log.jsonl", "done.json", "best", "last", "model")),
         configuration,
         f"{out} holds a run of another configuration",
         "Give another folder, or delete this one to start anew.",

@@ -1,13 +1,16 @@
 """Datasets: each file turns one folder layout (or a procedure) into samples; `open_data` finds it by name."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
 
@@ -50,7 +53,7 @@ DATASETS: Mapping[str, str] = {
 """Name → builder `(split, *, option=…) -> Dataset`; nothing is imported until it is opened."""
 
 
-def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
+def open_data(words: StrPath, split: str, *, cache: StrPath | None = None) -> Dataset:
     """Open a dataset from `NAME[:PATH][,option=value]…`, or from the path of a folder or of a CSV of pairs.
 
     `rooms`, `rooms,domain=b`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. `split` is "train", "val" or "test".
@@ -59,6 +62,7 @@ def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
     Raises:
         BadInput: an unknown dataset, option or split, or data that is not where the words say.
     """
+    words = os.fspath(words)
     name, path, options = parse_spec(words)
     if name not in DATASETS:
         place = words.partition(",")[0]
@@ -75,3 +79,23 @@ def open_data(words: str, split: str, *, cache: Path | None = None) -> Dataset:
     if cache and "cache" in signature(builder).parameters:
         options.setdefault("cache", str(cache))
     return builder(split, **parse_options(builder, options, name))
+
+
+def open_for_evaluation(words: StrPath, split: str) -> Dataset:
+    """Open what a model is scored on: as `open_data`, but a folder or a list without splits serves for any of them.
+
+    The dataset's name then says so. Training must not use this: it would be scored on what it learned from.
+
+    Raises:
+        NoSplit: the data has splits, and none of this name.
+        BadInput: as `open_data`.
+    """
+    from leadline.data.datasets.folder import FolderDataset
+
+    try:
+        return open_data(words, split)
+    except NoSplit:
+        whole = open_data(words, "train")
+        if not isinstance(whole, FolderDataset) or whole.has_splits:
+            raise
+    return replace(whole, name=f"{whole.name.replace(' train', '', 1)}, all {len(whole)} pairs: it has no splits")

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.paths import StrPath
 from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import check_split, missing_files, scenes_for
 
@@ -36,7 +37,7 @@ SIZES = ("HR", "LR")
 def diml(
     split: str,
     *,
-    path: Path = Path("data/diml"),
+    path: StrPath = Path("data/diml"),
     truth: str = "filled",
     size: str = "HR",
     val: str = "",
@@ -55,6 +56,7 @@ def diml(
         NoSplit: a split that neither the package nor a pattern makes.
         BadInput: no such folder, or a photograph without its depth.
     """
+    path = Path(path)
     check_split(split)
     for what, name, known in (("truth", truth, TRUTHS), ("size", size, SIZES)):
         if name not in known:

@@ -11,24 +11,21 @@ Unit: `depth_scale` says how many steps of the depth files make a metre; files o
 Trap: a split by frames instead of scenes shows the validation what the training has seen.
 """
 
-import csv
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from leadline.core.camera import camera_fault
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
-from leadline.core.sample import Sample
-from leadline.io.depth_maps import DEPTH_SUFFIXES, read_depth
-from leadline.io.images import PHOTO_SUFFIXES, read_image
-
-SPLITS = ("train", "val", "test")
+from leadline.core.paths import StrPath
+from leadline.core.sample import ImageTensor, Intrinsics, Sample
+from leadline.data.datasets.pair_files import FoundPair, PairListing, find_pairs, is_wanted
+from leadline.data.datasets.projection import resize_camera
+from leadline.io.depth_maps import read_depth
+from leadline.io.images import read_image
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,10 @@ class FolderDataset:
     kind: DepthKind
     pairs: tuple[Pair, ...]
     depth_scale: float | None
+    camera_size: tuple[int, int] | None = None
+    """Height and width of the pictures that the cameras are known for, where they follow smaller copies."""
+    has_splits: bool = True
+    """Whether its folders or its list say what is for training and what is not."""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -64,14 +65,40 @@ class FolderDataset:
                 f"{pair.image} is {_size(image)} pixels and {pair.depth} is {_size(measured.depth)}: "
                 "register and resize the depth to its photograph first (a phone's photograph may be turned by EXIF)."
             )
-        intrinsics = measured.intrinsics if pair.intrinsics is None else torch.tensor(pair.intrinsics)
+        if pair.intrinsics is None:
+            intrinsics = measured.intrinsics
+        else:
+            intrinsics = torch.tensor(follow_size(pair.intrinsics, self.camera_size, image))
+        check_camera(pair, intrinsics, image)
         return Sample(image, measured.depth, measured.valid, self.kind, intrinsics, pair.name)
+
+
+def check_camera(pair: Pair, intrinsics: Intrinsics | None, image: ImageTensor) -> None:
+    """Raise BadInput, naming the photograph, if no camera that took it has these intrinsics."""
+    if intrinsics is not None and (fault := camera_fault(intrinsics.tolist(), (image.shape[1], image.shape[2]))):
+        raise BadInput(f"{pair.image}: {fault}.")
+
+
+def follow_size(camera: tuple[float, ...], known_for: tuple[int, int] | None, image: ImageTensor) -> tuple[float, ...]:
+    """Return the camera of a picture that may be smaller or larger than the one it is known for."""
+    return resize_camera(camera, known_for, (image.shape[1], image.shape[2])) if known_for else camera
+
+
+def checked_scale(depth_scale: float) -> float:
+    """Return the steps that make a metre if they may.
+
+    Raises:
+        BadInput: they are not positive.
+    """
+    if not 0 < depth_scale < float("inf"):
+        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
+    return depth_scale
 
 
 def folder(
     split: str,
     *,
-    path: Path,
+    path: StrPath,
     depth_scale: float | None = None,
     kind: str = "metric",
     include: str = "",
@@ -92,108 +119,45 @@ def folder(
         NoSplit: no such split.
         BadInput: no pairs, or a file without its partner.
     """
+    path = Path(path)
     if kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
     if not path.exists():
         raise BadInput(f"No folder or file {path}.")
-    listed = _listed_pairs(path) if path.is_file() else _found_pairs(path)
+    listing = find_pairs(path)
+    listed = _complete_pairs(path, listing)
     taken = _taken_split(path, split, listed)
-    pairs = tuple(pair for pair in listed[taken] if _is_wanted(pair, include, exclude))
+    pairs = tuple(pair for pair in listed[taken] if is_wanted(_scene(pair), include, exclude))
     if not pairs:
         scenes = sorted({_scene(pair) for pair in listed[taken]})
         raise BadInput(f"Nothing of {path} ({taken}) is left: its scenes are {', '.join(scenes)}.")
     limits = [f"{key} {value}" for key, value in (("only", include), ("without", exclude)) if value]
     name = path.stem if path.is_file() else path.resolve().name
-    return FolderDataset(" ".join([name, taken, *limits]), DepthKind(kind), pairs, depth_scale)
+    scale = None if depth_scale is None else checked_scale(depth_scale)
+    return FolderDataset(" ".join([name, taken, *limits]), DepthKind(kind), pairs, scale, has_splits=listing.has_splits)
 
 
-def _listed_pairs(path: Path) -> Mapping[str, list[Pair]]:
-    """Split → pairs, as the CSV file says."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, restval=""))
-    if not rows or not {"image", "depth"} <= rows[0].keys():
-        raise BadInput(f"{path} must begin with the line `image,depth` (or `image,depth,split,fx,fy,cx,cy`) and go on.")
+def _complete_pairs(path: Path, listing: PairListing) -> Mapping[str, list[Pair]]:
+    """Split → pairs, none of which lacks a file or has a camera that is none."""
+    faults = [*listing.faults, *(fault for each in listing.pairs for fault in (each.fault, each.camera_fault))]
+    if fault := next(filter(None, faults), ""):
+        raise BadInput(fault)
     pairs: dict[str, list[Pair]] = {}
-    for line, row in enumerate(rows, start=2):
-        pairs.setdefault(row.get("split") or "train", []).append(_listed_pair(row, path.parent, f"{path}, line {line}"))
-    names = Counter(pair.name for each in pairs.values() for pair in each)
-    if twice := [name for name, count in names.items() if count > 1]:
+    for each in listing.pairs:
+        if not (each.image and each.depth):
+            raise _partner_missing([other for other in listing.pairs if other.scene == each.scene])
+        pairs.setdefault(each.split, []).append(Pair(each.name, each.image, each.depth, each.camera))
+    if not pairs:
         raise BadInput(
-            f"{path} lists {len(twice)} photographs more than once, first {twice[0]}: keep one line of each."
+            f"No pairs in {path}: it needs rgb/ and depth/ side by side, in it or in its SPLIT/SCENE folders."
         )
     return pairs
 
 
-def _listed_pair(row: Mapping[str, str], root: Path, where: str) -> Pair:
-    image, depth = root / row["image"], root / row["depth"]
-    for file in (image, depth):
-        if not file.is_file():
-            raise BadInput(f"{where}: no file {file}.")
-    camera = [row[key] for key in ("fx", "fy", "cx", "cy") if row.get(key)]
-    try:
-        intrinsics = tuple(float(number) for number in camera)
-    except ValueError as error:
-        raise BadInput(f"{where}: fx, fy, cx and cy must be numbers, in pixels.") from error
-    if len(camera) not in (0, 4):
-        raise BadInput(f"{where}: a camera is fx, fy, cx and cy, or none of them.")
-    return Pair(Path(row["image"]).with_suffix("").as_posix().lstrip("./"), image, depth, intrinsics or None)
-
-
-def _found_pairs(path: Path) -> Mapping[str, list[Pair]]:
-    """Split → pairs, as the folders lie."""
-    splits = {split: path / split for split in SPLITS if (path / split).is_dir()}
-    pairs = {split: list(_pairs_below(root, path)) for split, root in (splits or {"train": path}).items()}
-    found = {split: each for split, each in pairs.items() if each}
-    if not found:
-        raise BadInput(
-            f"No pairs in {path}: it needs rgb/ and depth/ side by side, in it or in its SPLIT/SCENE folders."
-        )
-    return found
-
-
-def _pairs_below(root: Path, path: Path) -> Iterator[Pair]:
-    """The pairs of one split's scenes, in the order of their names."""
-    known = _known_cameras(path / "scenes.json")
-    for scene in [root] if _is_scene(root) else sorted(filter(_is_scene, root.iterdir())):
-        images, depths = _by_stem(scene / "rgb", PHOTO_SUFFIXES), _by_stem(scene / "depth", DEPTH_SUFFIXES)
-        if alone := sorted(images.keys() ^ depths.keys()):
-            names = ", ".join(str(images.get(stem) or depths.get(stem)) for stem in alone[:3])
-            raise BadInput(f"{len(alone)} files in {scene} have no partner in rgb/ or depth/, first {names}.")
-        cameras = known.get(scene.relative_to(path).as_posix())
-        if not isinstance(cameras, list) or any(isinstance(each, int | float) for each in cameras):
-            cameras = [cameras] * len(images)
-        if len(cameras) != len(images):
-            raise BadInput(f"{path}/scenes.json has {len(cameras)} cameras for the {len(images)} frames of {scene}.")
-        for stem, camera in zip(sorted(images), cameras, strict=True):
-            intrinsics = None if camera is None else tuple(float(number) for number in camera)
-            if intrinsics:
-                # A negative focal length says that the sensor's y axis points up; ours points down, as the rows do.
-                intrinsics = (*map(abs, intrinsics[:2]), *intrinsics[2:])
-            yield Pair(f"{scene.resolve().name}/{stem}", images[stem], depths[stem], intrinsics)
-
-
-def _known_cameras(catalogue: Path) -> Mapping[str, Any]:
-    """SPLIT/SCENE → one camera for all its frames, or a list of one each; None where unknown."""
-    try:
-        scenes = json.loads(catalogue.read_text()) if catalogue.is_file() else {}
-        return {scene: entry["intrinsics_fx_fy_cx_cy"] for scene, entry in scenes.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        form = '{"train/SCENE": {"intrinsics_fx_fy_cx_cy": [fx, fy, cx, cy]}}'
-        raise BadInput(f"{catalogue} is not of the form {form}: mend it or move it away.") from error
-
-
-def _is_scene(path: Path) -> bool:
-    return (path / "rgb").is_dir() and (path / "depth").is_dir()
-
-
-def _by_stem(path: Path, suffixes: frozenset[str]) -> Mapping[str, Path]:
-    files: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        if file.suffix.lower() in suffixes and not file.name.startswith("."):
-            if file.stem in files:
-                raise BadInput(f"{files[file.stem]} and {file} have one name: keep one of them.")
-            files[file.stem] = file
-    return files
+def _partner_missing(pairs: Sequence[FoundPair]) -> BadInput:
+    alone = [file for each in pairs if not each.is_complete for file in (each.image, each.depth) if file]
+    names = ", ".join(map(str, alone[:3]))
+    return BadInput(f"{len(alone)} files in {alone[0].parents[1]} have no partner in rgb/ or depth/, first {names}.")
 
 
 def _taken_split(path: Path, split: str, pairs: Mapping[str, list[Pair]]) -> str:
@@ -203,12 +167,6 @@ def _taken_split(path: Path, split: str, pairs: Mapping[str, list[Pair]]) -> str
         return "val"
     cure = f"make a folder {split} with scenes of its own (or, in a CSV file, a column split)"
     raise NoSplit(f"{path} has no {split} split, only {', '.join(sorted(pairs))}: {cure}.")
-
-
-def _is_wanted(pair: Pair, include: str, exclude: str) -> bool:
-    scene = _scene(pair)
-    is_excluded = any(fnmatch(scene, pattern) for pattern in exclude.split("|"))
-    return not is_excluded and (not include or any(fnmatch(scene, pattern) for pattern in include.split("|")))
 
 
 def _scene(pair: Pair) -> str:

@@ -36,6 +36,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
@@ -57,10 +58,10 @@ LISTS = {
 def kitti(
     split: str,
     *,
-    path: Path = Path("data/kitti"),
+    path: StrPath = Path("data/kitti"),
     truth: str = "annotated",
     crop: str = "none",
-    lists: Path | None = None,
+    lists: StrPath | None = None,
     val: str = "",
 ) -> FilePairs:
     """The frames of Eigen's split; for a validation set name drives of the training with `val`.
@@ -78,6 +79,8 @@ def kitti(
         NoSplit: "val" without a pattern.
         BadInput: a list, a drive or a calibration is missing.
     """
+    lists = None if lists is None else Path(lists)
+    path = Path(path)
     check_split(split)
     for what, name, known in (("truth", truth, TRUTHS), ("crop", crop, CROPS)):
         if name not in known:

@@ -31,6 +31,7 @@ from scipy.io.matlab import MatReadError
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 
 TRUTHS = {"raw": "rawDepths", "filled": "depths"}
@@ -72,7 +73,7 @@ class Nyu:
         return Sample(image, depth.where(valid, 0), valid, self.kind, torch.tensor(CAMERA), name)
 
 
-def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdout: int = 10) -> Nyu:
+def nyu(split: str, *, path: StrPath = Path("data/nyu"), truth: str = "raw", holdout: int = 10) -> Nyu:
     """The official training (795) and test (654) images, and a validation held out of the training.
 
     "val" is every tenth room of the official training images (`kitchen_0004a` and `b` are one room), in the order
@@ -88,6 +89,7 @@ def nyu(split: str, *, path: Path = Path("data/nyu"), truth: str = "raw", holdou
         NoSplit: "val" where none is held out.
         BadInput: a file is missing, truncated or not the official one.
     """
+    path = Path(path)
     if truth not in TRUTHS:
         raise unknown("truth", truth, TRUTHS)
     if split not in ("train", "val", "test"):

@@ -34,6 +34,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.nyu import CAMERA, nyu, room
@@ -77,8 +78,8 @@ MAX_DEPTH = 10.0
 def nyu_raw(
     split: str,
     *,
-    path: Path = Path("data/nyu_raw"),
-    labelled: Path | None = Path("data/nyu"),
+    path: StrPath = Path("data/nyu_raw"),
+    labelled: StrPath | None = Path("data/nyu"),
     holdout: int = 10,
     every: int = 1,
     max_difference: float = 0.1,
@@ -96,6 +97,8 @@ def nyu_raw(
         NoSplit: "val" or "test" without the labelled set.
         BadInput: no scene, or none of this split.
     """
+    labelled = None if labelled is None else Path(labelled)
+    path = Path(path)
     check_split(split)
     if labelled is None and split != "train":
         raise NoSplit(f"Which scenes are for {split} is in the labelled set: state labelled=data/nyu.")

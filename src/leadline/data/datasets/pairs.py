@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-
-SPLITS = ("train", "val", "test")
+from leadline.data.datasets.pair_files import SPLITS, matches
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test
     if not chosen and split != "train":
         cure = f"state {split}=PATTERN|PATTERN, the scenes to keep for it"
         raise NoSplit(f"{where} has no published {split} split: {cure}.")
-    taken = tuple(pair for pair in pairs if _is_one_of(pair, chosen) == (split != "train"))
+    taken = tuple(pair for pair in pairs if matches(scene(pair), chosen) == (split != "train"))
     if not taken:
         scenes = sorted({scene(pair) for pair in pairs})
         more = f" and {len(scenes) - 5} more" if len(scenes) > 5 else ""
@@ -77,7 +75,3 @@ def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test
 def scene(pair: Pair) -> str:
     """What stands before the last `/` of its name."""
     return pair.name.rpartition("/")[0]
-
-
-def _is_one_of(pair: Pair, patterns: str) -> bool:
-    return bool(patterns) and any(fnmatch(scene(pair), pattern) for pattern in patterns.split("|"))

@@ -27,6 +27,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
@@ -49,7 +50,7 @@ TEST = "10|14|16|20"
 def pandora(
     split: str,
     *,
-    path: Path = Path("data/pandora"),
+    path: StrPath = Path("data/pandora"),
     every: int = 1,
     is_mirrored: bool = True,
     val: str = "",
@@ -68,6 +69,7 @@ def pandora(
         NoSplit: "val" without people.
         BadInput: no sequence, or a depth map without its photograph.
     """
+    path = Path(path)
     check_split(split)
     if every < 1:
         raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")

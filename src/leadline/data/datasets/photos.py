@@ -12,8 +12,10 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
-from leadline.io.images import PHOTO_SUFFIXES, read_photograph
+from leadline.io.discovery import find_images
+from leadline.io.images import read_photograph
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class PhotosDataset:
     kind: DepthKind
     path: Path
     files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
+    """What else is in the folder and why it is no photograph, in words."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -36,18 +40,20 @@ class PhotosDataset:
         return Sample(photo.image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
 
 
-def photos(split: str, *, path: Path) -> PhotosDataset:
+def photos(split: str, *, path: StrPath) -> PhotosDataset:
     """All photographs below `path`, as "train"; there is no other split.
 
     Raises:
         NoSplit: another split.
         BadInput: no folder, or no photograph in it.
     """
+    path = Path(path)
     if split != "train":
         raise NoSplit(f"Photographs without depth have no {split!r} part: they can only be learnt from.")
     if not path.is_dir():
         raise BadInput(f"No folder {path}.")
-    files = tuple(file for file in sorted(path.rglob("[!.]*")) if file.suffix.lower() in PHOTO_SUFFIXES)
-    if not files:
-        raise BadInput(f"No photographs below {path}: known are {', '.join(sorted(PHOTO_SUFFIXES))}.")
-    return PhotosDataset(f"photos of {path.resolve().name}", DepthKind.METRIC, path, files)
+    found = find_images([str(path)])
+    rest = found.describe_left_out()
+    left_out = (*found.faults, *([f"Left out of {path}: {rest}."] if rest else []))
+    files = tuple(file for file, _ in found.files)
+    return PhotosDataset(f"photos of {path.resolve().name}", DepthKind.METRIC, path, files, left_out)

@@ -20,13 +20,14 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
 from leadline.io.images import PHOTO_SUFFIXES, read_image
 
 
-def redweb(split: str, *, path: Path = Path("data/redweb"), holdout: int = 10) -> FilePairs:
+def redweb(split: str, *, path: StrPath = Path("data/redweb"), holdout: int = 10) -> FilePairs:
     """ReDWeb v1, as "train" and "val"; it is no test set.
 
     Args:
@@ -37,6 +38,7 @@ def redweb(split: str, *, path: Path = Path("data/redweb"), holdout: int = 10) -
         NoSplit: "test", or "val" where none is kept.
         BadInput: no such folders, or a file without its partner.
     """
+    path = Path(path)
     check_split(split)
     if split == "test" or (split == "val" and holdout < 1):
         raise NoSplit(f"ReDWeb has no {split} split: take val with holdout=10, or test on another dataset.")

@@ -12,12 +12,14 @@ Expected tree (what ScanNet's `SensReader` writes with all its exports):
 The lists are those of https://github.com/ScanNet/ScanNet, `Tasks/Benchmark/`: their SHA-256 are below, and the name of
 the dataset tells of other ones. The MIT licence there is for code, so they are not shipped.
 
-Unit: millimetres along the optical axis, 16-bit PNG, 0 not measured.
+Unit: millimetres along the optical axis, 16-bit PNG, 0 not measured. The files do not say so: it is this reader's
+rule, and scans of another unit need `depth_scale`.
 Traps: the photograph is twice the size of the depth map; it is made as small as the map here, and its intrinsics with
 it, so that what was measured stays as it is. Both have one view, up to their calibration. The frames are numbered
 without zeros before them: sorted as texts, 10 comes before 2. `scene0000_00` and `scene0000_01` are one room.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,9 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
-from leadline.data.datasets.folder import Pair
+from leadline.data.datasets.folder import Pair, check_camera, checked_scale
 from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
 from leadline.data.datasets.projection import resize_camera, shrink_photo
 from leadline.io.depth_maps import read_depth
@@ -38,15 +41,24 @@ LISTS = {
     "test": "0214c6a3b1ee516ad653393b0321e7c0394c7662a4b3702eac1ddd7fbc00f7e0",
 }
 """Split → SHA-256 of its list: 1201, 312 and 100 scenes."""
+STEPS = 1000.0
+"""That make a metre, as published."""
 
 
 def scannet(
-    split: str, *, path: Path = Path("data/scannet"), every: int = 1, val: str = "", test: str = ""
+    split: str,
+    *,
+    path: StrPath = Path("data/scannet"),
+    depth_scale: float = STEPS,
+    every: int = 1,
+    val: str = "",
+    test: str = "",
 ) -> FilePairs:
     """Scenes exported as ScanNet's, in its official splits if their lists lie there, else in yours.
 
     Args:
         path: the folder of the scenes.
+        depth_scale: steps of the depth files that make a metre, where another camera's scans were exported alike.
         every: takes every so many-th frame of a scene: neighbours hardly differ.
         val: without lists, patterns of scenes to keep for "val", separated by `|`: `scene07*`.
         test: likewise.
@@ -55,6 +67,7 @@ def scannet(
         NoSplit: a split that neither a list nor a pattern makes.
         BadInput: no scene, or a photograph without its depth.
     """
+    path = Path(path)
     check_split(split)
     if every < 1:
         raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")
@@ -74,8 +87,9 @@ def scannet(
             raise BadInput(f"None of the {len(listed)} scenes of scannetv2_{split}.txt is in {path}.")
     pairs = [pair for scene in scenes for pair in _pairs(scene)[::every]]
     taken = tuple(pairs) if lists else scenes_for(split, pairs, path, val=val, test=test)
-    remarks = [source, f"every={every}" if every > 1 else ""]
-    return FilePairs(", ".join([f"scannet {split}", *filter(None, remarks)]), DepthKind.METRIC, taken, _read)
+    unit = "" if depth_scale == STEPS else f"depth_scale={depth_scale:g}"
+    name = ", ".join([f"scannet {split}", *filter(None, [source, f"every={every}" if every > 1 else "", unit])])
+    return FilePairs(name, DepthKind.METRIC, taken, partial(_read, depth_scale=checked_scale(depth_scale)))
 
 
 def _pairs(scene: Path) -> list[Pair]:
@@ -104,8 +118,11 @@ def _camera(file: Path) -> tuple[float, ...] | None:
     return tuple(float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
 
 
-def _read(pair: Pair) -> Sample:
-    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=1000.0, kind=DepthKind.METRIC)
+def _read(pair: Pair, *, depth_scale: float) -> Sample:
+    photo, measured = read_image(pair.image), read_depth(pair.depth, depth_scale=depth_scale, kind=DepthKind.METRIC)
+    intrinsics = None if pair.intrinsics is None else torch.tensor(pair.intrinsics)
+    check_camera(pair, intrinsics, photo)
     before, after = (photo.shape[1], photo.shape[2]), (measured.depth.shape[1], measured.depth.shape[2])
-    intrinsics = None if pair.intrinsics is None else torch.tensor(resize_camera(pair.intrinsics, before, after))
+    if pair.intrinsics is not None:
+        intrinsics = torch.tensor(resize_camera(pair.intrinsics, before, after))
     return Sample(shrink_photo(photo, after), measured.depth, measured.valid, DepthKind.METRIC, intrinsics, pair.name)

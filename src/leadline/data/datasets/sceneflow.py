@@ -25,6 +25,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
@@ -42,7 +43,7 @@ CENTRE = (479.5, 269.5)
 def sceneflow(
     split: str,
     *,
-    path: Path = Path("data/sceneflow"),
+    path: StrPath = Path("data/sceneflow"),
     part: str = "flyingthings3d",
     render: str = "cleanpass",
     view: str = "left",
@@ -63,6 +64,7 @@ def sceneflow(
         NoSplit: a split that neither the part nor a pattern makes.
         BadInput: no such folder, or a disparity without its photograph.
     """
+    path = Path(path)
     check_split(split)
     for what, name, known in (("part", part, PARTS), ("render", render, PASSES), ("view", view, VIEWS)):
         if name not in known:

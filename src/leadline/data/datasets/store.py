@@ -36,6 +36,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 
 FORMAT = 1
@@ -77,7 +78,7 @@ class ArrowDataset:
         return read(self.shards[number], index - self.starts[number], self.kind)
 
 
-def store(split: str, *, path: str) -> ArrowDataset:
+def store(split: str, *, path: StrPath) -> ArrowDataset:
     """The samples of one split, at the size that they were prepared at.
 
     Args:
@@ -87,6 +88,7 @@ def store(split: str, *, path: str) -> ArrowDataset:
         NoSplit: the store has no such split.
         BadInput: no store, one that is not finished, or of a newer format.
     """
+    path = os.fspath(path)
     manifest = read_manifest(path)
     if manifest is None:
         raise BadInput(f"No store of samples at {path} (it has no {MANIFEST}): `leadline data prepare` makes one.")

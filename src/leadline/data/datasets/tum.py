@@ -9,7 +9,8 @@ Expected tree, one sequence or a folder of them:
     data/tum/rgbd_dataset_freiburg1_desk/{rgb,depth}/…
 
 Unit: 16-bit PNG, metres × 5000 (also where tools say 5208: the files are corrected already), 0 not measured; depth is
-registered to the photograph.
+registered to the photograph. The files do not say so: it is this reader's rule, and what another camera wrote in the
+same layout needs its own, `depth_scale=1000` for millimetres.
 Traps: photographs and depth are taken at different times and have different names; pairing them by order shifts them.
 The intrinsics are those of https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats; those of freiburg1 and 2
 come with a lens distortion that neither the pictures nor these four numbers take out.
@@ -22,7 +23,8 @@ import numpy as np
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.data.datasets.folder import FolderDataset, Pair
+from leadline.core.paths import StrPath
+from leadline.data.datasets.folder import FolderDataset, Pair, checked_scale
 from leadline.data.datasets.pairs import missing_files, scenes_for
 
 CAMERAS = {
@@ -31,15 +33,26 @@ CAMERAS = {
     "freiburg3": (535.4, 539.2, 320.1, 247.6),
 }
 """What a sequence's name tells → fx, fy, cx, cy of its colour camera."""
+CAMERA_SIZE = (480, 640)
+"""Of the pictures that they are for."""
+STEPS = 5000.0
+"""That make a metre, as published."""
 
 
 def tum(
-    split: str, *, path: Path = Path("data/tum"), max_difference: float = 0.02, val: str = "", test: str = ""
+    split: str,
+    *,
+    path: StrPath = Path("data/tum"),
+    depth_scale: float = STEPS,
+    max_difference: float = 0.02,
+    val: str = "",
+    test: str = "",
 ) -> FolderDataset:
     """Sequences in TUM's format; which of them are for "val" and "test" is yours to say.
 
     Args:
         path: a sequence, or the folder of several.
+        depth_scale: steps of the depth files that make a metre, where another camera wrote the same layout.
         max_difference: seconds that may lie between a photograph and its depth.
         val: patterns of sequences to keep for "val", separated by `|`: `*freiburg3*`.
         test: likewise.
@@ -48,11 +61,18 @@ def tum(
         NoSplit: a split without a pattern.
         BadInput: no sequence, a damaged list, or no photograph that has depth at its time.
     """
+    path = Path(path)
     sequences = [path] if (path / "rgb.txt").is_file() else sorted(file.parent for file in path.glob("*/rgb.txt"))
     if not sequences:
         raise missing_files("TUM RGB-D", path, "SEQUENCE/rgb.txt", "SEQUENCE/depth.txt")
     pairs = [pair for sequence in sequences for pair in _pairs(sequence, max_difference)]
-    return FolderDataset(f"tum {split}", DepthKind.METRIC, scenes_for(split, pairs, path, val=val, test=test), 5000.0)
+    return FolderDataset(
+        f"tum {split}{'' if depth_scale == STEPS else f', depth_scale={depth_scale:g}'}",
+        DepthKind.METRIC,
+        scenes_for(split, pairs, path, val=val, test=test),
+        checked_scale(depth_scale),
+        CAMERA_SIZE,
+    )
 
 
 def _pairs(sequence: Path, max_difference: float) -> list[Pair]:

@@ -1,10 +1,10 @@
 """cnn: any timm encoder and the fusion decoder; the paper's encoder is ResNeXt-101."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from leadline.core.depth_kind import DepthKind
+from leadline.core.paths import StrPath
 from leadline.models.decoders import FusionModel
 from leadline.models.networks.presets import own_network, resolve_defaults
 
@@ -14,7 +14,7 @@ def cnn(
     size: str = "paper",
     encoder: str | None = None,
     encoder_options: Mapping[str, Any] | None = None,
-    weights: Path | str | None = None,
+    weights: StrPath | None = None,
     pretrained: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,

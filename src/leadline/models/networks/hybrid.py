@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.models.decoders import FusionModel
 from leadline.models.networks.presets import own_network, resolve_defaults
 
@@ -22,7 +22,7 @@ def hybrid(
     size: str = "paper",
     encoder: str | None = None,
     encoder_options: Mapping[str, Any] | None = None,
-    weights: Path | str | None = None,
+    weights: StrPath | None = None,
     pretrained: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,

@@ -1,11 +1,10 @@
 """midas_v21 and midas_small: MiDaS 2.1's two convolutional networks (Ranftl et al. 2020)."""
 
-from pathlib import Path
-
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.models.base import Preprocessing, Resize
 from leadline.models.decoders import FusionDecoder, FusionModel
 from leadline.models.encoders import channels, encoder_provenance, make_encoder
@@ -15,7 +14,7 @@ from leadline.models.heads import dense_head, output_activation
 def midas_v21(
     *,
     encoder: str = "resnext101_32x8d",
-    weights: Path | str | None = None,
+    weights: StrPath | None = None,
     pretrained: bool = False,
     width: int = 256,
 ) -> FusionModel:
@@ -41,7 +40,7 @@ def midas_v21(
 def midas_small(
     *,
     encoder: str = "tf_efficientnet_lite3",
-    weights: Path | str | None = None,
+    weights: StrPath | None = None,
     pretrained: bool = False,
     width: int = 64,
     head: str = "relu",

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import unknown
+from leadline.core.paths import StrPath
 from leadline.models.decoders import DECODERS, FusionModel, decoder_and_head
 from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder
 from leadline.models.heads import output_activation
@@ -54,7 +54,7 @@ def own_network(
     *,
     encoder: str,
     encoder_options: Mapping[str, Any] | None,
-    weights: Path | str | None,
+    weights: StrPath | None,
     pretrained: bool,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,

@@ -10,24 +10,27 @@ import torch
 from torch import Tensor
 
 from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, Provenance, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
 from leadline.models.registry import MODELS, build_empty
 from leadline.models.saving import save
 
 
-def convert(file: Path, directory: Path, as_name: str | None = None) -> DepthModel:
+def convert(file: StrPath, directory: StrPath, as_name: str | None = None) -> DepthModel:
     """Write the official checkpoint `file` as the folder `directory`, and return the model.
 
     Raises:
         BadInput: as `load_checkpoint`, or the folder cannot be written.
     """
+    directory = Path(directory)
+    file = Path(file)
     model = load_checkpoint(file, as_name)
     save(model, directory)
     return model
 
 
-def load_checkpoint(file: Path, as_name: str | None = None) -> DepthModel:
+def load_checkpoint(file: StrPath, as_name: str | None = None) -> DepthModel:
     """The model that an official checkpoint holds, in evaluation mode; `provenance.notes` says what was recognised.
 
     `as_name` decides between models of one layout (the three DPT hybrids); without it the release's file name must.
@@ -36,6 +39,7 @@ def load_checkpoint(file: Path, as_name: str | None = None) -> DepthModel:
     Raises:
         BadInput: no such file, one that holds more than tensors, keys of no known layout, or a model left undecided.
     """
+    file = Path(file)
     weights = _tensors(file)
     layout = _recognised(file, weights)
     name = _decided(file, layout, as_name)

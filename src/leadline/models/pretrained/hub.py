@@ -2,8 +2,9 @@
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,8 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.markdown import markdown_table
+from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel
@@ -52,7 +55,7 @@ def load_spec(words: str) -> DepthModel:
 
 
 def load_pretrained(
-    place: str,
+    place: StrPath,
     *,
     kind: str | None = None,
     revision: str | None = None,
@@ -67,6 +70,7 @@ def load_pretrained(
     Raises:
         BadInput: not there, not a whole model, or a kind for a model that says its own.
     """
+    place = os.fspath(place)
     folder = Path(place) if Path(place).is_dir() else _downloaded(place, revision, token, local_files_only)
     if not (folder / "model.json").is_file():
         return load_transformers_folder(folder, place, kind)
@@ -75,7 +79,7 @@ def load_pretrained(
     return load(folder)
 
 
-def write_with_card(model: DepthModel, directory: Path | str) -> None:
+def write_with_card(model: DepthModel, directory: StrPath) -> None:
     """Save `model` with a model card; a card that already lies there is kept, for it may have been edited.
 
     Raises:
@@ -112,8 +116,9 @@ def push(
         return done.commit_url
 
 
-def read_figures(file: Path) -> dict[str, dict[str, float]]:
+def read_figures(file: StrPath) -> dict[str, dict[str, float]]:
     """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
+    file = Path(file)
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
         words, metrics = f"{table['title']} ({table['protocol']['words']})", table["metrics"]
@@ -143,7 +148,7 @@ def model_card(model: DepthModel, repo: str | None = None) -> str:
 
 Measures depth from one photograph: {_PROMISES[model.kind]}.
 
-{_rows(["", ""], [[name, fact] for name, fact in facts.items()])}
+{markdown_table(["", ""], [[name, fact] for name, fact in facts.items()])}
 
 ## Figures
 
@@ -155,7 +160,11 @@ Measures depth from one photograph: {_PROMISES[model.kind]}.
 import leadline
 
 model = leadline.load("{HUB + repo if repo else "FOLDER"}")
-depth = leadline.inference.predict(model, leadline.read_image("photograph.jpg"))  # (1, height, width)
+depth = leadline.predict(model, "photograph.jpg")
+print(depth)
+depth.save("depth.png")  # 16 bits, with its unit in the file's own text
+depth.colorize().save("colours.png")
+values = depth.numpy()  # (height, width), {_PROMISES[model.kind]}
 ```
 """
 
@@ -229,13 +238,8 @@ def _figures_table(figures: Mapping[str, Mapping[str, float]]) -> str:
         return "None were recorded with the model."
     names = dict.fromkeys(name for metrics in figures.values() for name in metrics)
     rows = [[f"`{name}`", *(_printed(metrics.get(name)) for metrics in figures.values())] for name in names]
-    return _rows(["measured on (protocol)", *figures], rows)
+    return markdown_table(["measured on (protocol)", *figures], rows)
 
 
 def _printed(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
-def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -12,6 +12,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.furniture import ALL_FURNITURE
@@ -93,7 +94,7 @@ def rooms(
     domain: str = "a",
     holes: bool = True,
     seed: int = 0,
-    cache: Path | None = None,
+    cache: StrPath | None = None,
 ) -> RoomsDataset:
     """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
 
@@ -104,6 +105,7 @@ def rooms(
     Raises:
         BadInput: an unknown split or domain, or a size or count that is not positive.
     """
+    cache = None if cache is None else Path(cache)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     if domain not in DOMAINS:

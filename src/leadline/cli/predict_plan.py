@@ -1,0 +1,100 @@
+"""What `leadline predict` will write for which photograph, decided before the first file is written."""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline.core.errors import BadInput
+from leadline.io.atomic import LONGEST_NAME
+from leadline.io.outputs import COLOUR_SUFFIX, checksum, marks_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photograph, and the two files that are made of it."""
+
+    source: Path
+    place: Path
+    """Below the folder or pattern that it was found by."""
+    depth: Path
+    picture: Path
+
+    def marks(self, request: str) -> dict[str, str]:
+        """The words by which both files are known later: of which photograph they are, and how they were made."""
+        return {"photograph": photograph_digest(self.source), "source": _source_digest(self.source), "request": request}
+
+    def is_done(self, request: str) -> bool:
+        """Whether both files are there and were made by the same request."""
+        return all(marks_of(path).get("request") == request for path in (self.depth, self.picture))
+
+    @property
+    def picture_marks(self) -> dict[str, str]:
+        """What the picture says of itself; a PFM file has no words of its own, so they are kept here with its CRC."""
+        crc = {"depth_crc32": checksum(self.depth)} if self.depth.suffix == ".pfm" else {}
+        return {"picture": f"depth of {self.depth.name} in colours", **crc}
+
+
+def plan(
+    found: Sequence[tuple[Path, Path]], out: Path, suffix: str, *, overwrite: bool
+) -> tuple[list[Job], list[tuple[Path, str]]]:
+    """Decide what is written for each photograph; also the photographs that nothing may be written for, and why.
+
+    Nothing that Leadline did not write is replaced, nor what it made of one photograph by another's. Names that differ
+    in case only count as one, as they do on many disks.
+
+    Args:
+        found: photographs with their places.
+        out: the folder to write to, in which the places are kept.
+        suffix: of the depth maps: `.png`.
+        overwrite: whether what was made of other photographs may be replaced after all.
+    """
+    jobs, refused = [], []
+    claimed: dict[str, Path] = {}
+    for source, place in found:
+        target = out / place
+        job = Job(source, place, target.with_suffix(suffix), target.with_suffix(COLOUR_SUFFIX))
+        names = [_folded(path) for path in (job.depth, job.picture)]
+        try:
+            if others := [claimed[name] for name in names if name in claimed]:
+                raise BadInput(f"{source} would overwrite the depth of {others[0]}: choose another --out or rename it.")
+            for path in (job.depth, job.picture):
+                _check_target(path, source, overwrite)
+        except BadInput as fault:
+            refused.append((source, str(fault)))
+            continue
+        claimed |= dict.fromkeys(names, source)
+        jobs.append(job)
+    return jobs, refused
+
+
+def photograph_digest(source: Path) -> str:
+    """What tells one photograph from another, wherever it lies."""
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _check_target(path: Path, source: Path, overwrite: bool) -> None:
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise BadInput(f"The name of {source} is too long for {path.name}: give it a shorter one.")
+    if not os.path.lexists(path):
+        return
+    if path.resolve() == source.resolve():
+        raise BadInput(f"{path} is the photograph itself: choose another --out.")
+    marks = {} if path.is_dir() else marks_of(path)
+    if not marks:
+        raise BadInput(f"{path} is there, and this Leadline did not write it: choose another --out, or remove it.")
+    is_of_it = marks.get("source") == _source_digest(source) or marks.get("photograph") == photograph_digest(source)
+    if not (is_of_it or overwrite):
+        raise BadInput(f"{path} is not of {source}: choose another --out, or --overwrite what Leadline wrote there.")
+
+
+def _source_digest(source: Path) -> str:
+    """A photograph's path, told without naming the folders of its owner."""
+    return hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()

@@ -1,0 +1,172 @@
+"""Pairs of depth maps: predictions in files and the truths of the same names, on the same pixels."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
+from leadline.core.sample import Depth, Mask
+from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap
+from leadline.io.discovery import find_files
+from leadline.io.outputs import COLOUR_SUFFIX, marks_of
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A prediction, in the unit of its kind, and the truth of one image, in metres."""
+
+    name: str
+    predicted: Depth
+    """NaN where nothing was predicted."""
+    measured: Depth
+    valid: Mask
+    change: str = ""
+    """How the prediction came to the size of its truth, where it was of another, in words."""
+
+
+def match_maps(predictions: Path, truth: Path) -> tuple[dict[str, tuple[Path, Path]], Counter[str]]:
+    """Name → the files of that name in both folders, subfolders included; and why files were left out → how many.
+
+    Raises:
+        BadInput: an empty folder, names that differ, or two files of one name.
+    """
+    (guesses, ignored), (facts, ignored_too) = _named_maps(predictions), _named_maps(truth)
+    if guesses.keys() != facts.keys():
+        lacking = [
+            f"{len(names)} in {folder} only ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
+            for folder, names in ((predictions, guesses.keys() - facts.keys()), (truth, facts.keys() - guesses.keys()))
+            if names
+        ]
+        raise BadInput(f"Predictions and truths must have the same names, and differ: {'; '.join(lacking)}.")
+    return {name: (guesses[name], facts[name]) for name in sorted(facts)}, ignored + ignored_too
+
+
+def pair_maps(name: str, guess: DepthMap, fact: DepthMap, kind: DepthKind, *, resize: bool) -> Pair:
+    """A prediction on the pixels of its truth.
+
+    A prediction for a published crop of the image (`PUBLISHED_CROPS`) is placed back where it was cut out, and what
+    lies outside it is not valid. With `resize` any other prediction of the truth's aspect is brought to its size.
+
+    Raises:
+        BadInput: another kind than `kind`, a truth that is not metric, or a size that does not fit the truth's.
+    """
+    if guess.kind is not kind or fact.kind is not DepthKind.METRIC:
+        raise BadInput(
+            f"{name}: the prediction is {guess.kind.value} and the truth {fact.kind.value} depth; "
+            f"all predictions must be of one kind ({kind.value}, as the first), and all truths metric."
+        )
+    # A zero in a prediction is a prediction of nothing, and no hole; relative depth may be zero, and marks none by it.
+    predicted = guess.depth if kind is not DepthKind.RELATIVE else torch.where(guess.valid, guess.depth, torch.nan)
+    height, width = size = fact.depth.shape[-2:]
+    own = predicted.shape[-2:]
+    if own == size:
+        return Pair(name, predicted, fact.depth, fact.valid)
+    for crop in PUBLISHED_CROPS:
+        if own == crop.size and (place := crop.place(height, width)):
+            return _placed_back(name, predicted, fact, crop.name, place)
+    _must_have_the_aspect(name, own, size)
+    if not resize:
+        raise BadInput(
+            f"{name}: the prediction is {_by(own)} and the truth {_by(size)} pixels: "
+            "predict at the truth's size, or let --resize bring the predictions to it."
+        )
+    resized = F.interpolate(predicted[None], size, mode="bilinear", antialias=True)[0]
+    return Pair(name, resized, fact.depth, fact.valid, f"resized from {_by(own)} to {_by(size)} pixels")
+
+
+@dataclass(frozen=True)
+class PublishedCrop:
+    """A crop that predictions of a benchmark are made for, and the sizes of the images that it is cut out of."""
+
+    name: str
+    size: tuple[int, int]
+    """Height and width of the crop."""
+    heights: range
+    widths: range
+    """Of the whole images."""
+    top_left: tuple[int, int] | None
+    """Its first row and column; None: at the bottom, in the middle of the width."""
+
+    def place(self, height: int, width: int) -> tuple[slice, slice] | None:
+        """Its rows and columns in an image of this size; None if it is not cut out of such an image."""
+        if height not in self.heights or width not in self.widths:
+            return None
+        top, left = self.top_left or (height - self.size[0], (width - self.size[1]) // 2)
+        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
+
+
+PUBLISHED_CROPS = (
+    PublishedCrop("KITTI's benchmark crop", (352, 1216), range(365, 381), range(1220, 1251), None),
+    PublishedCrop("NYU's crop nyu_eigen", (426, 560), range(480, 481), range(640, 641), (45, 41)),
+    PublishedCrop("NYU's crop nyu_older", (439, 591), range(480, 481), range(640, 641), (21, 25)),
+)
+"""What other tools save predictions for: KITTI's benchmark and BTS cut images to 352 × 1216, as do its successors."""
+
+_ASPECT_TOLERANCE = 0.01
+"""Networks take sides that are multiples of 14 or 32, which changes the aspect by less than this; the crop of 426 × 560
+changes it by 0.014."""
+
+
+def _named_maps(folder: Path) -> tuple[dict[str, Path], Counter[str]]:
+    """Name → depth map, and why files were left out → how many."""
+    if not folder.is_dir():
+        raise BadInput(f"No folder {folder}.")
+    found = find_files([str(folder)], DEPTH_SUFFIXES, "depth map")
+    if not found.files:
+        known = ", ".join(sorted(DEPTH_SUFFIXES))
+        raise BadInput(" ".join([f"No depth maps in {folder}: the known formats are {known}.", *found.faults]))
+    if found.faults:
+        raise BadInput(" ".join(found.faults))
+    named: dict[str, Path] = {}
+    for path, place in found.files:
+        name = place.with_suffix("").as_posix()
+        if name in named:
+            raise BadInput(f"{named[name]} and {path} have the same name: leave one out.")
+        named[name] = path
+    pictures = [name for name, path in named.items() if _is_colour_picture(name, path, named)]
+    for name in pictures:
+        del named[name]
+    return named, Counter({"colour pictures of Leadline's": len(pictures)} if pictures else {}) + Counter(
+        found.left_out
+    )
+
+
+def _is_colour_picture(name: str, path: Path, named: Mapping[str, Path]) -> bool:
+    """Whether this is a picture that says it is one, or NAME.colour.png beside the depth map NAME of whatever format.
+
+    Leadline 0.1 wrote pictures that say nothing.
+    """
+    if not path.name.endswith(COLOUR_SUFFIX):
+        return False
+    return "picture" in marks_of(path) or name.removesuffix(Path(COLOUR_SUFFIX).stem) in named
+
+
+def _placed_back(name: str, predicted: Depth, fact: DepthMap, crop: str, place: tuple[slice, slice]) -> Pair:
+    rows, columns = place
+    whole = torch.full_like(fact.depth, torch.nan)
+    whole[..., rows, columns] = predicted
+    inside = torch.zeros_like(fact.valid)
+    inside[..., rows, columns] = True
+    place_words = f"rows {rows.start}:{rows.stop} and columns {columns.start}:{columns.stop}"
+    change = f"{crop}, and placed back at {place_words} of {_by(fact.depth.shape[-2:])} pixels"
+    return Pair(name, whole, fact.depth, fact.valid & inside, change)
+
+
+def _must_have_the_aspect(name: str, own: Sequence[int], size: Sequence[int]) -> None:
+    expected = size[1] * own[0] / size[0]
+    if abs(own[1] - expected) > max(1.0, _ASPECT_TOLERANCE * expected):
+        crops = ", ".join(f"{crop.name} of {_by(crop.size)}" for crop in PUBLISHED_CROPS)
+        raise BadInput(
+            f"{name}: the prediction is {_by(own)} and the truth {_by(size)} pixels, of another aspect: where it shows "
+            "a part of the image, save it within an image of the truth's size; where it shows the whole image "
+            f"stretched, resize it to that size first (only {crops} are placed back by themselves)."
+        )
+
+
+def _by(size: Sequence[int]) -> str:
+    return " × ".join(map(str, size))
