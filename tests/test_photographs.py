@@ -54,8 +54,8 @@ def test_every_format_that_pillow_writes_is_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_all_formats_is_found_whole(shared: Path) -> None:
-    found, _ = find_images([str(shared / "cases" / "C12" / "mix")])
-    assert {source.suffix for source, _ in found} == {".gif", ".heic", ".jp2", ".jfif", ".jpg", ".dng", ".avif"}
+    found = find_images([str(shared / "cases" / "C12" / "mix")])
+    assert {source.suffix for source, _ in found.files} == {".gif", ".heic", ".jp2", ".jfif", ".jpg", ".dng", ".avif"}
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".tif"])
@@ -349,6 +349,35 @@ def test_a_rendered_map_is_the_coloured_one_above_its_legend(tmp_path: Path) -> 
     write_image(tmp_path / "rendered.png", render(depth, scale, valid, "a note"))
     expected = with_legend(colorize(depth, scale, valid), scale, "a note")
     assert_close(read_image(tmp_path / "rendered.png"), expected)
+
+
+PREDICT_IT = """
+import resource, sys
+from leadline.cli.main import main
+code = main(["predict", *sys.argv[1:]])
+print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("width", "height", "mode"), [(12_000, 9_000, "RGB"), (5_770, 4_330, "RGBA")])
+def test_predicting_takes_less_than_one_and_a_half_gigabytes(
+    tmp_path: Path, width: int, height: int, mode: str
+) -> None:
+    pytest.importorskip("resource", reason="needs a Unix system to measure memory")
+    photo = tmp_path / ("photo.jpg" if mode == "RGB" else "photo.png")
+    colours().convert(mode).resize((width, height)).save(photo, compress_level=1)
+    child = subprocess.run(
+        [sys.executable, "-c", PREDICT_IT, str(photo), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, peak = map(int, child.stdout.splitlines()[-1].split())
+    assert code == 0
+    with Image.open(tmp_path / "out" / "photo.png") as depth:
+        assert depth.size == (width, height)
+    assert peak < 1.5e9
 
 
 # Names
