@@ -360,6 +360,7 @@ print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:Image size")
 @pytest.mark.parametrize(("width", "height", "mode"), [(12_000, 9_000, "RGB"), (5_770, 4_330, "RGBA")])
 def test_predicting_takes_less_than_one_and_a_half_gigabytes(
     tmp_path: Path, width: int, height: int, mode: str
