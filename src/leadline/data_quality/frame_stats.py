@@ -286,7 +286,7 @@ def _with_stated_camera(view: _View, words: Mapping[str, str]) -> _View:
     if "intrinsics" not in words or view.look.camera:
         return view
     camera, fault = read_camera(words["intrinsics"].split(), "the depth file")
-    refusals = view.look.refusals | ({"camera": fault} if fault else {})
+    refusals = dict(view.look.refusals) | ({"camera": fault} if fault else {})
     return replace(view, look=replace(view.look, camera=camera, refusals=refusals))
 
 

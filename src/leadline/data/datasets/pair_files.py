@@ -89,7 +89,7 @@ def _listed(path: Path) -> PairListing:
     return PairListing(tuple(pairs), has_splits=any(row.get("split") for _, row in rows))
 
 
-def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
+def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, str]]]:
     """Number of the line and columns of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
