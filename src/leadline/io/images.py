@@ -1,93 +1,223 @@
 """Photographs: read upright as RGB in [0, 1], with the camera that their EXIF describes."""
 
-import math
+import io
+import os
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, features
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-from leadline.core.camera import pinhole
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
+from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
 
-PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
+"""Raw photographs, as the sensor counted; the extra `raw` develops them."""
+
+
+PHOTO_SUFFIXES = RAW_SUFFIXES | {
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+}
 """What counts as a photograph where a folder is searched; `read_image` itself goes by the content."""
 
 
-def read_image(path: Path) -> ImageTensor:
-    """Any photograph as RGB in [0, 1], upright as its EXIF says.
+LARGE = 25_000_000
+"""Pixels up to which `read_photograph` keeps them all: those of a 24-megapixel camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph as `read_photograph` gives it."""
+
+    image: ImageTensor
+    """RGB in [0, 1], upright; a large photograph in fewer pixels."""
+    size: tuple[int, int]
+    """Height and width of the upright photograph in its file."""
+    camera: CameraInfo
+    """In pixels of `image`."""
+
+    @property
+    def is_reduced(self) -> bool:
+        return tuple(self.image.shape[-2:]) != self.size
+
+    @property
+    def full_intrinsics(self) -> Intrinsics | None:
+        """The camera in pixels of the photograph in its file."""
+        if self.camera.intrinsics is None:
+            return None
+        y_scale, x_scale = self.size[0] / self.image.shape[-2], self.size[1] / self.image.shape[-1]
+        scale, corner = torch.tensor([x_scale, y_scale] * 2), torch.tensor([0, 0, 0.5, 0.5])
+        return (self.camera.intrinsics + corner) * scale - corner
+
+
+def read_image(path: str | os.PathLike[str]) -> ImageTensor:
+    """Read any photograph as RGB in [0, 1], upright as its EXIF says, with all its pixels.
 
     Grey is repeated, palettes are looked up, CMYK is converted, 16 bits keep all their steps, and what is
     transparent lies on white, as a viewer would show it (the colour under full transparency is arbitrary).
-    Float images must be in [0, 1].
+    Float images must be in [0, 1]. Of several pictures in a file (animations, pages) the first is read.
+    HEIC needs the extra `heic`, raw photographs the extra `raw`.
 
     Raises:
-        UnreadableFile: truncated, empty, no image, or larger than some 178 megapixels.
+        UnreadableFile: truncated, empty, no image, an extra is not installed, more than some 178 megapixels, a side
+            of more than 65,535 pixels or 50 times the other.
     """
+    return read_photograph(path, max_pixels=None).image
+
+
+def read_photograph(path: str | os.PathLike[str], *, max_pixels: int | None = LARGE) -> Photograph:
+    """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
+
+    Args:
+        path: the file.
+        max_pixels: what the image may have; pixels of a larger photograph are averaged in blocks of 2 × 2, 4 × 4, …,
+            with 8 bits a channel where it is in colour. The memory it takes is bounded (see `_MOST_BYTES`). None: all.
+
+    Raises:
+        UnreadableFile: as `read_image`; or decoding would take more memory than any photograph may.
+    """
+    path = Path(path)
     _must_exist(path)
-    with _decoding(path):
-        pixels, orientation = _photo(path)
-        pixels = np.ascontiguousarray(np.atleast_3d(_upright(pixels, orientation)).transpose(2, 0, 1))
-        image = torch.from_numpy(pixels).float()
-        if pixels.dtype.kind == "f":
-            _must_be_in_unit_range(image)
-        else:
-            image /= np.iinfo(pixels.dtype).max
-    if len(image) == 4:
-        image = image[:3] * image[3:] + (1 - image[3:])
-    return image.expand(3, -1, -1).contiguous()
+    with _decoding(path), path.open("rb") as file:
+        return _photograph(_decoded(file, path.suffix.lower(), max_pixels))
 
 
-def read_camera(path: Path, image: ImageTensor) -> Intrinsics | None:
-    """What a photograph's EXIF tells of the camera, in pixels of `image` as `read_image` gave it; None: nothing.
+def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
+    """Read a photograph that is in memory, as `read_image` reads a file.
 
-    The "focal length in 35 mm film" (EXIF 2.3, tag 41989) is that of the film's frame of 36 × 24 mm with the same
-    diagonal. A picture that was cropped since, and kept the tag, is taken for what it was.
+    Args:
+        source: the bytes of a photograph's file, or a Pillow image.
+        name: what an error calls it.
+
+    Raises:
+        UnreadableFile: as `read_image`.
     """
-    with _decoding(path), Image.open(path) as picture:
-        film = picture.getexif().get_ifd(_EXIF).get(_FOCAL_LENGTH_IN_FILM, 0)
-    if not isinstance(film, int) or film <= 0:
-        return None
-    focal = film / math.hypot(36, 24) * math.hypot(*image.shape[-2:])
-    return pinhole(focal, image)
+    return decode_photograph(source, name, max_pixels=None).image
 
 
-def write_image(path: Path, image: ImageTensor) -> None:
-    """Write RGB in [0, 1] with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
+def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = LARGE) -> Photograph:
+    """Read a photograph that is in memory with its camera, as `read_photograph` reads a file.
+
+    Args:
+        source: the bytes of a photograph's file, or a Pillow image.
+        name: what an error calls it.
+        max_pixels: as for `read_photograph`.
+
+    Raises:
+        UnreadableFile: as `read_photograph`.
+    """
+    with _decoding(name):
+        if isinstance(source, Image.Image):
+            return _photograph(_from_picture(source, None, max_pixels))
+        return _photograph(_decoded(io.BytesIO(source), "", max_pixels))
+
+
+def read_camera(path: str | os.PathLike[str], image: ImageTensor) -> Intrinsics | None:
+    """Return what a photograph's EXIF tells of the camera, in pixels of `image`; None: nothing credible."""
+    return read_camera_info(path, image).intrinsics
+
+
+def read_camera_info(path: str | os.PathLike[str], image: ImageTensor) -> CameraInfo:
+    """Return what a photograph's EXIF tells of the camera, and what is doubtful about it.
+
+    Args:
+        path: the photograph.
+        image: the photograph as `read_image` gave it, or the same view in another size.
+
+    Returns:
+        The camera in pixels of `image`; see `leadline.io.exif.camera_from_exif`.
+
+    Raises:
+        UnreadableFile: no photograph.
+    """
+    path = Path(path)
+    _must_exist(path)
+    with _decoding(path), path.open("rb") as file:
+        exif, xmp, size = _metadata(file, path.suffix.lower())
+    return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
+
+
+def write_image(path: Path, image: ImageTensor | Image.Image) -> None:
+    """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
-    pixels = image.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    if not isinstance(image, Image.Image):
+        pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     with atomic_write(path) as half:
-        Image.fromarray(pixels).save(half, quality=95)
+        image.save(half, quality=95)
 
 
-_ORIENTATION = 274
-"""The EXIF tag that says how the camera was held."""
+_IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
+"""The TIFF tags that say how large a picture is, how deep each channel, and that it is raw, in Adobe's format."""
 
 
-_EXIF, _FOCAL_LENGTH_IN_FILM = 0x8769, 41989
-"""The EXIF block of a camera's settings, and the tag in it that says how far it was zoomed."""
+_TIFF = (b"II*\0", b"MM\0*")
+"""How TIFF files begin, and most raw photographs."""
 
 
-_BITS_PER_SAMPLE = 258
-"""The TIFF tag that says how deep each channel is."""
-
-
-_STUMBLES = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, zipfile.BadZipFile, cv2.error)
-"""What Pillow, NumPy and OpenCV raise for damaged files."""
+_STUMBLES = (
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ),
+    *(struct.error, zlib.error, zipfile.BadZipFile, cv2.error),
+)
+"""What Pillow, NumPy, OpenCV and their like raise for damaged files."""
 
 
 _LAST_STEP = 65535
 """The largest number that 16 bits hold."""
+
+
+_MOST_PIXELS, _LONGEST_SIDE, _MOST_OBLONG = 2 * 89_478_485, 65_535, 50
+"""What is refused is beyond these: Pillow's own bound on pixels, a side, and the longer side over the shorter."""
+
+
+_MOST_BYTES = 620_000_000
+"""What decoding one photograph may take where its pixels are bounded."""
+
+
+_BYTES_OF_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""What Pillow keeps of one by the picture's mode; 4 in all others."""
+
+
+_BYTES_WHILE_DECODING = {"AVIF": 6, "HEIF": 6, "JPEG2000": 16, "WEBP": 12}
+"""What decoders take besides for a pixel of the file, measured; the others decode row by row."""
+
+
+_TOO_MANY = "has more than 178 megapixels: make it smaller first."
+
+
+_STRIP = 128
+"""Rows that are converted at a time, so that no second copy of a large photograph is made."""
+
+
+class _UnfitError(Exception):
+    """A photograph is not read for a reason of ours: what follows its name in the message."""
 
 
 def _must_exist(path: Path) -> None:
@@ -96,8 +226,8 @@ def _must_exist(path: Path) -> None:
 
 
 @contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Whatever a decoder trips over becomes an `UnreadableFile` that names the file."""
+def _decoding(path: Path | str) -> Iterator[None]:
+    """Whatever a decoder trips over becomes an `UnreadableFile` that names the file (or what is in memory)."""
     try:
         # Pillow warns of large images and broken metadata, which are no trouble here.
         with warnings.catch_warnings():
@@ -105,50 +235,286 @@ def _decoding(path: Path) -> Iterator[None]:
             yield
     except BadInput:
         raise
+    except _UnfitError as error:
+        raise UnreadableFile(f"{path} {error}") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableFile(f"{path} has more than 178 megapixels: make it smaller first.") from error
+        raise UnreadableFile(f"{path} {_TOO_MANY}") from error
     except Image.UnidentifiedImageError as error:
-        reason = "is empty" if path.stat().st_size == 0 else "is no image of a known format"
+        is_empty = isinstance(path, Path) and path.stat().st_size == 0
+        reason = "is empty" if is_empty else "is no image of a known format"
         raise UnreadableFile(f"{path} {reason}. Copy or make it again, or leave it out.") from error
+    except MemoryError as error:
+        raise UnreadableFile(f"{path} does not fit into the memory: make it smaller first.") from error
     except _STUMBLES as error:
         reason = str(error).rstrip(".")
         raise UnreadableFile(f"Cannot read {path}: {reason}. Copy or make it again, or leave it out.") from error
 
 
-def _photo(path: Path) -> tuple[np.ndarray, int]:
-    """Pixels (H, W) or (H, W, 3 or 4) at the file's own depth: grey, RGB or RGBA; and the EXIF orientation."""
-    with path.open("rb") as file:
-        start = file.read(25)
-    is_tiff = start[:4] in (b"II*\0", b"MM\0*")
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """What a file holds, before it becomes a tensor."""
+
+    pixels: np.ndarray
+    """Upright; (H, W) or (H, W, 3 or 4): grey, RGB or RGBA; at the file's own depth where it is not reduced."""
+    size: tuple[int, int]
+    """Height and width of the upright photograph in its file."""
+    exif: Image.Exif
+    xmp: bytes = b""
+
+
+def _photograph(decoded: _Decoded) -> Photograph:
+    image = _as_image(decoded.pixels)
+    return Photograph(image, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, image, decoded.size))
+
+
+def _decoded(file: io.BufferedIOBase, suffix: str, max_pixels: int | None) -> _Decoded:
+    with _opened(file, suffix) as picture:
+        if isinstance(picture, Image.Image):
+            return _from_picture(picture, file, max_pixels)
+    return picture(file, max_pixels)
+
+
+_Reader = Callable[[io.BufferedIOBase, int | None], _Decoded]
+
+
+@contextmanager
+def _opened(file: io.BufferedIOBase, suffix: str) -> Iterator[Image.Image | _Reader]:
+    """The picture before its pixels are decoded; or what reads it, where Pillow does not."""
+    start = file.read(32)
+    file.seek(0)
+    if _is_raw(start, suffix):
+        yield _from_raw
+        return
+    if start[4:8] == b"ftyp":
+        _must_have_decoder(start[8:])
     try:
-        with Image.open(path) as picture:
-            # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
-            picture.load()
+        picture = Image.open(file)
     except Image.UnidentifiedImageError:
-        if not is_tiff:
+        if start[:4] not in _TIFF:
             raise
-        return _deep_pixels(path), 1  # colour in floats, which Pillow does not know
-    orientation = picture.getexif().get(_ORIENTATION, 1)
+        yield _from_float_tiff  # colour in floats, which Pillow does not know
+        return
+    with picture:
+        yield _from_raw if _DNG_VERSION in getattr(picture, "tag_v2", ()) else picture
+
+
+def _is_raw(start: bytes, suffix: str) -> bool:
+    is_ordinary = start.startswith((b"\xff\xd8\xff", b"\x89PNG"))
+    is_canon = (start[:4] in _TIFF and start[8:10] == b"CR") or start[4:12] == b"ftypcrx "
+    return is_canon or (suffix in RAW_SUFFIXES and not is_ordinary)
+
+
+def _must_have_decoder(brands: bytes) -> None:
+    """Make Pillow know HEIC, if this is one; raise with the way to read it, if it cannot be read here."""
+    if b"avif" in brands or b"avis" in brands:
+        if not features.check("avif"):
+            raise _UnfitError("is an AVIF photograph, which this Pillow does not read: pip install -U pillow")
+    elif brands[:3] in (b"hei", b"hev", b"mif", b"msf"):
+        _extra("pillow_heif", "heic", "a HEIC photograph").register_heif_opener()
+
+
+def _extra(module: str, extra: str, what: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise _UnfitError(
+            f"is {what}, and what reads those is not installed: pip install 'leadline[{extra}]'"
+        ) from error
+
+
+def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixels: int | None) -> _Decoded:
+    """The pixels of a picture; `file` is what it was opened from, None: it is somebody else's."""
+    width, height = picture.size
+    _must_be_in_bounds(width, height)
+    factor = _factor(width, height, max_pixels)
+    exif = _exif(picture)  # before loading, which turns a TIFF upright and forgets how it lay
+    if file and max_pixels is not None:
+        # libjpeg (to an eighth of the sides at most) and OpenJPEG then take the memory of the result alone.
+        if factor > 1 and isinstance(picture, JpegImageFile):
+            picture.draft(None, (-(-width // factor), -(-height // factor)))
+        if isinstance(picture, Jpeg2KImageFile):
+            picture.reduce = factor.bit_length() - 1
+        _must_fit_into_memory(_memory_needed(picture, width * height, factor))
+    if isinstance(picture, TiffImageFile):
+        picture.filename = ""  # Pillow maps a file whose name it knows into memory, and turns the map wrongly
+    # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
+    picture.load()
+    is_tiff = isinstance(picture, TiffImageFile)
+    if not is_tiff:
+        exif = _exif(picture)  # in a PNG it may follow the pixels
+    orientation = orientation_of(exif)
+    if factor > 1:
+        pixels = _reduced(picture, (-(-width // factor), -(-height // factor)))
+    elif file and _is_deep_colour(picture, exif, file):
+        pixels = _deep_pixels(file)
+    else:
+        pixels = _pixels(picture)
+    # OpenCV, too, turns a TIFF upright.
+    pixels = pixels if is_tiff else _upright(pixels, orientation)
+    is_turned = orientation >= 5 and not is_tiff
+    return _Decoded(pixels, (width, height) if is_turned else (height, width), exif, _xmp(picture))
+
+
+def _metadata(file: io.BufferedIOBase, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
+    """EXIF, XMP, and height and width in the file (as they are stored, which its orientation may turn)."""
+    with _opened(file, suffix) as picture:
+        if isinstance(picture, Image.Image):
+            width, height = picture.size
+            return _exif(picture), _xmp(picture), (height, width)
+    return _tiff_tags(file), b"", None
+
+
+def _exif(picture: Image.Image) -> Image.Exif:
+    try:
+        return picture.getexif()
+    except _STUMBLES:  # broken EXIF tells nothing, and hides no photograph
+        return Image.Exif()
+
+
+def _xmp(picture: Image.Image) -> bytes:
+    words = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or b""
+    return words if isinstance(words, bytes) else str(words).encode("utf-8", "replace")
+
+
+def _tiff_tags(file: io.BufferedIOBase) -> Image.Exif:
+    """The tags of a file that is built as TIFF is, as most raw photographs are; none of another."""
+    tags = Image.Exif()
+    file.seek(0)
+    try:
+        tags.load_from_fp(file)
+    except _STUMBLES:
+        return Image.Exif()
+    return tags
+
+
+def _must_be_in_bounds(width: int, height: int) -> None:
+    if width * height > _MOST_PIXELS:
+        raise _UnfitError(_TOO_MANY)
+    if min(width, height) < 1:
+        raise ValueError(f"it has {width} × {height} pixels")
+    if max(width, height) > _LONGEST_SIDE or max(width, height) > _MOST_OBLONG * min(width, height):
+        raise _UnfitError(
+            f"has {width} × {height} pixels, and no side of a photograph may be longer than {_LONGEST_SIDE} pixels "
+            f"or {_MOST_OBLONG} times the other: cut it up first."
+        )
+
+
+def _factor(width: int, height: int, max_pixels: int | None) -> int:
+    """1, 2, 4, …: by what the sides are divided."""
+    factor = 1
+    while max_pixels and -(-width // factor) * -(-height // factor) > max(max_pixels, 1):
+        factor *= 2
+    return factor
+
+
+def _memory_needed(picture: Image.Image, pixels: int, factor: int) -> int:
+    """Bytes that decoding a file of `pixels` takes, whose `picture` may be set to be reduced by `factor`."""
+    if isinstance(picture, Jpeg2KImageFile):
+        pixels //= factor**2
+    kept = min(picture.size[0] * picture.size[1], pixels) * _BYTES_OF_A_PIXEL.get(picture.mode, 4)
+    needed = kept + pixels * _BYTES_WHILE_DECODING.get(picture.format or "", 0)
+    if isinstance(picture, JpegImageFile) and picture.info.get("progressive"):
+        # libjpeg holds all coefficients of a progressive photograph, 2 bytes each, whatever it is reduced to.
+        samplings = [across * down for _, across, down, _ in picture.layer]
+        needed += 2 * pixels * sum(samplings) // max(samplings)
+    return needed
+
+
+def _must_fit_into_memory(needed: int) -> None:
+    if needed > _MOST_BYTES:
+        raise _UnfitError(
+            f"needs {needed / 1e9:.2g} GB to be decoded, more than the {_MOST_BYTES / 1e9:.2g} GB that one photograph "
+            "may take: make it smaller first, or a JPEG of it."
+        )
+
+
+def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: io.BufferedIOBase) -> bool:
+    """Whether the file has more than the 8 bits a channel that Pillow gives of colour."""
+    if len(picture.getbands()) < 3:
+        return False
+    file.seek(0)
+    start = file.read(25)
     is_deep_png = start[:4] == b"\x89PNG" and start[24] == 16
-    is_deep_tiff = is_tiff and np.max(picture.getexif().get(_BITS_PER_SAMPLE, 8)) > 8
-    if picture.mode == "F":
-        return np.array(picture), orientation
-    if picture.mode.startswith("I"):
-        pixels = np.array(picture)
-        if pixels.max() > _LAST_STEP:
-            raise ValueError(f"it holds {pixels.max()}, more than the {_LAST_STEP} of 16 bits")
-        return pixels.astype(np.uint16), orientation
-    if is_deep_png or is_deep_tiff:
-        return _deep_pixels(path), orientation
-    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB")), orientation
+    return is_deep_png or (start[:4] in _TIFF and bool(np.max(exif.get(_BITS_PER_SAMPLE, 8)) > 8))
 
 
-def _deep_pixels(path: Path) -> np.ndarray:
+def _deep_pixels(file: io.BufferedIOBase) -> np.ndarray:
     """More than 8 bits a channel, RGB or RGBA."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    file.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("it is damaged, or of an unknown variant")
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+
+
+def _pixels(picture: Image.Image) -> np.ndarray:
+    """(H, W) or (H, W, 3 or 4): grey of many bits or floats, RGB or RGBA."""
+    if picture.mode == "F":
+        return np.array(picture)
+    if picture.mode.startswith("I"):
+        pixels = np.array(picture)
+        low, high = int(pixels.min()), int(pixels.max())
+        if low < 0 or high > _LAST_STEP:
+            raise ValueError(f"it holds {low if low < 0 else high}, and 16 bits hold 0 to {_LAST_STEP}")
+        return pixels.astype(np.uint16)
+    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
+def _reduced(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """`_pixels` averaged to (width, height), a strip at a time, with what is transparent on white."""
+    if picture.size == size:
+        return _opaque(_pixels(picture))
+    (width, height), factor = picture.size, 2
+    while (-(-width // factor), -(-height // factor)) != size:
+        factor *= 2
+    strips = (picture.crop((0, top, width, min(top + _STRIP, height))) for top in range(0, height, _STRIP))
+    return np.concatenate([_shrunk(_opaque(_pixels(strip)), size[0], factor) for strip in strips])
+
+
+def _shrunk(pixels: np.ndarray, width: int, factor: int) -> np.ndarray:
+    """The averages of what each new pixel covers."""
+    return cv2.resize(pixels, (width, -(-len(pixels) // factor)), interpolation=cv2.INTER_AREA)
+
+
+def _opaque(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim < 3 or pixels.shape[2] < 4:
+        return pixels
+    colour, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
+    tags = _tiff_tags(file)
+    width, height = (int(tags.get(tag, 0)) for tag in (_IMAGE_WIDTH, _IMAGE_LENGTH))
+    _must_be_in_bounds(width, height)
+    if max_pixels and width * height > max_pixels:
+        most = f"{max_pixels / 1e6:g} megapixels"
+        raise _UnfitError(f"has more than {most} of colour in 32-bit floats: make it smaller first, or a JPEG of it.")
+    pixels = _deep_pixels(file)
+    return _Decoded(pixels, pixels.shape[:2], tags)
+
+
+def _from_raw(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
+    """A raw photograph, developed with the camera's own white balance, upright."""
+    rawpy = _extra("rawpy", "raw", "a raw photograph")
+    exif = _tiff_tags(file)
+    file.seek(0)
+    try:
+        with rawpy.imread(file) as raw:
+            width, height = raw.sizes.width, raw.sizes.height
+            _must_be_in_bounds(width, height)
+            factor = _factor(width, height, max_pixels)
+            if max_pixels is not None:
+                _must_fit_into_memory(width * height * (13 if factor == 1 else 5))  # measured
+            pixels = raw.postprocess(use_camera_wb=True, half_size=factor > 1)
+    except rawpy.LibRawError as error:
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise ValueError(reason) from error
+    is_turned = (pixels.shape[0] > pixels.shape[1]) != (height > width)
+    size = (width, height) if is_turned else (height, width)
+    if factor > 2:
+        pixels = _shrunk(pixels, -(-size[1] // factor), factor // 2)
+    return _Decoded(pixels, size, exif)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -160,6 +526,22 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
+
+
+def _as_image(pixels: np.ndarray) -> ImageTensor:
+    """(H, W) or (H, W, 3 or 4) numbers as RGB in [0, 1], in strips, so that the memory is that of the result."""
+    image = torch.empty(3, *pixels.shape[:2])
+    for top in range(0, len(pixels), _STRIP):
+        channels = np.ascontiguousarray(np.atleast_3d(pixels[top : top + _STRIP]).transpose(2, 0, 1))
+        strip = torch.from_numpy(channels).float()
+        if channels.dtype.kind == "f":
+            _must_be_in_unit_range(strip)
+        else:
+            strip /= np.iinfo(channels.dtype).max
+        if len(strip) == 4:
+            strip = strip[:3] * strip[3:] + (1 - strip[3:])
+        image[:, top : top + _STRIP] = strip
+    return image
 
 
 def _must_be_in_unit_range(image: torch.Tensor) -> None:

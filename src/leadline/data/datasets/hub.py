@@ -12,17 +12,20 @@ Trap: a depth column of 8 bits or in colour is a picture of depth, not depth. Th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
-from leadline.core.sample import Sample
+from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.depth_reading import DepthReading
+from leadline.io.images import _decoding, decode_image
 
 SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
 """Our name of a split → what it may be called."""
@@ -43,14 +46,13 @@ class HubDataset:
 
     def __getitem__(self, index: int) -> Sample:
         row, where = self.rows[index], f"row {index} of {self.name}"
-        image = np.asarray(ImageOps.exif_transpose(row["image"]).convert("RGB"), np.float32) / 255
-        numbers = self._numbers(row["depth"], where)
-        if image.shape[:2] != numbers.shape:
-            sizes = f"{image.shape[1]} × {image.shape[0]} and {numbers.shape[1]} × {numbers.shape[0]}"
+        photo = _photograph(row["image"], where)
+        numbers = self._numbers(_depth(row["depth"], where), where)
+        if photo.shape[-2:] != numbers.shape:
+            sizes = f"{photo.shape[-1]} × {photo.shape[-2]} and {numbers.shape[1]} × {numbers.shape[0]}"
             raise BadInput(f"{where}: photograph and depth are {sizes} pixels: register the depth first.")
         depth = torch.from_numpy(numbers.astype(np.float32) / (self.reading.scale or 1))[None]
         valid = depth.isfinite() & ((depth > 0) | (self.kind == DepthKind.RELATIVE and numbers.dtype.kind == "f"))
-        photo = torch.from_numpy(image).permute(2, 0, 1).contiguous()
         return Sample(photo, depth.where(valid, 0), valid, self.kind, None, f"{index:06d}")
 
     def _numbers(self, value: Any, where: str) -> np.ndarray:
@@ -68,6 +70,33 @@ class HubDataset:
         if self.kind == DepthKind.METRIC:
             self.reading.check(numbers, where)
         return numbers
+
+
+def _photograph(value: Any, where: str) -> ImageTensor:
+    """One value of the column of photographs, which the library leaves undecoded: it would cut 16 bits to 8."""
+    content = _content(value, where)
+    if not isinstance(content, bytes | Image.Image):
+        raise BadInput(f"{where}: its photograph is no picture but {type(content).__name__}: state image=COLUMN.")
+    return decode_image(content, f"the photograph of {where}")
+
+
+def _depth(value: Any, where: str) -> Any:
+    """One value of the depth column: a picture, or an array."""
+    content = _content(value, where)
+    if not isinstance(content, bytes):
+        return content
+    with _decoding(f"the depth of {where}"), Image.open(BytesIO(content)) as picture:
+        return ImageOps.exif_transpose(picture)
+
+
+def _content(value: Any, where: str) -> Any:
+    """A picture's bytes, or whatever else the table holds."""
+    if not isinstance(value, dict) or value.keys() != {"bytes", "path"}:
+        return value
+    if value["bytes"] is not None or value["path"] is None:
+        return value["bytes"]
+    with _decoding(where), fsspec.open(value["path"], "rb") as file:
+        return file.read()
 
 
 def hub(
@@ -114,6 +143,9 @@ def hub(
         if column not in rows.column_names:
             raise unknown("column", column, rows.column_names)
     rows = rows.select_columns([image, depth]).rename_columns({image: "image", depth: "depth"})
+    for column in ("image", "depth"):
+        if isinstance(rows.features[column], library.Image):
+            rows = rows.cast_column(column, library.Image(decode=False))
     return HubDataset(f"{path} {split}", DepthKind(kind), rows, reading)
 
 

@@ -2,6 +2,7 @@
 
 Expected tree: any; every file below the folder that looks like a photograph counts, in the order of the names.
 Unit: none, no pixel is valid. Trap: pictures of all sizes; a store of labels has one size.
+What has more than 25 megapixels is read at a half or a quarter of its sides.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.sample import Sample
-from leadline.io.images import PHOTO_SUFFIXES, read_camera, read_image
+from leadline.io.images import PHOTO_SUFFIXES, read_photograph
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class PhotosDataset:
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
-        image = read_image(file)
-        nothing = torch.zeros_like(image[:1])
+        photo = read_photograph(file)
+        nothing = torch.zeros_like(photo.image[:1])
         name = file.relative_to(self.path).as_posix()
-        return Sample(image, nothing, nothing.bool(), self.kind, read_camera(file, image), name)
+        return Sample(photo.image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
 
 
 def photos(split: str, *, path: Path) -> PhotosDataset:
@@ -46,7 +47,8 @@ def photos(split: str, *, path: Path) -> PhotosDataset:
         raise NoSplit(f"Photographs without depth have no {split!r} part: they can only be learnt from.")
     if not path.is_dir():
         raise BadInput(f"No folder {path}.")
-    files = tuple(file for file in sorted(path.rglob("[!.]*")) if file.suffix.lower() in PHOTO_SUFFIXES)
+    found = sorted(path.rglob("[!.]*"))
+    files = tuple(file for file in found if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
     if not files:
         raise BadInput(f"No photographs below {path}: known are {', '.join(sorted(PHOTO_SUFFIXES))}.")
     return PhotosDataset(f"photos of {path.resolve().name}", DepthKind.METRIC, path, files)

@@ -1,0 +1,147 @@
+"""The camera of a photograph as its EXIF describes it, and what contradicts that description."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from leadline.core.camera import pinhole
+from leadline.core.sample import ImageTensor, Intrinsics
+
+
+@dataclass(frozen=True, eq=False)
+class CameraInfo:
+    """A photograph's camera, where it was found, and why it may be wrong."""
+
+    intrinsics: Intrinsics | None
+    """fx, fy, cx, cy in pixels of the image that was asked for; None: unknown."""
+    source: str = "unknown"
+    """`from EXIF` (its 35 mm equivalent), `from EXIF (focal plane)` (focal length and sensor) or `unknown`."""
+    doubts: tuple[str, ...] = ()
+    """Sentences on what was not believed, or what contradicts the camera."""
+    is_panorama: bool = False
+    """Whether the photograph is a panorama, which no pinhole camera takes."""
+
+
+def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tuple[int, int]) -> CameraInfo:
+    """Return the camera that EXIF describes.
+
+    The "focal length in 35 mm film" (EXIF 2.3, tag 41989) is that of the film's frame of 36 × 24 mm with the same
+    diagonal. Without it, the focal length in millimetres and the resolution of the focal plane (tags 37386, 41486)
+    tell as much. A camera that sees less than 5 or more than 150 degrees along the longer side is not believed.
+
+    Args:
+        exif: the photograph's EXIF.
+        xmp: its XMP packet, which marks panoramas; empty: none.
+        image: what the intrinsics are for: the photograph, or the same view in another size.
+        size: height and width of the photograph in its file, upright or not.
+    """
+    settings = _settings(exif)
+    if _is_panorama(settings, xmp):
+        doubt = "It is a panorama, no picture of a pinhole camera: depth measured in it is wrong."
+        return CameraInfo(None, doubts=(doubt,), is_panorama=True)
+    recorded = _recorded_sides(settings)
+    film = _number(settings.get(_FOCAL_LENGTH_IN_FILM))
+    millimetres = _number(settings.get(_FOCAL_LENGTH))
+    focals = {
+        "from EXIF": film / math.hypot(36, 24) * math.hypot(*image.shape[-2:]),
+        "from EXIF (focal plane)": millimetres * _focal_plane_resolution(settings, image, recorded),
+    }
+    stated = dict(zip(focals, (f"{film:g} mm in 35 mm film", f"{millimetres:g} mm by its focal plane"), strict=True))
+    doubts = []
+    for source, focal in focals.items():
+        if focal <= 0:
+            continue
+        degrees = math.degrees(2 * math.atan(max(image.shape[-2:]) / 2 / focal))
+        if _NARROWEST <= degrees <= _WIDEST:
+            doubts += _contradictions(recorded, size, *focals.values())
+            return CameraInfo(pinhole(focal, image), source, tuple(doubts))
+        doubts.append(f"EXIF says {stated[source]}, a field of view of {degrees:.2g} degrees: not believed.")
+    return CameraInfo(None, doubts=tuple(doubts))
+
+
+def orientation_of(exif: Image.Exif) -> int:
+    """How the camera was held: EXIF 2.3, tag 274, values 1 (upright) to 8."""
+    value = exif.get(_ORIENTATION)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+_ORIENTATION, _EXIF = 274, 0x8769
+"""The tag that says how the camera was held, and the block of the camera's settings."""
+
+
+_FOCAL_LENGTH_IN_FILM, _FOCAL_LENGTH, _PLANE_RESOLUTION, _PLANE_UNIT = 41989, 37386, 41486, 41488
+
+
+_RECORDED_WIDTH, _RECORDED_HEIGHT, _CUSTOM_RENDERED = 40962, 40963, 41985
+
+
+_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+"""Of the units that a resolution may be counted by: inch, cm, mm, µm."""
+
+
+_NARROWEST, _WIDEST = 5.0, 150.0
+"""Degrees along the longer side; in film, 412 mm and 5 mm."""
+
+
+_ASPECTS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 10, 16 / 9, 1.85, 1.9, 2.0, 2.06, 2.11, 2.17, 2.22)
+"""Longer to shorter side of what cameras and telephones take."""
+
+
+def _settings(exif: Image.Exif) -> Mapping[int, Any]:
+    try:
+        return exif.get_ifd(_EXIF)
+    except Exception:  # whatever broken EXIF makes Pillow raise: it then tells nothing
+        return {}
+
+
+def _number(value: Any) -> float:
+    """A tag as a positive finite number; 0 where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ArithmeticError):
+        return 0.0
+    return number if 0 < number < math.inf else 0.0
+
+
+def _is_panorama(settings: Mapping[int, Any], xmp: bytes) -> bool:
+    # Google's photo sphere schema; and what Apple writes into its panoramas.
+    return b"GPano:ProjectionType" in xmp or settings.get(_CUSTOM_RENDERED) == 6
+
+
+def _recorded_sides(settings: Mapping[int, Any]) -> tuple[float, float] | None:
+    """The longer and the shorter side in pixels that EXIF records; None: it does not."""
+    sides = [_number(settings.get(tag)) for tag in (_RECORDED_WIDTH, _RECORDED_HEIGHT)]
+    return (max(sides), min(sides)) if min(sides) > 0 else None
+
+
+def _focal_plane_resolution(
+    settings: Mapping[int, Any], image: ImageTensor, recorded: tuple[float, float] | None
+) -> float:
+    """Pixels of `image` to the millimetre of the sensor; 0: EXIF does not tell."""
+    resolution = _number(settings.get(_PLANE_RESOLUTION)) / _MILLIMETRES.get(settings.get(_PLANE_UNIT, 2), 25.4)
+    # It counts the pixels that EXIF records, of which `image` may have fewer, turned or not.
+    return resolution * max(image.shape[-2:]) / recorded[0] if recorded else 0.0
+
+
+def _contradictions(
+    recorded: tuple[float, float] | None, size: tuple[int, int], film: float, plane: float
+) -> tuple[str, ...]:
+    """What tells of a crop, which leaves the focal length in EXIF too short for the picture."""
+    height, width = size
+    long, short = max(size), min(size)
+    wrong = "if it was cropped since, the metres are wrong, and need its field of view."
+    if recorded and abs(recorded[0] / recorded[1] * short / long - 1) > 0.02:
+        told = f"{recorded[0]:g} × {recorded[1]:g}"
+        return (f"EXIF tells of {told} pixels, and the picture has {width} × {height}, of another aspect: {wrong}",)
+    if not any(abs(long / short / aspect - 1) < 0.03 for aspect in _ASPECTS):
+        return (f"EXIF tells of a camera, and hardly one takes {width} × {height} pixels: {wrong}",)
+    if min(film, plane) > 0 and max(film, plane) > 1.2 * min(film, plane):
+        ratio = max(film, plane) / min(film, plane)
+        return (f"EXIF's focal lengths in film and by the sensor differ {ratio:.2g}-fold: {wrong}",)
+    if recorded and recorded[0] > 1.02 * long:
+        told = f"{recorded[0]:g} × {recorded[1]:g}"
+        return (f"EXIF tells of {told} pixels, and the picture has {width} × {height}: {wrong}",)
+    return ()
