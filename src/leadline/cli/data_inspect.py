@@ -22,7 +22,7 @@ from leadline.data_quality.units import Unit
 from leadline.evaluation.tables import Listing
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale
-from leadline.io.depth_maps import read_numbers
+from leadline.io.depth_maps import read_numbers, stated_scale
 from leadline.io.images import read_image
 from leadline.io.outputs import check_replaceable
 from leadline.reporting.charts import histogram
@@ -186,7 +186,7 @@ def _shown(entry: Entry, collection: Collection, scale: float) -> tuple[ImageTen
     assert entry.image
     assert entry.depth
     values, words = read_numbers(entry.depth)
-    values = values if "kind" in words else collection.reading.decoded(values)
+    values = collection.reading.decoded(values, stated_scale(entry.depth, words))
     depth = torch.from_numpy(values.astype(np.float32))[None] / scale
     valid = depth.isfinite() & (depth > 0)
     return read_image(entry.image), depth.where(valid, 0), valid

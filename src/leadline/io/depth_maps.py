@@ -181,6 +181,19 @@ def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
         return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False), words
 
 
+def stated_scale(path: StrPath, words: Mapping[str, str]) -> float | None:
+    """Return the steps that make a metre as a depth file itself states it, or None where it does not.
+
+    Raises:
+        UnreadableFile: what it states is no scale.
+    """
+    path = Path(path)
+    with _decoding(path):
+        if "kind" in words:
+            return float(words.get("depth_scale", 1))
+        return _UNIT_WORDS.get(words.get("unit", "").strip().lower())
+
+
 def write_depth(
     path: StrPath,
     depth: DepthMap,
@@ -347,8 +360,8 @@ def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -
 
 def _must_be_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
-    if depth.size and (reason := why_no_metres(float(np.median(depth)))):
-        raise BadInput(f"{path} does not say its unit: {reason}.")
+    if depth.size and (said := why_no_metres(float(np.median(depth)))):
+        raise BadInput(f"{path} does not say its unit, and {said}.")
 
 
 def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
