@@ -349,7 +349,8 @@ def _assumed(model: DepthModel, photo: Photograph) -> dict[str, str]:
     camera = model.preprocessing.camera(photo.image)
     if camera is None:
         return {}
-    return {"assumed_camera": f"{fields_of_view(camera.tolist(), photo.size)[0]:.0f} degrees across"}
+    height, width = photo.image.shape[-2:]
+    return {"assumed_camera": f"{fields_of_view(camera.tolist(), (height, width))[0]:.0f} degrees across"}
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:
