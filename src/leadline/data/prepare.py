@@ -249,7 +249,7 @@ def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
         num_workers=0 if in_memory else min(workers, len(work)),
         worker_init_fn=use_one_thread,
     )
-    for shard in tqdm(loader, unit=" shards", desc=work.dataset.name, disable=not progress):
+    for shard in tqdm(loader, unit=" shards", desc=work.dataset.name, disable=None if progress else True):
         if isinstance(shard, BadInput):
             raise shard
         yield shard

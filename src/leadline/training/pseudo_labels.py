@@ -177,7 +177,7 @@ def label(
     )
     clean_stale(out)
     shards = range(math.ceil(len(dataset) / SHARD))
-    for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
+    for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=None if progress else True):
         file = _shard(out, number)
         if file.exists():
             if not repair or _is_whole(file, store.manifest, number):
