@@ -337,7 +337,6 @@ def photographs(tmp_path_factory) -> Path:
 
 WAYS = {
     DepthKind.METRIC: ("none", "png", "pfm"),
-    DepthKind.SCALE_FREE: ("median", "png"),
     DepthKind.RELATIVE: ("inverse_scale_shift", "png", "npz", "tiff", "pfm"),
 }
 
@@ -373,6 +372,17 @@ def test_maps_with_a_scale_each_are_scored_without_an_option(tmp_path):
         _steps(tmp_path / "millimetres", metres * 500, f"{name}.png")
     said = _rated(tmp_path, tmp_path / "guess", tmp_path / "millimetres", "--depth-scale", "500", "--cap", "200")
     assert said["metrics"]["rmse"] == pytest.approx(0, abs=5e-3)
+
+
+def test_scale_free_maps_have_a_scale_each_too(tmp_path):
+    for name, metres in (("1", METRES), ("2", METRES * 5)):
+        depth = torch.from_numpy(metres)[None] / 37
+        (tmp_path / "guess").mkdir(exist_ok=True)
+        write_depth(tmp_path / "guess" / f"{name}.png", DepthMap(depth, depth > 0, DepthKind.SCALE_FREE))
+        _steps(tmp_path / "truth", metres * 1000, f"{name}.png")
+    options = ("--depth-scale", "1000", "--alignment", "median", "--cap", "100")
+    said = _rated(tmp_path, tmp_path / "guess", tmp_path / "truth", *options)
+    assert said["metrics"]["abs_rel"] == pytest.approx(0, abs=1e-3)
 
 
 def test_maps_are_found_through_links_in_any_case_and_never_hidden(tmp_path):

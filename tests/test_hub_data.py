@@ -1,16 +1,19 @@
 """Hub datasets: small tables, written and read by the library itself, without a network."""
 
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit
+from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.hub import hub
+from leadline.io.images import read_image
 
 # The library's own way of naming tables stumbles over a type of Arrow's.
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate reference|pickle)")
@@ -76,6 +79,41 @@ def test_what_is_no_depth_is_refused(path: str) -> None:
         hub("train", path=path, image="photo", depth="shown", depth_scale=1000.0)[0]
     with pytest.raises(BadInput, match="does not say its unit: state depth_scale=1000 for millimetres"):
         hub("train", path=path, image="photo")[0]
+
+
+def a_table(folder: Path, photo: Image.Image | bytes, depth: np.ndarray) -> str:
+    datasets = pytest.importorskip("datasets", reason="needs the library `datasets`: pip install 'leadline[datasets]'")
+    if isinstance(photo, Image.Image):
+        held = BytesIO()
+        photo.save(held, "PNG")
+        photo = held.getvalue()
+    features = datasets.Features({"image": datasets.Image(), "depth": datasets.Image()})
+    rows = [{"image": {"bytes": photo, "path": None}, "depth": Image.fromarray(depth)}]
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows, features=features)}).save_to_disk(folder)
+    return str(folder)
+
+
+def test_a_photograph_in_a_table_is_read_as_its_file_is(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.array([[0, 257 * 128, 65535]], np.uint16))
+    clear = Image.fromarray(np.array([[[9, 9, 9, 0], [255, 0, 0, 51], [0, 0, 0, 255]]], np.uint8))
+    for name, picture in (("grey", grey), ("clear", clear)):
+        picture.save(tmp_path / f"{name}.png")
+        data = hub("train", path=a_table(tmp_path / name, picture, np.full((1, 3), 1000, np.uint16)), depth_scale=1000)
+        assert torch.equal(data[0].image, read_image(tmp_path / f"{name}.png"))
+    turned = Image.Exif()
+    turned[274] = 6
+    held = BytesIO()
+    Image.new("RGB", (3, 2)).save(held, "JPEG", exif=turned)
+    data = hub("train", path=a_table(tmp_path / "turned", held.getvalue(), np.ones((3, 2), np.uint16)), depth_scale=1)
+    assert data[0].image.shape == (3, 3, 2)
+
+
+def test_a_damaged_photograph_in_a_table_is_named(tmp_path: Path) -> None:
+    held = BytesIO()
+    Image.effect_noise((64, 64), 50).save(held, "PNG")
+    cut = a_table(tmp_path / "cut", held.getvalue()[:900], np.ones((64, 64), np.uint16))
+    with pytest.raises(UnreadableFile, match=r"the photograph of row 0 of .*cut train"):
+        hub("train", path=cut, depth_scale=1000)[0]
 
 
 def test_what_is_missing_is_named(path: str, tmp_path: Path) -> None:

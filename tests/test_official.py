@@ -245,7 +245,7 @@ def test_the_largest_file_loads_within_twice_its_memory_and_ten_seconds(shared: 
 
 _MEASURED = """
 import resource, sys, time
-import leadline.models.checkpoints, leadline.models.dpt
+import leadline.models.loading, leadline.models.pretrained.checkpoints, leadline.models.networks.dpt
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before, start = peak(), time.perf_counter()
 model = leadline.models.loading.load(sys.argv[1])

@@ -13,7 +13,7 @@ from leadline.data.datasets import DATASETS
 
 def test_the_public_names_are_these():
     assert leadline.__all__ == [
-        "BadInput", "DepthMap", "DepthModel", "Kind", "Sample", "build", "evaluate", "fit", "load", "open_data",
+        "BadInput", "DepthKind", "DepthMap", "DepthModel", "Sample", "build", "evaluate", "fit", "load", "open_data",
         "predict", "protocol", "read_camera", "read_depth", "read_image", "save", "write_depth",
     ]  # fmt: skip
     assert all(getattr(leadline, name) is not None for name in leadline.__all__)

@@ -101,7 +101,7 @@ def test_a_saved_model_says_its_kind_itself(tmp_path: Path):
 
 SHARE_AND_FETCH = """
 import sys, torch, leadline
-from leadline.cli import main
+from leadline.cli.main import main
 folder, scores, weights = sys.argv[1:]
 assert main(["share", folder, "me/rooms"]) == 0
 assert main(["share", folder, "me/rooms", "--figures", scores]) == 0  # What is there is brought up to date.

@@ -38,6 +38,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.data_prepare:PrepareCommand",
         "Put any dataset into a store at one size, quick to read from a disk or an address.",
     ),
+    "data render": (
+        "leadline.cli.data_render:RenderCommand",
+        "Render furnished rooms with Blender, as training data with exact depth.",
+    ),
     "study stages": (
         "leadline.recipes.study_stages:StudyStages",
         "Multi-stage against end-to-end training, over seeds.",

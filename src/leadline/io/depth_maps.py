@@ -1,11 +1,15 @@
 """Depth maps: read with their unit, and written so that they state it."""
 
+import io
 import json
+import math
+import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import cv2
@@ -14,11 +18,14 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from leadline.core.camera import parse_intrinsics, ray_lengths
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
-from leadline.io.images import _LAST_STEP, _decoding, _must_exist
+from leadline.io.depth_units import PLAUSIBLE, SCALES, in_words, likely_scales
+from leadline.io.exif import orientation_of
+from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,49 +41,97 @@ class DepthMap:
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
 
 
-def read_depth(path: Path, *, depth_scale: float | None = None, kind: DepthKind | str | None = None) -> DepthMap:
-    """Read a depth map from 16-bit PNG, NPZ, PFM or TIFF; not finite or not positive means not measured.
+def read_depth(
+    path: str | os.PathLike[str],
+    *,
+    depth_scale: float | None = None,
+    kind: DepthKind | str | None = None,
+    invalid: Sequence[float] = (),
+    max_depth: float | None = None,
+    along_ray: bool = False,
+    intrinsics: Intrinsics | None = None,
+) -> DepthMap:
+    """Read a depth map from PNG, TIFF, NPZ, NPY, PFM or EXR, upright as its EXIF says.
 
-    A file of ours says itself what its numbers are. Of any other file `depth_scale` says how many steps make a
-    metre (1000 for millimetres; KITTI 256; TUM 5000), or for a float file `kind` says what it promises.
-    Relative maps in float files may hold 0 and less; integers mean "not measured" by 0 whatever their kind.
+    A file that states its unit (each that `write_depth` wrote, and others with a `unit` of metres, centimetres or
+    millimetres) is read by it, whatever `depth_scale` says. Of any other file `depth_scale` is needed for integers,
+    and `kind` for floats. Not measured is what is not finite, 3e38 or more, or not positive; but in relative maps any
+    number counts, 0 and below included, unless the file is an integer map of ours, where 0 means not measured.
+
+    Args:
+        path: the file.
+        depth_scale: numbers in the file that make a metre: 1000 for millimetres, 256 for KITTI, 5000 for TUM RGB-D.
+        kind: what the depth guarantees, where the file does not say it.
+        invalid: numbers in the file that mean "not measured", as 65535 or a renderer's 1e10.
+        max_depth: what is farther, in the unit of `kind`, is not measured either.
+        along_ray: the file holds distances along each pixel's ray; they become depth along the optical axis.
+        intrinsics: (4,) fx, fy, cx, cy in pixels of the map, for `along_ray` where the file does not state them.
+
+    Returns:
+        Depth (1, H, W) in metres (metric) or without a unit, 0 where not valid.
 
     Raises:
-        BadInput: the unit is unknown or contradicts the file's own words, 8 bits where metres are asked, colour.
-        UnreadableFile: truncated, empty or no depth map.
+        BadInput: the unit is not known, the numbers are no metres, 8 bits where metres are asked, colour, or a camera
+            that is none.
+        UnreadableFile: truncated, empty, no depth map, or the extra for its format is not installed.
     """
+    path = Path(path)
     values, words = read_numbers(path)
     with _decoding(path):
-        kind, scale, offset = _meaning(path, values.dtype, words, depth_scale, kind)
-    depth = values.astype(np.float32) if (scale, offset) == (1, 0) else (values / scale + offset).astype(np.float32)
-    valid = np.isfinite(depth) if values.dtype.kind == "f" else values > 0
-    if kind != DepthKind.RELATIVE:
-        valid &= depth > 0
-    known = words.pop("intrinsics", None)
+        meaning = _meaning(path, values, words, depth_scale, kind)
+        known = _camera(path, words.pop("intrinsics", None))
+    valid = _measured(values, meaning, invalid)
+    depth = values.astype(np.float32)
+    if (meaning.scale, meaning.offset) != (1, 0):
+        depth = (values / meaning.scale + meaning.offset).astype(np.float32)
+    depth = np.where(valid, depth, np.float32(0))
+    if max_depth is not None:
+        valid &= depth <= max_depth
+    if along_ray:
+        camera = known if intrinsics is None else intrinsics
+        if camera is None:
+            raise BadInput(f"{path}: distances along the ray need the camera that measured them: state its intrinsics.")
+        depth = depth / ray_lengths(camera.tolist(), depth.shape).astype(np.float32)
+    if not meaning.is_stated and meaning.kind is DepthKind.METRIC and depth_scale is None:
+        _must_be_metres(path, depth[valid])
     return DepthMap(
-        depth=torch.from_numpy(np.where(valid, depth, 0))[None],
+        depth=torch.from_numpy(np.where(valid, depth, np.float32(0)))[None],
         valid=torch.from_numpy(valid)[None],
-        kind=kind,
-        intrinsics=None if known is None else torch.tensor([float(number) for number in known.split()]),
+        kind=meaning.kind,
+        intrinsics=known if intrinsics is None else intrinsics,
         provenance={key: text for key, text in words.items() if key not in _MEANING},
     )
 
 
-def read_numbers(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """The (H, W) numbers of a depth file and the words in it, before anyone says what they mean.
+def read_numbers(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
+    """Read the numbers of a depth file and the words in it, before anyone says what they mean.
+
+    Returns:
+        The (H, W) numbers, integers or floats as they lie in the file; and its words: unit, kind, intrinsics …
 
     Raises:
         BadInput: no depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
-    read, _ = _format(path)
+    path = Path(path)
+    read = _format(path).read
     _must_exist(path)
     with _decoding(path):
-        return read(path)
+        values, words = read(path)
+        if values.dtype.kind not in "fiu" or values.ndim != 2 or values.size == 0:
+            raise ValueError(
+                f"it holds {values.dtype} numbers of the shape {values.shape}, not (height, width) of depths"
+            )
+        is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
+        return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False), words
 
 
 def write_depth(
-    path: Path, depth: DepthMap, *, depth_scale: float = 1000.0, size: tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    depth: DepthMap,
+    *,
+    depth_scale: float | None = None,
+    size: tuple[int, int] | None = None,
 ) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
@@ -90,18 +145,22 @@ def write_depth(
     Args:
         path: the file; its suffix says the format.
         depth: the map, with intrinsics in pixels of what is written.
-        depth_scale: steps that make a metre, in a PNG of metres.
+        depth_scale: steps that make a metre, in a PNG of metres; unset: 1000, or where that is too many for 16 bits the
+            next of 256, 100, 10 and 1.
         size: height and width to write, where the depth is that of a photograph read in fewer pixels; unset: its own.
             Enlarging is linear, or nearest where some pixels are not valid; a PNG is enlarged as 16-bit numbers.
 
     Raises:
         BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
     """
-    _, write = _format(path)
+    path = Path(path)
+    write = _format(path).write
+    if write is None:
+        raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
     words = {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
-    if depth.intrinsics is not None:
+    if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
         words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     words |= depth.provenance
     is_whole = bool(valid.all())
@@ -123,6 +182,14 @@ _UNITS: Mapping[DepthKind, str] = {
 }
 
 
+_UNIT_WORDS: Mapping[str, float] = {
+    **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),
+    **dict.fromkeys(("cm", "centimetre", "centimetres", "centimeter", "centimeters"), 100.0),
+    **dict.fromkeys(("mm", "millimetre", "millimetres", "millimeter", "millimeters"), 1000.0),
+}
+"""How a file may state its unit, and how many of it make a metre."""
+
+
 _MEANING = frozenset({"kind", "unit", "depth_scale", "offset"})
 
 
@@ -133,38 +200,107 @@ _IMAGE_DESCRIPTION = 270
 """The TIFF tag that holds free text."""
 
 
-def _format(path: Path) -> tuple["_Reader", "_Writer"]:
+_LARGEST = 3e38
+"""Numbers from here on are the largest float, which some programs write where nothing was measured."""
+
+
+_MOST_NUMBERS = 2 * 89_478_485
+"""Pixels of a map, as many as Pillow takes: what declares more is refused before memory is asked for."""
+
+
+def _format(path: Path) -> "_Format":
     if path.suffix.lower() not in _FORMATS:
         raise BadInput(f"{path} is no known depth format: choose one of {', '.join(sorted(_FORMATS))}.")
     return _FORMATS[path.suffix.lower()]
 
 
+@dataclass(frozen=True)
+class _Meaning:
+    """depth = number / scale + offset"""
+
+    kind: DepthKind
+    scale: float
+    offset: float
+    is_stated: bool
+    """By the file itself."""
+    is_ours: bool
+    """In an integer map that `write_depth` wrote 0 means not measured, whatever the kind."""
+
+
 def _meaning(
-    path: Path, dtype: np.dtype, words: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
-) -> tuple[DepthKind, float, float]:
-    """Kind, scale and offset (depth = number / scale + offset), agreed between the file's words and the caller's."""
-    own = words.get("kind")
+    path: Path, values: np.ndarray, words: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
+) -> _Meaning:
+    """What the file states, or else the caller.
+
+    Raises:
+        BadInput: neither does, or they contradict each other.
+    """
+    own, unit = words.get("kind"), words.get("unit")
     for name in (own, kind):
         if name and name not in tuple(DepthKind):
             raise unknown("kind", name, DepthKind)
     if own and kind and own != kind:
         raise BadInput(f"{path} says that its depth is {own}, and not {kind}: state kind={own}.")
+    if depth_scale is not None and not 0 < depth_scale < math.inf:
+        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
     promised = DepthKind(own or kind or DepthKind.METRIC)
-    if dtype.itemsize == 1 and promised == DepthKind.METRIC:
+    if values.dtype.itemsize == 1 and promised is DepthKind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
     if own:
-        scale = float(words.get("depth_scale", 1))
-        if depth_scale not in (None, scale):
-            raise BadInput(f"{path} says depth_scale={scale:g}, and not {depth_scale:g}: leave depth_scale out.")
-        return promised, scale, float(words.get("offset", 0))
-    if depth_scale is None and dtype.kind != "f" and promised == DepthKind.METRIC:
+        scale, offset = float(words.get("depth_scale", 1)), float(words.get("offset", 0))
+        if not (0 < scale < math.inf and math.isfinite(offset)):
+            raise ValueError(f"it states depth_scale={scale:g} and offset={offset:g}")
+        return _Meaning(promised, scale, offset, is_stated=True, is_ours=True)
+    if unit is not None and promised is DepthKind.METRIC:
+        if unit.strip().lower() not in _UNIT_WORDS:
+            raise BadInput(f"{path} states the unit {unit!r}, which is none of metres, centimetres and millimetres.")
+        return _Meaning(promised, _UNIT_WORDS[unit.strip().lower()], 0.0, is_stated=True, is_ours=False)
+    if depth_scale is None and values.dtype.kind != "f" and promised is DepthKind.METRIC:
         cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
         raise BadInput(f"{path} does not say its unit: {cure}.")
     if depth_scale is None and kind is None:
         raise BadInput(f"{path} does not say its unit: state kind=metric for metres, scale_free or relative.")
-    if depth_scale is not None and not depth_scale > 0:
-        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
-    return promised, 1.0 if depth_scale is None else depth_scale, 0.0
+    return _Meaning(promised, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
+
+
+def _camera(path: Path, told: Any) -> Intrinsics | None:
+    """The camera that a file states; one that is none is damage like any other."""
+    try:
+        return parse_intrinsics(told, str(path))
+    except BadInput as fault:
+        raise UnreadableFile(str(fault)) from fault
+
+
+def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -> np.ndarray:
+    """Where the file holds a measurement (H, W)."""
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            valid = np.isfinite(values) & (np.abs(values) < _LARGEST)
+            if meaning.kind is not DepthKind.RELATIVE:
+                valid &= values / meaning.scale + meaning.offset > 0
+    elif meaning.kind is DepthKind.RELATIVE and not meaning.is_ours:
+        # In other programs' maps of inverse depth 0 is the farthest, as MiDaS writes it.
+        valid = np.ones(values.shape, bool)
+    else:
+        valid = values > 0
+    if len(invalid):
+        valid &= ~np.isin(values.astype(np.float64), np.array(invalid, np.float64))
+        if values.dtype.kind == "f":
+            valid &= ~np.isin(values, np.array(invalid, np.float64).astype(values.dtype))
+    return valid
+
+
+def _must_be_metres(path: Path, depth: np.ndarray) -> None:
+    """Refuse floats of no stated unit that no camera measures in metres."""
+    if depth.size == 0 or (middle := float(np.median(depth))) <= PLAUSIBLE[1]:
+        return
+    likely = [scale for scale in likely_scales(middle, is_integer=False) if scale != 1]
+    cures = [f"depth_scale={scale} ({SCALES[scale]}) makes it {in_words(middle / scale)}" for scale in likely]
+    raise BadInput(
+        f"{path} does not say its unit, and a median of {middle:,.0f} is no depth in metres: "
+        + "; ".join([*cures, "state depth_scale=1 if it is"])
+        + "."
+    )
 
 
 def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
@@ -178,20 +314,28 @@ def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: Dept
         )
 
 
+_PNG_SCALES = (1000.0, 256.0, 100.0, 10.0, 1.0)
+"""Steps that make a metre in our 16-bit PNG: the first with which the farthest depth fits."""
+
+
 def _enlarged(values: np.ndarray, size: tuple[int, int], *, is_whole: bool) -> np.ndarray:
     return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR if is_whole else cv2.INTER_NEAREST)
 
 
 def _steps(
-    path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float
+    path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float | None
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Depth as 16-bit numbers, and the words that turn them back."""
     measured = values[valid]
     low, high, offset = float(measured.min(initial=np.inf)), float(measured.max(initial=0)), 0.0
+    fitting = [scale for scale in _PNG_SCALES if np.rint(high * scale) <= _LAST_STEP]
+    if depth_scale is None:
+        depth_scale = fitting[0] if fitting else _PNG_SCALES[-1]
     if kind == DepthKind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
-        fitting = [f"depth_scale={scale}" for scale in (1000, 256, 100, 10, 1) if high * scale <= _LAST_STEP]
-        cure = ", ".join([*fitting[:1], "or write .npz or .tiff"]).removeprefix("or ")
-        raise BadInput(f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {cure}.")
+        cure = ", ".join([*(f"depth_scale={scale:g}" for scale in fitting[:1]), "or write .npz or .tiff"])
+        raise BadInput(
+            f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {cure.removeprefix('or ')}."
+        )
     if kind == DepthKind.SCALE_FREE:
         depth_scale = _LAST_STEP / (high or 1)
     if kind == DepthKind.RELATIVE and measured.size:
@@ -210,16 +354,33 @@ def _steps(
 
 def _read_picture(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """Numbers and words of a PNG or TIFF of one channel."""
-    with Image.open(path) as picture:
+    # From memory: opened by its path, an uncompressed file that lies on its side is mapped with the wrong width.
+    with Image.open(io.BytesIO(path.read_bytes())) as picture:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")
     info = {str(key): str(text) for key, text in picture.info.items()}
     words = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
-    description = picture.getexif().get(_IMAGE_DESCRIPTION, "")
+    for key in ("unit", "Unit"):
+        if key in info:
+            words.setdefault("unit", info[key])
+    exif = picture.getexif()
+    description = str(exif.get(_IMAGE_DESCRIPTION, ""))
     if description.startswith('{"leadline"'):
+        words = _words_of(description)
+    values = np.asarray(picture)
+    values = values.astype(np.uint8) if values.dtype == bool else values
+    return np.ascontiguousarray(_upright(values, orientation_of(exif))), words
+
+
+def _words_of(description: str) -> dict[str, str]:
+    try:
         words = json.loads(description)["leadline"]
-    return np.asarray(picture), words
+    except RecursionError as error:
+        raise ValueError("its description is nested too deeply") from error
+    if not isinstance(words, dict):
+        raise ValueError("its description is not what leadline writes")
+    return {str(key): str(text) for key, text in words.items()}
 
 
 def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
@@ -238,17 +399,64 @@ def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mappin
 def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no NPZ archive, or its end is missing")
-    with np.load(path, allow_pickle=False) as arrays:
-        if "depth" not in arrays:
-            raise BadInput(f"{path} holds no array `depth`, only {', '.join(arrays) or 'nothing'}.")
-        depth = arrays["depth"].astype(np.float32)
-        depth = depth.reshape(depth.shape[-2:])
-        if depth.ndim != 2:
-            raise ValueError(f"its array `depth` has the shape {depth.shape}, not (height, width)")
-        if "valid" in arrays:
-            depth = np.where(arrays["valid"].reshape(depth.shape), depth, np.float32(np.nan))
-        words = {key: arrays[key] for key in arrays if key not in ("depth", "valid")}
-    return depth, {key: " ".join(str(each) for each in word.ravel().tolist()) for key, word in words.items()}
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+        if "depth" not in names:
+            raise BadInput(f"{path} holds no array `depth`, only {', '.join(names) or 'nothing'}.")
+        arrays = {}
+        for key, name in names.items():
+            with archive.open(name) as stream:
+                arrays[key] = _array(stream, key)
+    depth = _flat(arrays.pop("depth"))
+    valid = arrays.pop("valid", None)
+    if valid is not None:
+        valid = _flat(valid)
+        if valid.shape != depth.shape:
+            raise ValueError(f"its arrays `depth` and `valid` have the shapes {depth.shape} and {valid.shape}")
+        depth = np.where(valid.astype(bool), depth, np.nan if depth.dtype.kind == "f" else 0).astype(depth.dtype)
+    camera = arrays.pop("intrinsics", None)
+    words = {
+        key: " ".join(str(each) for each in array.ravel().tolist()) for key, array in arrays.items() if array.size < 64
+    }
+    if camera is not None and (known := _camera(path, camera)) is not None:
+        words["intrinsics"] = " ".join(str(number) for number in known.tolist())
+    return depth, words
+
+
+def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    with path.open("rb") as stream:
+        return _flat(_array(stream, "depth")), {}
+
+
+def _array(stream: io.BufferedIOBase, name: str) -> np.ndarray:
+    """NumPy's format, version 1 to 3; what it declares is checked before memory is asked for."""
+    read_header = {1: np.lib.format.read_array_header_1_0}.get(
+        np.lib.format.read_magic(stream)[0], np.lib.format.read_array_header_2_0
+    )
+    try:
+        shape, is_fortran, dtype = read_header(stream)
+    except (TokenError, RecursionError, TypeError) as problem:
+        raise ValueError(f"the header of its array `{name}` is damaged") from problem
+    count = math.prod(shape)
+    if dtype.hasobject or dtype.names or dtype.kind not in "fiubUS":
+        raise ValueError(f"its array `{name}` holds {dtype}, no numbers")
+    if any(side < 0 for side in shape) or count > _MOST_NUMBERS or dtype.itemsize > 1 << 16:
+        raise ValueError(f"its array `{name}` is declared as {shape} of {dtype}")
+    content = stream.read(count * dtype.itemsize)
+    if len(content) < count * dtype.itemsize:
+        raise ValueError(f"its array `{name}` is cut short")
+    array = np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    """(H, W) of (H, W), (1, H, W), (H, W, 1) and the like."""
+    sides = [side for side in array.shape if side != 1] if array.ndim > 2 else array.shape
+    if array.ndim > 2 and len(sides) < 2:
+        sides = array.shape[:2] if array.shape[-1] == 1 and array.shape[0] != 1 else array.shape[-2:]
+    if len(sides) != 2 or math.prod(sides) != array.size:
+        raise ValueError(f"its array `depth` has the shape {array.shape}, not (height, width)")
+    return array.reshape(*sides)
 
 
 def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
@@ -280,20 +488,54 @@ def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + numbers.tobytes())
 
 
-_Reader = Callable[[Path], tuple[np.ndarray, dict[str, str]]]
+def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """One channel of an OpenEXR file, half or float: the depth, or the only one, or one of three that are equal."""
+    try:
+        import OpenEXR
+    except ImportError as problem:
+        raise UnreadableFile(f"{path} needs the library OpenEXR: pip install 'leadline[exr]'.") from problem
+    try:
+        window = OpenEXR.File(str(path), header_only=True).header()["dataWindow"]
+        sides = [int(high) - int(low) + 1 for low, high in zip(*window, strict=True)]
+        if min(sides) < 1 or math.prod(sides) > _MOST_NUMBERS:
+            raise ValueError(f"it is declared as {sides[0]} × {sides[1]} pixels")
+        channels = {
+            name: each.pixels for name, each in OpenEXR.File(str(path), separate_channels=True).channels().items()
+        }
+    except (RuntimeError, TypeError, KeyError) as problem:
+        raise ValueError(str(problem) or "its header is damaged") from problem
+    last = {name.rpartition(".")[2].lower(): name for name in channels}
+    for name in ("z", "depth", "d", "v", "y"):
+        if name in last:
+            return np.asarray(channels[last[name]]), {}
+    maps = list(channels.values())
+    if (
+        maps
+        and all(np.array_equal(maps[0], each, equal_nan=True) for each in maps[1:3])
+        and (len(maps) == 1 or "r" in last)
+    ):
+        return np.asarray(channels[last.get("r", next(iter(channels)))]), {}
+    raise BadInput(
+        f"{path} is a picture in colour ({', '.join(channels)}), not a depth map: give one with a channel Z."
+    )
 
 
-_Writer = Callable[[Path, np.ndarray, np.ndarray, Mapping[str, str]], None]
+@dataclass(frozen=True)
+class _Format:
+    read: Callable[[Path], tuple[np.ndarray, dict[str, str]]]
+    write: Callable[[Path, np.ndarray, np.ndarray, Mapping[str, str]], None] | None
 
 
-_FORMATS: Mapping[str, tuple[_Reader, _Writer]] = {
-    ".npz": (_read_npz, _write_npz),
-    ".pfm": (_read_pfm, _write_pfm),
-    ".png": (_read_picture, _write_png),
-    ".tif": (_read_picture, _write_tiff),
-    ".tiff": (_read_picture, _write_tiff),
+_FORMATS: Mapping[str, _Format] = {
+    ".exr": _Format(_read_exr, None),
+    ".npy": _Format(_read_npy, None),
+    ".npz": _Format(_read_npz, _write_npz),
+    ".pfm": _Format(_read_pfm, _write_pfm),
+    ".png": _Format(_read_picture, _write_png),
+    ".tif": _Format(_read_picture, _write_tiff),
+    ".tiff": _Format(_read_picture, _write_tiff),
 }
 
 
 DEPTH_SUFFIXES = frozenset(_FORMATS)
-"""The formats that `read_depth` and `write_depth` know."""
+"""The formats that `read_depth` reads; `write_depth` writes all but .npy and .exr."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -273,18 +273,18 @@ def _photograph(decoded: _Decoded) -> Photograph:
     return Photograph(image, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, image, decoded.size))
 
 
-def _decoded(file: IO[bytes], suffix: str, max_pixels: int | None) -> _Decoded:
+def _decoded(file: io.BufferedIOBase, suffix: str, max_pixels: int | None) -> _Decoded:
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
             return _from_picture(picture, file, max_pixels)
     return picture(file, max_pixels)
 
 
-_Reader = Callable[[IO[bytes], int | None], _Decoded]
+_Reader = Callable[[io.BufferedIOBase, int | None], _Decoded]
 
 
 @contextmanager
-def _opened(file: IO[bytes], suffix: str) -> Iterator[Image.Image | _Reader]:
+def _opened(file: io.BufferedIOBase, suffix: str) -> Iterator[Image.Image | _Reader]:
     """The picture before its pixels are decoded; or what reads it, where Pillow does not."""
     start = file.read(32)
     file.seek(0)
@@ -328,7 +328,7 @@ def _extra(module: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def _from_picture(picture: Image.Image, file: IO[bytes] | None, max_pixels: int | None) -> _Decoded:
+def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixels: int | None) -> _Decoded:
     """The pixels of a picture; `file` is what it was opened from, None: it is somebody else's."""
     width, height = picture.size
     _must_be_in_bounds(width, height)
@@ -361,7 +361,7 @@ def _from_picture(picture: Image.Image, file: IO[bytes] | None, max_pixels: int 
     return _Decoded(pixels, (width, height) if is_turned else (height, width), exif, _xmp(picture))
 
 
-def _metadata(file: IO[bytes], suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
+def _metadata(file: io.BufferedIOBase, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
     """EXIF, XMP, and height and width in the file (as they are stored, which its orientation may turn)."""
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
@@ -382,7 +382,7 @@ def _xmp(picture: Image.Image) -> bytes:
     return words if isinstance(words, bytes) else str(words).encode("utf-8", "replace")
 
 
-def _tiff_tags(file: IO[bytes]) -> Image.Exif:
+def _tiff_tags(file: io.BufferedIOBase) -> Image.Exif:
     """The tags of a file that is built as TIFF is, as most raw photographs are; none of another."""
     tags = Image.Exif()
     file.seek(0)
@@ -434,7 +434,7 @@ def _must_fit_into_memory(needed: int) -> None:
         )
 
 
-def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: IO[bytes]) -> bool:
+def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: io.BufferedIOBase) -> bool:
     """Whether the file has more than the 8 bits a channel that Pillow gives of colour."""
     if len(picture.getbands()) < 3:
         return False
@@ -444,7 +444,7 @@ def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: IO[bytes]) -> 
     return is_deep_png or (start[:4] in _TIFF and bool(np.max(exif.get(_BITS_PER_SAMPLE, 8)) > 8))
 
 
-def _deep_pixels(file: IO[bytes]) -> np.ndarray:
+def _deep_pixels(file: io.BufferedIOBase) -> np.ndarray:
     """More than 8 bits a channel, RGB or RGBA."""
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -489,7 +489,7 @@ def _opaque(pixels: np.ndarray) -> np.ndarray:
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _from_float_tiff(file: IO[bytes], max_pixels: int | None) -> _Decoded:
+def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
     tags = _tiff_tags(file)
     width, height = (int(tags.get(tag, 0)) for tag in (_IMAGE_WIDTH, _IMAGE_LENGTH))
     _must_be_in_bounds(width, height)
@@ -500,7 +500,7 @@ def _from_float_tiff(file: IO[bytes], max_pixels: int | None) -> _Decoded:
     return _Decoded(pixels, pixels.shape[:2], tags)
 
 
-def _from_raw(file: IO[bytes], max_pixels: int | None) -> _Decoded:
+def _from_raw(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
     """A raw photograph, developed with the camera's own white balance, upright."""
     rawpy = _extra("rawpy", "raw", "a raw photograph")
     exif = _tiff_tags(file)

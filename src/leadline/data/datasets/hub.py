@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
@@ -68,28 +68,28 @@ class HubDataset:
 
 def _photograph(value: Any, where: str) -> ImageTensor:
     """One value of the column of photographs, which the library leaves undecoded: it would cut 16 bits to 8."""
-    content = _content(value)
+    content = _content(value, where)
     if not isinstance(content, bytes | Image.Image):
-        raise BadInput(f"{where}: its photograph is no picture but a {type(value).__name__}: state image=COLUMN.")
+        raise BadInput(f"{where}: its photograph is no picture but {type(content).__name__}: state image=COLUMN.")
     return decode_image(content, f"the photograph of {where}")
 
 
 def _depth(value: Any, where: str) -> Any:
-    content = _content(value)
+    """One value of the depth column: a picture, or an array."""
+    content = _content(value, where)
     if not isinstance(content, bytes):
         return content
     with _decoding(f"the depth of {where}"), Image.open(BytesIO(content)) as picture:
-        picture.load()
-    return picture
+        return ImageOps.exif_transpose(picture)
 
 
-def _content(value: Any) -> Any:
+def _content(value: Any, where: str) -> Any:
     """A picture's bytes, or whatever else the table holds."""
     if not isinstance(value, dict) or value.keys() != {"bytes", "path"}:
         return value
-    if value["bytes"] is not None:
+    if value["bytes"] is not None or value["path"] is None:
         return value["bytes"]
-    with fsspec.open(value["path"], "rb") as file:
+    with _decoding(where), fsspec.open(value["path"], "rb") as file:
         return file.read()
 
 

@@ -2,6 +2,7 @@
 
 Expected tree: any; every file below the folder that looks like a photograph counts, in the order of the names.
 Unit: none, no pixel is valid. Trap: pictures of all sizes; a store of labels has one size.
+What has more than 25 megapixels is read at a half or a quarter of its sides.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.sample import Sample
 from leadline.io.discovery import find_images
-from leadline.io.images import read_camera, read_image
+from leadline.io.images import read_photograph
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class PhotosDataset:
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
-        image = read_image(file)
-        nothing = torch.zeros_like(image[:1])
+        photo = read_photograph(file)
+        nothing = torch.zeros_like(photo.image[:1])
         name = file.relative_to(self.path).as_posix()
-        return Sample(image, nothing, nothing.bool(), self.kind, read_camera(file, image), name)
+        return Sample(photo.image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
 
 
 def photos(split: str, *, path: Path) -> PhotosDataset:

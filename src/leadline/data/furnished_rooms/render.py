@@ -1,0 +1,260 @@
+"""Render furnished rooms with Blender into a folder of photographs and depth maps; a killed run continues."""
+
+import json
+import math
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from leadline.core.camera import focal_length
+from leadline.core.errors import BadInput
+from leadline.data.furnished_rooms.catalogue import FurnitureModel, list_credits, read_catalogues
+from leadline.data.furnished_rooms.layout import make_layout
+from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
+from leadline.io.locks import file_lock
+from leadline.io.run_folder import check_same_configuration, create_or_read
+
+VERSION = 1
+"""Of layouts and rendering: another version makes other rooms from the same seed."""
+_VAL_EVERY = 20
+"""One scene in so many is for validation, and the next one for the test."""
+_BLENDER = Path(__file__).with_name("blender.py")
+"""Run by another Python, which has Blender and nothing of Leadline."""
+_PANE = 1
+"""Object index of window panes: behind them lies no measurable surface."""
+_SCENES_A_PROCESS = 6
+"""Blender keeps some memory of every scene."""
+_FARTHEST_METRES = 60.0
+"""What is farther is the sky."""
+
+
+@dataclass(frozen=True)
+class RoomsConfig:
+    """What is rendered; the same configuration renders the same rooms."""
+
+    scenes: int = 2000
+    views: int = 10
+    """Photographs of each scene, at most."""
+    size: tuple[int, int] = (192, 256)
+    """Height and width."""
+    samples: int = 4
+    """Of light, for each pixel; a denoiser smooths what they leave."""
+    seed: int = 0
+
+
+def render_rooms(
+    catalogues: Path | str,
+    out: Path | str,
+    config: RoomsConfig,
+    *,
+    python: str,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Render what is missing of the rooms in `out`, as SPLIT/SCENE/rgb and SPLIT/SCENE/depth (millimetres).
+
+    Args:
+        catalogues: folder that holds the `*.sh3f` files.
+        out: folder to fill; it belongs to one configuration.
+        python: a Python that has Blender's `bpy` (a version for Python 3.11 is on the package index).
+        jobs: Blender processes at a time, of one thread each.
+        progress: told how many scenes are there, of how many.
+
+    Returns:
+        The number of photographs.
+
+    Raises:
+        BadInput: no catalogue, no Blender, or a folder of another configuration.
+    """
+    out = Path(out)
+    models = read_catalogues(catalogues)
+    _check_blender(python)
+    about = {"rooms": config.__dict__ | {"version": VERSION, "size": list(config.size)}, "models": len(models)}
+    check_same_configuration(
+        create_or_read(out / "rooms.json", about),
+        about,
+        f"{out} holds other rooms",
+        "Give another folder, or delete this one to start anew.",
+    )
+    with file_lock(out / ".lock", f"rendering rooms in {out}"):
+        unpacked = _unpacked(models, out / "models")
+        (out / "CREDITS.txt").write_text("\n".join(list_credits(models)) + "\n", encoding="utf-8")
+        folders = [_folder(out, number) for number in range(config.scenes)]
+        for stale in out.glob(".frames.*"):
+            shutil.rmtree(stale)
+        for split in {folder.parent for folder in folders}:
+            split.mkdir(exist_ok=True)
+            clean_stale(split)
+        missing = [number for number, folder in enumerate(folders) if not folder.exists()]
+        batches = [missing[start : start + _SCENES_A_PROCESS] for start in range(0, len(missing), _SCENES_A_PROCESS)]
+        done = config.scenes - len(missing)
+        progress(done, config.scenes)
+        with ThreadPoolExecutor(jobs) as pool:
+            for count in pool.map(lambda batch: _render_batch(models, unpacked, out, config, python, batch), batches):
+                done += count
+                progress(done, config.scenes)
+        return _write_cameras(out, folders)
+
+
+def _check_blender(python: str) -> None:
+    try:
+        subprocess.run([python, "-c", "import bpy"], check=True, capture_output=True, timeout=120)
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise BadInput(
+            f"{python} has no module bpy ({problem}). Make an environment for it: python3.11 -m venv blender && "
+            "blender/bin/pip install 'bpy==4.2.0' 'numpy<2', and give --python blender/bin/python."
+        ) from problem
+
+
+def _unpacked(models: Sequence[FurnitureModel], folder: Path) -> Path:
+    """The catalogues' files, unpacked once."""
+    for archive in sorted({model.archive for model in models}):
+        target = folder / Path(archive).stem
+        if not target.exists():
+            with atomic_folder(target) as half, zipfile.ZipFile(archive) as packed:
+                packed.extractall(half)
+    return folder
+
+
+def _folder(out: Path, number: int) -> Path:
+    split = {0: "val", 1: "test"}.get(number % _VAL_EVERY, "train")
+    return out / split / f"room_{number:05d}"
+
+
+def _render_batch(
+    models: Sequence[FurnitureModel],
+    unpacked: Path,
+    out: Path,
+    config: RoomsConfig,
+    python: str,
+    numbers: Sequence[int],
+) -> int:
+    """Render scenes in one Blender process and keep each as soon as it is complete."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".frames.") as scratch:
+        jobs = Path(scratch) / "jobs.jsonl"
+        places = {number: Path(scratch) / str(number) for number in numbers}
+        jobs.write_text(
+            "".join(json.dumps(_job(models, unpacked, config, number, places[number])) + "\n" for number in numbers)
+        )
+        command = [python, str(_BLENDER), str(jobs)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process:
+            said = list(
+                _keep_finished(
+                    process.stdout or [], out, config, {str(place): number for number, place in places.items()}
+                )
+            )
+        if process.returncode != 0:
+            raise BadInput(
+                f"Blender ended with {process.returncode}: {' '.join(said[-3:])}. What was rendered is kept."
+            )
+    return len(numbers)
+
+
+def _job(
+    models: Sequence[FurnitureModel], unpacked: Path, config: RoomsConfig, number: int, place: Path
+) -> dict[str, Any]:
+    # More views than needed: some turn out to look at nothing but a near wall.
+    layout = make_layout(models, (VERSION, config.seed, number), 3 * config.views)
+    return {
+        "layout": layout.as_json(),
+        "models": str(unpacked),
+        "out": str(place),
+        "size": config.size,
+        "samples": config.samples,
+        "pane_index": _PANE,
+        "views": config.views,
+    }
+
+
+def _keep_finished(lines: Any, out: Path, config: RoomsConfig, numbers: dict[str, int]) -> Iterator[str]:
+    for line in lines:
+        said = line.strip()
+        if said.startswith("done "):
+            place = said.split()[1]
+            _keep(Path(place), _folder(out, numbers[place]), config, numbers[place])
+            shutil.rmtree(place)
+        elif said:
+            yield said
+
+
+def _keep(frames: Path, folder: Path, config: RoomsConfig, number: int) -> None:
+    """Develop the frames of a scene into photographs and depth maps."""
+    views = json.loads((frames / "views.json").read_text())
+    rng = np.random.default_rng((VERSION, config.seed, number, 1))
+    cameras = []
+    with atomic_folder(folder) as half:
+        for name in ("rgb", "depth"):
+            (half / name).mkdir()
+        look = _Development(rng)
+        for index, view in enumerate(views):
+            light, depth = _read_frame(frames / f"{index:04d}.exr")
+            height, width = depth.shape
+            cv2.imwrite(
+                str(half / "rgb" / f"{index:04d}.jpg"),
+                look.develop(light, rng)[..., ::-1],
+                [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(85, 97))],
+            )
+            cv2.imwrite(str(half / "depth" / f"{index:04d}.png"), np.rint(depth * 1000).astype(np.uint16))
+            focal = focal_length(view["field_of_view"], width)
+            cameras.append([focal, focal, (width - 1) / 2, (height - 1) / 2])
+        (half / "cameras.json").write_text(json.dumps(cameras))
+
+
+def _read_frame(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Linear RGB and depth in metres; 0 where a window or nothing is seen."""
+    import OpenEXR
+
+    channels = {
+        key.split(".", 1)[1]: each.pixels
+        for key, each in OpenEXR.File(str(file), separate_channels=True).channels().items()
+    }
+    light = np.stack([channels[f"Combined.{name}"] for name in "RGB"], axis=-1)
+    depth, index = channels["Depth.Z"], channels["IndexOB.X"]
+    return light, np.where((index == _PANE) | ~(depth < _FARTHEST_METRES), 0.0, depth)
+
+
+class _Development:
+    """From linear light to the 8 bits of a camera, with the same white balance and curve throughout a scene."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.gains = np.exp(rng.normal(0, 0.08, 3))
+        self.contrast = float(rng.uniform(0.85, 1.3))
+        self.saturation = float(rng.uniform(0.6, 1.2))
+
+    def develop(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """RGB of 8 bits; a tenth of the photographs is rather dark, a tenth over-exposed."""
+        light = np.maximum(light, 0) * self.gains
+        middle = math.exp(float(np.log(light.mean(-1) + 1e-4).mean()))
+        stops = rng.normal(0, 0.4) + rng.choice([0.0, -1.5, 1.3], p=[0.8, 0.1, 0.1])
+        light = light * (0.28 / max(middle, 1e-4)) * 2.0**stops
+        # Reinhard et al. 2002, eq. 4, with white at 4.
+        light = light * (1 + light / 16) / (1 + light)
+        grey = light.mean(-1, keepdims=True)
+        light = np.clip(grey + self.saturation * (light - grey), 0, 1) ** (1 / 2.2)
+        light = 0.5 + self.contrast * (light - 0.5)
+        return np.rint(255 * np.clip(light, 0, 1)).astype(np.uint8)
+
+
+def _write_cameras(out: Path, folders: Sequence[Path]) -> int:
+    """One file of all cameras, as the `folder` dataset reads it; returns the number of photographs."""
+    cameras = {
+        folder.relative_to(out).as_posix(): {
+            "intrinsics_fx_fy_cx_cy": json.loads((folder / "cameras.json").read_text())
+        }
+        for folder in folders
+        if (folder / "cameras.json").exists()
+    }
+    with atomic_write(out / "scenes.json") as half:
+        half.write_text(json.dumps(cameras))
+    return sum(len(each["intrinsics_fx_fy_cx_cy"]) for each in cameras.values())

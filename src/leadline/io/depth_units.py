@@ -1,0 +1,24 @@
+"""Units of depth files: the scales in use, and whether numbers can be metres."""
+
+import math
+
+SCALES = {1000: "millimetres", 256: "KITTI", 5000: "TUM RGB-D", 100: "centimetres", 1: "metres"}
+"""Steps per metre that are in use, and by whom."""
+PLAUSIBLE = (0.1, 150.0)
+"""Metres between which the median of a scene lies: a phone over a desk has 0.31, KITTI 13; a LiDAR ends at 120."""
+
+
+def is_plausible(metres: float) -> bool:
+    """Whether the median depth of a scene may be so many metres."""
+    return PLAUSIBLE[0] <= metres <= PLAUSIBLE[1]
+
+
+def likely_scales(middle: float, *, is_integer: bool = True) -> list[int]:
+    """Return the scales in use that make plausible metres of a median, the likeliest first: nearest to 2 m."""
+    fitting = [scale for scale in SCALES if is_plausible(middle / scale) and (is_integer or scale in (1, 1000))]
+    return sorted(fitting, key=lambda scale: abs(math.log(middle / scale / 2)))
+
+
+def in_words(metres: float) -> str:
+    """`1.8 m`, `13 m`, `3,750 m`"""
+    return f"{metres:.2g} m" if metres < 10 else f"{metres:,.0f} m"
