@@ -1,6 +1,7 @@
 """Reports: tables and pictures → one HTML page that needs nothing else, and the same as Markdown and JSON."""
 
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
@@ -93,11 +94,12 @@ class Report:
     prose: str = ""
 
 
-def write_report(report: Report, directory: Path) -> Path:
+def write_report(report: Report, directory: str | os.PathLike[str]) -> Path:
     """Write `report.html`, `report.md` (with its figures in `figures/`) and `report.json`; the page's path.
 
     The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
     """
+    directory = Path(directory)
     # First the file by which the folder is known as a report's: a killed run may then be repeated.
     _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))
     _write(directory / "report.md", _markdown(report, _Figures(directory)))
