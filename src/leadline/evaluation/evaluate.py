@@ -102,7 +102,8 @@ def evaluate_maps(
         predictions: a folder of predicted maps.
         truth: a folder of measured maps.
         protocol: how they are compared.
-        depth_scale: numbers in the files are metres × this; None: the files state it.
+        depth_scale: numbers in the files are metres × this, where they do not state their own unit; None: they do, or
+            are floats: truths in metres, predictions in the unit of `kind`.
         prediction_scale: the same of the predictions, where it is another.
         kind: what predictions guarantee whose files do not state it; None: metres.
         resize: bring predictions of another size and of the truth's aspect to the truth's size.
@@ -118,15 +119,19 @@ def evaluate_maps(
             raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
+    predictions, truth = Path(predictions), Path(truth)
     pairs, ignored = match_maps(predictions, truth)
     changes: Counter[str] = Counter()
     outside = 0
 
     def predicted(path: Path) -> DepthMap:
-        return _read_by_own_words(path, depth_scale if prediction_scale is None else prediction_scale, kind)
+        own = _stated_kind(path)
+        scale = depth_scale if prediction_scale is None else prediction_scale
+        return read_depth(path, depth_scale=None if own else scale, kind=kind or own)
 
     def measured(path: Path) -> DepthMap:
-        return _read_by_own_words(path, depth_scale, None)
+        own = _stated_kind(path)
+        return read_depth(path, depth_scale=None if own else depth_scale, kind=own or DepthKind.METRIC)
 
     def compared() -> Iterator[Pair]:
         nonlocal outside
@@ -152,19 +157,15 @@ def evaluate_maps(
     return replace(table, notes=(*table.notes, *notes))
 
 
-def _read_by_own_words(path: Path, depth_scale: float | None, kind: DepthKind | None) -> DepthMap:
-    """Read a depth map that states its own scale by that, and any other by the one that is given.
-
-    A PFM file of Leadline's states its kind in the colour picture beside it.
-    """
-    own = marks_of(path).get("kind")
-    return read_depth(path, depth_scale=None if own else depth_scale, kind=kind or own)
-
-
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
     _must_be_metres(dataset)
     return _constants(_truths(dataset), protocol, dataset.name)
+
+
+def _stated_kind(path: Path) -> str | None:
+    """The kind that a depth map of Leadline's states; a PFM file does so in the colour picture beside it."""
+    return marks_of(path).get("kind")
 
 
 def check_batch_size(batch_size: int) -> None:
