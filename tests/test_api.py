@@ -280,7 +280,7 @@ def test_a_notebook_shows_a_depth_map(kind):
     depth = a_map(kind, torch.float16)
     picture = Image.open(BytesIO(depth._repr_png_()))
     assert picture.format == "PNG"
-    assert repr(depth) == f"DepthMap(12 × 20, {kind}, 0.7119 to 9.5{' m' if kind == 'metric' else ''})"
+    assert repr(depth) == f"DepthMap(12 × 20, {kind}, 0.7119 to 9.5{' m' if kind is DepthKind.METRIC else ''})"
     nothing = DepthMap(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.bool), kind)
     assert repr(nothing) == f"DepthMap(2 × 2, {kind}, nothing valid)"
     assert nothing._repr_png_().startswith(b"\x89PNG")
