@@ -107,7 +107,7 @@ class DistillationExperiment:
 
     def merit(self, name: str, seed: int) -> float:
         """What this student's weights were chosen for, on validation data; higher is better."""
-        metric = self.course.plan.best_by
+        metric = self.course.plan.monitor
         done = json.loads((run_folder(self.out, name, seed) / "done.json").read_text())
         return done["best"][metric] * (1 if METRICS[metric].higher_is_better else -1)
 
