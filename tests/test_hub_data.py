@@ -12,6 +12,7 @@ from PIL import Image
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.hub import HubDataset, hub
 from leadline.io.images import read_image
 
@@ -114,7 +115,7 @@ def test_a_photograph_beside_a_table_is_read_by_its_path(tmp_path: Path) -> None
     rows = [{"image": str(tmp_path / "photo.png"), "depth": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]}]
     features = datasets.Features({"image": datasets.Image(), "depth": datasets.Array2D((2, 3), "float32")})
     table = datasets.Dataset.from_list(rows, features=features).cast_column("image", datasets.Image(decode=False))
-    sample = HubDataset("here", DepthKind.METRIC, table, None)[0]
+    sample = HubDataset("here", DepthKind.METRIC, table, DepthReading())[0]
     assert sample.image[:, 0, 0].tolist() == pytest.approx([0.2, 0.4, 0.8])
 
 

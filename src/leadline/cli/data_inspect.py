@@ -12,6 +12,7 @@ import tyro
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.ranges import AtLeastOne, check_fields
 from leadline.core.sample import Depth, ImageTensor, Mask
 from leadline.data_quality.doctor import stats_of
 from leadline.data_quality.frame_stats import FrameStats
@@ -38,12 +39,13 @@ class InspectCommand:
     DIR,depth_scale=1000. Where the scale is not stated it is guessed, and the reason said."""
     out: Path | None = None
     """An HTML page to write, with pictures in it."""
-    frames: int | None = None
+    frames: AtLeastOne | None = None
     """Look at no more than this many of each scene, the first; unset: all."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> int:
+        check_fields(self)
         if self.out and self.out.suffix.lower() != ".html":
             raise BadInput(f"--out {self.out} is to be a page: name it {self.out.with_suffix('.html')}.")
         if self.out:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,10 +15,8 @@ import numpy as np
 import torch
 import tyro
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
-from leadline.cli.progress import track
 from leadline.core.camera import (
     camera_doubt,
     camera_fault,
@@ -30,6 +27,7 @@ from leadline.core.camera import (
 )
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.progress import say, track
 from leadline.core.sample import Intrinsics
 from leadline.inference.metric_scale import WAYS, ScaledDepth, Scaler, scaler_from_options
 from leadline.inference.predict import predict_tensor
@@ -299,9 +297,9 @@ class PredictCommand:
             print(json.dumps(about, ensure_ascii=False), flush=True)
         elif "error" in about:
             is_named = about.get("image", "") in about["error"]
-            tqdm.write(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}", file=sys.stderr)
+            say(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}")
         else:
-            tqdm.write(_line(about), file=sys.stderr)
+            say(_line(about))
 
 
 def _line(about: dict[str, Any]) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.core.progress import track
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, subsample_evenly
@@ -64,7 +64,7 @@ def evaluate(
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=None if progress else True))
+    bar = track(pairs, len(dataset), "images", dataset.name, is_shown=progress)
     return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
@@ -146,7 +146,7 @@ def evaluate_maps(
     check_alignment(protocol.alignment, promised)
     facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
-    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=None if progress else True))
+    bar = track(compared(), len(pairs), "maps", is_shown=progress)
     title = f"{predictions} against {truth}"
     table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -467,7 +467,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         arrays = {}
         for key, name in names.items():
             with archive.open(name) as stream:
-                arrays[key] = _array(stream, key)
+                arrays[key] = _array(cast(io.BufferedIOBase, stream), key)
     depth = _flat(arrays.pop("depth"))
     valid = arrays.pop("valid", None)
     if valid is not None:
