@@ -167,5 +167,5 @@ def test_scales_in_the_words_of_a_file_are_checked(tmp_path: Path) -> None:
         text.add_text("leadline:kind", "metric")
         text.add_text("leadline:depth_scale", told)
         Image.fromarray(np.ones((3, 4), np.uint16)).save(tmp_path / "map.png", pnginfo=text)
-        with pytest.raises(UnreadableFile, match=r"map\.png: it states depth_scale="):
+        with pytest.raises(UnreadableFile, match=r"Cannot read .*map\.png: "):
             read_depth(tmp_path / "map.png")

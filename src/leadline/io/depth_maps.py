@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -23,22 +24,76 @@ from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
+from leadline.io.colormaps import ColorScale, default_color_scale, render
 from leadline.io.depth_units import why_no_metres
 from leadline.io.exif import orientation_of
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
-    """One depth map as it lies in a file."""
+    """One depth map: what a model measured, or what lies in a file."""
 
     depth: Depth
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
     valid: Mask
     kind: DepthKind = DepthKind.METRIC
     intrinsics: Intrinsics | None = None
+    """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.depth.shape[-2], self.depth.shape[-1]
+
+    def numpy(self) -> Float[np.ndarray, "H W"]:
+        """Return the depth as a new (H, W) array of float32, NaN where it is not valid."""
+        return torch.where(self.valid, self.depth, torch.nan)[0].detach().float().cpu().numpy()
+
+    def colorize(self, scale: ColorScale | None = None, *, legend: bool = False) -> Image.Image:
+        """Draw the depth in colours, striped grey where it is not valid.
+
+        Args:
+            scale: which colour a number gets; unset: for metres the same from 0.5 to 10 m in every picture
+                (`depth_color_scale(near, far)` for others), for other kinds the range of this picture.
+            legend: whether a bar with the scale's numbers and unit stands below.
+
+        Returns:
+            An RGB picture of the map's size, or higher and maybe wider with a legend.
+        """
+        depth = self.depth.detach()
+        scale = scale or default_color_scale(depth, self.valid, self.kind)
+        return render(depth, scale, self.valid, legend=legend)
+
+    def save(self, path: StrPath, *, depth_scale: float | None = None) -> None:
+        """Write the depth as 16-bit PNG, NPZ, PFM or TIFF, by the suffix of `path`; see `write_depth`.
+
+        Args:
+            path: the file; `read_depth` reads it back.
+            depth_scale: steps that make a metre in a PNG of metres; unset: 1000, or the largest of 256, 100, 10 and 1
+                at which the farthest depth fits into 16 bits.
+
+        Raises:
+            BadInput: as `write_depth`.
+        """
+        write_depth(path, self, depth_scale=depth_scale)
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        values = self.depth[self.valid]
+        unit = " m" if self.kind is DepthKind.METRIC else ""
+        extent = f"{values.min():.4g} to {values.max():.4g}{unit}" if len(values) else "nothing valid"
+        return f"DepthMap({height} × {width}, {self.kind.value}, {extent})"
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows: the colours above their legend, at most 1024 pixels wide and high."""
+        picture = self.colorize(legend=True)
+        picture.thumbnail((1024, 1024))
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        return content.getvalue()
 
 
 def read_depth(
@@ -130,34 +185,35 @@ def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
     return values, dict(stored.words)
 
 
-def stated_scale(words: Mapping[str, str]) -> float | None:
-    """Return how many steps of a depth file make a metre, as the file itself states; None: it does not.
-
-    Of depth without a unit: how many steps make 1.
+def stated_scale(path: StrPath, words: Mapping[str, str], kind: DepthKind | str = DepthKind.METRIC) -> float | None:
+    """Return the steps that make a metre as a depth file itself states it, or None where it does not.
 
     Args:
-        words: as `read_numbers` gives them.
+        path: the file, for messages.
+        words: those in it, as `read_numbers` gives them.
+        kind: what the depth is taken for where the file does not say it; a unit of length counts for metres only.
+
+    Returns:
+        Of depth without a unit, the steps that make 1.
 
     Raises:
-        BadInput: a unit that is not known.
-        UnreadableFile: a scale that is no positive number.
+        BadInput: it states a unit that is not known.
+        UnreadableFile: what it states is no scale.
     """
-    kind, unit = words.get("kind"), words.get("unit")
-    told, factor = words.get("depth_scale", "1") if kind else "1", 1.0
-    try:
-        scale = float(told)
-    except ValueError:
-        scale = math.nan
-    if not 0 < scale < math.inf:
-        raise UnreadableFile(f"it states depth_scale={told}, which must be a positive number")
-    if kind in (None, DepthKind.METRIC):
-        if unit is not None:
-            if unit.strip().lower() not in _UNIT_WORDS:
-                raise BadInput(f"it states the unit {unit!r}, which is none of metres, centimetres and millimetres")
-            factor = _UNIT_WORDS[unit.strip().lower()]
-        elif not (kind and "depth_scale" in words):
-            return None
-    return scale * factor
+    own, unit = words.get("kind"), words.get("unit")
+    if not own and kind != DepthKind.METRIC:
+        return None
+    with _decoding(Path(path)):
+        scale = float(words.get("depth_scale", 1)) if own else 1.0
+        if not 0 < scale < math.inf:
+            raise ValueError(f"it states depth_scale={scale:g}")
+    if own and own != DepthKind.METRIC:
+        return scale
+    if unit is None:
+        return scale if own and "depth_scale" in words else None
+    if unit.strip().lower() not in _UNIT_WORDS:
+        raise BadInput(f"{path} states the unit {unit!r}, which is none of metres, centimetres and millimetres.")
+    return scale * _UNIT_WORDS[unit.strip().lower()]
 
 
 def write_depth(
@@ -319,18 +375,12 @@ def _meaning(
     promised = DepthKind(own or kind or DepthKind.METRIC)
     if values.dtype.itemsize == 1 and promised is DepthKind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
-    # A unit of length says nothing of depth that somebody states to have none.
-    if own or promised is DepthKind.METRIC:
-        try:
-            stated = stated_scale(words)
-        except BadInput as fault:
-            raise type(fault)(f"{path}: {fault}.") from fault
-        if stated is not None:
-            offset = float(words.get("offset", 0)) if own else 0.0
-            if not math.isfinite(offset):
-                raise ValueError(f"it states offset={offset:g}")
-            is_ours = bool(own) and "depth_scale" in words
-            return _Meaning(promised, stated, offset, is_stated=True, is_ours=is_ours)
+    if (stated := stated_scale(path, words, promised)) is not None:
+        offset = float(words.get("offset", 0)) if own else 0.0
+        if not math.isfinite(offset):
+            raise ValueError(f"it states offset={offset:g}")
+        is_ours = bool(own) and "depth_scale" in words
+        return _Meaning(promised, stated, offset, is_stated=True, is_ours=is_ours)
     if depth_scale is None and values.dtype.kind != "f" and promised is DepthKind.METRIC:
         cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
         raise BadInput(f"{path} does not say its unit: {cure}.")
@@ -379,8 +429,8 @@ def _must_be_positive(name: str, number: float) -> None:
 
 def _must_be_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
-    if depth.size and (reason := why_no_metres(float(np.median(depth)))):
-        raise BadInput(f"{path} does not say its unit, and {reason}.")
+    if depth.size and (said := why_no_metres(float(np.median(depth)))):
+        raise BadInput(f"{path} does not say its unit, and {said}.")
 
 
 def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
@@ -495,7 +545,7 @@ def _read_npz(path: Path) -> _Stored:
         for key, member in members.items():
             if key in _ARRAYS or member.file_size <= _LONGEST_WORD:
                 with archive.open(member) as stream:
-                    arrays[key] = _array(stream, key, member.file_size)
+                    arrays[key] = _array(cast(io.BufferedIOBase, stream), key, member.file_size)
     depth = _flat(_numeric(arrays.pop("depth"), "depth"), "depth")
     valid = arrays.pop("valid", None)
     if valid is not None:

@@ -25,6 +25,8 @@ FORMAT = 1
 
 
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
+_CHECKSUM = "weights_sha256"
+"""Of the file of weights, in the description; folders of older versions have none."""
 
 
 def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
@@ -35,7 +37,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     Raises:
         BadInput: the folder holds other files, or cannot be written.
     """
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
         "name": model.name,
         "arguments": model.arguments,
@@ -48,6 +50,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     with atomic_folder(Path(directory)) as folder:
         save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+        description[_CHECKSUM] = _sha256(folder / _WEIGHTS)
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
@@ -80,6 +83,7 @@ def load_folder(folder: StrPath) -> DepthModel:
     if model.kind != kind:
         raise BadInput(f"{folder / _DESCRIPTION} says {kind}, and {name!r} so built is {model.kind}: save it again.")
     try:
+        _check_weights(folder / _WEIGHTS, description)
         weights = load_file(folder / _WEIGHTS)
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{folder / _WEIGHTS} cannot be read ({problem}): save or copy the model again.") from problem
@@ -90,6 +94,26 @@ def load_folder(folder: StrPath) -> DepthModel:
     model.provenance = provenance
     model.set_preprocessing(preprocessing)
     return model.eval()
+
+
+def _check_weights(file: Path, description: Mapping[str, Any]) -> None:
+    """Refuse weights that are not those that were saved.
+
+    Raises:
+        BadInput: the checksum differs.
+    """
+    stated = description.get(_CHECKSUM)
+    if stated is not None and _sha256(file) != stated:
+        raise BadInput(
+            f"{file} is damaged, or of another model (its SHA-256 is not the one in {_DESCRIPTION}): copy the model "
+            "again, or train it anew in another folder. If you changed the weights yourself, take "
+            f"{_CHECKSUM} out of that file."
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _description(folder: Path) -> dict[str, Any]:
