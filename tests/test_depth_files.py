@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from leadline.cli.main import main
 from leadline.core.camera import parse_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
+from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 
 METRES = np.linspace(0.8, 4.0, 12, dtype=np.float32).reshape(3, 4)
@@ -244,6 +246,21 @@ def test_a_kind_alone_is_no_unit(tmp_path: Path) -> None:
     assert read_depth(tmp_path / "map.npz", depth_scale=1000).depth.max() == 4
 
 
+def test_reader_and_doctor_take_the_unit_that_files_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for place in ("rgb", "depth"):
+        (tmp_path / "train" / place).mkdir(parents=True)
+    for index in range(3):
+        pixels = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "train" / "rgb" / f"{index}.png")
+        millimetres = rng.uniform(800, 4000, (48, 64)).astype(np.float32)
+        np.savez(tmp_path / "train" / "depth" / f"{index}.npz", depth=millimetres, unit="mm", kind="metric")
+    assert 0.8 < open_data(str(tmp_path), "train")[0].depth.median() < 4
+    main(["data", "inspect", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "the files say so; it makes the median 2.4 m" in " ".join(printed.split())
+
+
 @pytest.mark.parametrize("description", ["unit=mm", "Unit: millimetres", '{"shape": [3, 4], "unit": "mm"}'])
 def test_a_tiff_is_read_by_the_unit_in_its_description(tmp_path: Path, description: str) -> None:
     path = tmp_path / "map.tiff"
@@ -341,6 +358,10 @@ def test_cameras_beyond_32_bits_and_far_from_the_map_are_refused(tmp_path: Path)
     for told in ([1e39, 1e39, 1, 1], [1e-60, 5, 1, 1], [10**400, 5, 1, 1]):
         with pytest.raises(BadInput, match="the intrinsics"):
             parse_intrinsics(told, "somewhere")
+    wrong = DepthMap(torch.ones(1, 3, 4), torch.ones(1, 3, 4, dtype=torch.bool), intrinsics=torch.zeros(4))
+    with pytest.raises(BadInput, match="the intrinsics 0 0 0 0 are no camera's"):
+        write_depth(tmp_path / "map.npz", wrong)
+    assert not list(tmp_path.iterdir())
     np.savez(tmp_path / "map.npz", depth=METRES, kind="metric", intrinsics=[5, 5, 1e6, 1])
     with pytest.raises(UnreadableFile, match="principal point far outside of 4 × 3 pixels"):
         read_depth(tmp_path / "map.npz")

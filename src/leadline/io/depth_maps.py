@@ -255,8 +255,8 @@ def write_depth(
     words = {key: text for key, text in depth.provenance.items() if key not in _MEANING | {"intrinsics"}}
     words |= {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
     if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
-        camera = parse_intrinsics(depth.intrinsics.tolist(), str(path))
-        words["intrinsics"] = " ".join(str(number) for number in camera.numpy())
+        parse_intrinsics(depth.intrinsics.tolist(), str(path))  # what no camera has is refused
+        words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
