@@ -82,6 +82,30 @@ def test_a_coloured_exr_is_no_depth_map_and_a_grey_one_is(tmp_path: Path) -> Non
         read_depth(tmp_path / "colour.exr", kind="metric")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint32])
+@pytest.mark.parametrize("compression", ["ZIP", "ZIPS"])
+def test_a_damaged_piece_of_an_exr_is_found(tmp_path: Path, dtype: type, compression: str) -> None:
+    """OpenEXR itself gives zeros, or whatever was in memory, where a chunk is damaged."""
+    openexr = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'leadline[exr]'")
+    header = {"compression": getattr(openexr, f"{compression}_COMPRESSION"), "type": openexr.scanlineimage}
+    rng = np.random.default_rng(0)
+    path = tmp_path / "map.exr"
+    smooth, noise = np.outer(np.arange(50), np.arange(70)) % 97 + 1, rng.integers(1, 2**30, (50, 70))
+    for values in (smooth, noise if dtype is np.uint32 else noise % 1000 / 7 + 1):
+        with openexr.File(header, {"Z": values.astype(dtype), "A": np.ones((50, 70), np.float16)}) as file:
+            file.write(str(path))
+        assert np.array_equal(
+            read_depth(path, kind="metric", depth_scale=1).depth[0].numpy(), values.astype(dtype).astype(np.float32)
+        )
+    with openexr.File(header, {"Z": smooth.astype(dtype)}) as file:
+        file.write(str(path))
+    content = path.read_bytes()
+    middle = len(content) * 2 // 3
+    path.write_bytes(content[:middle] + bytes(20) + content[middle + 20 :])
+    with pytest.raises(UnreadableFile, match=r"map\.exr"):
+        read_depth(path, kind="metric", depth_scale=1)
+
+
 def test_exr_without_its_library_names_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, ".exr", METRES)
     monkeypatch.setitem(sys.modules, "OpenEXR", None)

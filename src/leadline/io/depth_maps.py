@@ -5,6 +5,7 @@ import json
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -663,6 +664,7 @@ def _read_exr(path: Path) -> _Stored:
         sides = [int(high) - int(low) + 1 for low, high in zip(*window, strict=True)]
         if min(sides) < 1 or math.prod(sides) > _MOST_NUMBERS:
             raise ValueError(f"it is declared as {sides[0]} × {sides[1]} pixels")
+        _must_be_whole(path, *sides)
         channels = {
             name: each.pixels for name, each in OpenEXR.File(str(path), separate_channels=True).channels().items()
         }
@@ -682,6 +684,35 @@ def _read_exr(path: Path) -> _Stored:
     raise BadInput(
         f"{path} is a picture in colour ({', '.join(channels)}), not a depth map: give one with a channel Z."
     )
+
+
+def _must_be_whole(path: Path, width: int, height: int) -> None:
+    """Check the sums of deflated chunks, which OpenEXR leaves out in silence where they are damaged."""
+    content = path.read_bytes()
+    start, attributes = 8, {}
+    while content[start]:
+        name, kind, _ = content[start : start + 512].split(b"\0", 2)
+        begin = start + len(name) + len(kind) + 6
+        start = begin + int.from_bytes(content[begin - 4 : begin], "little")
+        attributes[name] = content[begin:start]
+    rows = _ROWS_OF_A_CHUNK.get(attributes[b"compression"])
+    if content[5] or rows is None:  # tiles, several parts, or packed otherwise
+        return
+    row_bytes = 0
+    channels = attributes[b"channels"]
+    while channels[:1] not in (b"", b"\0"):
+        channels = channels[channels.index(b"\0") + 1 :]
+        row_bytes += width * (2 if channels[0] == 1 else 4)  # half; float or uint
+        channels = channels[16:]
+    for number, place in enumerate(np.frombuffer(content, "<u8", -(-height // rows), start + 1).tolist()):
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        # What deflating would not have made shorter lies there as it is.
+        if size < row_bytes * min(rows, height - number * rows):
+            zlib.decompress(content[place + 8 : place + 8 + size])
+
+
+_ROWS_OF_A_CHUNK = {b"\2": 1, b"\3": 16}
+"""Of OpenEXR's compressions ZIPS and ZIP."""
 
 
 @dataclass(frozen=True)
