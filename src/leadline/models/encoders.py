@@ -61,7 +61,7 @@ def make_encoder(
     try:
         with init_on_meta():
             reductions = _info(timm.create_model(name, features_only=True, **options)).reduction()
-    except (AttributeError, RuntimeError, TypeError, ValueError) as problem:
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as problem:
         raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
     if len(set(reductions)) == 1:
         options = {"dynamic_img_size": True, **options}
