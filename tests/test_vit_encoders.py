@@ -1,5 +1,7 @@
 """Plain vision transformers of timm as encoders, and what training does with their weights: LoRA and frozen parts."""
 
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from leadline.core.errors import BadInput
 from leadline.inference.predict import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
+from leadline.models.lora import add_adapters
 from leadline.models.saving import save
+from leadline.training import trainer
 
 TINY = {
     "vit_tiny_patch16_224": {"depth": 4, "embed_dim": 24, "num_heads": 2},
@@ -124,5 +128,127 @@ def test_a_hybrid_refuses_a_vit_and_says_what_to_take():
 
 
 def test_too_few_blocks_are_refused():
-    with pytest.raises(BadInput, match="2 blocks is no encoder"):
-        registry.build("cnn", size="tiny", encoder="vit_tiny_patch16_224", encoder_options={"depth": 2})
+    with pytest.raises(BadInput, match="3 blocks is no encoder"):
+        registry.build("cnn", size="tiny", encoder="vit_tiny_patch16_224", encoder_options={"depth": 3})
+
+
+# ── training: LoRA and frozen parts ──
+
+VIT = "cnn,size=tiny,width=8,input_size=64:64,encoder=vit_tiny_patch16_224"
+VIT += ",encoder_options=depth:4:embed_dim:24:num_heads:2"
+
+
+def train(out: Path, *options: str, model: str | Path = VIT, steps: int = 3) -> int:
+    from leadline.cli.main import main
+
+    data = "rooms,count=4,height=64,width=64"
+    words = f"--data {data} --batch-size 2 --validate-every {steps} --accelerator cpu --workers 0 --protocol rooms"
+    return main(["train", "--out", str(out), "--model", str(model), *words.split(), "--steps", str(steps), *options])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """A saved ViT model to go on from, whose weights are known."""
+    save(build("vit_tiny_patch16_224", input_size=(64, 64)), tmp_path / "start")
+    return tmp_path / "start"
+
+
+def changed(before: Path, after: Path) -> set[str]:
+    old, new = load(before).state_dict(), load(after).state_dict()
+    assert old.keys() == new.keys()
+    return {key for key in old if not torch.equal(old[key], new[key])}
+
+
+def test_lora_trains_linear_layers_decoder_and_head_and_nothing_else(start: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    assert train(tmp_path / "run", "--lora", "2", "--learning-rate", "0.01", model=start) == 0
+    learnt = changed(start, tmp_path / "run" / "model")
+    in_encoder = {key for key in learnt if key.startswith("encoder.")}
+    assert in_encoder == {
+        f"encoder.vit.blocks.{block}.{layer}.weight"
+        for block in range(4)
+        for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    }
+    assert {key.split(".")[0] for key in learnt} == {"encoder", "neck", "decoder", "head"}
+
+
+def test_a_model_trained_with_lora_loads_without_peft(tmp_path: Path):
+    pytest.importorskip("peft")
+    assert train(tmp_path / "run", "--lora", "2") == 0
+    script = (
+        "import sys; sys.modules['peft'] = None\n"
+        f"from leadline.models.loading import load; print(load({str(tmp_path / 'run' / 'model')!r}).name)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "cnn"), done.stderr
+
+
+def test_merged_adapters_predict_what_they_did_beside_the_layers(tmp_path: Path):
+    pytest.importorskip("peft")
+    model = build("vit_tiny_patch16_224").eval()
+    add_adapters(model, 2)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=1.0)
+    save(model, tmp_path / "model")
+    with torch.no_grad():
+        apart, merged = model(photograph(64, 64)), load(tmp_path / "model")(photograph(64, 64))
+        plain = build("vit_tiny_patch16_224").eval()(photograph(64, 64))
+    torch.testing.assert_close(merged, apart, rtol=1e-4, atol=1e-5)
+    assert (plain - apart).abs().max() > 100 * (merged - apart).abs().max()
+
+
+def test_a_killed_lora_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("peft")
+    options = ("--lora", "2", "--save-every", "0", "--log-every", "1")
+    assert train(tmp_path / "whole", *options, steps=4) == 0
+
+    class Killed(BaseException):
+        pass
+
+    def killed(state: object, path: Path) -> None:
+        write(state, path)
+        if state.step == 2:  # pyright: ignore
+            raise Killed
+
+    write = trainer._State.write
+    monkeypatch.setattr(trainer._State, "write", killed)
+    with pytest.raises(Killed):
+        train(tmp_path / "broken", *options, steps=4)
+    monkeypatch.undo()
+    assert train(tmp_path / "broken", *options, steps=4) == 0
+    assert changed(tmp_path / "whole" / "model", tmp_path / "broken" / "model") == set()
+
+
+def test_a_frozen_encoder_keeps_weights_and_statistics(tmp_path: Path):
+    torch.manual_seed(0)
+    save(registry.build("cnn", size="tiny", width=8, encoder="resnet10t", input_size=(64, 64)), tmp_path / "start")
+    assert train(tmp_path / "run", "--frozen", "encoder", model=tmp_path / "start") == 0
+    assert {key.split(".")[0] for key in changed(tmp_path / "start", tmp_path / "run" / "model")} == {"decoder", "head"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lora", "2", "--model", "cnn,size=tiny,encoder=resnet10t,input_size=64:64"), "has none"),
+        (("--lora", "-1"), "at least 1"),
+        (("--frozen", "encodr"), "The parts of cnn: encoder, neck, decoder, head"),
+        (("--frozen", "encoder", "--lora", "2"), "give one of the two"),
+        (("--frozen", "encoder", "neck", "decoder", "head"), "nothing of cnn is left to train"),
+        (("--frozen", "encoder", "--recipe", "multi_stage", "--model", "hybrid,size=tiny"), "end_to_end"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_folder_is_claimed(
+    options: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert train(tmp_path / "run", *options) != 0
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_lora_without_peft_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert train(tmp_path / "run", "--lora", "2") != 0
+    assert "pip install 'leadline[lora]'" in capsys.readouterr().err

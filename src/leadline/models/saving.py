@@ -17,6 +17,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, shapes, state_dict_mismatch
+from leadline.models.lora import merge_adapters
 from leadline.models.pretrained.releases import RELEASES
 from leadline.models.registry import _SOURCES, DEFAULT, build_empty
 
@@ -30,11 +31,12 @@ _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     """Write `model` as the folder `directory`, whole or not at all: weights.safetensors and model.json.
 
-    `half` keeps the weights as float16, at half the size and three decimal digits; `load` gives float32 in any case.
+    Adapters of LoRA are merged into the weights. `half` keeps the weights as float16, at half the size and three decimal digits; `load` gives float32 in any case.
 
     Raises:
         BadInput: the folder holds other files, or cannot be written.
     """
+    model = merge_adapters(model)
     description = {
         "format": FORMAT,
         "name": model.name,

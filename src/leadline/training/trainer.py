@@ -34,6 +34,7 @@ from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing
 from leadline.models.loading import load
+from leadline.models.lora import add_adapters
 from leadline.models.saving import save
 from leadline.training.objectives import Objective
 
@@ -101,19 +102,21 @@ def fit(
     *,
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
+    lora: int = 0,
     machine: HardwareConfig = HardwareConfig(),
 ) -> DepthModel:
     """Train `model` in the run folder `out` and return the weights that validated best.
 
     A finished run returns at once and a half-done one continues; on one CPU its final weights equal, bit for bit, those
-    of a run that was never interrupted. `frozen` names submodules that keep their weights and their statistics.
+    of a run that was never interrupted. `frozen` names submodules that keep their weights and their statistics;
+    `lora` is the rank of the adapters through which alone the encoder learns, which saved models have merged (0: none).
 
     The folder: `run.json` (the configuration), `last.ckpt` (everything needed to continue), `best/` and `last/`
     (models to load), `log.jsonl`, `tensorboard/`, and `done.json` once finished.
 
     Raises:
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
-            or the loss stopped being a number.
+            the loss stopped being a number, or what `frozen` and `lora` name does not fit the model.
     """
     out = Path(out)
     if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
@@ -121,7 +124,8 @@ def fit(
             f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare with "
             "metres. Build the network with kind=metric (midas_small also with head=log)."
         )
-    _claim(out, _configuration(model, train, validation, objective, plan, protocol, frozen))
+    fixed = _fix_weights(model, frozen, lora, plan.seed)
+    _claim(out, _configuration(model, train, validation, objective, plan, protocol, frozen, lora))
     if (out / "done.json").exists():
         return load(out / "best")
 
@@ -134,8 +138,6 @@ def fit(
     clean_stale(out)
     learnt_from = [model.provenance.training_data, train.name] if model.provenance.training_data else [train.name]
     model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
-    for name in frozen:
-        model.get_submodule(name).requires_grad_(False)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         parts = objective.parts(model)
@@ -167,8 +169,8 @@ def fit(
         workers=machine.workers,
     )
     wrapped.train()
-    for name in frozen:
-        model.get_submodule(name).eval()
+    for module in fixed:
+        module.eval()
     with closing(_Log(out, plan, machine, state.step, silent=not fabric.is_global_zero)) as log:
         started_at = time.monotonic() - state.seconds
         saved_at = time.monotonic()
@@ -340,6 +342,7 @@ def _configuration(
     plan: TrainConfig,
     protocol: EvalProtocol,
     frozen: tuple[str, ...],
+    lora: int,
 ) -> dict[str, Any]:
     return {
         "model": {"name": model.name, "arguments": model.arguments, "kind": model.kind},
@@ -349,7 +352,31 @@ def _configuration(
         "plan": asdict(plan),
         "protocol": asdict(protocol),
         "frozen": list(frozen),
+        **({"lora": lora} if lora else {}),  # Runs from before there was LoRA do not say it.
     }
+
+
+def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:
+    """Freeze submodules and add adapters to the encoder; the modules whose statistics must stay as they are."""
+    try:
+        fixed = [model.get_submodule(name) for name in frozen if name]
+    except AttributeError as problem:
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise BadInput(f"Nothing to freeze: {problem}. The parts of {model.name}: {parts}.") from problem
+    if len(fixed) < len(frozen):
+        raise BadInput("Name a part to freeze, such as encoder.")
+    if lora:
+        if any(f"{name}.".startswith("encoder.") for name in frozen):
+            raise BadInput("LoRA trains the encoder's adapters, and a frozen encoder has none: give one of the two.")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            add_adapters(model, lora)
+        fixed.append(model.encoder)
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise BadInput(f"With {', '.join(frozen)} frozen, nothing of {model.name} is left to train.")
+    return fixed
 
 
 def _precision(plan: TrainConfig, accelerator: str) -> Any:
