@@ -239,6 +239,21 @@ def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[
     )
 
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def as_dtype_of(expected: Tensor, found: Tensor, name: str) -> Tensor:
+    """`found` as the dtype of `expected`: floats of any precision where floats belong, whole numbers where those do.
+
+    Raises:
+        BadInput: whole numbers for floats, or the reverse; `name` is what the message calls the tensor.
+    """
+    fits = found.dtype in _FLOATS if expected.is_floating_point() else found.dtype == expected.dtype
+    if not fits:
+        raise BadInput(f"{name} holds {found.dtype}, where {expected.dtype} belongs: save or copy the model again.")
+    return found.to(expected.dtype)
+
+
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Name → shape, as `state_dict_mismatch` compares them."""
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Encoders: any timm network as four maps, at 1/4, 1/8, 1/16 and 1/32 of the image or, from a plain ViT, of one stride."""
+"""Encoders: any timm network as maps at 1/4, 1/8, 1/16 and 1/32 of the image; a plain ViT's have one stride."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -75,7 +75,8 @@ def own_network(
     """A network of these settled arguments, which `cnn` and `hybrid` describe.
 
     `input_size` None is the size nearest to `default_size` that divides. `transformer` makes, for the channels of the
-    encoder's last map and the native height and width of its grid of patches, the module that the map passes; `dim` channels come out of it.
+    encoder's last map and the native height and width of its grid of patches, the module that the map passes;
+    `dim` channels come out of it.
     """
     feature_maps = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
     if transformer and isinstance(feature_maps, PlainVit):
