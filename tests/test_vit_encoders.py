@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -20,7 +21,7 @@ from leadline.models.lora import add_adapters
 from leadline.models.saving import save
 from leadline.training import trainer
 
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {"depth": 4, "embed_dim": 24, "num_heads": 2},
     "vit_small_patch14_dinov2": {"img_size": 112, "depth": 4, "embed_dim": 24, "num_heads": 2},
     "vit_small_patch16_dinov3": {"depth": 4, "embed_dim": 32, "num_heads": 2},
@@ -28,7 +29,7 @@ TINY = {
 every_vit = pytest.mark.parametrize("encoder", TINY)
 
 
-def build(encoder: str, **arguments: object) -> DepthModel:
+def build(encoder: str, **arguments: Any) -> DepthModel:
     torch.manual_seed(0)
     options = {"size": "tiny", "width": 8, "encoder_options": TINY[encoder], **arguments}
     return registry.build("cnn", encoder=encoder, **options)
@@ -96,9 +97,9 @@ def test_the_weights_of_a_whole_vit_in_timms_layout_are_taken(encoder: str, tmp_
     whole = timm.create_model(encoder, **TINY[encoder])
     file = tmp_path / "whole.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in whole.state_dict().items()}, file)
-    model = build(encoder, weights=file)
+    model: Any = build(encoder, weights=file)
     held = whole.state_dict()
-    taken = model.encoder.vit.state_dict()  # pyright: ignore
+    taken = model.encoder.vit.state_dict()
     assert taken.keys() <= held.keys()
     assert all(torch.equal(tensor, held[key]) for key, tensor in taken.items())
     assert model.pretrained_encoder
@@ -106,9 +107,9 @@ def test_the_weights_of_a_whole_vit_in_timms_layout_are_taken(encoder: str, tmp_
 
 def test_the_maps_are_timms_own_of_the_whole_transformer():
     name = "vit_tiny_patch16_224"
-    model = made(name)
-    whole = timm.create_model(name, dynamic_img_size=True, **TINY[name]).eval()
-    whole.load_state_dict(model.encoder.vit.state_dict(), strict=False)  # pyright: ignore
+    model: Any = made(name)
+    whole: Any = timm.create_model(name, dynamic_img_size=True, **TINY[name]).eval()
+    whole.load_state_dict(model.encoder.vit.state_dict(), strict=False)
     image = photograph(48, 80)
     with torch.no_grad():
         tokens = whole.forward_features(image)[:, 1:]
@@ -206,9 +207,9 @@ def test_a_killed_lora_training_resumes_to_the_same_bits(tmp_path: Path, monkeyp
     class Killed(BaseException):
         pass
 
-    def killed(state: object, path: Path) -> None:
+    def killed(state: Any, path: Path) -> None:
         write(state, path)
-        if state.step == 2:  # pyright: ignore
+        if state.step == 2:
             raise Killed
 
     write = trainer._State.write

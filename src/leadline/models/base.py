@@ -243,13 +243,12 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def as_dtype_of(expected: Tensor, found: Tensor, name: str) -> Tensor:
-    """`found` as the dtype of `expected`: floats of any precision where floats belong, whole numbers where those do.
+    """`found` as the dtype of `expected`: floats of any precision where floats belong; counts may have become floats.
 
     Raises:
-        BadInput: whole numbers for floats, or the reverse; `name` is what the message calls the tensor.
+        BadInput: whole or complex numbers where floats belong; `name` is what the message calls the tensor.
     """
-    fits = found.dtype in _FLOATS if expected.is_floating_point() else found.dtype == expected.dtype
-    if not fits:
+    if found.is_complex() or (expected.is_floating_point() and found.dtype not in _FLOATS):
         raise BadInput(f"{name} holds {found.dtype}, where {expected.dtype} belongs: save or copy the model again.")
     return found.to(expected.dtype)
 
