@@ -96,11 +96,14 @@ def test_a_catalogue_finds_its_scene_with_and_without_the_split(data: Path, key:
     assert open_data(str(data), "train")[0].intrinsics is not None
 
 
-def test_a_key_of_the_catalogue_that_fits_no_scene_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state(data, scaled(0.25), "kitchn")
-    with pytest.raises(BadInput, match=r"scenes\.json names kitchn, which is no scene here \(kitchen\)"):
+@pytest.mark.parametrize("key", ["kitchn", "train/kitchn", "trian/kitchen"])
+def test_a_key_of_the_catalogue_that_fits_no_scene_is_named(
+    data: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state(data, scaled(0.25), key)
+    with pytest.raises(BadInput, match=rf"scenes\.json names {key}, which is no scene here \(kitchen\)"):
         open_data(str(data), "train")
-    assert "names kitchn" in faults(capsys, data)["camera"]
+    assert f"names {key}" in faults(capsys, data)["camera"]
 
 
 def test_a_catalogue_may_speak_of_splits_that_were_not_copied(data: Path) -> None:

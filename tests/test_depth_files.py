@@ -49,7 +49,7 @@ def test_integers_without_a_unit_are_refused_in_arrays_as_in_pictures(tmp_path: 
 @pytest.mark.parametrize("form", [".npz", ".npy", ".tiff", ".pfm", ".exr"])
 def test_floats_in_millimetres_are_refused_with_the_scale_to_state(tmp_path: Path, form: str) -> None:
     path = write(tmp_path, form, METRES * 1000)
-    with pytest.raises(BadInput, match=r"numbers around 2400 are no metres: state depth_scale=1000 \(millimetres\)"):
+    with pytest.raises(BadInput, match=r"median of 2,400 is no depth in metres: depth_scale=1000 \(millimetres\)"):
         read_depth(path, kind="metric")
     assert read_depth(path, depth_scale=1000).depth.numpy() == pytest.approx(METRES[None], rel=1e-6)
     assert read_depth(path, depth_scale=1).depth.numpy() == pytest.approx(1000 * METRES[None], rel=1e-6)

@@ -1,16 +1,25 @@
 """Documents: every command that they name exists and takes its options, and every link leads somewhere."""
 
+import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import tyro
+from loopback_hub import TOKEN, hub
 
 from leadline.cli.main import COMMANDS
 from leadline.core.depth_kind import DepthKind
 from leadline.models.loading import open_model
+from leadline.models.pretrained.hub import model_card
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -41,6 +50,47 @@ def test_a_documented_command_is_one(document, line):
     if (lesson := getattr(asked, "lesson", None)) and "/" not in lesson.model and "weights=" not in lesson.model:
         # What learns is scored in metres.
         assert open_model(lesson.model).kind is DepthKind.METRIC
+
+
+RUN_BLOCKS = """
+import json, sys, traceback, warnings
+
+warnings.filterwarnings("error", "leadline", DeprecationWarning)  # of our own names; the hub's client has others
+for name, block in json.load(sys.stdin):
+    try:
+        exec(compile(block, name, "exec"), {"__name__": "__main__"})
+    except BaseException:
+        sys.exit(f"{name}:\\n{block}\\n{traceback.format_exc()}")
+"""
+"""A process of their own: the hub's client reads its settings once, when it is imported."""
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_every_python_block_of_the_documents_and_of_model_cards_runs(tmp_path):
+    model = build("cnn", encoder="mobilenetv3_small_050", width=8, kind="metric")
+    for folder in ("runs/mine/model", "FOLDER"):
+        save(model, tmp_path / folder)
+    for name in ("photo.jpg", "photograph.jpg"):
+        shutil.copy(ROOT / "examples" / "photos" / "reception.jpg", tmp_path / name)
+    texts = {str(each.relative_to(ROOT)): each.read_text(encoding="utf-8") for each in DOCUMENTS}
+    texts |= {"card of a folder": model_card(model), "card on the hub": model_card(model, "me/rooms")}
+    blocks = [(name, block) for name, text in texts.items() for block in python_blocks(text)]
+    assert {"README.md", "docs/sharing.md", "card of a folder", "card on the hub"} <= {name for name, _ in blocks}
+    with hub() as server:
+        settings = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_BLOCKS],
+            input=json.dumps(blocks),
+            cwd=tmp_path,
+            env={**os.environ, **settings, "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -194,7 +194,7 @@ METRES = np.linspace(1, 6, 48, dtype=np.float32).reshape(6, 8)
 def test_maps_are_matched_by_name_in_subfolders_too(tmp_path):
     truth = _folder(tmp_path / "truth", {"a/1": METRES, "b/1": METRES + 1})
     guess = _folder(tmp_path / "guess", {"b/1": METRES + 1, "a/1": METRES * 1.1})
-    table = evaluate_maps(guess, truth, INDOOR)
+    table = evaluate_maps(str(guess), str(truth), INDOOR)
     figures = {image.name: image.metrics["abs_rel"] for image in table.rows[0].per_image}
     assert figures == pytest.approx({"a/1": 0.1, "b/1": 0.0}, rel=1e-3)
 
@@ -337,7 +337,6 @@ def photographs(tmp_path_factory) -> Path:
 
 WAYS = {
     DepthKind.METRIC: ("none", "png", "pfm"),
-    DepthKind.SCALE_FREE: ("median", "png"),
     DepthKind.RELATIVE: ("inverse_scale_shift", "png", "npz", "tiff", "pfm"),
 }
 
@@ -373,6 +372,29 @@ def test_maps_with_a_scale_each_are_scored_without_an_option(tmp_path):
         _steps(tmp_path / "millimetres", metres * 500, f"{name}.png")
     said = _rated(tmp_path, tmp_path / "guess", tmp_path / "millimetres", "--depth-scale", "500", "--cap", "200")
     assert said["metrics"]["rmse"] == pytest.approx(0, abs=5e-3)
+
+
+def test_truths_in_floats_without_words_are_metres_unless_they_cannot_be(tmp_path, capsys):
+    for name, unit in (("metres", 1), ("millimetres", 1000)):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "1.npz", depth=METRES * unit)
+    guess = _folder(tmp_path / "guess", {"1": METRES})
+    assert _rated(tmp_path, guess, tmp_path / "metres")["metrics"]["rmse"] == pytest.approx(0, abs=1e-3)
+    assert main(["evaluate", "--predictions", str(guess), "--truth", str(tmp_path / "millimetres")]) == 1
+    assert "depth_scale=1000" in capsys.readouterr().err
+    said = _rated(tmp_path, guess, tmp_path / "millimetres", "--depth-scale", "1000")
+    assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-3)
+
+
+def test_scale_free_maps_have_a_scale_each_too(tmp_path):
+    for name, metres in (("1", METRES), ("2", METRES * 5)):
+        depth = torch.from_numpy(metres)[None] / 37
+        (tmp_path / "guess").mkdir(exist_ok=True)
+        write_depth(tmp_path / "guess" / f"{name}.png", DepthMap(depth, depth > 0, DepthKind.SCALE_FREE))
+        _steps(tmp_path / "truth", metres * 1000, f"{name}.png")
+    options = ("--depth-scale", "1000", "--alignment", "median", "--cap", "100")
+    said = _rated(tmp_path, tmp_path / "guess", tmp_path / "truth", *options)
+    assert said["metrics"]["abs_rel"] == pytest.approx(0, abs=1e-3)
 
 
 def test_maps_are_found_through_links_in_any_case_and_never_hidden(tmp_path):

@@ -337,3 +337,8 @@ def test_data_with_splits_is_scored_on_those_alone(splits: Path, capsys: pytest.
     (splits / "val").rename(splits.parent / "elsewhere")
     assert main(["evaluate", "--data", f"{splits},depth_scale=1000"]) == 1
     assert "has no test split, only train" in capsys.readouterr().err
+
+
+def test_a_folder_with_the_name_of_a_photograph_is_none(splits: Path) -> None:
+    (splits / "train" / "attic" / "rgb" / "0001.png").mkdir()
+    assert len(folder("train", path=splits, depth_scale=1000.0)) == 3

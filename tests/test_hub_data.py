@@ -12,7 +12,8 @@ from PIL import Image
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.data.datasets import Dataset, open_data
-from leadline.data.datasets.hub import hub
+from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.hub import HubDataset, hub
 from leadline.io.images import read_image
 
 # The library's own way of naming tables stumbles over a type of Arrow's.
@@ -106,6 +107,16 @@ def test_a_photograph_in_a_table_is_read_as_its_file_is(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2)).save(held, "JPEG", exif=turned)
     data = hub("train", path=a_table(tmp_path / "turned", held.getvalue(), np.ones((3, 2), np.uint16)), depth_scale=1)
     assert data[0].image.shape == (3, 3, 2)
+
+
+def test_a_photograph_beside_a_table_is_read_by_its_path(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the library `datasets`: pip install 'leadline[datasets]'")
+    Image.new("RGB", (3, 2), (51, 102, 204)).save(tmp_path / "photo.png")
+    rows = [{"image": str(tmp_path / "photo.png"), "depth": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]}]
+    features = datasets.Features({"image": datasets.Image(), "depth": datasets.Array2D((2, 3), "float32")})
+    table = datasets.Dataset.from_list(rows, features=features).cast_column("image", datasets.Image(decode=False))
+    sample = HubDataset("here", DepthKind.METRIC, table, DepthReading())[0]
+    assert sample.image[:, 0, 0].tolist() == pytest.approx([0.2, 0.4, 0.8])
 
 
 def test_a_damaged_photograph_in_a_table_is_named(tmp_path: Path) -> None:

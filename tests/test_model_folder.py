@@ -35,10 +35,12 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(good: Path, tmp_path: Path) -> Path:
-    """A copy, whose weights are a link to the same file."""
+    """A copy, whose weights are a link to the same file, and which states no checksum of them."""
     copy = tmp_path / "model"
     copy.mkdir()
-    (copy / "model.json").write_bytes((good / "model.json").read_bytes())
+    told = json.loads((good / "model.json").read_text())
+    del told["weights_sha256"]
+    (copy / "model.json").write_text(json.dumps(told))
     (copy / "weights.safetensors").symlink_to(good / "weights.safetensors")
     return copy
 
@@ -97,6 +99,7 @@ HOSTILE = [
     *(("provenance.figures", value) for value in (None, [], {"a": 1}, {"a": {"rmse": NAN}}, {"a": {"rmse": "low"}})),
     ("provenance.colour", "red"),
     ("surprise", 1),
+    *(("weights_sha256", value) for value in (None, 0, "", "0" * 64)),
     *(
         ("arguments.width", value)
         for value in (0, -3, 8.0, NAN, 10**9, 10**30, "wide", "8.5", True, [8], {}, 1e400, 7, 9)

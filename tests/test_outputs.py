@@ -1,11 +1,14 @@
-"""Outputs: no command replaces a file that Leadline did not write, and each may replace its own."""
+"""Outputs: no command replaces a file that Leadline did not write, each may replace its own, and all documented run."""
 
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_documents import DOCUMENTS, ROOT, commands
 
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
@@ -140,3 +143,43 @@ def test_each_error_of_a_disk_has_its_own_cure(tmp_path):
     for path, cure in cures.items():
         with pytest.raises(BadInput, match=cure), atomic_write(path) as half:
             half.write_text("")
+
+
+ELSEWHERE = ("nyu:", "dpt_hybrid", "hub:", "me/rooms", "redweb:", "mobilenetv2", "study ", "stores/", "leadline models")
+"""Marks of commands that need weights or data from elsewhere, or run for hours; test_documents holds their options."""
+DOCUMENTED = [
+    pytest.param(document, lines, id=document.name)
+    for document in DOCUMENTS
+    if document.name != "experiments.md"  # a record of what was run
+    and (lines := [line for line in commands(document) if not any(mark in line for mark in ELSEWHERE)])
+]
+
+
+def grow(path: Path, size: tuple[int, int], *, depth: bool) -> None:
+    """Write a photograph, or depth in millimetres, of a floor."""
+    height, width = size
+    rows = np.linspace(0, 1, height)[:, None] + np.zeros((1, width))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = (4000 - 2500 * rows).astype(np.uint16) if depth else (255 * rows).astype(np.uint8)
+    Image.fromarray(numbers).save(path)
+
+
+@pytest.mark.parametrize(("document", "lines"), DOCUMENTED)
+def test_every_documented_command_runs_as_it_is_printed(folder, tmp_path, monkeypatch, capsys, document, lines):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    shutil.copy(ROOT / "examples/photos/reception.jpg", tmp_path / "photo.jpg")
+    for number in range(4):
+        grow(tmp_path / f"holiday/{number}.png", (48, 64), depth=False)
+        grow(tmp_path / f"data/mine/rgb/{number}.png", (64, 96), depth=False)
+        grow(tmp_path / f"data/mine/depth/{number}.png", (64, 96), depth=True)
+    grow(tmp_path / "seen/0.png", (480, 640), depth=False)
+    grow(tmp_path / "truth/0.png", (480, 640), depth=True)
+    assert main(["predict", "seen", "--model", folder, "--out", "maps"]) == 0
+    if not any("--out runs/mine" in line for line in lines):
+        shutil.copytree(folder, "runs/mine/model")
+    for line in lines:
+        # The small network stands in for the large one, and one step for a training.
+        words = shlex.split(line.replace("--model dpt_large", ""), comments=True)[1:]
+        short = ["--steps", "1", "--batch-size", "2", "--validate-every", "1"] if words[0] == "train" else []
+        assert main([*words, *short]) == 0, f"{line}: {capsys.readouterr().err}"

@@ -1,5 +1,7 @@
 """The package: its public names, its one direction of imports, and a command line that answers at once."""
 
+import pkgutil
+import re
 import subprocess
 import sys
 import time
@@ -10,13 +12,86 @@ import leadline
 from leadline.cli.main import COMMANDS, main
 from leadline.data.datasets import DATASETS
 
+USE_THE_NAMES = """
+import os, pkgutil, sys, warnings
+import cv2, lightning_fabric, matplotlib, timm.utils.model_ema, torch.utils.tensorboard  # what takes seconds
+import leadline
+
+def first_use(name):
+    # Of a name that nothing has imported yet: as often as there are lines, by attribute first.
+    assert not any(module.startswith("leadline.") for module in sys.modules), "nothing of it is imported yet"
+    by_attribute = getattr(leadline, name)
+    return [by_attribute, getattr(leadline, name), imported(name)]
+
+def first_import(name):
+    return [imported(name), imported(name), getattr(leadline, name)]
+
+def use_after_all_modules(name):
+    for module in pkgutil.walk_packages(leadline.__path__, "leadline."):
+        if not module.name.endswith("__main__"):
+            __import__(module.name)
+    return first_import(name)
+
+def imported(name):
+    space = {}
+    exec(f"from leadline import {name}", space)
+    return space[name]
+
+def check(use, names):
+    # A fork is a process in which nothing of leadline was imported.
+    child = os.fork()
+    if not child:
+        warnings.simplefilter("error")
+        try:
+            for name in names:
+                found = use(name)
+                assert all(each is found[0] for each in found), (use, name, found)
+                assert callable(found[0]) == (name in leadline.__all__), (use, name, found)
+                assert name in dir(leadline)
+        except BaseException as problem:
+            print(f"{use.__name__}: {names}: {problem!r}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+names = [*leadline.__all__, *leadline._MODULES]
+failed = sum(check(use, [name]) for use in (first_use, first_import) for name in names)
+failed += check(use_after_all_modules, names)
+sys.exit(failed)
+"""
+
 
 def test_the_public_names_are_these():
     assert leadline.__all__ == [
-        "BadInput", "DepthKind", "DepthMap", "DepthModel", "Sample", "build", "evaluate", "fit", "load", "open_data",
-        "predict", "protocol", "read_camera", "read_depth", "read_image", "save", "write_depth",
+        "BadInput", "DepthKind", "DepthMap", "DepthModel", "EvalProtocol", "HardwareConfig", "Sample", "Supervised",
+        "TrainConfig", "UnreadableFile", "build", "evaluate", "evaluate_maps", "fit", "list_models", "load",
+        "open_data", "predict", "predict_tensor", "protocol", "read_camera", "read_depth", "read_image", "save",
+        "write_depth", "write_image",
     ]  # fmt: skip
-    assert all(getattr(leadline, name) is not None for name in leadline.__all__)
+    assert dir(leadline).count("predict") == 1
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", leadline.__version__)
+
+
+def test_no_public_name_is_that_of_a_submodule():
+    submodules = {module.name for module in pkgutil.iter_modules(leadline.__path__)}
+    assert not submodules & set(leadline.__all__)
+    assert submodules - {"__main__"} <= leadline._MODULES.keys()
+
+
+def test_every_public_name_means_the_same_at_each_use_in_a_fresh_process():
+    done = subprocess.run([sys.executable, "-c", USE_THE_NAMES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_renamed_name_still_works_and_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match="leadline.Kind is called leadline.DepthKind now"):
+        kind = leadline.Kind  # pyright: ignore[reportAttributeAccessIssue]
+    assert kind is leadline.DepthKind
+
+
+def test_the_package_runs_as_a_command():
+    done = subprocess.run([sys.executable, "-m", "leadline", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"leadline {leadline.__version__}\n"
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

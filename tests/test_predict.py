@@ -595,6 +595,20 @@ def test_a_photograph_that_does_not_fit_the_memory_is_named_and_the_others_measu
     assert "memory" in errors
 
 
+def test_a_large_photograph_is_measured_at_its_own_size(measure, tmp_path):
+    Image.new("L", (5600, 4600), 99).save(tmp_path / "large.png")
+    code, said, _ = measure(tmp_path / "large.png", "--fx", 5000, "--json")
+    assert code == 0
+    told = json.loads(said)
+    assert (told["height"], told["width"], told["field_of_view"]) == (4600, 5600, 58.5)
+    stored = read_depth(tmp_path / "out" / "large.png")
+    assert stored.depth.shape == (1, 4600, 5600)
+    assert stored.intrinsics is not None
+    assert stored.intrinsics.tolist() == [5000, 5000, 2799.5, 2299.5]
+    code, said, _ = measure(tmp_path / "large.png", "--json")
+    assert json.loads(said)["assumed_camera"] == "63 degrees across"
+
+
 def test_names_that_are_no_text_are_measured_and_said(measure, tmp_path):
     source = Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png"))
     photo(tmp_path / "a.png").rename(source)

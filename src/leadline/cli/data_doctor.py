@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tyro
-from tqdm import tqdm
 
+from leadline.core.progress import track
+from leadline.core.ranges import AtLeastOne, check_fields
 from leadline.data_quality.checks import CHECKS
 from leadline.data_quality.doctor import SHOWN, diagnose, missing_unit, stats_of
 from leadline.data_quality.frame_stats import FrameStats, collect_photo_stats
@@ -26,20 +27,19 @@ class DoctorCommand:
     """A dataset whose pictures must not be in the train split: nyu:DIR for NYU's official test."""
     against_split: str = "test"
     """Which split of it."""
-    frames: int | None = None
+    frames: AtLeastOne | None = None
     """Look at no more than this many of each scene, the first; unset: all."""
     json: bool = False
     """Print JSON, with all files of every fault."""
 
     def run(self) -> int:
+        check_fields(self)
         collection = index_data(self.data, frames=self.frames)
         looks = stats_of(collection)
         faults = diagnose(collection, looks)
         if self.against:
             others = index_data(self.against, split=self.against_split).entries
-            faults += leaked_images(
-                looks, list(collect_photo_stats(tqdm(others, "compared", disable=None, leave=False)))
-            )
+            faults += leaked_images(looks, list(collect_photo_stats(track(others, len(others), "frames", "compared"))))
         if self.json:
             told = {
                 "data": self.data,

@@ -12,6 +12,7 @@ import tyro
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.ranges import AtLeastOne, check_fields
 from leadline.core.sample import Depth, ImageTensor, Mask
 from leadline.data_quality.doctor import stats_of
 from leadline.data_quality.frame_stats import FrameStats
@@ -22,7 +23,7 @@ from leadline.data_quality.units import Unit
 from leadline.evaluation.tables import Listing
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale
-from leadline.io.depth_maps import read_numbers
+from leadline.io.depth_maps import read_numbers, stated_scale
 from leadline.io.images import read_image
 from leadline.io.outputs import check_replaceable
 from leadline.reporting.charts import histogram
@@ -38,12 +39,13 @@ class InspectCommand:
     DIR,depth_scale=1000. Where the scale is not stated it is guessed, and the reason said."""
     out: Path | None = None
     """An HTML page to write, with pictures in it."""
-    frames: int | None = None
+    frames: AtLeastOne | None = None
     """Look at no more than this many of each scene, the first; unset: all."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> int:
+        check_fields(self)
         if self.out and self.out.suffix.lower() != ".html":
             raise BadInput(f"--out {self.out} is to be a page: name it {self.out.with_suffix('.html')}.")
         if self.out:
@@ -186,7 +188,7 @@ def _shown(entry: Entry, collection: Collection, scale: float) -> tuple[ImageTen
     assert entry.image
     assert entry.depth
     values, words = read_numbers(entry.depth)
-    values = values if "kind" in words else collection.reading.decoded(values)
+    values = collection.reading.decoded(values, stated_scale(entry.depth, words))
     depth = torch.from_numpy(values.astype(np.float32))[None] / scale
     valid = depth.isfinite() & (depth > 0)
     return read_image(entry.image), depth.where(valid, 0), valid

@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from leadline.core.errors import BadInput
+from leadline.core.ranges import NotNegative, check_fields
 from leadline.data.prepare import prepare
 
 
@@ -26,7 +27,7 @@ class PrepareCommand:
     """HEIGHT:WIDTH of the samples, as in 192:256."""
     split: Literal["train", "val", "test", "all"] = "train"
     """Of the dataset; `all` takes those that it has. A store takes further splits later."""
-    workers: int = 4
+    workers: NotNegative = 4
     """Processes that write shards; 0: this one does."""
     compression: Literal["none", "lz4", "zstd"] = "none"
     """None is mapped into memory as it is; the others suit stores that are read over a network."""
@@ -38,6 +39,7 @@ class PrepareCommand:
     """What the store says of the data's licence; unset: what its folder or its reader says."""
 
     def run(self) -> int:
+        check_fields(self)
         prepared = prepare(
             self.data,
             self.out,

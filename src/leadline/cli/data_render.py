@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadline.core.ranges import AtLeastOne, Seed, Side, check_fields
 from leadline.data.furnished_rooms.render import RoomsConfig, render_rooms
 
 
@@ -18,20 +19,21 @@ class RenderCommand:
     """Folder to fill: SPLIT/SCENE/rgb and SPLIT/SCENE/depth in millimetres, scenes.json, CREDITS.txt."""
     python: str
     """A Python 3.11 that has Blender's module: an environment of its own with `pip install 'bpy==4.2.0' 'numpy<2'`."""
-    scenes: int = 2000
+    scenes: AtLeastOne = 2000
     """Rooms; one in twenty is for validation, one for the test."""
-    views: int = 10
+    views: AtLeastOne = 10
     """Photographs of each room, at most."""
-    size: tuple[int, int] = (192, 256)
+    size: tuple[Side, Side] = (192, 256)
     """Height and width of the photographs."""
-    samples: int = 4
+    samples: AtLeastOne = 4
     """Of light, for each pixel."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed furnishes other rooms."""
-    jobs: int = 1
+    jobs: AtLeastOne = 1
     """Rooms rendered at a time, on a thread each."""
 
     def run(self) -> int:
+        check_fields(self)
         config = RoomsConfig(self.scenes, self.views, self.size, self.samples, self.seed)
         count = render_rooms(
             self.catalogues, self.out, config, python=self.python, jobs=self.jobs, progress=_Progress().tell

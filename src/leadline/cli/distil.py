@@ -8,9 +8,10 @@ import tyro
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.ranges import AtLeastOne, check_fields
 from leadline.data.datasets import open_data
 from leadline.data.mixing import as_mixture
-from leadline.evaluation.statistics import check_seeds, compare_rows, describe_difference, differences_table
+from leadline.evaluation.statistics import compare_rows, describe_difference, differences_table
 from leadline.evaluation.tables import COLUMNS, Table, average_runs
 from leadline.models.base import FREE_LICENCES, DepthModel, Provenance
 from leadline.models.loading import load
@@ -30,17 +31,15 @@ from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.charts import metric_bars
 from leadline.reporting.report import Chart, Report, Section, check_report_folder, publish, reading, worst_images
 from leadline.training.objectives import check_distillation_term
-from leadline.training.pseudo_labels import ALIGNMENTS
+from leadline.training.pseudo_labels import ALIGNMENTS, load_pseudo_labels
 
 
 @dataclass(frozen=True)
 class DistilCommand:
     """Teach a small network by a large one, and say whether it helped: against a control that had no teacher.
 
-    The control has the same student, steps, images a step and seeds. Run the same command again to continue.
-
-    leadline distil --teacher dpt_hybrid_nyu --student midas_small,kind=metric,head=log \
-        --data nyu:data/nyu --out runs/distil
+    The control has the same student, steps, images a step and seeds. The student is --model, or --student, which is
+    the same. Run the same command again to continue.
     """
 
     out: Path
@@ -62,17 +61,21 @@ class DistilCommand:
     """Let the teacher fill what was not measured: naive, or gated (aligned, confident, level with what is around)."""
     confidence: bool = True
     """Weigh the teacher's pixels by how well its views agree."""
-    seeds: int = 3
+    seeds: AtLeastOne = 3
     """Student and control are trained once from each of the seeds 0 … n − 1."""
     gate: bool = True
     """Stop if the teacher does not beat the untaught student on held-out data in the student's units."""
-    jobs: int = 1
+    jobs: AtLeastOne = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
     lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
-        check_seeds(self.seeds)
+        check_fields(self)
+        if self.labels and not self.unlabelled:
+            raise BadInput(f"--labels {self.labels} are of unlabelled images: name these with --unlabelled.")
+        if self.labels:
+            load_pseudo_labels(self.labels)
         check_report_folder(self.out)
         page = publish(self.report(), self.out)
         print(f"The student is in {self.out / 'model'}, the report is {page}")

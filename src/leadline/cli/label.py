@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadline.core.ranges import AtLeastOne, Side, check_fields
 from leadline.data.datasets import open_data
 from leadline.inference.session import load_for_command
 from leadline.training.pseudo_labels import label
@@ -25,9 +26,9 @@ class LabelCommand:
     alignment: str = "auto"
     """How answers become metres: none, truth (each by its own image's measured depth), or auto: `truth` for a teacher
     that answers none, on data that has some."""
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     """Height and width of the labels; unset: those of the first image."""
-    batch_size: int = 8
+    batch_size: AtLeastOne = 8
     """Images that the teacher sees at once."""
     repair: bool = False
     """Read what is there, and make damaged shards again."""
@@ -35,6 +36,7 @@ class LabelCommand:
     """What the teacher computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
     def run(self) -> int:
+        check_fields(self)
         dataset = open_data(self.data, self.split, cache=self.out / "cache")
         for line in getattr(dataset, "left_out", ()):
             print(line, file=sys.stderr)

@@ -49,6 +49,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
 
+RENAMED: Mapping[str, str] = {
+    "--encoder-rate": "--encoder-lr-scale",
+    "--clip": "--grad-clip",
+    "--ema": "--ema-decay",
+    "--best-by": "--monitor",
+}
+"""Options' old names."""
+TEACHING = frozenset({"distil", "study distillation"})
+"""Commands whose --model may be called --student."""
 RESUMED = frozenset(
     {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
 )
@@ -81,13 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from leadline.core.errors import BadInput
 
     module, _, name = COMMANDS[command][0].partition(":")
-    options = tyro.cli(
-        getattr(import_module(module), name),
-        args=words[len(command.split()) :],
-        prog=f"leadline {command}",
-        config=(tyro.conf.DisallowNone, tyro.conf.EnumChoicesFromValues),
-    )
     try:
+        options = tyro.cli(
+            getattr(import_module(module), name),
+            args=_renamed(command, words[len(command.split()) :]),
+            prog=f"leadline {command}",
+            config=(tyro.conf.DisallowNone, tyro.conf.EnumChoicesFromValues),
+        )
         return options.run()
     except BadInput as mistake:
         print(f"leadline {command}: {mistake}", file=sys.stderr)
@@ -98,6 +107,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"leadline {command}: interrupted{continues}", file=sys.stderr)
         return 130
     return 1
+
+
+def _renamed(command: str, words: Sequence[str]) -> list[str]:
+    """The options by the names that they have now; an old name is taken for one more release, and said."""
+    taken = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        now = RENAMED.get(option.replace("_", "-"))
+        if now is not None:
+            said = f"{option} is called {now} now, and its old name goes with the next release"
+            print(f"leadline {command}: {said}", file=sys.stderr)
+        elif command in TEACHING and option == "--student":
+            now = "--model"
+        taken.append(f"{now}{equals}{value}" if now else word)
+    return taken
 
 
 def _overview() -> str:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,13 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
-from leadline.cli.progress import track
 from leadline.core.camera import (
     camera_doubt,
     camera_fault,
@@ -29,6 +27,7 @@ from leadline.core.camera import (
 )
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.progress import say, track
 from leadline.core.sample import Intrinsics
 from leadline.inference.metric_scale import WAYS, ScaledDepth, Scaler, scaler_from_options
 from leadline.inference.predict import predict_tensor
@@ -213,15 +212,15 @@ class PredictCommand:
             **({"doubts": " ".join(known.doubts)} if known.doubts else {}),
             **({} if known.intrinsics is not None else _assumed(model, photo)),
         }
+        size = photo.size
+        del photo  # hundreds of megabytes
         answer = DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, known.intrinsics, about)
-        scaled = scale(_enlarged(answer, photo.size), job.place) if scale else None
+        scaled = scale(_enlarged(answer, size), job.place) if scale else None
         answer = scaled.depth if scaled else answer
         marks = job.marks(request)
-        # 16 bits of millimetres end at 65 m; KITTI's 256 steps a metre reach 255 m.
-        steps = 1000.0 if answer.depth.max() < 65.0 else 256.0
         words = {**answer.provenance, **marks}
-        whole = replace(answer, provenance=words, intrinsics=_intrinsics_at(answer, photo.size))
-        write_depth(job.depth, whole, depth_scale=steps, size=photo.size)
+        whole = replace(answer, provenance=words, intrinsics=_intrinsics_at(answer, size))
+        write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=size)
         colours = (
             depth_color_scale(self.near, self.far)
             if answer.kind is DepthKind.METRIC
@@ -229,7 +228,7 @@ class PredictCommand:
         )
         picture = render(answer.depth, colours, answer.valid)
         write_image(job.picture, picture, {**words, **job.picture_marks, "kind": answer.kind.value})
-        return {**self._about(job, answer, photo.size), **(_said(scaled) if scaled else {})}
+        return {**self._about(job, answer, size), **(_said(scaled) if scaled else {})}
 
     def _camera(self, photo: Photograph, given: tuple[float | None, ...] | None) -> CameraInfo:
         """The camera in pixels of the image as it was read, and where it comes from.
@@ -254,10 +253,22 @@ class PredictCommand:
         inside = resize_intrinsics(torch.tensor(whole), photo.size, photo.image.shape[-2:])
         return CameraInfo(inside, "given", (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
 
+    def _steps(self, job: Job, answer: DepthMap) -> float:
+        """The steps a metre that 16 bits take: millimetres end at 65 m, KITTI's 256 steps reach 255 m.
+
+        Raises:
+            BadInput: metres that no PNG holds.
+        """
+        high = answer.depth.max().item()
+        if self.format == "png" and answer.kind is DepthKind.METRIC and high > 65_535:
+            raise BadInput(f"{job.source} has depth of {high:g} m, too far for a 16-bit PNG: give --format npz.")
+        return next((steps for steps in (1000.0, 256.0, 100.0, 10.0) if high * steps < 65_000), 1.0)
+
     def _about(self, job: Job, answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
         """What there is to say of a photograph that is measured."""
-        known = answer.depth[answer.valid]
-        low, middle, high = known.min().item(), known.median().item(), known.max().item()
+        # By NumPy: PyTorch makes an index of 8 bytes a pixel of a mask, and two copies for a median.
+        known = answer.depth.numpy()[answer.valid.numpy()]
+        low, middle, high = (float(np.quantile(known, share, method="lower")) for share in (0, 0.5, 1))
         told = answer.provenance
         across = (
             round(fields_of_view(answer.intrinsics.tolist(), (answer.depth.shape[-2], answer.depth.shape[-1]))[0], 1)
@@ -286,9 +297,9 @@ class PredictCommand:
             print(json.dumps(about, ensure_ascii=False), flush=True)
         elif "error" in about:
             is_named = about.get("image", "") in about["error"]
-            tqdm.write(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}", file=sys.stderr)
+            say(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}")
         else:
-            tqdm.write(_line(about), file=sys.stderr)
+            say(_line(about))
 
 
 def _line(about: dict[str, Any]) -> str:
@@ -340,7 +351,8 @@ def _assumed(model: DepthModel, photo: Photograph) -> dict[str, str]:
     camera = model.preprocessing.camera(photo.image)
     if camera is None:
         return {}
-    return {"assumed_camera": f"{fields_of_view(camera.tolist(), photo.size)[0]:.0f} degrees across"}
+    across, _ = fields_of_view(camera.tolist(), (photo.image.shape[-2], photo.image.shape[-1]))
+    return {"assumed_camera": f"{across:.0f} degrees across"}
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:

@@ -74,7 +74,10 @@ class Subset:
 def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
     """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by.
 
-    Of datasets in turns, the first that measures metres gives the tenth.
+    Of datasets in turns, the first that measures metres gives the tenth; of less than ten samples, the last is held.
+
+    Raises:
+        BadInput: there is one sample only.
     """
     if isinstance(dataset, AlternatingDatasets):
         number = next((n for n, part in enumerate(dataset.parts) if part.kind is DepthKind.METRIC), 0)
@@ -82,6 +85,9 @@ def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
         parts = [less if n == number else part for n, part in enumerate(dataset.parts)]
         return AlternatingDatasets(list(zip(parts, dataset.shares, strict=True))), held
     indices = range(len(dataset))
+    if len(indices) < 2:
+        raise BadInput(f"{dataset.name} has {len(indices)} samples, and training needs another to choose weights by.")
+    every = min(every, len(indices))
     held = indices[every - 1 :: every]
     return (
         Subset(dataset, sorted(set(indices) - set(held)), f"{dataset.name} less every {every}th"),

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
+from leadline.core.progress import track
 from leadline.data.datasets import Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
@@ -249,7 +249,7 @@ def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
         num_workers=0 if in_memory else min(workers, len(work)),
         worker_init_fn=use_one_thread,
     )
-    for shard in tqdm(loader, unit=" shards", desc=work.dataset.name, disable=not progress):
+    for shard in track(loader, len(work), "shards", work.dataset.name, is_shown=progress):
         if isinstance(shard, BadInput):
             raise shard
         yield shard

@@ -1,6 +1,7 @@
 """Augmentation: Sample → Sample; every random choice comes from the generator that is handed in."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from leadline.core.ranges import Probability, Within
 from leadline.core.sample import ImageTensor, Sample
 
 
@@ -16,20 +18,20 @@ from leadline.core.sample import ImageTensor, Sample
 class Augmentation:
     """What training does to a sample before the network sees it."""
 
-    flip: float = 0.5
+    flip: Probability = 0.5
     """Probability of mirroring left and right."""
-    crop: float = 1.0
+    crop: Annotated[float, Within(0, 1, above=True)] = 1.0
     """The smallest side of a random crop, as a share of the largest crop that has the training size's shape. Below 1
     the crop is enlarged to the training size, which changes the focal length in pixels that goes with it."""
-    brightness: float = 0.2
+    brightness: Annotated[float, Within(0, 1, below=True)] = 0.2
     """Brightness, contrast, saturation and gamma are multiplied by a random factor within 1 ± this."""
-    colour: float = 0.1
+    colour: Annotated[float, Within(0, 1, below=True)] = 0.1
     """Each of red, green and blue is multiplied by a random factor within 1 ± this."""
-    blur: float = 0.0
+    blur: Probability = 0.0
     """Probability of a Gaussian blur of up to 1.5 pixels or, as likely, a motion blur of up to 9."""
-    noise: float = 0.0
+    noise: Annotated[float, Within(0, 1)] = 0.0
     """The largest standard deviation of noise like a sensor's; an image's is anything from 0 to this."""
-    jpeg: float = 0.0
+    jpeg: Probability = 0.0
     """Probability of JPEG compression, at a quality of 30 to 95."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 from leadline.core.depth_kind import DepthKind
+from leadline.core.progress import track
 from leadline.data_quality.checks import examine
 from leadline.data_quality.frame_stats import FrameStats, collect_stats
 from leadline.data_quality.index import Collection
@@ -17,7 +16,7 @@ SHOWN = 5
 
 def stats_of(collection: Collection) -> list[FrameStats]:
     """Every entry, looked at once."""
-    return list(collect_stats(collection, tqdm(collection.entries, "seen", disable=None, leave=False)))
+    return list(collect_stats(collection, track(collection.entries, len(collection.entries), "frames")))
 
 
 def diagnose(collection: Collection, looks: Sequence[FrameStats]) -> list[Issue]:

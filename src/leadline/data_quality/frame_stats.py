@@ -8,13 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
 
-from leadline.core.camera import camera_doubt, ray_lengths
+from leadline.core.camera import camera_doubt, parse_intrinsics, ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import follow_size
-from leadline.data.datasets.pair_files import read_camera
 from leadline.data_quality.image_features import (
     Surface,
     count_planes,
@@ -28,7 +27,7 @@ from leadline.data_quality.image_features import (
 )
 from leadline.data_quality.index import Camera, Collection, Entry
 from leadline.io.depth_backgrounds import background_mask
-from leadline.io.depth_maps import read_numbers
+from leadline.io.depth_maps import read_numbers, stated_scale
 from leadline.io.depth_units import is_plausible
 from leadline.io.images import read_image
 
@@ -270,13 +269,14 @@ def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.n
 
 def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], collection: Collection) -> _View:
     view = _with_stated_camera(view, words)
-    if "kind" not in words:
-        values = collection.reading.decoded(values)
+    path = view.look.entry.depth or Path(view.look.entry.name)
+    stated = stated_scale(path, words)
+    values = collection.reading.decoded(values, stated)
     camera = view.look.camera
     is_believed = camera and values.shape == view.look.image_size and not camera_doubt(camera, values.shape)
     if camera and is_believed and collection.reading.along_ray:
         values = values / ray_lengths(camera, values.shape)
-    tally = _tally(values, words, collection, camera if is_believed else None)
+    tally = _tally(values, stated, collection, camera if is_believed else None)
     look = replace(view.look, depth_size=values.shape, tally=tally)
     return replace(view, look=look, depth=depth_edges(_positive(values)))
 
@@ -285,9 +285,11 @@ def _with_stated_camera(view: _View, words: Mapping[str, str]) -> _View:
     """The camera that the depth file states, where nothing else does."""
     if "intrinsics" not in words or view.look.camera:
         return view
-    camera, fault = read_camera(words["intrinsics"].split(), "the depth file")
-    refusals = view.look.refusals | ({"camera": fault} if fault else {})
-    return replace(view, look=replace(view.look, camera=camera, refusals=refusals))
+    try:
+        camera = parse_intrinsics(words["intrinsics"], "the depth file")
+    except BadInput as fault:
+        return replace(view, look=replace(view.look, refusals={**view.look.refusals, "camera": str(fault)}))
+    return replace(view, look=replace(view.look, camera=None if camera is None else tuple(camera.tolist())))
 
 
 def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
@@ -297,9 +299,9 @@ def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
         return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
 
 
-def _tally(values: np.ndarray, words: Mapping[str, str], collection: Collection, camera: Camera | None) -> DepthStats:
-    is_ours = "kind" in words
-    scale = float(words.get("depth_scale", 1)) if is_ours else collection.reading.scale
+def _tally(values: np.ndarray, stated: float | None, collection: Collection, camera: Camera | None) -> DepthStats:
+    is_ours = stated is not None
+    scale = stated if is_ours else collection.reading.scale
     shares, background = dict(_shares(values)), 0.0
     if (
         collection.kind is DepthKind.METRIC

@@ -162,4 +162,6 @@ def _percentile(counts: Float[np.ndarray, " bins"], share: float) -> float | Non
 
 
 def _camera_card(camera: Camera, size: tuple[int, int]) -> CameraCard:
-    return CameraCard(*camera, *fields_of_view(camera, size))
+    fx, fy, cx, cy = camera
+    across, down = fields_of_view(camera, size)
+    return CameraCard(fx, fy, cx, cy, across, down)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.core.progress import track
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, subsample_evenly
@@ -64,7 +64,7 @@ def evaluate(
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    bar = iter(tqdm(pairs, total=len(dataset), unit=" images", desc=dataset.name, disable=None if progress else True))
+    bar = track(pairs, len(dataset), "images", dataset.name, is_shown=progress)
     return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
@@ -102,7 +102,8 @@ def evaluate_maps(
         predictions: a folder of predicted maps.
         truth: a folder of measured maps.
         protocol: how they are compared.
-        depth_scale: numbers in the files are metres × this; None: the files state it.
+        depth_scale: numbers in the files are metres × this, where they do not state their own unit; None: they do, or
+            are floats: truths in metres, predictions in the unit of `kind`.
         prediction_scale: the same of the predictions, where it is another.
         kind: what predictions guarantee whose files do not state it; None: metres.
         resize: bring predictions of another size and of the truth's aspect to the truth's size.
@@ -118,15 +119,19 @@ def evaluate_maps(
             raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
+    predictions, truth = Path(predictions), Path(truth)
     pairs, ignored = match_maps(predictions, truth)
     changes: Counter[str] = Counter()
     outside = 0
 
     def predicted(path: Path) -> DepthMap:
-        return _read_by_own_words(path, depth_scale if prediction_scale is None else prediction_scale, kind)
+        own = _stated_kind(path)
+        scale = depth_scale if prediction_scale is None else prediction_scale
+        return read_depth(path, depth_scale=None if own else scale, kind=kind or own)
 
     def measured(path: Path) -> DepthMap:
-        return _read_by_own_words(path, depth_scale, None)
+        own = _stated_kind(path)
+        return read_depth(path, depth_scale=None if own else depth_scale, kind=own or DepthKind.METRIC)
 
     def compared() -> Iterator[Pair]:
         nonlocal outside
@@ -141,7 +146,7 @@ def evaluate_maps(
     check_alignment(protocol.alignment, promised)
     facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
     baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
-    bar = iter(tqdm(compared(), total=len(pairs), unit=" maps", disable=None if progress else True))
+    bar = track(compared(), len(pairs), "maps", is_shown=progress)
     title = f"{predictions} against {truth}"
     table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
@@ -152,19 +157,15 @@ def evaluate_maps(
     return replace(table, notes=(*table.notes, *notes))
 
 
-def _read_by_own_words(path: Path, depth_scale: float | None, kind: DepthKind | None) -> DepthMap:
-    """Read a depth map that states its own scale by that, and any other by the one that is given.
-
-    A PFM file of Leadline's states its kind in the colour picture beside it.
-    """
-    own = marks_of(path).get("kind")
-    return read_depth(path, depth_scale=None if own else depth_scale, kind=kind or own)
-
-
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
     _must_be_metres(dataset)
     return _constants(_truths(dataset), protocol, dataset.name)
+
+
+def _stated_kind(path: Path) -> str | None:
+    """The kind that a depth map of Leadline's states; a PFM file does so in the colour picture beside it."""
+    return marks_of(path).get("kind")
 
 
 def check_batch_size(batch_size: int) -> None:

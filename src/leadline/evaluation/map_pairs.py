@@ -118,8 +118,7 @@ def _named_maps(folder: Path) -> tuple[dict[str, Path], Counter[str]]:
         raise BadInput(f"No folder {folder}.")
     found = find_files([str(folder)], DEPTH_SUFFIXES, "depth map")
     if not found.files:
-        known = ", ".join(sorted(DEPTH_SUFFIXES))
-        raise BadInput(" ".join([f"No depth maps in {folder}: the known formats are {known}.", *found.faults]))
+        raise BadInput(f"No depth maps in {folder}: the known formats are {', '.join(sorted(DEPTH_SUFFIXES))}.")
     if found.faults:
         raise BadInput(" ".join(found.faults))
     named: dict[str, Path] = {}

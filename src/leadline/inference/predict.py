@@ -1,18 +1,75 @@
-"""Predict the depth of an image of any size."""
+"""Predict the depth of photographs of any size, given as files, pictures, arrays or tensors."""
 
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
+from leadline.core.camera import camera_fault, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, ImageTensor, Intrinsics
+from leadline.io.depth_maps import DepthMap
+from leadline.io.exif import CameraInfo
+from leadline.io.images import Photograph, decode_photograph, read_photograph
 from leadline.models.base import DepthModel, Interpolation
+from leadline.models.loading import load
+
+
+def predict(
+    model: DepthModel | StrPath,
+    image: StrPath | Image.Image | np.ndarray | Tensor,
+    intrinsics: Tensor | np.ndarray | Sequence[float] | None = None,
+) -> DepthMap:
+    """Measure the depth of one photograph.
+
+    Args:
+        model: a model, or what `leadline.load` takes: a folder, a checkpoint or a name. For many photographs load it
+            once. It computes on the device that it is on, in evaluation mode.
+        image: the path of a photograph, a Pillow image (both are turned upright as their EXIF says), an array of shape
+            (H, W, 3), RGB, or (H, W), grey, or a tensor of shape (3, H, W), RGB. Numbers are 8- or 16-bit integers
+            without sign, or floats in [0, 1]. OpenCV's arrays are BGR: pass `image[..., ::-1]`.
+        intrinsics: fx, fy, cx, cy in pixels of the photograph, the centre of the first pixel being (0, 0), or the
+            camera's 3 × 3 matrix. Unset: what EXIF says, of a path and of what `PIL.Image.open` returned; a picture
+            that was edited in memory, an array or a tensor tells nothing.
+
+    Returns:
+        The depth at the photograph's own size, in the unit of `model.kind`. `provenance["camera"]` says where the
+        camera came from: `given`, `from EXIF …` or `unknown`. Not valid is what the model answers no depth for.
+
+    Raises:
+        BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
+        UnreadableFile: the file is no photograph.
+    """
+    if isinstance(image, DepthModel) or not isinstance(model, (DepthModel, str, os.PathLike)):
+        raise BadInput(f"No model is {_named(model)}: predict(model, image) takes the model first.")
+    photo = _photograph(image)
+    if intrinsics is not None:
+        photo = replace(photo, camera=_given_camera(intrinsics, photo))
+    network = model if isinstance(model, DepthModel) else load(model)
+    depth = predict_tensor(network, photo.image, photo.camera.intrinsics)
+    depth = _resized(depth[None], photo.size, "bilinear_sharp")[0]
+    known = depth.isfinite() if network.kind is DepthKind.RELATIVE else depth.isfinite() & (depth > 0)
+    provenance = {
+        "model": network.name,
+        "trained_on": network.provenance.training_data or "nothing",
+        "camera": photo.camera.source,
+        **({"doubts": " ".join(photo.camera.doubts)} if photo.camera.doubts else {}),
+    }
+    return DepthMap(depth, known, network.kind, photo.full_intrinsics, provenance)
 
 
 @torch.inference_mode()
 def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
-    """The depth of one image (3, H, W) or of a batch (B, 3, H, W), at its own size, in the unit of `model.kind`.
+    """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
 
     The image is resized as the model's preprocessing says and the answer resized back, so H and W may be anything.
     `intrinsics`, (4,) or (B, 4), are the cameras' in pixels of the image: models with a canonical camera measure better
@@ -24,11 +81,12 @@ def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics
     rule = model.preprocessing
     rows, columns = rule.margin_for(height, width)
     whole = (height + 2 * rows, width + 2 * columns)
-    images = images.to(next(model.parameters()).device)
+    weights = next(model.parameters())
+    images = images.to(weights.device)
     if rows or columns:
         images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
     size = rule.size_for(*whole)
-    fitted = _resized(images, size, rule.interpolation)
+    fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
     was_training = model.training
     model.eval()
     try:
@@ -40,8 +98,115 @@ def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics
     if model.kind is not DepthKind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         nearest = answer.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
-        depth = depth.maximum(nearest.to(image.device))
+        torch.maximum(depth, nearest.to(image.device), out=depth)
     return depth if image.ndim == 4 else depth[0]
+
+
+def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor) -> Photograph:
+    """The image of any of its types, as it is when read from a file."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_photograph(image)
+    if isinstance(image, Image.Image):
+        photo = decode_photograph(image, "The image")
+        # What was cropped, turned or resized in memory keeps the EXIF of what it was.
+        return photo if isinstance(image, ImageFile) else replace(photo, camera=CameraInfo(None))
+    if isinstance(image, np.ndarray):
+        pixels = _from_array(image)
+    elif isinstance(image, Tensor):
+        pixels = _from_tensor(image)
+    else:
+        raise BadInput(f"No image is {_named(image)}: give one path, Pillow image, NumPy array or torch tensor.")
+    return Photograph(pixels, (pixels.shape[-2], pixels.shape[-1]), CameraInfo(None))
+
+
+def _from_array(array: np.ndarray) -> ImageTensor:
+    """(H, W, 3) or (H, W) numbers as an image."""
+    cure = _cure_of_shape(array.shape, channels=-1)
+    if cure:
+        raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {cure}.")
+    if array.dtype.kind not in "fu":
+        raise BadInput(_wrong_type(array.dtype))
+    native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
+    channels = np.broadcast_to(native[..., None], (*native.shape, 3)) if native.ndim == 2 else native
+    return _in_unit_range(torch.from_numpy(channels.transpose(2, 0, 1).copy()))
+
+
+def _from_tensor(tensor: Tensor) -> ImageTensor:
+    """(3, H, W) numbers as an image."""
+    cure = _cure_of_shape(tensor.shape, channels=0)
+    if cure:
+        raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {cure}.")
+    return _in_unit_range(tensor.detach())
+
+
+def _cure_of_shape(shape: Sequence[int], *, channels: int) -> str:
+    """What to do about a shape that has its three channels elsewhere than at the index `channels`; empty: nothing."""
+    is_array = channels == -1
+    if 0 in shape:
+        return "it has no pixels"
+    if len(shape) == 4:
+        return "give one image at a time, or a batch (B, 3, H, W) to leadline.predict_tensor"
+    if len(shape) == 2:
+        return "" if is_array else "repeat grey, tensor.expand(3, -1, -1)"
+    if len(shape) != 3:
+        return "give one photograph"
+    if shape[0] == shape[-1] == 3:
+        return "its channels may come first or last; give a Pillow image, or one of another size"
+    if shape[channels] == 3:
+        return ""
+    if shape[-1 - channels] == 3:
+        return (
+            "put the channels last, array.transpose(1, 2, 0)"
+            if is_array
+            else "put the channels first, permute(2, 0, 1)"
+        )
+    if shape[channels] == 4:
+        return "leave the fourth channel out, or give a Pillow image, whose transparency is drawn on white"
+    if shape[channels] == 1:
+        return "give grey as (H, W), array[..., 0]" if is_array else "repeat grey, tensor.expand(3, -1, -1)"
+    return "give its red, green and blue"
+
+
+def _in_unit_range(pixels: Tensor) -> ImageTensor:
+    """8- or 16-bit integers without sign, or floats in [0, 1], as float32 in [0, 1]."""
+    if pixels.dtype in (torch.uint8, torch.uint16):
+        return pixels.float() / torch.iinfo(pixels.dtype).max
+    if not pixels.is_floating_point():
+        raise BadInput(_wrong_type(pixels.dtype))
+    image = pixels.float()
+    low, high = image.min().item(), image.max().item()  # NaN if one number is
+    if low >= 0 and high <= 1:
+        return image
+    if not image.isfinite().all():
+        raise BadInput("The image holds NaN or infinite numbers: give floats in [0, 1].")
+    seems = "divide by 255, or give 8-bit integers" if low >= 0 and 1 < high <= 255 else "give floats in [0, 1]"
+    raise BadInput(f"The image's floats go from {low:g} to {high:g}, and must be in [0, 1]: {seems}.")
+
+
+def _wrong_type(dtype: np.dtype | torch.dtype) -> str:
+    return f"The image's numbers are {dtype}: give uint8, uint16 or floats in [0, 1]."
+
+
+def _named(thing: object) -> str:
+    return f"of type {type(thing).__name__}"
+
+
+def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Photograph) -> CameraInfo:
+    """A camera in pixels of the photograph in its file, in those of the image as it was read."""
+    try:
+        numbers = torch.as_tensor(intrinsics).detach().float().cpu()
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise BadInput(f"Intrinsics {intrinsics!r} are no numbers: give fx, fy, cx, cy in pixels.") from problem
+    if numbers.shape == (3, 3):
+        numbers = numbers[[0, 1, 0, 1], [0, 1, 2, 2]]
+    if numbers.shape != (4,):
+        raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
+    height, width = photo.size
+    middle = torch.tensor([torch.nan, torch.nan, (width - 1) / 2, (height - 1) / 2])
+    camera = numbers.where(~numbers.isnan(), middle)
+    if fault := camera_fault(camera.tolist(), photo.size):
+        raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
+    return CameraInfo(resize_intrinsics(camera, photo.size, photo.image.shape[-2:]), "given")
 
 
 def _intrinsics_at(

@@ -58,9 +58,14 @@ def depth_color_scale(low: float = 0.5, high: float = 10.0) -> ColorScale:
     return ColorScale("inferno_r", low, high, "depth in metres", is_logarithmic=True)
 
 
+def default_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
+    """Choose the scale for a map's kind: the fixed one of metres, or the range of this picture for other kinds."""
+    return depth_color_scale() if kind is DepthKind.METRIC else fit_color_scale(depth, valid, kind)
+
+
 def fit_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
     """The range of one picture alone, 2nd to 98th percentile, for depth that has no unit: say so where it is shown."""
-    values = np.percentile(depth[valid].float().numpy(), [2, 98]) if valid.any() else np.array([0.0, 1.0])
+    values = np.percentile(depth[valid].float().cpu().numpy(), [2, 98]) if valid.any() else np.array([0.0, 1.0])
     low, high = float(values[0]), float(values[1])
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3
     if kind is DepthKind.RELATIVE:
@@ -84,12 +89,22 @@ def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> Ima
     return picture
 
 
-def render(values: Depth, scale: ColorScale, valid: Mask | None = None, note: str = "") -> Image.Image:
-    """`with_legend(colorize(values, scale, valid), scale, note)` as 8-bit pixels, in an eighth of the memory."""
+def render(
+    values: Depth, scale: ColorScale, valid: Mask | None = None, note: str = "", *, legend: bool = True
+) -> Image.Image:
+    """`with_legend(colorize(values, scale, valid), scale, note)` as 8-bit pixels, in an eighth of the memory.
+
+    Args:
+        values: (1, H, W) numbers, in the unit of the scale.
+        scale: which colour a number gets.
+        valid: which numbers mean something; unset: those that are finite.
+        note: words that follow the scale's label in the legend.
+        legend: whether there is one; without it the picture has the size of the values.
+    """
     pixels = np.empty((*values.shape[-2:], 3), np.uint8)
     for rows, strip in _coloured_strips(values, scale, valid):
         pixels[rows] = _eight_bits(strip)
-    return _above_legend(pixels, scale, note)
+    return _above_legend(pixels, scale, note) if legend else Image.fromarray(pixels)
 
 
 def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTensor:
@@ -153,8 +168,8 @@ def _coloured_strips(
     height, width = values.shape[-2:]
     for top in range(0, height, 256):
         rows = slice(top, min(top + 256, height))
-        numbers = values[:, rows]
-        known = numbers.isfinite() if valid is None else valid[:, rows] & numbers.isfinite()
+        numbers = values[:, rows].float().cpu()
+        known = numbers.isfinite() if valid is None else valid[:, rows].cpu() & numbers.isfinite()
         place = scale.position(torch.where(known, numbers, scale.high))
         colours = _lookup(scale.colours)[place.mul(255).round().long()[0]].permute(2, 0, 1)
         yield rows, torch.where(known, colours, _stripes(height, width, rows))

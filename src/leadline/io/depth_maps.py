@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -23,22 +24,76 @@ from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
+from leadline.io.colormaps import ColorScale, default_color_scale, render
 from leadline.io.depth_units import why_no_metres
 from leadline.io.exif import orientation_of
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
-    """One depth map as it lies in a file."""
+    """One depth map: what a model measured, or what lies in a file."""
 
     depth: Depth
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
     valid: Mask
     kind: DepthKind = DepthKind.METRIC
     intrinsics: Intrinsics | None = None
+    """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.depth.shape[-2], self.depth.shape[-1]
+
+    def numpy(self) -> Float[np.ndarray, "H W"]:
+        """Return the depth as a new (H, W) array of float32, NaN where it is not valid."""
+        return torch.where(self.valid, self.depth, torch.nan)[0].detach().float().cpu().numpy()
+
+    def colorize(self, scale: ColorScale | None = None, *, legend: bool = False) -> Image.Image:
+        """Draw the depth in colours, striped grey where it is not valid.
+
+        Args:
+            scale: which colour a number gets; unset: for metres the same from 0.5 to 10 m in every picture
+                (`depth_color_scale(near, far)` for others), for other kinds the range of this picture.
+            legend: whether a bar with the scale's numbers and unit stands below.
+
+        Returns:
+            An RGB picture of the map's size, or higher and maybe wider with a legend.
+        """
+        depth = self.depth.detach()
+        scale = scale or default_color_scale(depth, self.valid, self.kind)
+        return render(depth, scale, self.valid, legend=legend)
+
+    def save(self, path: StrPath, *, depth_scale: float | None = None) -> None:
+        """Write the depth as 16-bit PNG, NPZ, PFM or TIFF, by the suffix of `path`; see `write_depth`.
+
+        Args:
+            path: the file; `read_depth` reads it back.
+            depth_scale: steps that make a metre in a PNG of metres; unset: 1000, or the largest of 256, 100, 10 and 1
+                at which the farthest depth fits into 16 bits.
+
+        Raises:
+            BadInput: as `write_depth`.
+        """
+        write_depth(path, self, depth_scale=depth_scale)
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        values = self.depth[self.valid]
+        unit = " m" if self.kind is DepthKind.METRIC else ""
+        extent = f"{values.min():.4g} to {values.max():.4g}{unit}" if len(values) else "nothing valid"
+        return f"DepthMap({height} × {width}, {self.kind.value}, {extent})"
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows: the colours above their legend, at most 1024 pixels wide and high."""
+        picture = self.colorize(legend=True)
+        picture.thumbnail((1024, 1024))
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        return content.getvalue()
 
 
 def read_depth(
@@ -124,6 +179,19 @@ def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
             )
         is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
         return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False), words
+
+
+def stated_scale(path: StrPath, words: Mapping[str, str]) -> float | None:
+    """Return the steps that make a metre as a depth file itself states it, or None where it does not.
+
+    Raises:
+        UnreadableFile: what it states is no scale.
+    """
+    path = Path(path)
+    with _decoding(path):
+        if "kind" in words:
+            return float(words.get("depth_scale", 1))
+        return _UNIT_WORDS.get(words.get("unit", "").strip().lower())
 
 
 def write_depth(
@@ -292,8 +360,8 @@ def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -
 
 def _must_be_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
-    if depth.size and (reason := why_no_metres(float(np.median(depth)))):
-        raise BadInput(f"{path} does not say its unit: {reason}.")
+    if depth.size and (said := why_no_metres(float(np.median(depth)))):
+        raise BadInput(f"{path} does not say its unit, and {said}.")
 
 
 def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
@@ -399,7 +467,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         arrays = {}
         for key, name in names.items():
             with archive.open(name) as stream:
-                arrays[key] = _array(stream, key)
+                arrays[key] = _array(cast(io.BufferedIOBase, stream), key)
     depth = _flat(arrays.pop("depth"))
     valid = arrays.pop("valid", None)
     if valid is not None:

@@ -28,5 +28,7 @@ def why_no_metres(middle: float) -> str:
     """Say why floats of this median are not taken for metres, and what to state; empty where they are."""
     if is_plausible(middle):
         return ""
-    likely = [f"depth_scale={scale} ({SCALES[scale]})" for scale in likely_scales(middle, is_integer=False)]
-    return f"numbers around {middle:.4g} are no metres: state {' or '.join([*likely, 'depth_scale=1 if they are'])}"
+    likely = [scale for scale in likely_scales(middle, is_integer=False) if scale != 1]
+    cures = [f"depth_scale={scale} ({SCALES[scale]}) makes it {in_words(middle / scale)}" for scale in likely]
+    said = "; ".join([*cures, "state depth_scale=1 if it is"])
+    return f"a median of {middle:,.4g} is no depth in metres: {said}"

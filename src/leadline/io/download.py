@@ -11,9 +11,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
-from tqdm import tqdm
-
 from leadline.core.errors import BadInput
+from leadline.core.progress import ProgressBar
 from leadline.io.locks import file_lock
 
 _PIECE = 1 << 18
@@ -79,7 +78,7 @@ def _is_complete_after_one_connection(addresses: Sequence[str], part: Path, pati
         total = None if length is None else start + int(length)
         if total is not None and shutil.disk_usage(part.parent).free < total - here:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, leave=False, disable=None)
+        bar = ProgressBar(total, "B", part.stem, done=start)
         with part.open("ab") as half, bar:
             half.truncate(start)
             for piece in _pieces(response):

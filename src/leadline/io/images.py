@@ -257,6 +257,9 @@ def _decoding(path: Path | str) -> Iterator[None]:
         raise UnreadableFile(f"Cannot read {path}: {reason}. Copy or make it again, or leave it out.") from error
 
 
+_File = io.BufferedReader | io.BytesIO
+
+
 @dataclass(frozen=True, eq=False)
 class _Decoded:
     """What a file holds, before it becomes a tensor."""
@@ -274,18 +277,18 @@ def _photograph(decoded: _Decoded) -> Photograph:
     return Photograph(image, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, image, decoded.size))
 
 
-def _decoded(file: io.BufferedIOBase, suffix: str, max_pixels: int | None) -> _Decoded:
+def _decoded(file: _File, suffix: str, max_pixels: int | None) -> _Decoded:
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
             return _from_picture(picture, file, max_pixels)
     return picture(file, max_pixels)
 
 
-_Reader = Callable[[io.BufferedIOBase, int | None], _Decoded]
+_Reader = Callable[[_File, int | None], _Decoded]
 
 
 @contextmanager
-def _opened(file: io.BufferedIOBase, suffix: str) -> Iterator[Image.Image | _Reader]:
+def _opened(file: _File, suffix: str) -> Iterator[Image.Image | _Reader]:
     """The picture before its pixels are decoded; or what reads it, where Pillow does not."""
     start = file.read(32)
     file.seek(0)
@@ -299,7 +302,8 @@ def _opened(file: io.BufferedIOBase, suffix: str) -> Iterator[Image.Image | _Rea
     except Image.UnidentifiedImageError:
         if start[:4] not in _TIFF:
             raise
-        yield _from_float_tiff  # colour in floats, which Pillow does not know
+        # What Pillow does not know may be raw under another name, or colour in floats.
+        yield _from_raw if _DNG_VERSION in _tiff_tags(file) else _from_float_tiff
         return
     with picture:
         yield _from_raw if _DNG_VERSION in getattr(picture, "tag_v2", ()) else picture
@@ -329,7 +333,7 @@ def _extra(module: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixels: int | None) -> _Decoded:
+def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | None) -> _Decoded:
     """The pixels of a picture; `file` is what it was opened from, None: it is somebody else's."""
     width, height = picture.size
     _must_be_in_bounds(width, height)
@@ -340,35 +344,41 @@ def _from_picture(picture: Image.Image, file: io.BufferedIOBase | None, max_pixe
         if factor > 1 and isinstance(picture, JpegImageFile):
             picture.draft(None, (-(-width // factor), -(-height // factor)))
         if isinstance(picture, Jpeg2KImageFile):
-            picture.reduce = factor.bit_length() - 1
+            picture.reduce = int(factor > 1)  # a half only: Pillow rounds the sides of a quarter as OpenJPEG does not
         _must_fit_into_memory(_memory_needed(picture, width * height, factor))
-    if isinstance(picture, TiffImageFile):
+    is_tiff = isinstance(picture, TiffImageFile)
+    if is_tiff:
         picture.filename = ""  # Pillow maps a file whose name it knows into memory, and turns the map wrongly
     # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
     picture.load()
-    is_tiff = isinstance(picture, TiffImageFile)
     if not is_tiff:
         exif = _exif(picture)  # in a PNG it may follow the pixels
-    orientation = orientation_of(exif)
     if factor > 1:
         pixels = _reduced(picture, (-(-width // factor), -(-height // factor)))
     elif file and _is_deep_colour(picture, exif, file):
         pixels = _deep_pixels(file)
     else:
         pixels = _pixels(picture)
-    # OpenCV, too, turns a TIFF upright.
-    pixels = pixels if is_tiff else _upright(pixels, orientation)
-    is_turned = orientation >= 5 and not is_tiff
-    return _Decoded(pixels, (width, height) if is_turned else (height, width), exif, _xmp(picture))
+    # Pillow and OpenCV turn a TIFF upright themselves.
+    orientation = 1 if is_tiff else orientation_of(exif)
+    size = (width, height) if orientation >= 5 else (height, width)
+    return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture))
 
 
-def _metadata(file: io.BufferedIOBase, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
-    """EXIF, XMP, and height and width in the file (as they are stored, which its orientation may turn)."""
+def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
+    """EXIF, XMP, and height and width of the upright photograph, if the file says them."""
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
-            width, height = picture.size
-            return _exif(picture), _xmp(picture), (height, width)
+            exif = _exif(picture)
+            return exif, _xmp(picture), _upright_size(picture, exif)
     return _tiff_tags(file), b"", None
+
+
+def _upright_size(picture: Image.Image, exif: Image.Exif) -> tuple[int, int]:
+    """Height and width; Pillow gives a TIFF's as they are upright."""
+    width, height = picture.size
+    is_turned = orientation_of(exif) >= 5 and not isinstance(picture, TiffImageFile)
+    return (width, height) if is_turned else (height, width)
 
 
 def _exif(picture: Image.Image) -> Image.Exif:
@@ -383,7 +393,7 @@ def _xmp(picture: Image.Image) -> bytes:
     return words if isinstance(words, bytes) else str(words).encode("utf-8", "replace")
 
 
-def _tiff_tags(file: io.BufferedIOBase) -> Image.Exif:
+def _tiff_tags(file: _File) -> Image.Exif:
     """The tags of a file that is built as TIFF is, as most raw photographs are; none of another."""
     tags = Image.Exif()
     file.seek(0)
@@ -417,7 +427,7 @@ def _factor(width: int, height: int, max_pixels: int | None) -> int:
 def _memory_needed(picture: Image.Image, pixels: int, factor: int) -> int:
     """Bytes that decoding a file of `pixels` takes, whose `picture` may be set to be reduced by `factor`."""
     if isinstance(picture, Jpeg2KImageFile):
-        pixels //= factor**2
+        pixels //= min(factor, 2) ** 2
     kept = min(picture.size[0] * picture.size[1], pixels) * _BYTES_OF_A_PIXEL.get(picture.mode, 4)
     needed = kept + pixels * _BYTES_WHILE_DECODING.get(picture.format or "", 0)
     if isinstance(picture, JpegImageFile) and picture.info.get("progressive"):
@@ -435,7 +445,7 @@ def _must_fit_into_memory(needed: int) -> None:
         )
 
 
-def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: io.BufferedIOBase) -> bool:
+def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: _File) -> bool:
     """Whether the file has more than the 8 bits a channel that Pillow gives of colour."""
     if len(picture.getbands()) < 3:
         return False
@@ -445,7 +455,7 @@ def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: io.BufferedIOB
     return is_deep_png or (start[:4] in _TIFF and bool(np.max(exif.get(_BITS_PER_SAMPLE, 8)) > 8))
 
 
-def _deep_pixels(file: io.BufferedIOBase) -> np.ndarray:
+def _deep_pixels(file: _File) -> np.ndarray:
     """More than 8 bits a channel, RGB or RGBA."""
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -490,7 +500,7 @@ def _opaque(pixels: np.ndarray) -> np.ndarray:
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
+def _from_float_tiff(file: _File, max_pixels: int | None) -> _Decoded:
     tags = _tiff_tags(file)
     width, height = (int(tags.get(tag, 0)) for tag in (_IMAGE_WIDTH, _IMAGE_LENGTH))
     _must_be_in_bounds(width, height)
@@ -498,10 +508,10 @@ def _from_float_tiff(file: io.BufferedIOBase, max_pixels: int | None) -> _Decode
         most = f"{max_pixels / 1e6:g} megapixels"
         raise _UnfitError(f"has more than {most} of colour in 32-bit floats: make it smaller first, or a JPEG of it.")
     pixels = _deep_pixels(file)
-    return _Decoded(pixels, pixels.shape[:2], tags)
+    return _Decoded(pixels, (pixels.shape[0], pixels.shape[1]), tags)
 
 
-def _from_raw(file: io.BufferedIOBase, max_pixels: int | None) -> _Decoded:
+def _from_raw(file: _File, max_pixels: int | None) -> _Decoded:
     """A raw photograph, developed with the camera's own white balance, upright."""
     rawpy = _extra("rawpy", "raw", "a raw photograph")
     exif = _tiff_tags(file)

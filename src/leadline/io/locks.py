@@ -37,3 +37,6 @@ def file_lock(lock: Path, doing: str, *, waits: bool = True) -> Iterator[None]:
         yield
     finally:
         held.release()
+        if not waits:
+            # Nobody waits for it under this name.
+            lock.unlink(missing_ok=True)

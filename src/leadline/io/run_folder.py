@@ -34,10 +34,14 @@ def read_configuration(file: Path) -> dict[str, Any]:
     Raises:
         BadInput: it is damaged.
     """
+    cure = "restore it, or delete its folder and start anew"
     try:
-        return json.loads(file.read_text())
-    except (ValueError, OSError) as problem:
-        raise BadInput(f"{file} is damaged ({problem}): restore it, or delete its folder and start anew.") from problem
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as problem:
+        raise BadInput(f"{file} is damaged ({problem}): {cure}.") from problem
+    if not isinstance(told, dict):
+        raise BadInput(f"{file} is damaged (it holds no JSON object): {cure}.")
+    return told
 
 
 def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cure: str) -> None:

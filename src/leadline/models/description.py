@@ -29,6 +29,8 @@ class ModelDescription:
     """Of the builder; `build` checks them against it."""
     preprocessing: Preprocessing
     provenance: Provenance
+    weights_sha256: str | None = None
+    """Checksum of the file of weights; older versions wrote none."""
 
 
 def read_description(file: Path) -> ModelDescription:
@@ -46,12 +48,10 @@ def read_description(file: Path) -> ModelDescription:
         _whole(held["format"], "format", 1, math.inf)
         if held["format"] > FORMAT:
             raise BadInput(f"{file} is of format {held['format']}, newer than this leadline: upgrade it.")
-        told = _read_fields({**_MODEL, "format": lambda value, _: value}, held, "")
-        for name in _MODEL:
-            _must(name in told, name, "there")
+        del held["format"]
+        return _read_model(held, "")
     except _Fault as fault:
         raise BadInput(f"{file} does not describe a model ({fault}): save or copy the model again.") from fault
-    return ModelDescription(**{name: told[name] for name in _MODEL})
 
 
 def read_json(file: Path) -> Any:
@@ -117,9 +117,10 @@ def _object_of(made: type, readers: Mapping[str, _Reader]) -> _Reader:
     required = [field.name for field in fields(made) if field.default is MISSING and field.default_factory is MISSING]
 
     def read(held: Any, where: str) -> Any:
-        values = _read_fields(readers, held, f"{where}.")
+        inside = f"{where}." if where else ""
+        values = _read_fields(readers, held, inside)
         for name in required:
-            _must(name in values, f"{where}.{name}", "there")
+            _must(name in values, f"{inside}{name}", "there")
         return made(**values)
 
     return read
@@ -192,5 +193,7 @@ _MODEL: Mapping[str, _Reader] = {
     "arguments": _arguments,
     "preprocessing": _object_of(Preprocessing, _PREPROCESSING),
     "provenance": _object_of(Provenance, _PROVENANCE),
+    "weights_sha256": _text,
 }
 """Field → its reader."""
+_read_model = _object_of(ModelDescription, _MODEL)

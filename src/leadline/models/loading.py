@@ -1,5 +1,6 @@
-"""Load any model that a user can name: a folder, a checkpoint, a release or a hub repository."""
+"""Load any model that a user can name: a folder, a checkpoint, a release or a hub repository; list the names."""
 
+import fnmatch
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from leadline.core.paths import StrPath
 from leadline.core.specs import parse_spec
 from leadline.models.base import DepthModel
 from leadline.models.pretrained.releases import RELEASES, weights_file
-from leadline.models.registry import DEFAULT, build
+from leadline.models.registry import DEFAULT, MODELS, build
 from leadline.models.saving import load_folder
 
 
@@ -25,14 +26,15 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
         BadInput: nothing there, a folder that does not hold a whole model, a file that is no known checkpoint, or
             weights that cannot be downloaded.
     """
-    if str(path).startswith("hub:"):
+    path = os.fspath(path)
+    if path.startswith("hub:"):
         from leadline.models.pretrained.hub import load_spec
 
-        return load_spec(str(path))
-    if str(path) == DEFAULT and not Path(path).exists():
+        return load_spec(path)
+    if path == DEFAULT and not Path(path).exists():
         path = Path(__file__).with_name("pretrained") / DEFAULT
-    if str(path) in RELEASES and not Path(path).exists():
-        path, as_name = weights_file(str(path)), as_name or str(path)
+    elif path in RELEASES and not Path(path).exists():
+        path, as_name = weights_file(path), as_name or path
     if Path(path).is_file():
         from leadline.models.pretrained.checkpoints import load_checkpoint
 
@@ -42,6 +44,21 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
             f"{path} is no checkpoint file, so it cannot be read as {as_name!r}; a saved model has its name."
         )
     return load_folder(Path(path))
+
+
+def list_models(pattern: str = "*", *, trained: bool = False) -> list[str]:
+    """List the names of models, sorted.
+
+    Args:
+        pattern: only names that match it: `dpt_*`.
+        trained: only those with published weights, which `load` takes (and downloads at first use, all but
+            `leadline_small`, which comes with the package); `build` takes the others, and makes them untrained.
+
+    Returns:
+        The names; none if nothing matches.
+    """
+    names = {DEFAULT, *RELEASES} if trained else {DEFAULT, *RELEASES, *MODELS}
+    return sorted(fnmatch.filter(names, pattern))
 
 
 def open_model(words: StrPath) -> DepthModel:

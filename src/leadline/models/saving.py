@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +24,8 @@ from leadline.models.pretrained.releases import RELEASES
 from leadline.models.registry import _SOURCES, DEFAULT, build_on_meta, with_tables
 
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
+_CHECKSUM = "weights_sha256"
+"""Of the file of weights, in the description; folders of older versions have none."""
 
 
 def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
@@ -35,7 +38,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         BadInput: the folder holds other files, or cannot be written.
     """
     model = merge_adapters(model)
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
         "name": model.name,
         "arguments": model.arguments,
@@ -48,6 +51,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     with atomic_folder(Path(directory)) as folder:
         save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+        description[_CHECKSUM] = _sha256(folder / _WEIGHTS)
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
@@ -100,7 +104,7 @@ def load_folder(folder: StrPath) -> DepthModel:
             f"{description_file}: preprocessing.multiple is {told.preprocessing.multiple}, and {told.name!r} takes "
             f"multiples of {model.preprocessing.multiple}: save it again."
         )
-    weights = _weights(weights_file, model)
+    weights = _weights(weights_file, model, told.weights_sha256)
     model = _built(description_file, lambda: with_tables(model))
     model.load_state_dict(weights, assign=True)
     model.provenance = told.provenance
@@ -118,12 +122,14 @@ def _built(file: Path, make: Callable[[], DepthModel]) -> DepthModel:
         raise BadInput(f"{file}: no model can be built from its arguments ({_first_line(problem)}).") from problem
 
 
-def _weights(file: Path, model: DepthModel) -> dict[str, Tensor]:
-    """The tensors of a weights file, those of floats as float32; `model` says which there must be."""
+def _weights(file: Path, model: DepthModel, checksum: str | None) -> dict[str, Tensor]:
+    """The tensors of a weights file, those of floats as float32; `model` says which there must be, and
+    `checksum` is the SHA-256 that the description states, if any."""
     expected = model.state_dict()
     try:
         if not file.is_file():
             raise FileNotFoundError("no such file")
+        _check_sum(file, checksum)
         with safe_open(file, "pt") as opened:
             found = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
             if fault := state_dict_mismatch(shapes(expected), found):
@@ -132,6 +138,25 @@ def _weights(file: Path, model: DepthModel) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{file} cannot be read ({problem}): save or copy the model again.") from problem
     return {key: as_dtype_of(expected[key], tensor, f"{key} in {file}") for key, tensor in weights.items()}
+
+
+def _check_sum(file: Path, stated: str | None) -> None:
+    """Refuse weights that are not those that were saved.
+
+    Raises:
+        BadInput: the checksum differs.
+    """
+    if stated is not None and _sha256(file) != stated:
+        raise BadInput(
+            f"{file} is damaged, or of another model (its SHA-256 is not the one in {_DESCRIPTION}): copy the model "
+            "again, or train it anew in another folder. If you changed the weights yourself, take "
+            f"{_CHECKSUM} out of that file."
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _first_line(problem: Exception) -> str:

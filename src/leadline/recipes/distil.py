@@ -1,6 +1,5 @@
 """Distillation: a teacher labels images once, and a student learns from the labels beside what was measured."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,6 +14,7 @@ from leadline.evaluation.evaluate import constant_baseline, evaluate, evaluate_m
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Row
+from leadline.io.run_folder import read_configuration
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.recipes import TrainingRun, run_folder, train_and_save
@@ -107,8 +107,8 @@ class DistillationExperiment:
 
     def merit(self, name: str, seed: int) -> float:
         """What this student's weights were chosen for, on validation data; higher is better."""
-        metric = self.course.plan.best_by
-        done = json.loads((run_folder(self.out, name, seed) / "done.json").read_text())
+        metric = self.course.plan.monitor
+        done = read_configuration(run_folder(self.out, name, seed) / "done.json")
         return done["best"][metric] * (1 if METRICS[metric].higher_is_better else -1)
 
     def _course(self, treatment: Variant) -> TrainingRun:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.ranges import AtLeastOne, Seed, Within, check_fields
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.mixing import as_mixture
 from leadline.data.transforms import Augmentation
@@ -54,19 +54,18 @@ class TrainSmallCommand:
     dataset; none: rooms alone."""
     test: str = ""
     """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
-    share: float = 0.25
+    share: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
     """Of the images, that are measured photographs."""
-    rooms: int = 16384
+    rooms: AtLeastOne = 16384
     """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
-    steps: int = 4800
+    steps: AtLeastOne = 4800
     """At 96 × 128; a tenth as many at 192 × 256."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
     machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
 
     def run(self) -> int:
-        if not 0 < self.share < 1:
-            raise BadInput(f"--share {self.share:g}: give what part of the images is measured photographs, 0 to 1.")
+        check_fields(self)
         test = open_data(self.test, "test") if self.test else None
         course = self._course((96, 128), self.rooms, self.steps, learning_rate=2e-3)
         network = course.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=self.encoder)

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.ranges import AtLeastOne, NotNegative, check_fields
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import Subset
 from leadline.data.mixing import as_mixture
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.statistics import Difference, check_seeds, compare_rows, describe_difference
+from leadline.evaluation.statistics import Difference, compare_rows, describe_difference
 from leadline.evaluation.tables import COLUMNS, Listing, Row, Table, average_runs
 from leadline.io.atomic import atomic_write
 from leadline.io.outputs import check_replaceable
@@ -114,7 +115,7 @@ class StudyDistillation:
 
     out: Path = Path("runs/distillation")
     """Folder for the runs, the labels and the report."""
-    seeds: int = 3
+    seeds: AtLeastOne = 3
     """Each treatment is trained once from each of the seeds 0 … n − 1."""
     quick: bool = False
     """One seed and an eighth of the steps."""
@@ -124,9 +125,9 @@ class StudyDistillation:
     """Model that answers relative depth; unset: the teacher's answers, robbed of their unit."""
     teacher_data: str = "rooms,domain=a,count=8192,height=64,width=96"
     """What the teacher is trained on, where none is given."""
-    teacher_steps: int = 2500
+    teacher_steps: AtLeastOne = 2500
     """Steps of that training; a fifth as many fine-tune it."""
-    labelled: int = 64
+    labelled: NotNegative = 64
     """Training samples that keep their truth, evenly spread; 0: all."""
     unlabelled: str = "rest"
     """Images without a truth: words of a dataset, the `rest` of the training samples, or `none`, which leaves their
@@ -137,7 +138,7 @@ class StudyDistillation:
     """Folder for distillation.md and distillation.json, the table alone."""
     gate: bool = True
     """Stop if the teacher does not beat the untaught student on held-out data."""
-    jobs: int = 1
+    jobs: AtLeastOne = 1
     """Trainings of students at a time, each on its share of the cores; on a processor, as many as it has cores is
     fastest."""
     lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(
@@ -150,7 +151,7 @@ class StudyDistillation:
     )
 
     def run(self) -> int:
-        check_seeds(self.seeds)
+        check_fields(self)
         check_report_folder(self.out)
         for folder in filter(None, (self.out, self.record)):
             check_replaceable(

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import tyro
 
+from leadline.core.ranges import AtLeastOne, check_fields
 from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import protocol
-from leadline.evaluation.statistics import check_seeds, compare_rows, differences_table, verdict
+from leadline.evaluation.statistics import compare_rows, differences_table, verdict
 from leadline.evaluation.tables import COLUMNS, Row, Table, average_runs
 from leadline.models.loading import load
 from leadline.recipes import run_folder, train_and_save
@@ -39,17 +40,17 @@ class StudyStages:
 
     out: Path = Path("runs/stages")
     """Folder for the runs and for report.html, report.md and report.json."""
-    seeds: int = 3
+    seeds: AtLeastOne = 3
     """Each recipe is trained once from each of the seeds 0 … n − 1."""
     photos: tuple[str, ...] = ()
     """Photographs without a truth to show predictions of in the report: files, folders or patterns."""
-    jobs: int = 1
+    jobs: AtLeastOne = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
     lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
-        check_seeds(self.seeds)
+        check_fields(self)
         check_report_folder(self.out)
         print(f"The report is {publish(self.report(), self.out)}")
         return 0

@@ -11,6 +11,7 @@ import tyro
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
+from leadline.core.ranges import Within, check_value
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import drop_unreadable, hold_out
 from leadline.data.mixing import AlternatingDatasets
@@ -28,7 +29,7 @@ class TrainOptions:
     """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. Several take
     turns, `nyu:data/nyu*2 + redweb:data/redweb`, each with its share of the steps and the loss that its kind allows;
     the first that measures metres is what is validated and tested on."""
-    model: Annotated[str, tyro.conf.arg(aliases=["--student"])] = "hybrid,size=tiny"
+    model: str = "hybrid,size=tiny"
     """NAME[,option=value]…, or the folder of a saved model to go on from."""
     loss: str = "silog=1"
     """Loss terms and their weights: `silog=1,l1=0.5`."""
@@ -111,14 +112,19 @@ def _share(words: str) -> tuple[str, float]:
     """`redweb:data/redweb*0.5` → its words and its share."""
     name, star, share = words.strip().rpartition("*")
     try:
-        return (name, float(share)) if star else (words.strip(), 1.0)
+        part, weight = (name, float(share)) if star else (words.strip(), 1.0)
     except ValueError as mistake:
         raise BadInput(f"{words!r}: write the share of a dataset as NAME*0.5.") from mistake
+    check_value(f"the share of {part}", weight, [Within(0, above=True)])
+    return part, weight
 
 
 def parse_weights(words: str) -> Mapping[str, float]:
     """`silog=1,l1=0.5` → {"silog": 1.0, "l1": 0.5}"""
     try:
-        return {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}
+        weights = {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}
     except ValueError as mistake:
         raise BadInput(f"{words!r} are no loss terms with weights: write `silog=1,l1=0.5`.") from mistake
+    for name, weight in weights.items():
+        check_value(name, weight, [Within(0, above=True)])
+    return weights

@@ -99,6 +99,7 @@ def write_report(report: Report, directory: StrPath) -> Path:
 
     The page holds its style and pictures itself, runs no script, and reads light, dark and printed.
     """
+    directory = Path(directory)
     # First the file by which the folder is known as a report's: a killed run may then be repeated.
     directory = Path(directory)
     _write(directory / "report.json", json.dumps(_plain(report), indent=1, ensure_ascii=False))

@@ -4,16 +4,15 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import partialmethod
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from threading import Thread
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from leadline.core.errors import BadInput
+from leadline.core.progress import share_terminal
 
 
 def run_parallel(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
@@ -54,8 +53,7 @@ def run_parallel(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
 def _begin(threads: int, lines: "SimpleQueue[int]", lock: Any) -> None:
     """What each process does first: take its threads and a line of the screen, and watch the one that started it."""
     torch.set_num_threads(threads)
-    tqdm.set_lock(lock)
-    tqdm.__init__ = partialmethod(tqdm.__init__, position=lines.get())  # pyright: ignore[reportAttributeAccessIssue]
+    share_terminal(lines.get(), lock)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

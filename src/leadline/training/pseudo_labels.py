@@ -1,7 +1,6 @@
 """Labels: what a teacher answers for images, kept in a store that training reads instead of running the teacher."""
 
 import math
-import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
-from tqdm import tqdm
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
+from leadline.core.progress import say, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, identity, subsample_evenly
@@ -177,12 +176,12 @@ def label(
     )
     clean_stale(out)
     shards = range(math.ceil(len(dataset) / SHARD))
-    for number in tqdm(shards, unit=" shards", desc=f"labels of {dataset.name}", disable=not progress):
+    for number in track(shards, len(shards), "shards", f"labels of {dataset.name}", is_shown=progress):
         file = _shard(out, number)
         if file.exists():
             if not repair or _is_whole(file, store.manifest, number):
                 continue
-            tqdm.write(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.", file=sys.stderr)
+            say(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.")
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
         records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
         with atomic_write(file) as half:

@@ -1,14 +1,18 @@
-"""Fitting: the one training loop, which owns a run folder and continues in it after any interruption."""
+"""Training: the one loop, which owns a run folder and continues in it after any interruption."""
 
+import errno
 import json
+import signal
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from contextlib import closing
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from threading import current_thread, main_thread
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,10 +22,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.core.progress import ProgressBar, say
+from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
 from leadline.data.loader import batches, identity
@@ -31,6 +36,7 @@ from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.io.atomic import atomic_write, clean_stale
+from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing
 from leadline.models.loading import load
@@ -38,58 +44,70 @@ from leadline.models.lora import add_adapters
 from leadline.models.saving import save
 from leadline.training.objectives import Objective
 
+PRECISIONS = ("auto", "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64")
+"""What `TrainConfig.precision` takes: `auto`, or a name of Lightning Fabric's."""
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+"""What `HardwareConfig.accelerator` takes."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a training goes: with the model, the data and the objective, all that its result depends on."""
 
-    steps: int = 3000
+    steps: AtLeastOne = 3000
     """Optimiser steps."""
-    batch_size: int = 16
+    batch_size: AtLeastOne = 16
     """Images per step, over all devices."""
-    learning_rate: float = 1e-4
+    learning_rate: Positive = 1e-4
     """Peak of the one-cycle schedule."""
-    encoder_rate: float | None = None
-    """The encoder's learning rate as a share of the others'; unset: 0.1 if it came pretrained, else 1."""
-    weight_decay: float = 0.01
+    encoder_lr_scale: Annotated[float, Within(0)] | None = None
+    """The encoder's learning rate as a fraction of the others'; unset: 0.1 if it came pretrained, else 1."""
+    weight_decay: Annotated[float, Within(0)] = 0.01
     """AdamW's, on matrices and kernels only."""
-    clip: float = 1.0
+    grad_clip: Positive = 1.0
     """Largest norm of the whole gradient."""
-    ema: float = 0.999
-    """Decay of the moving average of the weights, warmed up; the average is what is validated and saved."""
-    validate_every: int = 500
-    """Steps between two looks at the validation data."""
-    best_by: str = "rmse"
+    ema_decay: Annotated[float, Within(0, 1, below=True)] = 0.999
+    """Of the moving average of the weights, warmed up; the average is what is validated and saved."""
+    validate_every: AtLeastOne = 500
+    """Steps between two validations."""
+    monitor: Annotated[str, OneOf(tuple(METRICS))] = "rmse"
     """The validation metric that decides which weights are best."""
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     """Height and width in training; unset: the model's own."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """What is done to each training sample."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the order of the data, the augmentation and dropout."""
-    precision: str = "auto"
+    precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     """`auto` (bf16-mixed on a GPU that has it, else 32-true) or any of Lightning Fabric's names."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_fields(self.augmentation)
 
 
 @dataclass(frozen=True)
 class HardwareConfig:
     """Where a training runs; nothing here changes what it computes, up to the devices' own rounding."""
 
-    accelerator: str = "auto"
+    accelerator: Annotated[str, OneOf(ACCELERATORS)] = "auto"
     """`cpu`, `cuda`, `mps`, or whatever is there."""
-    devices: int = 1
+    devices: AtLeastOne = 1
     """How many; each takes its share of a batch."""
-    workers: int = 1
+    workers: NotNegative = 1
     """Processes that load data, per device."""
-    save_every: float = 30.0
+    save_every: Annotated[float, Within(0)] = 30.0
     """Seconds after which a checkpoint is due; it is written with the next line of the log."""
-    log_every: int = 20
+    log_every: AtLeastOne = 20
     """Steps between two lines in the logs."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def device(self) -> torch.device:
         """Where a model is put that only answers beside the training: a teacher."""
-        return Fabric(accelerator=self.accelerator, devices=1).device
+        return _fabric(self, devices=1).device
 
 
 def fit(
@@ -118,96 +136,206 @@ def fit(
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
             the loss stopped being a number, or what `frozen` and `lora` name does not fit the model.
     """
-    out = Path(out)
-    if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
-        raise BadInput(
-            f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare with "
-            "metres. Build the network with kind=metric (midas_small also with head=log)."
+    return Trainer(model, train, validation, objective, plan, Path(out), protocol, frozen, lora, machine).fit()
+
+
+class Trainer:
+    """One training in its run folder: set up, resume, step, validate, finish. Use `fit`."""
+
+    def __init__(
+        self,
+        model: DepthModel,
+        train: Dataset,
+        validation: Dataset,
+        objective: Objective,
+        config: TrainConfig,
+        out: Path,
+        protocol: EvalProtocol,
+        frozen: tuple[str, ...],
+        lora: int,
+        hardware: HardwareConfig,
+    ) -> None:
+        if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
+            raise BadInput(
+                f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
+                "with metres. Build the network with kind=metric (midas_small also with head=log)."
+            )
+        self.fixed = _fix_weights(model, frozen, lora, config.seed)
+        """Modules that stay in evaluation mode, so that their statistics are kept."""
+        self.model, self.objective, self.protocol, self.frozen, self.lora = model, objective, protocol, frozen, lora
+        self.train, self.validation, self.out = train, validation, out
+        self.config, self.hardware = config, hardware
+
+    def fit(self) -> DepthModel:
+        """Train to the end, and return the weights that validated best."""
+        fabric = _fabric(self.hardware, precision=_precision(self.config, self.hardware.accelerator))
+        # Other processes of this run, one a device, wait for this one.
+        is_first = fabric.is_global_zero
+        with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
+            _claim(self.out, self._configuration())
+            if (self.out / "done.json").exists():
+                return load(self.out / "best")
+            with StopRequest() as stop:
+                self.setup(fabric)
+                self.resume()
+                self._run(stop)
+                self.finish()
+            return load(self.out / "best")
+
+    def setup(self, fabric: Fabric) -> None:
+        """Put the network, what learns beside it and their optimiser on the devices."""
+        fabric.launch()
+        clean_stale(self.out)
+        model, config = self.model, self.config
+        learnt_from = [*filter(None, [model.provenance.training_data]), self.train.name]
+        model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            parts = self.objective.parts(model)
+        optimizer = AdamW(_parameter_groups(model, parts, config), fused=True)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        schedule = OneCycleLR(optimizer, rates, total_steps=config.steps)
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.wrapped, self.wrapped_optimizer = fabric.setup(model, optimizer)
+        self.wrapped.mark_forward_method("features")
+        if fabric.world_size > 1 and any(parts.parameters()):
+            raise BadInput(
+                "What learns beside the network (features, holistic) learns on one device only: --devices 1."
+            )
+        parts.to(fabric.device).train()
+        average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True)
+        self.fabric, self.state = fabric, _State(model, parts, average, optimizer, schedule)
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint, if there is one."""
+        if (self.out / _CHECKPOINT).exists():
+            self.state.read(self.out / _CHECKPOINT, self.fabric.device)
+        elif self.fabric.is_global_zero:
+            self.state.write(self.out / _CHECKPOINT)
+        self.fabric.barrier()
+
+    def step(self, batch: Sample) -> dict[str, Tensor]:
+        """Take one optimiser step on a batch; return the loss terms."""
+        state = self.state
+        torch.manual_seed(_address(self.config.seed, state.step, self.fabric.global_rank))
+        terms = self.objective(self.wrapped, batch, state.parts)  # pyright: ignore[reportArgumentType]
+        self.fabric.backward(sum(terms.values(), torch.zeros((), device=self.fabric.device)))
+        self.fabric.clip_gradients(
+            self.wrapped, self.wrapped_optimizer, max_norm=self.config.grad_clip, error_if_nonfinite=False
         )
-    fixed = _fix_weights(model, frozen, lora, plan.seed)
-    _claim(out, _configuration(model, train, validation, objective, plan, protocol, frozen, lora))
-    if (out / "done.json").exists():
-        return load(out / "best")
+        self.wrapped_optimizer.step()
+        self.wrapped_optimizer.zero_grad()
+        return terms
 
-    fabric = Fabric(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        precision=_precision(plan, machine.accelerator),
-    )
-    fabric.launch()
-    clean_stale(out)
-    learnt_from = [model.provenance.training_data, train.name] if model.provenance.training_data else [train.name]
-    model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
-    with torch.random.fork_rng():
-        torch.manual_seed(plan.seed)
-        parts = objective.parts(model)
-    optimizer = AdamW(_parameter_groups(model, parts, plan), fused=True)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = OneCycleLR(optimizer, rates, total_steps=plan.steps)
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-    wrapped.mark_forward_method("features")
-    if fabric.world_size > 1 and any(parts.parameters()):
-        raise BadInput("What learns beside the network (features, holistic) learns on one device only: --devices 1.")
-    parts.to(fabric.device).train()
-    state = _State(model, parts, ModelEmaV3(model, decay=plan.ema, use_warmup=True), optimizer, schedule)
-    if (out / "last.ckpt").exists():
-        state.read(out / "last.ckpt", fabric.device)
-    elif fabric.is_global_zero:
-        state.write(out / "last.ckpt")
-    fabric.barrier()
+    def validate(self) -> dict[str, float]:
+        """Score the averaged weights, and keep them if they are the best so far."""
+        state = self.state
+        scores = evaluate_metrics(state.average.module, self.validation, self.protocol)
+        if state.improves(self.config.monitor, scores):
+            state.best = {"step": state.step, **scores}
+            if self.fabric.is_global_zero:
+                save(state.average.module, self.out / "best")
+        return scores
 
-    loader = batches(
-        train,
-        partial(view, augmentation=plan.augmentation, preprocessing=model.preprocessing, size=plan.size),
-        seed=plan.seed,
-        batch_size=plan.batch_size,
-        first_step=state.step,
-        last_step=plan.steps,
-        rank=fabric.global_rank,
-        ranks=fabric.world_size,
-        workers=machine.workers,
-    )
-    wrapped.train()
-    for module in fixed:
-        module.eval()
-    with closing(_Log(out, plan, machine, state.step, silent=not fabric.is_global_zero)) as log:
-        started_at = time.monotonic() - state.seconds
-        saved_at = time.monotonic()
-        for step in range(state.step, plan.steps):
-            torch.manual_seed(_address(plan.seed, step, fabric.global_rank))
-            terms = objective(wrapped, next(loader).to(fabric.device), parts)  # pyright: ignore[reportArgumentType]
-            fabric.backward(sum(terms.values(), torch.zeros((), device=fabric.device)))
-            fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=plan.clip, error_if_nonfinite=False)
-            wrapped_optimizer.step()
-            wrapped_optimizer.zero_grad()
-            log.step(step + 1, {name: term.detach() for name, term in terms.items()}, optimizer.param_groups[-1]["lr"])
-            schedule.step()
-            state.average.update(model, step=step)
-            state.step, state.seconds = step + 1, time.monotonic() - started_at
+    def finish(self) -> None:
+        """Save the last weights, and say in the run folder that nothing is left to do."""
+        if self.fabric.is_global_zero:
+            save(self.state.average.module, self.out / "last")
+            seconds = round(self.state.seconds, 1)
+            summary = {"steps": self.config.steps, "seconds": seconds, "best": self.state.best}
+            with atomic_write(self.out / "done.json") as half:
+                half.write_text(json.dumps(summary, indent=1))
+            (self.out / _CHECKPOINT).unlink()
+        self.fabric.barrier()
 
-            if state.step % plan.validate_every == 0 or state.step == plan.steps:
-                log.flush()
-                scores = evaluate_metrics(state.average.module, validation, protocol)
-                log.validation(state.step, scores)
-                if state.improves(plan.best_by, scores):
-                    state.best = {"step": state.step, **scores}
-                    if fabric.is_global_zero:
-                        save(state.average.module, out / "best")
-            # Only where a line of the log has just been completed: a continued run then writes the same lines.
-            is_due = time.monotonic() - saved_at >= machine.save_every
-            if is_due and state.step % machine.log_every == 0 and fabric.is_global_zero:
-                state.write(out / "last.ckpt")
-                saved_at = time.monotonic()
+    def _run(self, stop: "StopRequest") -> None:
+        """The loop itself."""
+        state, config, hardware = self.state, self.config, self.hardware
+        loader = self._batches()
+        self.wrapped.train()
+        for module in self.fixed:
+            module.eval()
+        with closing(_Log(self.out, config, hardware, state, is_silent=not self.fabric.is_global_zero)) as log:
+            started_at = time.monotonic() - state.seconds
+            saved_at = time.monotonic()
+            while state.step < config.steps:
+                terms = self.step(next(loader).to(self.fabric.device))
+                rate = state.optimizer.param_groups[-1]["lr"]
+                state.schedule.step()
+                state.average.update(self.model, step=state.step)
+                state.step, state.seconds = state.step + 1, time.monotonic() - started_at
+                log.step({name: term.detach() for name, term in terms.items()}, rate)
+                if state.step % config.validate_every == 0 or state.step == config.steps:
+                    log.flush()
+                    log.validation(self.validate())
+                is_due = time.monotonic() - saved_at >= hardware.save_every and state.step % hardware.log_every == 0
+                if (is_due or stop.signal) and self.fabric.is_global_zero:
+                    state.write(self.out / _CHECKPOINT)
+                    saved_at = time.monotonic()
+                if stop.signal and state.step < config.steps:
+                    stop.end(f"{self.out}: stopped after step {state.step} of {config.steps}, which is saved.")
 
-    if fabric.is_global_zero:
-        save(state.average.module, out / "last")
-        summary = {"steps": plan.steps, "seconds": round(state.seconds, 1), "best": state.best}
-        with atomic_write(out / "done.json") as half:
-            half.write_text(json.dumps(summary, indent=1))
-        (out / "last.ckpt").unlink()
-    fabric.barrier()
-    return load(out / "best")
+    def _batches(self) -> Iterator[Sample]:
+        config = self.config
+        return batches(
+            self.train,
+            partial(view, augmentation=config.augmentation, preprocessing=self.model.preprocessing, size=config.size),
+            seed=config.seed,
+            batch_size=config.batch_size,
+            first_step=self.state.step,
+            last_step=config.steps,
+            rank=self.fabric.global_rank,
+            ranks=self.fabric.world_size,
+            workers=self.hardware.workers,
+        )
+
+    def _configuration(self) -> dict[str, Any]:
+        model = self.model
+        return {
+            "model": {"name": model.name, "arguments": model.arguments, "kind": model.kind},
+            "train": identity(self.train),
+            "validation": identity(self.validation),
+            "objective": {"name": type(self.objective).__name__, **asdict(self.objective)},  # pyright: ignore[reportArgumentType]
+            "plan": asdict(self.config),
+            "protocol": asdict(self.protocol),
+            "frozen": list(self.frozen),
+            **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
+        }
+
+
+class StopRequest:
+    """While it is entered, the first SIGTERM or SIGINT waits for `end`; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        # Only the main thread of a process may handle signals.
+        if current_thread() is main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.before[number] = signal.signal(number, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def end(self, message: str) -> None:
+        """Do what the signal asked for: SIGTERM ends the process with 143, SIGINT interrupts it."""
+        self._restore()
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        say(f"{message} The same command continues.")
+        raise SystemExit(128 + self.signal)
+
+    def _asked(self, number: int, _frame: object) -> None:
+        self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
 
 def view(
@@ -241,16 +369,46 @@ class _State:
     seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
 
+    log: dict[str, Any] = field(default_factory=lambda: {"sums": {}, "counts": {}})
+    """Sums and counts of the loss terms since the last line of the log."""
+
     def write(self, path: Path) -> None:
+        """Write all of it, whole or not at all.
+
+        Raises:
+            BadInput: the disk is full, or does not take it; the checkpoint before is kept.
+        """
         state = {name: getattr(self, name).state_dict() for name in _LEARNING}
+        rest = {"step": self.step, "seconds": self.seconds, "best": self.best, "log": self.log}
         with atomic_write(path) as half:
-            torch.save({**state, "step": self.step, "seconds": self.seconds, "best": self.best}, half)
+            try:
+                torch.save({**state, **rest}, half)
+            except RuntimeError as problem:
+                # What torch says where the disk refuses a write.
+                raise OSError(errno.ENOSPC, f"torch cannot write it: {str(problem).splitlines()[0]}") from problem
 
     def read(self, path: Path, device: torch.device) -> None:
-        stored = torch.load(path, map_location=device, weights_only=True)
-        for name in _LEARNING:
-            getattr(self, name).load_state_dict(stored[name])
-        self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
+        """Take over what `write` wrote.
+
+        Raises:
+            BadInput: the file is cut or damaged.
+        """
+        cure = "restore it from a copy, or delete it to begin this training anew"
+        try:
+            with zipfile.ZipFile(path) as archive:
+                # torch writes a checksum of each part, and does not look at it when it reads.
+                damaged = archive.testzip()
+            if damaged:
+                raise BadInput(f"{path} is damaged (the checksum of {damaged} differs): {cure}.")
+            stored = torch.load(path, map_location=device, weights_only=True)
+            for name in _LEARNING:
+                getattr(self, name).load_state_dict(stored[name])
+            self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
+            self.log = stored.get("log", self.log)
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
+            if isinstance(problem, BadInput):
+                raise
+            raise BadInput(f"{path} is damaged ({str(problem).splitlines()[0]}): {cure}.") from problem
 
     def improves(self, metric: str, scores: Mapping[str, float]) -> bool:
         if not self.best:
@@ -263,97 +421,113 @@ _LEARNING = ("model", "parts", "average", "optimizer", "schedule")
 """The parts of a `_State` that have a state of their own."""
 
 
+_CHECKPOINT = "last.ckpt"
+
+
 class _Log:
     """JSON lines, TensorBoard and one progress bar; the loss terms leave the device only when they are written."""
 
-    def __init__(self, out: Path, plan: TrainConfig, machine: HardwareConfig, step: int, *, silent: bool) -> None:
-        self.plan, self.every, self.silent = plan, machine.log_every, silent
-        self.sums: dict[str, Tensor] = {}
-        self.counts: Counter[str] = Counter()
-        self.last_step, self.rate = step, 0.0
-        if silent:
+    def __init__(
+        self, out: Path, config: TrainConfig, hardware: HardwareConfig, state: _State, *, is_silent: bool
+    ) -> None:
+        self.config, self.every, self.state, self.is_silent = config, hardware.log_every, state, is_silent
+        self.rate = 0.0
+        if is_silent:
             return
-        _drop_lines_after(step, out / "log.jsonl")
+        _drop_lines_after(state.step, out / "log.jsonl")
         self.lines = (out / "log.jsonl").open("a")
-        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
-        images, done = plan.steps * plan.batch_size, step * plan.batch_size
-        self.bar = tqdm(total=images, initial=done, unit=" images", desc=out.name, mininterval=1.0)
+        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=state.step + 1)
+        images, done = config.steps * config.batch_size, state.step * config.batch_size
+        self.bar = ProgressBar(images, "images", out.name, done=done)
 
-    def step(self, step: int, terms: Mapping[str, Tensor], rate: float) -> None:
+    def step(self, terms: Mapping[str, Tensor], rate: float) -> None:
+        sums, counts = self.state.log["sums"], self.state.log["counts"]
         for name, term in terms.items():
-            self.sums[name] = term + self.sums.get(name, 0.0)
-        self.counts.update(terms.keys())
-        self.last_step, self.rate = step, rate
-        if not self.silent:
-            self.bar.update(self.plan.batch_size)
-        if step % self.every == 0:
+            sums[name] = term + sums.get(name, 0.0)
+            counts[name] = counts.get(name, 0) + 1
+        self.rate = rate
+        if not self.is_silent:
+            self.bar.update(self.config.batch_size)
+        if self.state.step % self.every == 0:
             self.flush()
 
     def flush(self) -> None:
         """Write the means since the last time; stop a training whose loss is no number before it is saved."""
-        if not self.counts:
+        sums, counts = self.state.log["sums"], self.state.log["counts"]
+        if not counts:
             return
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self.sums = {}
-        self.counts.clear()
+        means = {name: float(total) / counts[name] for name, total in sums.items()}
+        self.state.log = {"sums": {}, "counts": {}}
         if not np.isfinite(list(means.values())).all():
             raise BadInput(
-                f"The loss is no longer a number at step {self.last_step}: {means}. The last checkpoint is from before "
-                f"that. Start in another folder with a lower learning rate (it peaks at {self.plan.learning_rate})."
+                f"The loss is no longer a number at step {self.state.step}: {means}. The last checkpoint is from "
+                "before that. Start in another folder with a lower learning rate "
+                f"(it peaks at {self.config.learning_rate})."
             )
         self._write("train", {**means, "learning_rate": self.rate})
-        if not self.silent:
-            self.bar.set_postfix({name: f"{mean:.3g}" for name, mean in means.items()}, refresh=False)
+        if not self.is_silent:
+            self.bar.update(0, ", ".join(f"{name}={mean:.3g}" for name, mean in means.items()))
 
-    def validation(self, step: int, scores: Mapping[str, float]) -> None:
-        self.last_step = step
+    def validation(self, scores: Mapping[str, float]) -> None:
         self._write("validation", scores)
 
     def close(self) -> None:
-        if not self.silent:
+        if not self.is_silent:
             self.lines.close()
             self.board.close()
             self.bar.close()
 
     def _write(self, part: str, figures: Mapping[str, float]) -> None:
-        if self.silent:
+        if self.is_silent:
             return
-        self.lines.write(json.dumps({"step": self.last_step, "part": part, **figures}) + "\n")
+        self.lines.write(json.dumps({"step": self.state.step, "part": part, **figures}) + "\n")
         self.lines.flush()
         for name, figure in figures.items():
-            self.board.add_scalar(f"{part}/{name}", figure, self.last_step)
+            self.board.add_scalar(f"{part}/{name}", figure, self.state.step)
+
+
+_BEFORE = {"encoder_rate": "encoder_lr_scale", "clip": "grad_clip", "ema": "ema_decay", "best_by": "monitor"}
+"""Names that fields of `TrainConfig` had in run folders before 0.2."""
 
 
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
+    beside = (_CHECKPOINT, "log.jsonl", "done.json", "best", "last", "model")
+    before = create_or_read(out / "run.json", configuration, beside)
+    if isinstance(plan := before.get("plan"), dict):
+        plan = {_BEFORE.get(name, name): value for name, value in plan.items()}
+        # An option that came later was not there to be set: the run had its default.
+        usual = json.loads(json.dumps(asdict(TrainConfig())))
+        plan["augmentation"] = {**usual["augmentation"], **plan.get("augmentation", {})}
+        before["plan"] = {**usual, **plan}
     check_same_configuration(
-        create_or_read(out / "run.json", configuration, ("*.ckpt", "log.jsonl", "done.json", "best", "last", "model")),
+        before,
         configuration,
         f"{out} holds a run of another configuration",
         "Give another folder, or delete this one to start anew.",
     )
 
 
-def _configuration(
-    model: DepthModel,
-    train: Dataset,
-    validation: Dataset,
-    objective: Objective,
-    plan: TrainConfig,
-    protocol: EvalProtocol,
-    frozen: tuple[str, ...],
-    lora: int,
-) -> dict[str, Any]:
-    return {
-        "model": {"name": model.name, "arguments": model.arguments, "kind": model.kind},
-        "train": identity(train),
-        "validation": identity(validation),
-        "objective": {"name": type(objective).__name__, **asdict(objective)},  # pyright: ignore[reportArgumentType]
-        "plan": asdict(plan),
-        "protocol": asdict(protocol),
-        "frozen": list(frozen),
-        **({"lora": lora} if lora else {}),  # Runs from before there was LoRA do not say it.
-    }
+def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: Any = "32-true") -> Fabric:
+    """Lightning Fabric on the hardware.
+
+    Raises:
+        BadInput: it is not here.
+    """
+    try:
+        return Fabric(accelerator=hardware.accelerator, devices=devices or hardware.devices, precision=precision)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as problem:
+        # Fabric's MisconfigurationException is none of its public names; it derives from Exception alone.
+        raise BadInput(_missing_hardware(hardware, problem)) from problem
+    except Exception as problem:
+        if type(problem).__name__ != "MisconfigurationException":
+            raise
+        raise BadInput(_missing_hardware(hardware, problem)) from problem
+
+
+def _missing_hardware(hardware: HardwareConfig, problem: Exception) -> str:
+    said = str(problem).splitlines()[0].rstrip(".")
+    return f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
 
 
 def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:
@@ -389,7 +563,7 @@ def _precision(plan: TrainConfig, accelerator: str) -> Any:
 
 def _parameter_groups(model: DepthModel, parts: nn.Module, plan: TrainConfig) -> list[dict[str, Any]]:
     """Encoder and rest (with `parts`) at their own rates, each with its matrices decayed, its biases and norms not."""
-    encoder_rate = plan.encoder_rate
+    encoder_rate = plan.encoder_lr_scale
     if encoder_rate is None:
         encoder_rate = 0.1 if model.pretrained_encoder else 1.0
     in_encoder = {id(parameter) for parameter in model.encoder.parameters()}
@@ -413,15 +587,17 @@ def _address(*numbers: int) -> int:
 
 
 def _drop_lines_after(step: int, path: Path) -> None:
-    """Forget what an interrupted run logged beyond its last checkpoint, and a last line that a kill cut short."""
+    """Forget what an interrupted run logged beyond its last checkpoint, and what a kill or damage made unreadable."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
+    kept, unreadable = [], 0
+    for line in path.read_bytes().splitlines():
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except json.JSONDecodeError:
-            break
+                kept.append(line + b"\n")
+        except (ValueError, KeyError, TypeError):
+            unreadable += 1
+    if unreadable > 1:  # One was cut short by a kill.
+        say(f"{path}: {unreadable} lines cannot be read, and are left out.")
     with atomic_write(path) as half:
-        half.write_text("".join(kept))
+        half.write_bytes(b"".join(kept))

@@ -11,8 +11,8 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Intrinsics
 from leadline.io.depth_backgrounds import background_mask
-from leadline.io.depth_maps import DepthMap, read_depth, read_numbers
-from leadline.io.depth_units import is_plausible, why_no_metres
+from leadline.io.depth_maps import DepthMap, read_depth, read_numbers, stated_scale
+from leadline.io.depth_units import why_no_metres
 
 ENCODINGS = ("", "sunrgbd")
 """None, and SUN RGB-D's: 16-bit millimetres with their bits rotated left by three."""
@@ -55,15 +55,20 @@ class DepthReading:
         """Whether the user has decided what is too far to be measured."""
         return self.invalid is None or self.max_depth is not None
 
-    def decoded(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the numbers of a file without what is said not to be measured, before they become metres."""
-        if self.encoding and numbers.dtype.itemsize > 1 and numbers.dtype.kind != "f":
+    def decoded(self, numbers: np.ndarray, stated: float | None = None) -> np.ndarray:
+        """Return the numbers of a file, with 0 for what is said not to be measured, before they become metres.
+
+        Args:
+            numbers: as they lie in the file.
+            stated: steps that make a metre, as the file itself states it.
+        """
+        if self.encoding and not stated and numbers.dtype.itemsize > 1 and numbers.dtype.kind != "f":
             # SUN RGB-D's toolbox, read3dPoints.m: bitor(bitshift(depth, -3), bitshift(depth, 16 - 3))
             bits = numbers.astype(np.uint16)
             numbers = bits >> 3 | bits << 13
         wrong = np.isin(numbers, self.invalid or ())
         if self.max_depth is not None:
-            wrong |= numbers > self.max_depth * (self.scale or 1)
+            wrong |= numbers > self.max_depth * (stated or self.scale or 1)
         return np.where(wrong, np.zeros_like(numbers), numbers) if wrong.any() else numbers
 
     def read(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
@@ -89,9 +94,9 @@ class DepthReading:
             along_ray=self.along_ray,
             intrinsics=intrinsics,
         )
-        if kind is DepthKind.METRIC and self._is_doubtful(measured):
+        if kind is DepthKind.METRIC and self._may_hold_background(measured):
             numbers, words = read_numbers(path)
-            if "kind" not in words:
+            if stated_scale(path, words) is None:
                 self.check(self.decoded(numbers), str(path))
         return measured
 
@@ -118,16 +123,11 @@ class DepthReading:
                 "invalid=none to take them as depth."
             )
 
-    def _is_doubtful(self, measured: DepthMap) -> bool:
-        """Whether metres are such that the numbers in their file have to be looked at."""
-        if not measured.valid.any():
-            return False
+    def _may_hold_background(self, measured: DepthMap) -> bool:
+        """Whether metres are so far that the numbers in their file have to be looked at."""
         scale = self.scale or 1.0
         farthest = np.full((1, 1), float(measured.depth.max()) * scale).round()
-        has_background = not self.keeps_background and bool(background_mask(farthest, scale).any())
-        return has_background or (
-            self.scale is None and not is_plausible(float(measured.depth[measured.valid].median()))
-        )
+        return not self.keeps_background and bool(background_mask(farthest, scale).any())
 
     def _read_encoded(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
         """Without its encoding a file holds numbers of no unit, which is a kind of their own."""

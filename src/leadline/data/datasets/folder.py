@@ -59,7 +59,9 @@ class FolderDataset:
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         image = read_image(pair.image)
-        stated = pair.intrinsics and torch.tensor(follow_size(pair.intrinsics, self.camera_size, image))
+        stated = None
+        if pair.intrinsics is not None:
+            stated = torch.tensor(follow_size(pair.intrinsics, self.camera_size, image))
         check_camera(pair, stated, image)
         measured = self.reading.read(pair.depth, self.kind, stated)
         if image.shape[1:] != measured.depth.shape[1:]:

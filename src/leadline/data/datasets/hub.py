@@ -16,9 +16,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import torch
+from fsspec.core import url_to_fs
 from PIL import Image, ImageOps
 
 from leadline.core.depth_kind import DepthKind
@@ -95,8 +95,9 @@ def _content(value: Any, where: str) -> Any:
         return value
     if value["bytes"] is not None or value["path"] is None:
         return value["bytes"]
-    with _decoding(where), fsspec.open(value["path"], "rb") as file:
-        return file.read()
+    with _decoding(where):
+        filesystem, path = url_to_fs(value["path"])
+        return filesystem.cat_file(path)
 
 
 def hub(

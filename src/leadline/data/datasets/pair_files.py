@@ -89,7 +89,7 @@ def _listed(path: Path) -> PairListing:
     return PairListing(tuple(pairs), has_splits=any(row.get("split") for _, row in rows))
 
 
-def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
+def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, str]]]:
     """Number of the line and columns of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -137,9 +137,10 @@ def _without_suffix(name: str) -> str:
 
 def _found(path: Path) -> PairListing:
     splits = {split: path / split for split in SPLITS if (path / split).is_dir()}
+    roots = splits or {"train": path}
     scenes = [
         (split, scene)
-        for split, root in (splits or {"train": path}).items()
+        for split, root in roots.items()
         for scene in ([root] if _is_scene(root) else sorted(filter(_is_scene, root.iterdir())))
     ]
     stated, faults = _stated_cameras(path / "scenes.json")
@@ -150,7 +151,8 @@ def _found(path: Path) -> PairListing:
         camera, where = (stated.pop(key), f"{path}/scenes.json") if key else _scene_camera(scene)
         pairs += _pairs_of(scene, split, camera, where)
     # A catalogue may speak of splits that were not copied; all else it names has to be here.
-    unknown = [key for key in stated if key.partition("/")[0] not in SPLITS or key.partition("/")[0] in splits]
+    absent = set(SPLITS) - roots.keys()
+    unknown = [key for key in stated if key.partition("/")[0] not in absent]
     if unknown:
         known = ", ".join(scene.relative_to(path).as_posix() for _, scene in scenes[:5])
         faults += (
@@ -193,6 +195,7 @@ def _by_stem(folder: Path, formats: Sequence[frozenset[str]]) -> Mapping[str, li
     found: dict[str, list[Path]] = {}
     for suffixes in formats:
         fitting = [file for file in files if file.suffix.lower() in suffixes and file.stem not in found]
+        fitting = [file for file in fitting if file.is_file()]
         for file in fitting:
             found.setdefault(file.stem, []).append(file)
     pictures = {stem for stem in found if stem.endswith(COLOUR_PICTURES) and stem.rpartition(".")[0] in found}

@@ -160,7 +160,11 @@ Measures depth from one photograph: {_PROMISES[model.kind]}.
 import leadline
 
 model = leadline.load("{HUB + repo if repo else "FOLDER"}")
-depth = leadline.inference.predict(model, leadline.read_image("photograph.jpg"))  # (1, height, width)
+depth = leadline.predict(model, "photograph.jpg")
+print(depth)
+depth.save("depth.png")  # 16 bits, with its unit in the file's own text
+depth.colorize().save("colours.png")
+values = depth.numpy()  # (height, width), {_PROMISES[model.kind]}
 ```
 """
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, init_on_meta
 from leadline.models.description import check_preprocessing, read_json
 from leadline.models.registry import check_numbers
@@ -41,7 +42,7 @@ def hub(
     )
 
 
-def load_transformers_folder(folder: Path, name: str, kind: str | None = None) -> "TransformersModel":
+def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None) -> "TransformersModel":
     """The teacher that the library's own `save_pretrained` wrote into `folder`, in evaluation mode.
 
     `name` is what its provenance calls it; `kind` as in `hub`. Nothing but JSON and safetensors is read.
@@ -49,6 +50,7 @@ def load_transformers_folder(folder: Path, name: str, kind: str | None = None) -
     Raises:
         BadInput: not a whole folder of a depth network, or one whose kind or preprocessing is not known.
     """
+    folder = Path(folder)
     library = _library()
     config, processor = _described(library, folder)
     settings = _configuration(library, config)

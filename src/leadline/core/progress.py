@@ -1,0 +1,104 @@
+"""Progress: a bar on a terminal, and now and then a line where standard error goes to a file."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Any, TypeVar
+
+_Item = TypeVar("_Item")
+
+INTERVAL = 30.0
+"""Seconds between two lines in a log."""
+_place: dict[str, Any] = {}
+"""On which line of the terminal this process draws: set where several processes share one."""
+
+
+class ProgressBar:
+    """How much of a task is done, with what is worth saying beside it; a context manager.
+
+    Args:
+        total: how much there is; None: nobody knows.
+        unit: what one is called, in the plural: `images`; `B` is shown as kB, MB …
+        name: of the task.
+        done: how much was done before.
+        is_shown: False draws and prints nothing.
+    """
+
+    def __init__(self, total: int | None, unit: str, name: str = "", *, done: int = 0, is_shown: bool = True) -> None:
+        self.total, self.unit, self.name, self.done = total, unit, name, done
+        self.note = ""
+        self.first, self.began = done, monotonic()
+        self.said = self.began
+        self.is_shown, self.bar = is_shown, None
+        if is_shown and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            options = {"desc": name or None, "initial": done, "unit": unit if unit == "B" else f" {unit}", **_place}
+            self.bar = tqdm(total=total, unit_scale=unit == "B", mininterval=1.0, leave=unit != "B", **options)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, more: int = 1, note: str | None = None) -> None:
+        """Count what was done since, and keep what is worth saying."""
+        self.done += more
+        self.note = self.note if note is None else note
+        if self.bar is not None:
+            if note is not None:
+                self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(more)
+        elif self.is_shown and monotonic() - self.said >= INTERVAL:
+            self.said = monotonic()
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _line(self) -> str:
+        spent, made = monotonic() - self.began, self.done - self.first
+        left, of = "", ""
+        if self.total is not None:
+            left = f", {spent / made * (self.total - self.done) / 60:.0f} min left" if made else ""
+            of = f" of {self.total:,}"
+        head = f"{self.name}: " if self.name else ""
+        return f"{head}{self.done:,}{of} {self.unit}{left}" + (f" ({self.note})" if self.note else "")
+
+
+def track(items: Iterable[_Item], total: int, unit: str, name: str = "", *, is_shown: bool = True) -> Iterator[_Item]:
+    """Yield the items, and say on standard error how many of them are done.
+
+    Args:
+        items: what is worked on.
+        total: how many there are.
+        unit: what one is called, in the plural: `images`.
+        name: of the task, where it needs one.
+        is_shown: False says nothing.
+    """
+    with ProgressBar(total, unit, name, is_shown=is_shown) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def say(text: str) -> None:
+    """Print a line on standard error, above the bars that are drawn there."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def share_terminal(line: int, lock: Any) -> None:
+    """Draw this process's bars on a line of their own, where several processes draw on one terminal."""
+    _place["position"] = line
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.set_lock(lock)

@@ -1,0 +1,95 @@
+"""Ranges: what numbers an option takes, said in its annotation and checked when it is set."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from leadline.core.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Within:
+    """Marks a number, or each of several: `Annotated[int, Within(1)]`. Only finite numbers are within a range."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    """Whether `low` itself is left out."""
+    below: bool = False
+    """Whether `high` itself is left out."""
+
+    def holds(self, number: float) -> bool:
+        """Whether a number is finite and in the range."""
+        is_high_enough = number > self.low if self.above else number >= self.low
+        is_low_enough = number < self.high if self.below else number <= self.high
+        return math.isfinite(number) and is_high_enough and is_low_enough
+
+    def __str__(self) -> str:
+        low = "" if self.low == -math.inf else f"more than {self.low:g}" if self.above else f"at least {self.low:g}"
+        high = "" if self.high == math.inf else f"less than {self.high:g}" if self.below else f"at most {self.high:g}"
+        return " and ".join(filter(None, (low, high))) or "a finite number"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of a few: `Annotated[str, OneOf(("cpu", "cuda"))]`."""
+
+    choices: Collection[str]
+
+
+AtLeastOne = Annotated[int, Within(1)]
+"""A count that cannot be zero."""
+NotNegative = Annotated[int, Within(0)]
+Seed = Annotated[int, Within(0, 2**63 - 1)]
+"""What random generators take."""
+Positive = Annotated[float, Within(0, above=True)]
+Probability = Annotated[float, Within(0, 1)]
+Side = Annotated[int, Within(1, 1 << 14)]
+"""Pixels of a height or a width."""
+
+
+def check_fields(config: Any) -> None:
+    """Check every field of a dataclass instance that has a range in its annotation; None is always taken.
+
+    Raises:
+        BadInput: a number out of its range or not finite, or a text that is no choice; it names field and range.
+    """
+    for name, marks in _marked(type(config)).items():
+        check_value(name, getattr(config, name), marks)
+
+
+def check_value(name: str, value: Any, marks: Sequence[Any]) -> None:
+    """Check one value, or each of a sequence, against the ranges and choices of its annotation.
+
+    Raises:
+        BadInput: as `check_fields`.
+    """
+    if value is None:
+        return
+    for each in value if isinstance(value, tuple | list) else (value,):
+        for mark in marks:
+            if isinstance(mark, Within) and not mark.holds(each):
+                raise BadInput(f"{name}={_shown(value)}: give {mark}.")
+            if isinstance(mark, OneOf) and each not in mark.choices:
+                raise BadInput(f"{name}={each!r}: choose one of {', '.join(sorted(mark.choices))}.")
+
+
+@cache
+def _marked(kind: type) -> dict[str, tuple[Any, ...]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: found for each in fields(kind) if (found := tuple(_marks(hints[each.name])))}
+
+
+def _marks(hint: Any) -> list[Any]:
+    """The marks of an annotation, and of what it is made of: `tuple[Side, Side] | None`."""
+    own = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Within | OneOf)]
+    inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    for part in inner:
+        own += [mark for mark in _marks(part) if mark not in own]
+    return own
+
+
+def _shown(value: Any) -> str:
+    return ":".join(f"{each:g}" for each in value) if isinstance(value, tuple | list) else f"{value:g}"

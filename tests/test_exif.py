@@ -1,0 +1,147 @@
+"""Cameras: what EXIF says of them is used where it can be true, and what contradicts it is said."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.testing import assert_close
+
+from leadline.io.exif import CameraInfo, camera_from_exif
+from leadline.io.images import read_camera, read_camera_info, read_image, read_photograph
+
+FILM, FOCAL, PLANE, UNIT, WIDTH, HEIGHT = 41989, 37386, 41486, 41488, 40962, 40963
+
+
+def photo(path: Path, tags: dict[int, object], size: tuple[int, int] = (320, 240), **words: Any) -> CameraInfo:
+    """The camera of a JPEG of (width, height) with these tags among its camera's settings."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update(tags)
+    if orientation := words.pop("orientation", 0):
+        exif[274] = orientation
+    Image.new("RGB", size).save(path / "photo.jpg", exif=exif, **words)
+    camera = read_camera_info(path / "photo.jpg", read_image(path / "photo.jpg"))
+    whole = read_photograph(path / "photo.jpg").camera
+    assert (whole.source, whole.doubts, whole.is_panorama) == (camera.source, camera.doubts, camera.is_panorama)
+    return camera
+
+
+def focal(camera: CameraInfo) -> float:
+    assert camera.intrinsics is not None
+    return camera.intrinsics[0].item()
+
+
+def test_the_film_equivalent_gives_the_focal_length(tmp_path: Path) -> None:
+    camera = photo(tmp_path, {FILM: 26})
+    assert focal(camera) == pytest.approx(26 / math.hypot(36, 24) * 400)
+    assert (camera.source, camera.doubts) == ("from EXIF", ())
+    assert_close(read_camera(tmp_path / "photo.jpg", read_image(tmp_path / "photo.jpg")), camera.intrinsics)
+
+
+def test_the_focal_plane_gives_it_where_there_is_no_film_equivalent(tmp_path: Path) -> None:
+    camera = photo(tmp_path, {FOCAL: 50.0, PLANE: 4000 * 25.4 / 22.4, UNIT: 2, WIDTH: 4000, HEIGHT: 3000})
+    assert focal(camera) == pytest.approx(50 / 22.4 * 320, rel=1e-4)
+    assert camera.source == "from EXIF (focal plane)"
+    for unit, per_millimetre in ((3, 10.0), (4, 1.0)):
+        tags = {FOCAL: 50.0, PLANE: 4000 * per_millimetre / 22.4, UNIT: unit, WIDTH: 4000, HEIGHT: 3000}
+        assert focal(photo(tmp_path, tags)) == pytest.approx(50 / 22.4 * 320, rel=1e-4)
+
+
+def test_the_focal_plane_counts_along_the_sensor_however_it_was_held(tmp_path: Path) -> None:
+    tags = {FOCAL: 50.0, PLANE: 4000 * 25.4 / 22.4, UNIT: 2, WIDTH: 4000, HEIGHT: 3000}
+    upright, turned = photo(tmp_path, tags), photo(tmp_path, tags, orientation=6)
+    assert focal(turned) == focal(upright)
+    assert "the picture has 240 × 320" in turned.doubts[0]
+
+
+def test_a_real_cameras_photograph_without_film_equivalent(shared: Path) -> None:
+    path = shared / "cases" / "C09" / "canon200.jpg"
+    camera = read_camera_info(path, read_image(path))
+    assert focal(camera) == pytest.approx(200 * 6177.28 / 25.4 * 320 / 5472, rel=1e-4)
+    assert "5472 × 3648 pixels, and the picture has 320 × 240, of another aspect" in camera.doubts[0]
+
+
+@pytest.mark.parametrize("film", [4, 3000, 65535])
+def test_absurd_focal_lengths_are_not_believed_and_said(tmp_path: Path, film: int) -> None:
+    camera = photo(tmp_path, {FILM: film})
+    assert camera.intrinsics is None
+    assert camera.source == "unknown"
+    assert f"EXIF says {film} mm in 35 mm film" in camera.doubts[0]
+    assert "not believed" in camera.doubts[0]
+
+
+def test_an_absurd_film_equivalent_gives_way_to_the_focal_plane(tmp_path: Path) -> None:
+    tags = {FILM: 65535, FOCAL: 50.0, PLANE: 4000 * 25.4 / 22.4, UNIT: 2, WIDTH: 4000, HEIGHT: 3000}
+    camera = photo(tmp_path, tags)
+    assert focal(camera) == pytest.approx(50 / 22.4 * 320, rel=1e-4)
+    assert "65535 mm in 35 mm film" in camera.doubts[0]
+
+
+def test_a_crop_that_kept_its_tags_is_said(tmp_path: Path) -> None:
+    by_aspect = photo(tmp_path, {FILM: 26, WIDTH: 4000, HEIGHT: 3000}, (300, 300))
+    by_count = photo(tmp_path, {FILM: 26, WIDTH: 4000, HEIGHT: 3000}, (320, 240))
+    unlike_any_camera = photo(tmp_path, {FILM: 26}, (320, 280))
+    by_sensor = photo(tmp_path, {FILM: 26, FOCAL: 50.0, PLANE: 4000 * 25.4 / 22.4, WIDTH: 320, HEIGHT: 240})
+    for camera in (by_aspect, by_count, unlike_any_camera, by_sensor):
+        assert camera.intrinsics is not None
+        assert len(camera.doubts) == 1
+        assert "if it was cropped since, the metres are wrong" in camera.doubts[0]
+    assert "4000 × 3000 pixels, and the picture has 320 × 240" in by_count.doubts[0]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photograph_as_it_was_taken_leaves_no_doubt(tmp_path: Path, orientation: int) -> None:
+    assert photo(tmp_path, {FILM: 26, WIDTH: 320, HEIGHT: 240}, orientation=orientation).doubts == ()
+    # Tools that turn the pixels often leave the recorded sides as they were.
+    assert photo(tmp_path, {FILM: 26, WIDTH: 240, HEIGHT: 320}).doubts == ()
+
+
+def test_no_camera_leaves_no_doubt(tmp_path: Path) -> None:
+    camera = photo(tmp_path, {WIDTH: 4000, HEIGHT: 3000}, (320, 300))
+    assert (camera.intrinsics, camera.source, camera.doubts) == (None, "unknown", ())
+
+
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" %s></rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def test_a_panorama_has_no_camera_and_says_so(tmp_path: Path) -> None:
+    marked = photo(tmp_path, {FILM: 26}, (400, 200), xmp=XMP % b'GPano:ProjectionType="equirectangular"')
+    by_telephone = photo(tmp_path, {FILM: 26, 41985: 6}, (900, 200))
+    for camera in (marked, by_telephone):
+        assert camera.intrinsics is None
+        assert camera.is_panorama
+        assert "panorama" in camera.doubts[0]
+    assert not photo(tmp_path, {FILM: 26}, xmp=XMP % b"").is_panorama
+
+
+def test_the_camera_of_a_reduced_photograph_is_that_of_the_whole(tmp_path: Path) -> None:
+    photo(tmp_path, {FILM: 26})
+    path = tmp_path / "photo.jpg"
+    whole, reduced = read_photograph(path), read_photograph(path, max_pixels=20_000)
+    assert reduced.image.shape == (3, 120, 160)
+    assert reduced.is_reduced
+    assert not whole.is_reduced
+    assert whole.camera.intrinsics is not None
+    assert whole.full_intrinsics is not None
+    assert_close(reduced.full_intrinsics, whole.camera.intrinsics)
+    assert_close(whole.full_intrinsics, whole.camera.intrinsics)
+    assert read_photograph(path).full_intrinsics is not None
+
+
+VALUES = st.one_of(
+    st.integers(0, 70_000), st.floats(0, 1e9), st.binary(max_size=4), st.text("ab1", max_size=4), st.just((1, 2))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from([FILM, FOCAL, PLANE, UNIT, WIDTH, HEIGHT, 41985]), VALUES))
+def test_whatever_exif_holds_the_camera_is_credible_or_unknown(tags: dict[int, object]) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update(tags)
+    camera = camera_from_exif(exif, b"", torch.zeros(3, 240, 320), (240, 320))
+    assert camera.intrinsics is None or 5 <= 2 * math.degrees(math.atan(160 / focal(camera))) <= 150

@@ -1,0 +1,166 @@
+"""Options: a value that cannot be meant is refused in one line, before anything is claimed or computed."""
+
+import dataclasses
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from leadline.cli.main import COMMANDS, main
+from leadline.core.errors import BadInput
+from leadline.core.ranges import OneOf, Within, check_fields
+from leadline.data.transforms import Augmentation
+from leadline.training.trainer import HardwareConfig, TrainConfig
+
+TRAIN = ["train", "--data", "rooms,height=32,width=32,count=4", "--model", "cnn,size=tiny,input_size=32:32"]
+
+REFUSED = [
+    ["--steps", "0"], ["--batch-size", "0"], ["--validate-every", "0"], ["--log-every", "0"], ["--workers", "-1"],
+    ["--seed", "-1"], ["--devices", "0"], ["--precision", "bogus"], ["--accelerator", "bogus"], ["--size", "0", "0"],
+    ["--learning-rate", "-1"], ["--learning-rate", "nan"], ["--learning-rate", "inf"], ["--ema-decay", "2"],
+    ["--augmentation.crop", "0"], ["--augmentation.flip", "nan"], ["--loss", "silog=0"], ["--loss", "silog=nan"],
+    ["--monitor", "RMSE"], ["--save-every", "nan"], ["--weight-decay", "-1"], ["--grad-clip", "0"],
+    ["--data", "rooms,height=32,width=32,count=4*0 + rooms,height=32,width=32,count=4"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", REFUSED, ids=" ".join)
+def test_a_refused_number_leaves_the_folder_to_the_right_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main([*TRAIN, "--out", str(tmp_path / "run"), *options]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("leadline train: ")
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_metric_to_choose_by_is_named_with_the_known_ones(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([*TRAIN, "--out", str(tmp_path), "--best-by", "RMSE"]) == 1
+    said = capsys.readouterr().err
+    assert "--best-by is called --monitor now" in said
+    assert "monitor='RMSE': choose one of abs_rel" in said
+
+
+def test_labels_need_the_images_that_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["distil", "--teacher", "nowhere", "--out", str(tmp_path / "out"), "--labels", str(tmp_path)]
+    assert main(command) == 1
+    assert "name these with --unlabelled" in capsys.readouterr().err
+
+
+def test_only_commands_with_a_teacher_have_a_student(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help"])
+    assert end.value.code == 0
+    assert "--student" not in capsys.readouterr().out
+
+
+def is_config(part: Any) -> bool:
+    return isinstance(part, type) and dataclasses.is_dataclass(part)
+
+
+def fields_of(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """The options of a command's dataclass with their annotations, those of dataclasses in it included."""
+    found = []
+    hints = get_type_hints(config, include_extras=True)
+    for each in dataclasses.fields(config):
+        hint = hints[each.name]
+        inner = next(
+            (part for part in (hint, *get_args(hint)) if isinstance(part, type) and dataclasses.is_dataclass(part)),
+            None,
+        )
+        if inner is not None:
+            found += fields_of(inner)
+        else:
+            found.append((each.name.replace("_", "-"), hint))
+    return found
+
+
+def marks_of(hint: Any) -> list[Any]:
+    """Ranges and choices, however deep they stand in an annotation."""
+    own = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Within | OneOf)]
+    return own + [mark for part in get_args(hint) if get_origin(hint) is not None for mark in marks_of(part)]
+
+
+def outside(mark: Any) -> st.SearchStrategy[str]:
+    """Values that a mark refuses, as a user types them."""
+    if isinstance(mark, OneOf):
+        return st.text("abcxyz", min_size=1, max_size=6).filter(lambda text: text not in mark.choices)
+    numbers = st.one_of(st.sampled_from([float("nan"), float("inf"), -float("inf")]), st.floats(-1e6, 1e6))
+    return numbers.filter(lambda number: not mark.holds(number)).map(lambda number: f"{number:g}")
+
+
+MARKED = {
+    (name, str(mark)): (command, name, mark, hint)
+    # What several commands share is tried by one of them.
+    for command, (place, _) in COMMANDS.items()
+    for name, hint in fields_of(getattr(import_module(place.partition(":")[0]), place.partition(":")[2]))
+    for mark in marks_of(hint)[:1]
+}
+
+
+@pytest.mark.parametrize(("command", "name", "mark", "hint"), MARKED.values(), ids=lambda each: str(each)[:30])
+def test_what_is_out_of_its_range_is_refused_in_words(command: str, name: str, mark: Any, hint: Any, tmp_path: Path):
+    """Whatever else is wrong with the command: the exit code says so, and there is no traceback."""
+
+    @settings(
+        max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    )
+    @given(outside(mark))
+    def check(text: str) -> None:
+        count = 2 if "tuple" in str(hint) else 1
+        prefix = "augmentation." if name in AUGMENTATION else ""
+        words = [*command.split(), *REQUIRED.get(command, []), f"--{prefix}{name}", *[text] * count]
+        try:
+            code = main([word.format(out=tmp_path / "out") for word in words])
+        except SystemExit as refused:
+            code = refused.code
+        assert code in (1, 2)
+
+    check()
+
+
+AUGMENTATION = {each.name for each in dataclasses.fields(Augmentation)}
+REQUIRED = {
+    "train": ["--out", "{out}"],
+    "train small": ["--out", "{out}", "--encoder", "nowhere", "--measured", "nowhere"],
+    "distil": ["--out", "{out}", "--teacher", "nowhere"],
+    "label": ["--teacher", "nowhere", "--data", "rooms", "--out", "{out}"],
+    "data prepare": ["rooms", "--out", "{out}", "--size", "32:32"],
+    "data render": ["--catalogues", "nowhere", "--out", "{out}", "--python", "nowhere"],
+    "data inspect": ["nowhere/there"],
+    "data doctor": ["nowhere/there"],
+}
+
+
+def test_there_are_ranges_to_check() -> None:
+    assert len(MARKED) > 25
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_a_config_takes_just_what_its_ranges_say(data: st.DataObject) -> None:
+    config = data.draw(st.sampled_from([TrainConfig, HardwareConfig, Augmentation]))
+    hints = get_type_hints(config, include_extras=True)
+    name = data.draw(st.sampled_from([name for name, hint in hints.items() if marks_of(hint) and name != "size"]))
+    mark = marks_of(hints[name])[0]
+    if isinstance(mark, OneOf):
+        value: Any = data.draw(st.one_of(st.sampled_from(sorted(mark.choices)), st.text(max_size=5)))
+        is_good = value in mark.choices
+    else:
+        value = data.draw(st.one_of(st.integers(-3, 3), st.integers(1, 1000)))
+        is_good = mark.holds(value)
+    made = object.__new__(config)
+    for each in dataclasses.fields(config):
+        usual = each.default if each.default is not dataclasses.MISSING else Augmentation()
+        object.__setattr__(made, each.name, value if each.name == name else usual)
+    if is_good:
+        check_fields(made)
+    else:
+        with pytest.raises(BadInput, match=f"{name}="):
+            check_fields(made)
