@@ -408,7 +408,7 @@ def test_what_is_no_depth_network_is_refused(tmp_path: Path):
         ("config.json", {"model_type": 3}),
         ("preprocessor_config.json", {"size": {"height": -1, "width": 64}}),
         ("preprocessor_config.json", {"size": {"height": "tall", "width": 64}}),
-        ("preprocessor_config.json", {"size": [64, 64, 64]}),
+        ("preprocessor_config.json", {"size": {"height": 64}}),
         ("preprocessor_config.json", {"image_mean": ["a", "b", "c"]}),
         ("preprocessor_config.json", {"image_mean": [0.5]}),
         ("preprocessor_config.json", {"image_std": [0, 0, 0]}),
@@ -428,7 +428,7 @@ def test_a_hostile_folder_of_the_library_is_refused(file: str, setting: dict[str
         load(f"hub:{folder}")
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", "", "{}"], ids=lambda text: text[:3])
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", ""], ids=lambda text: text[:3])
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
 def test_a_hostile_file_of_the_library_is_refused(file: str, text: str, tmp_path: Path):
     folder = written(tmp_path / "hostile", *dpt())

@@ -161,6 +161,8 @@ def _described(library: ModuleType, folder: Path) -> tuple[dict[str, Any], dict[
     """What the folder's config.json and preprocessor_config.json hold, the latter with the library's defaults."""
     try:
         config = read_json(folder / "config.json")
+        if not isinstance(config, dict):
+            raise BadInput("config.json must hold an object.")
         processor = library.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as problem:
         raise BadInput(
