@@ -129,11 +129,11 @@ def _weights(file: Path, model: DepthModel, checksum: str | None) -> dict[str, T
     try:
         if not file.is_file():
             raise FileNotFoundError("no such file")
-        _check_sum(file, checksum)
         with safe_open(file, "pt") as opened:
             found = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
             if fault := state_dict_mismatch(shapes(expected), found):
                 raise BadInput(f"{file} does not fit {model.name!r}: {fault}. Save or copy the model again.")
+            _check_sum(file, checksum)
             weights = {key: opened.get_tensor(key) for key in found}
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{file} cannot be read ({problem}): save or copy the model again.") from problem
