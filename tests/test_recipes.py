@@ -110,7 +110,7 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"share": 1.0}, "share=1: give more than 0 and less than 1"), ({"test": "nowhere"}, "nowhere")],
+    [({"share": 1.0}, "share=1: give more than 0"), ({"test": "nowhere"}, "nowhere")],
 )
 def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, said, tmp_path):
     with pytest.raises(BadInput, match=said):
