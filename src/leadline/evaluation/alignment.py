@@ -31,46 +31,97 @@ class Fit:
 
 
 def unaligned(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
-    """The prediction as it is."""
+    """Return the prediction as it is.
+
+    Args:
+        predicted: (*batch, 1, H, W) in metres.
+        measured: metres, of the same shape.
+        valid: the pixels that were measured.
+    """
     return _as_it_is(predicted, measured, valid).metres
 
 
 def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
-    """Scaled so that the medians over valid pixels agree (Zhou et al. 2017).
+    """Scale each image so that the medians over valid pixels agree (Zhou et al. 2017, section 4.1).
 
     An image without valid pixels, or with a median prediction that is not positive, stays as it is.
+
+    Args:
+        predicted: depth (*batch, 1, H, W), up to a factor.
+        measured: metres, of the same shape.
+        valid: the pixels that are fitted.
+
+    Returns:
+        Metres, of the same shape.
     """
     return _by_medians(predicted, measured, valid).metres
 
 
 def least_squares_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """Scaled by the s ≥ 0 that minimises Σ (s d − t)², or Σ |s d − t| when `robust`."""
+    """Scale each image by the s ≥ 0 that minimises Σ (s d − t)², or Σ |s d − t| when `robust`.
+
+    Args:
+        predicted: depth d (*batch, 1, H, W), up to a factor.
+        measured: metres t, of the same shape.
+        valid: the pixels that are fitted.
+        robust: fit the absolute differences.
+
+    Returns:
+        Metres, of the same shape.
+    """
     return _by_scale(predicted, measured, valid, robust=robust).metres
 
 
 def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """s d + h with the s ≥ 0 and h that minimise Σ (s d + h − t)², or the absolute differences when `robust`.
+    """Return s d + h with the s ≥ 0 and h of each image that minimise Σ (s d + h − t)².
 
     Where no positive s fits, because what is farther is predicted as nearer, s is 0: the image becomes the mean
     measured depth (robust: its median), as a constant prediction does. An image without valid pixels stays as it is.
+
+    Args:
+        predicted: depth d (*batch, 1, H, W), up to a factor and a shift.
+        measured: metres t, of the same shape.
+        valid: the pixels that are fitted.
+        robust: fit the absolute differences.
+
+    Returns:
+        Metres, of the same shape.
     """
     return _by_scale_shift(predicted, measured, valid, robust=robust).metres
 
 
 def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
-    """Metres from inverse depth `predicted`: 1 / (s p + h) with s ≥ 0, fitted to 1 / t (Ranftl et al. 2020).
+    """Return metres from inverse depth p: 1 / (s p + h) with s ≥ 0, fitted to 1 / t (Ranftl et al. 2020, eq. 4).
 
-    What comes out at or beyond infinity is `DEPTH_AT_INFINITY`. `robust` minimises absolute differences. Where no
-    positive s fits, s is 0: the image becomes one over the mean inverse depth.
+    What comes out at or beyond infinity is `DEPTH_AT_INFINITY`. Where no positive s fits, s is 0: the image becomes
+    one over the mean inverse depth.
+
+    Args:
+        predicted: inverse depth p (*batch, 1, H, W), up to a factor and a shift.
+        measured: metres t, of the same shape.
+        valid: the pixels that are fitted.
+        robust: fit the absolute differences.
+
+    Returns:
+        Metres, of the same shape.
     """
     return _inverted(predicted, measured, valid, robust=robust).metres
 
 
 def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: DepthKind) -> tuple[Depth, Tensor, Tensor]:
-    """Metres from a prediction of `kind` by what was measured, with the scale and the shift of each image (*batch).
+    """Align a prediction of any kind to what was measured, robustly.
 
-    Relative depth by `inverse_scale_shift`, others by `least_squares_scale` (whose shift is 0), both robust. A scale
-    of 0 says that no positive one fits.
+    Relative depth is aligned by `inverse_scale_shift`, other kinds by `least_squares_scale`.
+
+    Args:
+        predicted: (*batch, 1, H, W) in the unit of `kind`.
+        measured: metres, of the same shape.
+        valid: the pixels that are fitted.
+        kind: what the prediction guarantees.
+
+    Returns:
+        Metres of the same shape, and the scale and the shift of each image (*batch). A scale of 0 says that no positive
+        one fits; without a shift in the fit it is 0.
     """
     fit = (_inverted if kind is DepthKind.RELATIVE else _by_scale)(predicted, measured, valid, robust=True)
     return fit.metres, fit.scale, fit.shift
@@ -122,7 +173,19 @@ def align(
 def fit_alignment(
     predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
 ) -> Fit:
-    """`align`, with the scale and the shift of each image and whether no positive scale fits it."""
+    """Align as `align` does, and return the scale and the shift of each image beside its metres.
+
+    Args:
+        predicted: (*batch, 1, H, W) in the unit of `kind`.
+        measured: metres, of the same shape.
+        valid: the pixels that are fitted.
+        alignment: a name in `ALIGNMENTS`.
+        kind: what the prediction guarantees.
+        robust: fit the absolute differences instead of the squared ones.
+
+    Raises:
+        BadInput: an unknown alignment, or one that cannot make metres of this kind.
+    """
     check_alignment(alignment, kind)
     if alignment == "inverse_scale_shift" and kind is not DepthKind.RELATIVE:
         predicted = predicted.clamp(min=1 / DEPTH_AT_INFINITY).reciprocal()

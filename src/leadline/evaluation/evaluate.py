@@ -49,12 +49,23 @@ def evaluate(
     batch_size: int = 8,
     progress: bool = False,
 ) -> Table:
-    """The table of a model on a dataset, with rows for the mean-depth and the median-depth predictors.
+    """Evaluate a model on a dataset, beside predictors of one constant depth.
 
-    Their constants are those of `training`, or for want of it those of the evaluated truths, as their rows say.
+    Args:
+        model: the model, on the device that it computes on.
+        dataset: images with measured depth in metres.
+        protocol: which pixels count, how predictions are aligned, and how they are averaged.
+        training: where the constants of the mean-depth and median-depth rows come from; unset: the evaluated depths
+            themselves, as those rows then say.
+        name: what the table calls the model; empty: its own name.
+        batch_size: images that the model sees at once.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        A table with a row for the model and one for each constant, with the scores of each image.
 
     Raises:
-        BadInput: no truth has a pixel that counts, or the protocol cannot compare this kind of depth with metres.
+        BadInput: no measured pixel counts, or the protocol cannot compare this kind of depth with metres.
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
@@ -71,7 +82,17 @@ def evaluate(
 def evaluate_metrics(
     model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> dict[str, float]:
-    """Metric name → the model's score on the dataset: the first row of `evaluate`, without what surrounds it."""
+    """Evaluate a model without baselines: the first row of `evaluate` as a mapping from metric names to values.
+
+    Args:
+        model: the model, on the device that it computes on.
+        dataset: images with measured depth in metres.
+        protocol: which pixels count, how predictions are aligned, and how they are averaged.
+        batch_size: images that the model sees at once.
+
+    Raises:
+        BadInput: as `evaluate`.
+    """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
@@ -92,7 +113,7 @@ def evaluate_maps(
     resize: bool = False,
     progress: bool = False,
 ) -> Table:
-    """The table of a folder of predicted depth maps against a folder of measured ones, matched by file name.
+    """Evaluate a folder of predicted depth maps against a folder of measured ones, matched by file name.
 
     What a file states itself about its numbers holds, whatever is given here. The pictures NAME.colour.png that
     `leadline predict` draws beside its maps are ignored. A prediction for a published crop of the image is placed back

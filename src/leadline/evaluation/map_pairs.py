@@ -47,13 +47,20 @@ def match_maps(predictions: Path, truth: Path) -> tuple[dict[str, tuple[Path, Pa
 
 
 def pair_maps(name: str, guess: DepthMap, fact: DepthMap, kind: DepthKind, *, resize: bool) -> Pair:
-    """A prediction on the pixels of its truth.
+    """Bring a prediction onto the pixels of its measured map.
 
     A prediction for a published crop of the image (`PUBLISHED_CROPS`) is placed back where it was cut out, and what
-    lies outside it is not valid. With `resize` any other prediction of the truth's aspect is brought to its size.
+    lies outside it is not valid. With `resize` any other prediction of the same aspect is brought to the map's size.
+
+    Args:
+        name: what errors and tables call the pair.
+        guess: the prediction.
+        fact: the measured map, in metres.
+        kind: the kind that all predictions have.
+        resize: whether a prediction of another size may be resized.
 
     Raises:
-        BadInput: another kind than `kind`, a truth that is not metric, or a size that does not fit the truth's.
+        BadInput: another kind than `kind`, a measured map that is not metric, or a size that does not fit.
     """
     if guess.kind is not kind or fact.kind is not DepthKind.METRIC:
         raise BadInput(
@@ -93,7 +100,7 @@ class PublishedCrop:
     """Its first row and column; None: at the bottom, in the middle of the width."""
 
     def place(self, height: int, width: int) -> tuple[slice, slice] | None:
-        """Its rows and columns in an image of this size; None if it is not cut out of such an image."""
+        """Return the crop's rows and columns in an image of this size; None if it is not cut out of such images."""
         if height not in self.heights or width not in self.widths:
             return None
         top, left = self.top_left or (height - self.size[0], (width - self.size[1]) // 2)

@@ -43,6 +43,7 @@ class Metric:
         return f"{self.label}{unit} {'↑' if self.higher_is_better else '↓'}"
 
     def printed(self, value: float) -> str:
+        """Format a value with the metric's own number of digits; NaN as a dash."""
         return "–" if math.isnan(value) else f"{value:.{self.digits}f}"
 
     def __call__(self, predicted: Depth, measured: Depth, valid: Mask) -> Float[Tensor, ""]:
@@ -55,42 +56,52 @@ Pixels = Float[Tensor, " pixels"]
 
 
 def absolute_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return |d − t| of each pixel, in metres."""
     return (predicted - measured).abs()
 
 
 def squared_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return (d − t)² of each pixel, in square metres."""
     return (predicted - measured).square()
 
 
 def relative_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return |d − t| / t of each pixel."""
     return (predicted - measured).abs() / measured
 
 
 def squared_relative_error(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return (d − t)² / t of each pixel, in metres."""
     return (predicted - measured).square() / measured
 
 
 def log_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return g = ln d − ln t of each pixel."""
     return predicted.log() - measured.log()
 
 
 def squared_log_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return g² = (ln d − ln t)² of each pixel."""
     return log_ratio(predicted, measured).square()
 
 
 def absolute_log10_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return |log₁₀ d − log₁₀ t| of each pixel (Saxena et al. 2009)."""
     return (predicted.log10() - measured.log10()).abs()
 
 
 def within_1(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return 1 where max(d / t, t / d) < 1.25, else 0 (Eigen et al. 2014, table 1: δ < 1.25)."""
     return _within(predicted, measured, 1.25)
 
 
 def within_2(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return 1 where max(d / t, t / d) < 1.25², else 0 (Eigen et al. 2014, table 1: δ < 1.25²)."""
     return _within(predicted, measured, 1.25**2)
 
 
 def within_3(predicted: Pixels, measured: Pixels) -> Pixels:
+    """Return 1 where max(d / t, t / d) < 1.25³, else 0 (Eigen et al. 2014, table 1: δ < 1.25³)."""
     return _within(predicted, measured, 1.25**3)
 
 
@@ -178,7 +189,13 @@ class MetricAccumulator:
 
     @classmethod
     def of(cls, predicted: Depth, measured: Depth, valid: Mask) -> "MetricAccumulator":
-        """The scores of an image or a batch of them. Predictions must be positive where valid."""
+        """Accumulate an image or a batch of them.
+
+        Args:
+            predicted: metres (*batch, 1, H, W), positive where valid.
+            measured: metres, of the same shape.
+            valid: the pixels that count.
+        """
         images = list(zip(*map(flat_images, (predicted.detach(), measured, valid)), strict=True))
         return cls(
             torch.stack([_sums(d[v], t[v]) for d, t, v in images]).cpu(),
@@ -187,7 +204,7 @@ class MetricAccumulator:
 
     @classmethod
     def merged(cls, parts: Iterable["MetricAccumulator"]) -> "MetricAccumulator":
-        """The scores of all the parts' images, in order."""
+        """Concatenate the images of several accumulators, in order."""
         parts = list(parts)
         none = cls(torch.zeros(0, len(TERMS), dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
         return cls(*(torch.cat([getattr(each, field) for each in [none, *parts]]) for field in ("sums", "pixels")))
@@ -201,12 +218,12 @@ class MetricAccumulator:
         return int((self.pixels > 0).sum())
 
     def per_image(self) -> dict[str, list[float]]:
-        """Every metric of every image; NaN for one without valid pixels."""
+        """Return every metric of every image; NaN for an image without valid pixels."""
         means = self.sums / self.pixels[:, None]
         return {name: _value(metric, means).tolist() for name, metric in METRICS.items()}
 
     def averaged(self, averaging: Averaging = "per_image") -> dict[str, float]:
-        """Every metric over all images that have valid pixels; NaN if none has."""
+        """Return every metric over all images that have valid pixels; NaN if none has."""
         if not self.counted:
             return dict.fromkeys(METRICS, math.nan)
         if averaging == "pooled":

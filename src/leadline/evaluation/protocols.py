@@ -26,6 +26,7 @@ class Crop:
     right: Fraction | float
 
     def mask(self, height: int, width: int) -> Mask:
+        """Return the (1, H, W) mask of the crop in an image of this height and width in pixels."""
         inside = torch.zeros(1, height, width, dtype=torch.bool)
         rows = slice(int(self.top * height), int(self.bottom * height))
         columns = slice(int(self.left * width), int(self.right * width))
@@ -64,15 +65,24 @@ class EvalProtocol:
     """Predict the mirrored image too and take the mean of both."""
 
     def counts(self, measured: Depth, valid: Mask) -> Mask:
-        """The pixels that count: measured, inside the crop, strictly between `min_depth` and `cap`."""
+        """Return the pixels that count: measured, inside the crop, strictly between `min_depth` and `cap`."""
         inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
         return valid & inside & (measured > self.min_depth) & (measured < self.cap)
 
     def compare(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
-        """The prediction in metres, aligned and then held to [min_depth, cap], and the pixels that count.
+        """Align a prediction, clip it to [min_depth, cap], and find the pixels that count.
 
-        NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a
-        prediction of `min_depth`, never a hole.
+        NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a prediction of
+        `min_depth`, never a hole.
+
+        Args:
+            predicted: (*batch, 1, H, W) in the unit of `kind`.
+            measured: metres, of the same shape.
+            valid: where depth was measured.
+            kind: what the prediction guarantees.
+
+        Raises:
+            BadInput: the alignment cannot make metres of this kind.
         """
         counted = self.counts(measured, valid)
         # Aligned before it is held to the range: clipped pixels would bias the scale.
@@ -92,12 +102,13 @@ class EvalProtocol:
         return f"{self.name}: " + ", ".join(_said(self, each.name) for each in fields(self) if each.name != "name")
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the protocol as JSON holds it: its fields, its words, and its crop as fractions of the image."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         crop = [float(getattr(CROPS[self.crop], side)) for side in ("top", "bottom", "left", "right")]
         return {"words": self.words, "description": self.description, **values, "crop_shares": crop}
 
     def changed(self, **changes: Any) -> "EvalProtocol":
-        """The protocol with other values; those that are None stay.
+        """Return the protocol with other values; those that are None stay.
 
         Raises:
             BadInput: an unknown crop, alignment or averaging, or a range that holds no depth.
@@ -130,7 +141,7 @@ PROTOCOLS: Mapping[str, EvalProtocol] = {
 
 
 def protocol(name: str, **changes: Any) -> EvalProtocol:
-    """The protocol of this name, with changes that its printed words will show.
+    """Return the protocol of this name, with changes, which its printed words show.
 
     Raises:
         BadInput: an unknown protocol, crop, alignment or averaging, or a range that holds no depth.

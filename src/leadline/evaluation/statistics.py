@@ -37,7 +37,16 @@ class Difference:
 
 
 def paired_difference(metric: str, first: Sequence[float], second: Sequence[float]) -> Difference:
-    """The mean difference of one metric over pairs that share a seed, with its confidence interval."""
+    """Compute the mean difference of one metric over pairs that share a seed, with its confidence interval.
+
+    Args:
+        metric: its name in `METRICS`.
+        first: values of the first variant, by seed.
+        second: values of the second variant, for the same seeds.
+
+    Returns:
+        First less second; the 95 % interval is Student's t over the pairs, infinite for one pair.
+    """
     differences = [one - other for one, other in zip(first, second, strict=True)]
     count = len(differences)
     if count < 2:
@@ -47,7 +56,7 @@ def paired_difference(metric: str, first: Sequence[float], second: Sequence[floa
 
 
 def compare_rows(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:
-    """Every metric of a table's columns, `paired_difference` over rows that share a seed."""
+    """Compare two variants by every metric of a table's columns, over rows that share a seed."""
     return [
         paired_difference(metric, [row.metrics[metric] for row in first], [row.metrics[metric] for row in second])
         for metric in COLUMNS
@@ -61,9 +70,13 @@ def check_seeds(seeds: int) -> None:
 
 
 def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds: int) -> str:
-    """What paired differences support, in words, and no more.
+    """Say in words which metrics paired differences decide, and for whom.
 
-    `first` and `second` name the treatments; "end to end", "multi-stage".
+    Args:
+        first: name of the first variant: "end to end".
+        second: name of the second.
+        differences: of all metrics, first less second.
+        seeds: how many pairs there are.
     """
     count = len(differences)
     ahead = sum(each.leader == 0 for each in differences)
@@ -85,7 +98,14 @@ def verdict(first: str, second: str, differences: Sequence[Difference], *, seeds
 
 
 def describe_difference(name: str, control: str, difference: Difference, *, seeds: int) -> str:
-    """One metric's verdict in a sentence: by how much, over how many seeds, and whether that is more than chance."""
+    """Say one metric's difference in a sentence: how much, over how many seeds, and whether it may be chance.
+
+    Args:
+        name: of the variant.
+        control: name of what it is compared with.
+        difference: of one metric, variant less control.
+        seeds: how many pairs there are.
+    """
     metric = METRICS[difference.metric]
     unit = f" {metric.unit}" if metric.unit else ""
     side = "ahead of" if difference.leader == 0 else "behind"
@@ -99,7 +119,13 @@ def describe_difference(name: str, control: str, difference: Difference, *, seed
 
 
 def differences_table(first: str, second: str, differences: Sequence[Difference]) -> Listing:
-    """The differences of two treatments, a line a metric."""
+    """List the differences of two variants, a line for each metric.
+
+    Args:
+        first: name of the first variant.
+        second: name of the second.
+        differences: of all metrics, first less second.
+    """
     lines = tuple(
         (
             METRICS[each.metric].heading,

@@ -59,12 +59,12 @@ class Row:
         return printed(self.metrics[metric]) + error
 
     def worst(self, count: int, metric: str = "rmse") -> list[ImageScore]:
-        """The images with the worst values of a metric, worst first."""
+        """Return the images with the worst values of a metric, worst first."""
         sign = 1 if METRICS[metric].higher_is_better else -1
         return sorted(self.per_image, key=lambda image: sign * image.metrics[metric])[:count]
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON holds, without the images' own scores; NaN becomes None."""
+        """Return what JSON holds, without the images' own scores; NaN becomes None."""
         values = {key: value for key, value in vars(self).items() if key != "per_image"}
         return {**values, "metrics": _plain(self.metrics), "errors": _plain(self.errors)}
 
@@ -92,11 +92,11 @@ class Table:
         return frozenset(found)
 
     def head(self) -> list[str]:
-        """The columns' labels: metrics with their unit and an arrow to where better is."""
+        """Return the columns' labels: metrics with their unit and an arrow to where better is."""
         return ["", *(METRICS[name].heading for name in COLUMNS), "depth", "protocol", "images", "pixels"]
 
     def body(self) -> list[list[str]]:
-        """The cells under `head()`."""
+        """Return the cells under `head()`."""
         return [
             [
                 row.name + (f" (mean ± standard error, {row.runs} runs)" if row.runs > 1 else ""),
@@ -122,11 +122,11 @@ class Table:
         )
 
     def markdown(self) -> str:
-        """The title, the table with the best values bold, and its remarks."""
+        """Return the title, the table with the best values bold, and its remarks, as Markdown."""
         return _markdown(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON holds: `metrics` and `per_image` are those of the first row."""
+        """Return what JSON holds: `metrics` and `per_image` are those of the first row."""
         first = self.rows[0]
         return {
             "title": self.title,
@@ -150,23 +150,27 @@ class Listing:
     """Row and column of the cells to stress."""
 
     def head(self) -> list[str]:
+        """Return the columns' labels."""
         return list(self.header)
 
     def body(self) -> list[list[str]]:
+        """Return the cells under `head()`."""
         return [list(line) for line in self.lines]
 
     def markdown(self) -> str:
+        """Return the title, the table and its remarks, as Markdown."""
         return _markdown(self)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return what JSON holds."""
         return {"title": self.title, "head": self.head(), "body": self.body(), "notes": list(self.remarks)}
 
 
 def average_runs(name: str, rows: Sequence[Row]) -> Row:
-    """One row for several trainings that differ in the seed: mean and standard error of the mean.
+    """Average the rows of several trainings that differ in the seed: mean and standard error of the mean.
 
     Raises:
-        BadInput: the rows were not measured alike.
+        BadInput: the rows differ in protocol or kind.
     """
     for what, values in (("protocol", {row.protocol for row in rows}), ("kind", {row.kind for row in rows})):
         if len(values) != 1:

@@ -18,7 +18,7 @@ BASELINE_COLOURS = ("#8a8f98", "#b4b8bf")
 def metric_bars(
     rows: Sequence[Row], metrics: Sequence[str] = ("rmse", "mae", "abs_rel", "log10", "d1", "d2", "d3", "silog_bts")
 ) -> str:
-    """A panel of bars from zero for each metric, a bar a row, with whiskers of one standard error over runs."""
+    """Draw a panel for each metric, with a bar from zero for each row and whiskers of one standard error over runs."""
     colours = _colours(rows)
     lines = -(-len(metrics) // PANELS_PER_LINE)
     width, height = PANELS_PER_LINE * PANEL[0], 22 * len(rows) + 14 + lines * PANEL[1]
@@ -32,7 +32,16 @@ def metric_bars(
 
 
 def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str:
-    """A bar a bin with its share of the whole above it; labels stand at the bins' left edges, the last at its end."""
+    """Draw a bar for each bin, with its fraction of the whole above it.
+
+    Args:
+        labels: of the bins' left edges, and of the last one's right edge.
+        shares: fraction of the whole in each bin.
+        title: what stands above.
+
+    Returns:
+        An SVG element.
+    """
     slot, top, floor = 46, 44, 190
     scale = (floor - top) / max(*shares, 1e-9)
     width = 2 * 20 + slot * len(shares)
@@ -52,7 +61,7 @@ def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str
 
 
 def colour_legend(scale: ColorScale) -> str:
-    """The scale's colours with their numbers and what they are."""
+    """Draw a scale's colours with their numbers and unit, as an SVG element."""
     bar = b64encode(encode_image(legend_bar(scale, 256, 1))).decode()
     parts = [
         f'<image href="data:image/png;base64,{bar}" x="20" y="20" width="300" height="12" preserveAspectRatio="none"/>',

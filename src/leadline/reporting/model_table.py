@@ -17,7 +17,7 @@ _SHOWN = ("abs_rel", "rmse", "d1")
 
 
 def entry(name: str) -> dict[str, Any]:
-    """What is to be said of one model, as JSON holds it; its parameters and multiply-adds are counted here and now.
+    """Describe one model as JSON holds it; count its parameters and multiply-adds.
 
     `parameters` are those that an output depends on; official files hold some that none does (`parameters_in_file`).
     `multiply_adds` are those of matrix products and convolutions for one image of the native size.
@@ -57,7 +57,7 @@ def entry(name: str) -> dict[str, Any]:
 
 
 def listing(entries: list[dict[str, Any]]) -> Listing:
-    """The entries as a table; protocols and terms are its remarks."""
+    """List the entries as a table; protocols and licence terms are its remarks."""
     header = ("", "parameters", "multiply-adds", "input", "depth", "licence", "NYU Depth v2, as published", "weights")
     return Listing("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
 

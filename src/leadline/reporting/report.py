@@ -134,7 +134,7 @@ def publish(report: Report, directory: StrPath) -> Path:
 
 
 def page(report: Report) -> str:
-    """The report as one HTML page that needs no other file."""
+    """Render the report as one HTML page that needs no other file."""
     place = files("leadline.reporting")
     template = _environment().from_string(place.joinpath("report.html.j2").read_text(encoding="utf-8"))
     style = place.joinpath("report.css").read_text(encoding="utf-8")
@@ -153,8 +153,22 @@ def model_report(
     batch_size: int = 8,
     progress: bool = False,
 ) -> Report:
-    """A model's table and bars beside the baselines', its worst images first, with their truths and errors, and what it
-    makes of `photos` that nobody measured."""
+    """Evaluate a model and report it: table, bars, its worst images, and photographs without measured depth.
+
+    Args:
+        model: the model, on the device that it computes on.
+        dataset: images with measured depth in metres.
+        protocol: how predictions are compared with them.
+        training: where the baselines' constants come from, as for `evaluate`.
+        name: what the table calls the model.
+        worst: images to show, those with the largest RMSE first.
+        photos: photographs without measured depth, to show with their predictions.
+        batch_size: images that the model sees at once.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        BadInput: as `evaluate`.
+    """
     table = evaluate(model, dataset, protocol, training=training, name=name, batch_size=batch_size, progress=progress)
     numbers = Section(
         "Numbers",
@@ -176,7 +190,14 @@ def model_report(
 
 
 def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, scores: Sequence[ImageScore]) -> Section:
-    """Images of a dataset with their truths, the model's predictions and their errors, as `Row.worst` ordered them."""
+    """Show images of a dataset with their measured depth, the predictions and their errors.
+
+    Args:
+        model: the model.
+        dataset: what the scores were measured on.
+        protocol: how predictions are compared.
+        scores: images to show, as `Row.worst` orders them.
+    """
     scale = depth_color_scale(protocol.cap / 20, protocol.cap)
     exhibits = []
     for score in scores:
@@ -200,7 +221,7 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, sc
 
 
 def photo_files(words: Sequence[str]) -> list[Path]:
-    """The photographs that files, folders and patterns name; none without words.
+    """Find the photographs that files, folders and patterns name; none for no words.
 
     Raises:
         BadInput: one of the words names nothing.
@@ -214,7 +235,14 @@ def photo_files(words: Sequence[str]) -> list[Path]:
 
 
 def photographs(model: DepthModel, sources: Sequence[StrPath], *, near: float = 0.5, far: float = 10.0) -> Section:
-    """What a model makes of photographs whose depth nobody measured; those that cannot be read are named instead."""
+    """Show predictions for photographs without measured depth; those that cannot be read are named instead.
+
+    Args:
+        model: the model.
+        sources: files.
+        near: metres at the near end of the colours.
+        far: metres at the far end.
+    """
     scale, is_metric = depth_color_scale(near, far), model.kind is DepthKind.METRIC
     exhibits, faults = [], []
     for source in map(Path, sources):
@@ -234,7 +262,7 @@ def photographs(model: DepthModel, sources: Sequence[StrPath], *, near: float = 
 
 
 def reading() -> Section:
-    """What every column of a table means, for the end of a report."""
+    """Explain what every column of a table means, for the end of a report."""
     lines = tuple((metric.heading, metric.formula, metric.source) for metric in METRICS.values())
     return Section(
         "How to read this",
@@ -249,7 +277,7 @@ def _introduced(model: DepthModel) -> str:
     millions = sum(each.numel() for each in model.parameters()) / 1e6
     trained, notes = model.provenance.training_data, model.provenance.notes
     return (
-        f"The model is a `{model.name}` of {millions:.1f} million parameters that promises {model.kind.value} depth"
+        f"The model is a `{model.name}` of {millions:.1f} million parameters with {model.kind.value} depth"
         + (f", trained on {trained}" if trained else "")
         + (f" ({notes})." if notes else ".")
     )
