@@ -65,15 +65,15 @@ class EvalProtocol:
     """Predict the mirrored image too and take the mean of both."""
 
     def counts(self, measured: Depth, valid: Mask) -> Mask:
-        """Return the pixels that count: measured, inside the crop, strictly between `min_depth` and `cap`."""
+        """Return the pixels that count: measured, in the crop, strictly between `min_depth` and `cap`."""
         inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
         return valid & inside & (measured > self.min_depth) & (measured < self.cap)
 
     def compare(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
         """Align a prediction, clip it to [min_depth, cap], and find the pixels that count.
 
-        NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a prediction of
-        `min_depth`, never a hole.
+        NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a prediction
+        of `min_depth`, never a hole.
 
         Args:
             predicted: (*batch, 1, H, W) in the unit of `kind`.

@@ -72,7 +72,7 @@ class Preprocessing:
     """Times √(side / 2): pixels by which a mirror continues the photograph at each edge; the answer is cut back."""
 
     def camera(self, image: ImageTensor) -> Intrinsics | None:
-        """What a photograph by an unknown camera is taken for, in its own pixels; None without a canonical camera."""
+        """Return the camera that an unknown one is taken for, in pixels of `image`; None without a canonical camera."""
         if self.focal is None:
             return None
         pixels = image.shape[-2] * image.shape[-1]
@@ -187,7 +187,7 @@ class DepthModel(nn.Module, ABC):
 
     @abstractmethod
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
-        """The pyramid that `forward` decodes, finest map first, each `(B, C, h, w)`."""
+        """Return the feature maps that `forward` decodes, finest first, each (B, C, h, w)."""
 
     def save_pretrained(self, directory: StrPath) -> None:
         """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
@@ -209,10 +209,10 @@ class DepthModel(nn.Module, ABC):
         return hub.push(self, repo, **options)
 
     def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """The image as the encoder wants it.
+        """Subtract the mean and divide by the standard deviation of the encoder's training images.
 
         Raises:
-            BadInput: a side does not divide.
+            BadInput: a side does not divide by `preprocessing.multiple`.
         """
         multiple = self.preprocessing.multiple
         height, width = image.shape[-2:]
@@ -225,7 +225,7 @@ class DepthModel(nn.Module, ABC):
 
 
 def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
-    """What keeps tensors of the `found` names and shapes from being the `expected` ones, in words; empty: nothing."""
+    """Say which tensors are missing, surplus or of another shape; empty where `found` fits `expected`."""
     shared = expected.keys() & found.keys()
     misshapen = [f"{key} {found[key]} for {expected[key]}" for key in shared if found[key] != expected[key]]
     return "; ".join(
@@ -243,10 +243,15 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def as_dtype_of(expected: Tensor, found: Tensor, name: str) -> Tensor:
-    """`found` as the dtype of `expected`: floats of any precision where floats belong; counts may have become floats.
+    """Convert a tensor to the dtype of another: floats of any precision where floats belong.
+
+    Args:
+        expected: a tensor of the wanted dtype.
+        found: the tensor; counts may have become floats.
+        name: what the message calls it.
 
     Raises:
-        BadInput: whole or complex numbers where floats belong; `name` is what the message calls the tensor.
+        BadInput: whole or complex numbers where floats belong.
     """
     if found.is_complex() or (expected.is_floating_point() and found.dtype not in _FLOATS):
         raise BadInput(f"{name} holds {found.dtype}, where {expected.dtype} belongs: save or copy the model again.")

@@ -100,7 +100,14 @@ DECODERS = {"full": 256, "light": 32}
 def decoder_and_head(
     style: str, channels: Sequence[int], width: int, answer: nn.Module
 ) -> tuple[FusionDecoder, nn.Sequential]:
-    """The decoder of an own network and the head on top: `full` as in MiDaS and DPT, or `light` for small machines."""
+    """Build the decoder of an own network and the head on top.
+
+    Args:
+        style: "full" as in MiDaS and DPT, or "light" for small machines.
+        channels: of the feature maps, finest first.
+        width: channels of the decoder's finest level.
+        answer: the head's last module, from any number to depth.
+    """
     if style == "full":
         decoder = FusionDecoder(channels, [width] * len(channels))
         head = dense_head(width, 32, answer, align_corners=False)

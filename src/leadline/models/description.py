@@ -55,7 +55,7 @@ def read_description(file: Path) -> ModelDescription:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file of bounded size holds.
+    """Read a JSON file of bounded size.
 
     Raises:
         BadInput: it cannot be read, is too large, or is no JSON.

@@ -45,11 +45,16 @@ def make_encoder(
     weights: StrPath | None = None,
     pretrained: bool = False,
 ) -> nn.Module:
-    """The timm network `name` as a module from an image to a list of four maps, with random weights unless told.
+    """Build a timm network as a module from an image to four feature maps, with random weights unless given others.
 
-    `options` are timm's own keyword arguments, e.g. `{"pad_type": "same"}`; `weights` is a safetensors file in timm's
-    layout of the whole network; `pretrained` lets timm download its own. `channels()` tells the maps' widths.
-    A plain vision transformer, whose maps all have one stride, comes as a `PlainVit`.
+    A plain vision transformer, whose maps all have one stride, becomes a `PlainVit`. `channels()` returns the maps'
+    widths.
+
+    Args:
+        name: timm's.
+        options: timm's own keyword arguments, such as `{"pad_type": "same"}`.
+        weights: safetensors file of the whole network in timm's layout.
+        pretrained: let timm download its weights.
 
     Raises:
         BadInput: timm does not know the network, it has no such maps, or the weights are not its own.
@@ -90,10 +95,10 @@ def make_encoder(
 
 
 def timm_options(told: Mapping[str, Any] | None) -> dict[str, Any]:
-    """timm's keyword arguments, with texts from a command line (`depth:4`, `strict_img_size:false`) as their values.
+    """Read timm's keyword arguments from texts of a command line: `depth:4`, `strict_img_size:false`.
 
     Raises:
-        BadInput: one of them says where weights come from.
+        BadInput: one of them names a source of weights.
     """
     options = {key: _value(value) if isinstance(value, str) else value for key, value in (told or {}).items()}
     if sources := sorted(_SOURCES & options.keys()):
@@ -102,12 +107,12 @@ def timm_options(told: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def channels(encoder: nn.Module) -> list[int]:
-    """The width of each map, finest (or shallowest) first."""
+    """Return the channels of each feature map, finest (or shallowest) first."""
     return [encoder.dim] * 4 if isinstance(encoder, PlainVit) else _info(encoder).channels()
 
 
 def multiple_of(encoder: nn.Module) -> int:
-    """What the sides of an encoder's input must divide by: its coarsest stride, or a ViT's patch."""
+    """Return what the sides of an encoder's input must divide by: its coarsest stride, or a ViT's patch."""
     return encoder.patch if isinstance(encoder, PlainVit) else REDUCTIONS[-1]
 
 
@@ -120,7 +125,15 @@ def encoder_preprocessing(
     camera: str = "canonical",
     multiple: int = 32,
 ) -> Preprocessing:
-    """What an own network with this encoder wants: `mean` and `std` where given, else those of timm's own weights.
+    """Choose the preprocessing of an own network with this encoder.
+
+    Args:
+        name: of the timm network.
+        size: native height and width in pixels.
+        mean: of RGB in [0, 1]; None: that of timm's own weights.
+        std: of RGB in [0, 1]; None: likewise.
+        camera: "canonical" or "any".
+        multiple: what both sides must divide by.
 
     Raises:
         BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera.
@@ -139,7 +152,13 @@ def encoder_preprocessing(
 
 
 def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) -> Provenance:
-    """Says what the encoder starts from."""
+    """Record what the encoder's weights start from.
+
+    Args:
+        name: of the timm network.
+        weights: file that they were read from, if any.
+        pretrained: whether timm downloaded its own.
+    """
     if weights is not None:
         return Provenance(encoder=f"{name} from {Path(weights).name}")
     return Provenance(encoder=f"{name} as timm publishes it" if pretrained else "")

@@ -15,7 +15,14 @@ _TYPICAL_DEPTH = 2.5
 
 
 def dense_head(width: int, inner: int, answer: nn.Module, *, align_corners: bool) -> nn.Sequential:
-    """The head of MiDaS and DPT: convolves once at half resolution, upsamples, and convolves again at all of it."""
+    """Build the head of MiDaS and DPT: convolve at half resolution, upsample, convolve at full resolution.
+
+    Args:
+        width: channels that come in.
+        inner: channels at full resolution.
+        answer: the last module, from any number to depth.
+        align_corners: how the map is upsampled.
+    """
     return nn.Sequential(
         nn.Conv2d(width, width // 2, 3, padding=1),
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=align_corners),
@@ -27,7 +34,13 @@ def dense_head(width: int, inner: int, answer: nn.Module, *, align_corners: bool
 
 
 def light_head(width: int, inner: int, answer: nn.Module) -> nn.Sequential:
-    """Convolves at half resolution only and upsamples the one number per pixel: a tenth of the dense head's cost."""
+    """Build a head that convolves at half resolution only, at a tenth of the dense head's cost.
+
+    Args:
+        width: channels that come in.
+        inner: channels before the last convolution.
+        answer: the last module, from any number to depth.
+    """
     return nn.Sequential(
         nn.Conv2d(width, inner, 3, padding=1),
         nn.ReLU(),
@@ -38,10 +51,16 @@ def light_head(width: int, inner: int, answer: nn.Module) -> nn.Sequential:
 
 
 def output_activation(head: str, kind: str, min_depth: float, max_depth: float) -> nn.Module:
-    """The last step of our own networks: any number → depth in (metric) or its inverse (relative), never 0, inf or NaN.
+    """Build the last step of an own network: any number → depth (metric) or its inverse (relative).
+
+    Args:
+        head: "log" or "softplus".
+        kind: "metric" or "relative".
+        min_depth: metres that the output never falls below.
+        max_depth: metres that it never exceeds.
 
     Raises:
-        BadInput: an unknown head, a kind that no head answers, or bounds that are none.
+        BadInput: an unknown head, a kind that no head gives, or bounds that are none.
     """
     if head not in _ANSWERS:
         raise unknown("head", head, _ANSWERS)

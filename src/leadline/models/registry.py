@@ -91,7 +91,7 @@ def build_on_meta(name: str, **arguments: Any) -> DepthModel:
 
 
 def with_tables(model: DepthModel) -> DepthModel:
-    """A model from `build_on_meta`, or one with real tensors where its encoder computes tables that no file holds.
+    """Build a model again with real tensors where its encoder computes tables that no file holds.
 
     Raises:
         BadInput: the tables take more than `LARGEST_TABLES`.
@@ -116,10 +116,16 @@ def _check(arguments: Mapping[str, Any], hints: Mapping[str, Any], name: str) ->
 
 
 def check_numbers(value: Any, where: str, low: float = -_LARGEST, high: float = _LARGEST) -> None:
-    """Refuse numbers out of range in `value`, whatever it nests, more layers than any network has, and long lists.
+    """Refuse numbers out of range in a value, whatever it nests, more layers than any network has, and long lists.
+
+    Args:
+        value: anything that JSON holds.
+        where: what the message calls its place.
+        low: the least number that is taken.
+        high: the largest.
 
     Raises:
-        BadInput: there is such a number; `where` is what the message calls its place.
+        BadInput: there is such a number.
     """
     if isinstance(value, Mapping):
         for key, each in value.items():

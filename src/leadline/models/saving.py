@@ -29,10 +29,14 @@ _CHECKSUM = "weights_sha256"
 
 
 def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
-    """Write `model` as the folder `directory`, whole or not at all: weights.safetensors and model.json.
+    """Write a model as a folder, whole or not at all: weights.safetensors and model.json.
 
-    Adapters of LoRA are merged into the weights. `half` keeps the weights as float16, at half the size and three
-    decimal digits; `load` gives float32 in any case.
+    Adapters of LoRA are merged into the weights.
+
+    Args:
+        model: any model.
+        directory: the folder; what `save` wrote there before is replaced.
+        half: keep the weights as float16, at half the size and three decimal digits; `load` gives float32 in any case.
 
     Raises:
         BadInput: the folder holds other files, or cannot be written.

@@ -80,7 +80,14 @@ class Reassemble(nn.Module):
         width: int,
         of_class: Float[Tensor, "B 1 D"] | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """`patches` are the tokens of a grid of `height` × `width`, row by row; `of_class` is the class token."""
+        """Lay the tokens out as a map and resample it.
+
+        Args:
+            patches: tokens of a grid of `height` × `width`, row by row.
+            height: rows of the grid.
+            width: columns of the grid.
+            of_class: the class token, where it is read into the others.
+        """
         if self.readout is not None and of_class is not None:
             patches = self.readout(torch.cat((patches, of_class.expand_as(patches)), -1))
         return self.resample(self.project(patches.transpose(1, 2).unflatten(2, (height, width))))

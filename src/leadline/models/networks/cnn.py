@@ -27,7 +27,7 @@ def cnn(
     input_size: Sequence[int] | None = None,
     camera: str = "canonical",
 ) -> FusionModel:
-    """An encoder's four maps, fused; without the transformer, this is the paper's first stage.
+    """Build a CNN: an encoder's four feature maps, fused; the first stage of the paper's network.
 
     Args:
         size: "paper" or "tiny"; says `encoder`, `decoder`, `width` and `input_size` where they are not given.
@@ -36,11 +36,13 @@ def cnn(
         encoder_options: timm's own keyword arguments.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
-        mean, std: of RGB in [0, 1], where `weights` want others than timm's.
+        mean: of RGB in [0, 1], where `weights` want another than timm's.
+        std: of RGB in [0, 1], likewise.
         decoder: "full" (256 channels, as MiDaS and DPT) or "light".
         width: channels of the decoder's finest level; each coarser one of a light decoder has twice as many.
         head: "log" or "softplus".
-        min_depth, max_depth: metres that the answer never leaves.
+        min_depth: metres that the output never falls below.
+        max_depth: metres that it never exceeds.
         kind: "metric", or "relative" for inverse depth.
         input_size: native height and width.
         camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".

@@ -22,7 +22,7 @@ LARGE, HYBRID = "vit_large_patch16_384", "vit_base_r50_s16_384"
 
 
 def dpt_large(*, vit: str = LARGE, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
-    """DPT-Large: ViT-L/16, relative depth.
+    """Build DPT-Large (Ranftl et al. 2021): ViT-L/16, relative depth.
 
     Args:
         vit: a timm vision transformer of 16 × 16 patches, with or without a ResNet under it.
@@ -33,19 +33,37 @@ def dpt_large(*, vit: str = LARGE, vit_options: Mapping[str, Any] | None = None,
 
 
 def dpt_hybrid(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
-    """DPT-Hybrid: ResNet-50 under ViT-B/16, relative depth; arguments as `dpt_large`'s."""
+    """Build DPT-Hybrid (Ranftl et al. 2021): ResNet-50 under ViT-B/16, relative depth.
+
+    Args:
+        vit: a timm vision transformer of 16 × 16 patches, over a ResNet.
+        vit_options: timm's own keyword arguments, such as `depth`.
+        width: channels of the decoder.
+    """
     return _dpt(vit, vit_options, width, DepthKind.RELATIVE, (384, 384), nn.ReLU())
 
 
 def dpt_hybrid_nyu(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
-    """DPT-Hybrid finetuned on NYU Depth v2: metres, at most 7.3; arguments as `dpt_large`'s."""
+    """Build DPT-Hybrid as finetuned on NYU Depth v2: metres, at most 7.3.
+
+    Args:
+        vit: a timm vision transformer of 16 × 16 patches, over a ResNet.
+        vit_options: timm's own keyword arguments, such as `depth`.
+        width: channels of the decoder.
+    """
     return _dpt(vit, vit_options, width, DepthKind.METRIC, (480, 640), InverseDepth(scale=0.000305, shift=0.1378))
 
 
 def dpt_hybrid_kitti(
     *, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256
 ) -> FusionModel:
-    """DPT-Hybrid finetuned on KITTI: metres, at most 173; arguments as `dpt_large`'s."""
+    """Build DPT-Hybrid as finetuned on KITTI: metres, at most 173.
+
+    Args:
+        vit: a timm vision transformer of 16 × 16 patches, over a ResNet.
+        vit_options: timm's own keyword arguments, such as `depth`.
+        width: channels of the decoder.
+    """
     return _dpt(vit, vit_options, width, DepthKind.METRIC, (352, 1216), InverseDepth(scale=0.00006016, shift=0.00579))
 
 

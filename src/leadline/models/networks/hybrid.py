@@ -39,7 +39,7 @@ def hybrid(
     input_size: Sequence[int] | None = None,
     camera: str = "canonical",
 ) -> FusionModel:
-    """The encoder's last map becomes tokens, passes a transformer, and is fused with the encoder's finer maps.
+    """Build the paper's network: the encoder's last map passes a transformer and is fused with the finer maps.
 
     Args:
         size: "paper" or "tiny"; says what is not given of `encoder`, `dim`, `blocks`, `heads`, `decoder`, `width`
@@ -48,7 +48,8 @@ def hybrid(
         encoder_options: timm's own keyword arguments.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
-        mean, std: of RGB in [0, 1], where `weights` want others than timm's.
+        mean: of RGB in [0, 1], where `weights` want another than timm's.
+        std: of RGB in [0, 1], likewise.
         dim: length of a token.
         blocks: of the transformer.
         heads: of its attention.
@@ -57,7 +58,8 @@ def hybrid(
         decoder: "full" (256 channels, as MiDaS and DPT) or "light".
         width: channels of the decoder's finest level; each coarser one of a light decoder has twice as many.
         head: "log" or "softplus".
-        min_depth, max_depth: metres that the answer never leaves.
+        min_depth: metres that the output never falls below.
+        max_depth: metres that it never exceeds.
         kind: "metric", or "relative" for inverse depth.
         input_size: native height and width; also the grid that the position embedding is learnt on.
         camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".

@@ -48,16 +48,20 @@ def midas_small(
     max_depth: float = 100.0,
     kind: str = DepthKind.RELATIVE,
 ) -> FusionModel:
-    """MiDaS 2.1, small: EfficientNet-Lite3 under a decoder of 64 to 512 channels; the paper's student.
+    """Build MiDaS 2.1 small: EfficientNet-Lite3 under a decoder of 64 to 512 channels; the source paper's student.
 
     Args:
         encoder: any timm network with maps at 1/4 … 1/32; the published weights are for the default.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
         width: channels of the decoder's finest level; each coarser one has twice as many.
-        head: "relu" as published, which answers 0 where it fails and then stops learning; "log" or "softplus" do not.
-        min_depth, max_depth: metres that "log" and "softplus" never leave.
+        head: "relu" as published, which gives 0 where it fails and then stops learning; "log" or "softplus" do not.
+        min_depth: metres that "log" and "softplus" never fall below.
+        max_depth: metres that they never exceed.
         kind: "relative" as published, or "metric" with another head.
+
+    Raises:
+        BadInput: metric depth from a ReLU.
     """
     if head == "relu" and kind != DepthKind.RELATIVE:
         raise BadInput("midas_small answers metres with head='log' or 'softplus': a ReLU answers 0, which is no depth.")

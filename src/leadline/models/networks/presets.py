@@ -36,7 +36,7 @@ SIZES: Mapping[str, Size] = {
 
 
 def resolve_defaults(size: str, **given: Any) -> dict[str, Any]:
-    """The arguments in `given`, each that is None as `size` has it.
+    """Fill in what was not given (None) from the preset called `size`.
 
     Raises:
         BadInput: an unknown size or decoder.
@@ -72,11 +72,31 @@ def own_network(
     transformer: Callable[[int, tuple[int, int]], nn.Module] | None = None,
     dim: int = 0,
 ) -> FusionModel:
-    """A network of these settled arguments, which `cnn` and `hybrid` describe.
+    """Build a network of resolved arguments, which `cnn` and `hybrid` describe.
 
-    `input_size` None is the size nearest to `default_size` that divides. `transformer` makes, for the channels of the
-    encoder's last map and the native height and width of its grid of patches, the module that the map passes;
-    `dim` channels come out of it.
+    Args:
+        encoder: timm's name.
+        encoder_options: timm's own keyword arguments.
+        weights: safetensors file of the encoder.
+        pretrained: let timm download the encoder's weights.
+        mean: of RGB in [0, 1], or None.
+        std: of RGB in [0, 1], or None.
+        decoder: "full" or "light".
+        width: channels of the decoder's finest level.
+        head: "log" or "softplus".
+        min_depth: metres.
+        max_depth: metres.
+        kind: "metric" or "relative".
+        input_size: native height and width; None: the size nearest to `default_size` that divides.
+        default_size: of the preset.
+        camera: "canonical" or "any".
+        patch: side of a token's patch of the last feature map.
+        transformer: makes, for the channels of the encoder's last map and the native height and width of its grid of
+            patches, the module that the map passes through.
+        dim: channels that come out of the transformer.
+
+    Raises:
+        BadInput: a plain ViT under a second transformer, or what the parts refuse.
     """
     feature_maps = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
     if transformer and isinstance(feature_maps, PlainVit):

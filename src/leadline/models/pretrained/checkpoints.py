@@ -19,7 +19,12 @@ from leadline.models.saving import save
 
 
 def convert(file: StrPath, directory: StrPath, as_name: str | None = None) -> DepthModel:
-    """Write the official checkpoint `file` as the folder `directory`, and return the model.
+    """Convert an official checkpoint to a model folder, and return the model.
+
+    Args:
+        file: the checkpoint.
+        directory: the folder to write.
+        as_name: which model it is, where neither its keys nor its name say it.
 
     Raises:
         BadInput: as `load_checkpoint`, or the folder cannot be written.
@@ -32,7 +37,7 @@ def convert(file: StrPath, directory: StrPath, as_name: str | None = None) -> De
 
 
 def load_checkpoint(file: StrPath, as_name: str | None = None) -> DepthModel:
-    """The model that an official checkpoint holds, in evaluation mode; `provenance.notes` says what was recognised.
+    """Load an official checkpoint, in evaluation mode; `provenance.notes` says what was recognised.
 
     `as_name` decides between models of one layout (the three DPT hybrids); without it the release's file name must.
     The weights stay in the file until they are read, so it must not be overwritten while the model lives.

@@ -45,10 +45,10 @@ _LICENCES = (
 
 
 def load_spec(words: str) -> DepthModel:
-    """The model that `hub:PLACE[,kind=…][,revision=…]` names: a folder, or a repository of the hub or of its cache.
+    """Load the model that `hub:PLACE[,kind=…][,revision=…]` names: a folder, or a repository of the hub.
 
     Raises:
-        BadInput: as `load_pretrained`, or an option that there is not.
+        BadInput: as `load_pretrained`, or an unknown option.
     """
     _, place, options = parse_spec(words)
     return load_pretrained(place, **parse_options(load_pretrained, options, "hub"))
@@ -62,13 +62,20 @@ def load_pretrained(
     token: str | None = None,
     local_files_only: bool = False,
 ) -> DepthModel:
-    """The model in the folder, or else in the hub's repository, that is called `place`; in evaluation mode.
+    """Load a model from a folder, or else from a repository of the hub, in evaluation mode.
 
-    It may be one that Leadline saved, or a depth network of the transformers library, whose `kind` is asked for where
-    its configuration leaves it open. What was downloaded once is found again without a network.
+    It may be one that Leadline saved, or a depth network of the transformers library. What was downloaded once is found
+    again without a network.
+
+    Args:
+        place: a folder, or `USER/NAME`.
+        kind: what a network of the transformers library guarantees, where its configuration leaves it open.
+        revision: branch, tag or commit of the repository.
+        token: of the hub, for private repositories.
+        local_files_only: whether to use nothing but what was downloaded before.
 
     Raises:
-        BadInput: not there, not a whole model, or a kind for a model that says its own.
+        BadInput: not there, not a whole model, or a kind for a model that states its own.
     """
     place = os.fspath(place)
     folder = Path(place) if Path(place).is_dir() else _downloaded(place, revision, token, local_files_only)
@@ -101,7 +108,18 @@ def push(
     revision: str | None = None,
     message: str = "Share a depth model",
 ) -> str:
-    """Upload `model` and a card to the hub's repository `repo`, made if it is not there; the address of the commit.
+    """Upload a model and its card to a repository of the hub, which is made if it is not there.
+
+    Args:
+        model: what to upload.
+        repo: `USER/NAME`.
+        private: whether a new repository is private; None: the hub's default.
+        token: of the hub; None: the one of `hf auth login`.
+        revision: branch to upload to.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
 
     Raises:
         BadInput: the hub cannot be reached or refuses, as it does without a token.
@@ -117,7 +135,14 @@ def push(
 
 
 def read_figures(file: StrPath) -> dict[str, dict[str, float]]:
-    """Data and protocol in words → metric → value, as a table of `leadline evaluate --json` says of its first row."""
+    """Read the scores of a table's first row, as `leadline evaluate --json` writes it.
+
+    Returns:
+        Data and protocol in words → metric → value.
+
+    Raises:
+        BadInput: the file is no such table.
+    """
     file = Path(file)
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
@@ -128,7 +153,7 @@ def read_figures(file: StrPath) -> dict[str, dict[str, float]]:
 
 
 def model_card(model: DepthModel, repo: str | None = None) -> str:
-    """The model card: first what the hub reads, then the same for people."""
+    """Write the model card: first what the hub reads, then the same for people."""
     provenance, rule = model.provenance, model.preprocessing
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = {

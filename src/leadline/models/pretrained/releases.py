@@ -56,10 +56,10 @@ class Release:
 
 
 def weights_file(name: str) -> Path:
-    """The weight file of the published model `name`: downloaded at first use, on this machine ever after.
+    """Find the weight file of a published model; download it at first use.
 
     Raises:
-        BadInput: no such model, not here while HF_HUB_OFFLINE is set, or as `download` says.
+        BadInput: no such model, not on this machine while HF_HUB_OFFLINE is set, or as `download`.
     """
     if name not in RELEASES:
         raise unknown("published model", name, RELEASES)

@@ -26,12 +26,15 @@ def hub(
     processor: Mapping[str, Any] | None = None,
     kind: str | None = None,
 ) -> "TransformersModel":
-    """An untrained depth network of the `transformers` library.
+    """Build an untrained depth network of the `transformers` library.
 
     Args:
         config: what its config.json holds.
         processor: what its preprocessor_config.json holds, defaults included.
-        kind: what it promises, where the configuration does not say it: "metric", "relative" or "scale_free".
+        kind: what it guarantees, where the configuration does not say it: "metric", "relative" or "scale_free".
+
+    Raises:
+        BadInput: no configuration, or one of a network that is not known.
     """
     if config is None or processor is None:
         raise BadInput("Which network of the hub? Write hub:USER/NAME, or hub:FOLDER for one on this machine.")
@@ -43,9 +46,14 @@ def hub(
 
 
 def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None) -> "TransformersModel":
-    """The teacher that the library's own `save_pretrained` wrote into `folder`, in evaluation mode.
+    """Load a network that the library's own `save_pretrained` wrote, in evaluation mode.
 
-    `name` is what its provenance calls it; `kind` as in `hub`. Nothing but JSON and safetensors is read.
+    Nothing but JSON and safetensors is read.
+
+    Args:
+        folder: where it lies.
+        name: what its provenance calls it.
+        kind: as in `hub`.
 
     Raises:
         BadInput: not a whole folder of a depth network, or one whose kind or preprocessing is not known.
@@ -117,7 +125,7 @@ class TransformersModel(DepthModel):
         return _metres(depth, answer.field_of_view) if self.network.config.model_type == "depth_pro" else depth
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
-        """The backbone's hidden states that the network decodes, as maps, finest first."""
+        """Return the backbone's hidden states that the network decodes, as maps, finest first."""
         read: list[Tensor] = []
         decoder = _part(self.network, "neck", "decoder", "depth_pro.neck")
         hook = decoder.register_forward_pre_hook(lambda _, given: read.extend(given[0]))
@@ -129,7 +137,7 @@ class TransformersModel(DepthModel):
         return tuple(sorted(maps, key=lambda each: -each.shape[-1]))
 
     def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """As every model's; and of its only size where the library's code takes no other.
+        """Normalize as every model does; refuse other sizes where the library's code takes one only.
 
         Raises:
             BadInput: a side does not divide, or a size that the network does not take.
