@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -64,19 +65,32 @@ def build(name: str, **arguments: Any) -> DepthModel:
         raise unknown("model", name, MODELS)
     module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
-    values = parse_options(builder, arguments, name)
-    _check(values, get_type_hints(builder), name)
-    given = inspect.signature(builder).bind(**values)
-    model = builder(**given.kwargs)
+    config = options_of(builder)
+    values = parse_options(config or builder, arguments, name)
+    _check(values, get_type_hints(config or builder), name)
+    if config:
+        made = config(**values)
+        model, given = builder(made), {each.name: getattr(made, each.name) for each in fields(config)}
+    else:
+        bound = inspect.signature(builder).bind(**values)
+        model = builder(**bound.kwargs)
+        bound.apply_defaults()
+        given = bound.kwargs
     model.name = name
-    given.apply_defaults()
     try:
         model.arguments = json.loads(
-            json.dumps({key: value for key, value in {**given.kwargs, **model.settled}.items() if key not in _SOURCES})
+            json.dumps({key: value for key, value in {**given, **model.settled}.items() if key not in _SOURCES})
         )
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem
     return model
+
+
+def options_of(builder: Any) -> Any:
+    """Return the dataclass that a builder takes as its only argument, or None where its parameters are the options."""
+    hints = {name: hint for name, hint in get_type_hints(builder).items() if name != "return"}
+    only = next(iter(hints.values())) if len(hints) == 1 else None
+    return only if isinstance(only, type) and is_dataclass(only) else None
 
 
 def build_empty(name: str, **arguments: Any) -> DepthModel:

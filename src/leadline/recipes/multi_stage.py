@@ -1,13 +1,13 @@
 """Multi-stage: the encoder learns depth alone; then it is frozen, and the transformer and the decoder learn on it."""
 
-from inspect import signature
+from dataclasses import fields
 from pathlib import Path
 
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.specs import parse_spec
 from leadline.models.base import DepthModel
-from leadline.models.networks.cnn import cnn
+from leadline.models.networks.presets import NetworkConfig
 from leadline.recipes import TrainingRun
 
 
@@ -23,7 +23,7 @@ def multi_stage(course: TrainingRun, out: StrPath) -> DepthModel:
         raise BadInput(f"multi_stage trains the parts of a hybrid, and {course.network!r} is none: use end_to_end.")
     if course.frozen or course.lora:
         raise BadInput("multi_stage decides itself what is frozen in which stage: use --recipe end_to_end.")
-    shared = {key: value for key, value in arguments.items() if key in signature(cnn).parameters}
+    shared = {key: value for key, value in arguments.items() if key in {each.name for each in fields(NetworkConfig)}}
     first = course.plan.steps // 2
 
     alone = course.build("cnn", **{**shared, "decoder": "light", "width": None})

@@ -1,8 +1,7 @@
 """hybrid: encoder, transformer over its last map, and the fusion decoder over both; the paper's network."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,91 +9,35 @@ from jaxtyping import Float
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.paths import StrPath
 from leadline.models.decoders import FusionModel
-from leadline.models.networks.presets import own_network, resolve_defaults
+from leadline.models.networks.presets import NetworkConfig, build_network, resolve_defaults
 
 
-def hybrid(
-    *,
-    size: str = "paper",
-    encoder: str | None = None,
-    encoder_options: Mapping[str, Any] | None = None,
-    weights: StrPath | None = None,
-    pretrained: bool = False,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    dim: int | None = None,
-    blocks: int | None = None,
-    heads: int | None = None,
-    patch: int = 1,
-    decoder: str | None = None,
-    width: int | None = None,
-    head: str = "log",
-    min_depth: float = 0.1,
-    max_depth: float = 100.0,
-    kind: str = DepthKind.METRIC,
-    input_size: Sequence[int] | None = None,
-    camera: str = "canonical",
-) -> FusionModel:
-    """Build the paper's network: the encoder's last map passes a transformer and is fused with the finer maps.
+@dataclass(frozen=True)
+class HybridConfig(NetworkConfig):
+    """What the paper's network is made of."""
 
-    Args:
-        size: "paper" or "tiny"; says what is not given of `encoder`, `dim`, `blocks`, `heads`, `decoder`, `width`
-            and `input_size`.
-        encoder: any timm network with maps at 1/4 … 1/32; plain ViTs, which need no second transformer, go under `cnn`.
-        encoder_options: timm's own keyword arguments.
-        weights: safetensors file of the encoder in timm's layout.
-        pretrained: let timm download weights for the encoder.
-        mean: of RGB in [0, 1], where `weights` want another than timm's.
-        std: of RGB in [0, 1], likewise.
-        dim: length of a token.
-        blocks: of the transformer.
-        heads: of its attention.
-        patch: p; each p × p patch of the last map (at 1/32) is one token, so sides divide by 32 p, the transformer
-            sees 1/p² of the tokens, and its map comes back at 1/(32 p).
-        decoder: "full" (256 channels, as MiDaS and DPT) or "light".
-        width: channels of the decoder's finest level; each coarser one of a light decoder has twice as many.
-        head: "log" or "softplus".
-        min_depth: metres that the output never falls below.
-        max_depth: metres that it never exceeds.
-        kind: "metric", or "relative" for inverse depth.
-        input_size: native height and width; also the grid that the position embedding is learnt on.
-        camera: "canonical" (metres follow the photograph's focal length, where it is known) or "any".
-    """
-    chosen = resolve_defaults(
-        size,
-        encoder=encoder,
-        decoder=decoder,
-        width=width,
-        input_size=input_size,
-        dim=dim,
-        blocks=blocks,
-        heads=heads,
-    )
-    inside = {name: chosen[name] for name in ("dim", "blocks", "heads")}
-    model = own_network(
-        encoder_options=encoder_options,
-        weights=weights,
-        pretrained=pretrained,
-        mean=mean,
-        std=std,
-        head=head,
-        min_depth=min_depth,
-        max_depth=max_depth,
-        kind=kind,
-        camera=camera,
-        patch=patch,
-        transformer=partial(Transformer, **inside, patch=patch),
-        dim=inside["dim"],
-        input_size=input_size,
-        default_size=chosen["input_size"],
-        **{name: chosen[name] for name in ("encoder", "decoder", "width")},
-    )
-    model.settled = {**chosen, "input_size": model.preprocessing.size}
-    return model
+    dim: int | None = None
+    """Length of a token."""
+    blocks: int | None = None
+    """Of the transformer."""
+    heads: int | None = None
+    """Of its attention."""
+    patch: int = 1
+    """p; each p × p patch of the last map (at 1/32) is one token, so sides divide by 32 p, the transformer sees 1/p² of
+    the tokens, and its map comes back at 1/(32 p). `input_size` is also the grid that the position embedding is
+    learnt on."""
+
+
+def hybrid(config: HybridConfig) -> FusionModel:
+    """Build the paper's network: the encoder's last map passes a transformer and is fused with the finer maps."""
+    full = resolve_defaults(config)
+    assert full.dim is not None
+    assert full.blocks is not None
+    assert full.heads is not None
+    transformer = partial(Transformer, dim=full.dim, blocks=full.blocks, heads=full.heads, patch=full.patch)
+    return build_network(config, patch=full.patch, transformer=transformer, dim=full.dim)
 
 
 class Transformer(nn.Module):

@@ -1,8 +1,8 @@
 """Our own networks: the sizes that they come in, and how encoder, transformer, decoder and head are put together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -35,61 +35,74 @@ SIZES: Mapping[str, Size] = {
 }
 
 
-def resolve_defaults(size: str, **given: Any) -> dict[str, Any]:
-    """Fill in what was not given (None) from the preset called `size`.
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What an own network is made of: the options of `cnn`, and those that all networks of ours share."""
+
+    size: str = "paper"
+    """"paper" or "tiny": says what is not given of `encoder`, `decoder`, `width`, `input_size` and the transformer."""
+    encoder: str | None = None
+    """Any timm network with maps at 1/4 … 1/32, or for a `cnn` a plain ViT (vit_small_patch14_dinov2), whose tokens are
+    reassembled into such maps and whose patch is what sides divide by."""
+    encoder_options: Mapping[str, Any] | None = None
+    """timm's own keyword arguments."""
+    weights: StrPath | None = None
+    """Safetensors file of the encoder in timm's layout."""
+    pretrained: bool = False
+    """Let timm download weights for the encoder."""
+    mean: Sequence[float] | None = None
+    """Of RGB in [0, 1], where `weights` want another than timm's."""
+    std: Sequence[float] | None = None
+    """Of RGB in [0, 1], likewise."""
+    decoder: str | None = None
+    """"full" (256 channels, as MiDaS and DPT) or "light"."""
+    width: int | None = None
+    """Channels of the decoder's finest level; each coarser one of a light decoder has twice as many."""
+    head: str = "log"
+    """"log" or "softplus"."""
+    min_depth: float = 0.1
+    """Metres that the output never falls below."""
+    max_depth: float = 100.0
+    """Metres that the output never exceeds."""
+    kind: str = DepthKind.METRIC
+    """"metric", or "relative" for inverse depth."""
+    input_size: Sequence[int] | None = None
+    """Native height and width."""
+    camera: str = "canonical"
+    """"canonical" (metres follow the photograph's focal length, where it is known) or "any"."""
+
+
+Config = TypeVar("Config", bound=NetworkConfig)
+
+
+def resolve_defaults(config: Config) -> Config:
+    """Return the config with the values of the preset called `size` where it has None.
 
     Raises:
         BadInput: an unknown size or decoder.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
-    if given["decoder"] not in (None, *DECODERS):
-        raise unknown("decoder", given["decoder"], DECODERS)
-    preset = {each.name: getattr(SIZES[size], each.name) for each in fields(Size)}
-    if given["decoder"] not in (None, preset["decoder"]):
-        preset["width"] = DECODERS[given["decoder"]]
-    return {name: preset[name] if value is None else value for name, value in given.items()}
+    if config.size not in SIZES:
+        raise unknown("size", config.size, SIZES)
+    if config.decoder not in (None, *DECODERS):
+        raise unknown("decoder", config.decoder, DECODERS)
+    own = {each.name for each in fields(config)}
+    preset = {each.name: getattr(SIZES[config.size], each.name) for each in fields(Size) if each.name in own}
+    if config.decoder not in (None, preset["decoder"]):
+        preset["width"] = DECODERS[config.decoder]
+    return replace(config, **{name: value for name, value in preset.items() if getattr(config, name) is None})
 
 
-def own_network(
+def build_network(
+    config: NetworkConfig,
     *,
-    encoder: str,
-    encoder_options: Mapping[str, Any] | None,
-    weights: StrPath | None,
-    pretrained: bool,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    decoder: str,
-    width: int,
-    head: str,
-    min_depth: float,
-    max_depth: float,
-    kind: str,
-    input_size: Sequence[int] | None,
-    default_size: Sequence[int],
-    camera: str,
     patch: int = 1,
     transformer: Callable[[int, tuple[int, int]], nn.Module] | None = None,
     dim: int = 0,
 ) -> FusionModel:
-    """Build a network of resolved arguments, which `cnn` and `hybrid` describe.
+    """Put encoder, transformer, decoder and head together; the model keeps what the preset decided.
 
     Args:
-        encoder: timm's name.
-        encoder_options: timm's own keyword arguments.
-        weights: safetensors file of the encoder.
-        pretrained: let timm download the encoder's weights.
-        mean: of RGB in [0, 1], or None.
-        std: of RGB in [0, 1], or None.
-        decoder: "full" or "light".
-        width: channels of the decoder's finest level.
-        head: "log" or "softplus".
-        min_depth: metres.
-        max_depth: metres.
-        kind: "metric" or "relative".
-        input_size: native height and width; None: the size nearest to `default_size` that divides.
-        default_size: of the preset.
-        camera: "canonical" or "any".
+        config: as a user gave it. Without `input_size` the size is the one nearest to the preset's that divides.
         patch: side of a token's patch of the last feature map.
         transformer: makes, for the channels of the encoder's last map and the native height and width of its grid of
             patches, the module that the map passes through.
@@ -98,25 +111,38 @@ def own_network(
     Raises:
         BadInput: a plain ViT under a second transformer, or what the parts refuse.
     """
-    feature_maps = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
-    if transformer and isinstance(feature_maps, PlainVit):
-        raise BadInput(f"{encoder!r} is a transformer from the first layer on: use it as cnn,encoder={encoder}.")
-    multiple = multiple_of(feature_maps) * patch
-    size = input_size or [max(round(side / multiple), 1) * multiple for side in default_size]
-    preprocessing = encoder_preprocessing(encoder, size, mean, std, camera=camera, multiple=multiple)
-    neck = ReassembledPyramid(feature_maps.dim) if isinstance(feature_maps, PlainVit) else None
-    *finer, last = neck.channels if neck else channels(feature_maps)
+    full = resolve_defaults(config)
+    assert full.encoder is not None
+    assert full.decoder is not None
+    assert full.width is not None
+    assert full.input_size is not None
+    encoder = make_encoder(full.encoder, options=full.encoder_options, weights=full.weights, pretrained=full.pretrained)
+    if transformer and isinstance(encoder, PlainVit):
+        raise BadInput(
+            f"{full.encoder!r} is a transformer from the first layer on: use it as cnn,encoder={full.encoder}."
+        )
+    multiple = multiple_of(encoder) * patch
+    size = config.input_size or [max(round(side / multiple), 1) * multiple for side in full.input_size]
+    preprocessing = encoder_preprocessing(
+        full.encoder, size, full.mean, full.std, camera=full.camera, multiple=multiple
+    )
+    neck = ReassembledPyramid(encoder.dim) if isinstance(encoder, PlainVit) else None
+    *finer, last = neck.channels if neck else channels(encoder)
     rows, columns = (side // multiple for side in preprocessing.size)
     over_last = transformer(last, (rows, columns)) if transformer else None
     maps = [*finer, dim if transformer else last]
-    fusion, top = decoder_and_head(decoder, maps, width, output_activation(head, kind, min_depth, max_depth))
-    return FusionModel(
-        DepthKind(kind),
+    answer = output_activation(full.head, full.kind, full.min_depth, full.max_depth)
+    fusion, head = decoder_and_head(full.decoder, maps, full.width, answer)
+    model = FusionModel(
+        DepthKind(full.kind),
         preprocessing,
-        encoder_provenance(encoder, weights, pretrained=pretrained),
-        encoder=feature_maps,
+        encoder_provenance(full.encoder, full.weights, pretrained=full.pretrained),
+        encoder=encoder,
         neck=neck,
         transformer=over_last,
         decoder=fusion,
-        head=top,
+        head=head,
     )
+    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
+    model.settled = {**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size}
+    return model
