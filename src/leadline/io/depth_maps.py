@@ -227,7 +227,7 @@ def write_depth(
         raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
-    words = {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
+    words = {"kind": str(depth.kind), "unit": depth.kind.unit}
     if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
         words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     words |= depth.provenance
@@ -241,13 +241,6 @@ def write_depth(
         values = _enlarged(values, size, is_whole=is_whole)
     with atomic_write(path) as half:
         write(half, values, valid, words)
-
-
-_UNITS: Mapping[DepthKind, str] = {
-    DepthKind.METRIC: "metres",
-    DepthKind.SCALE_FREE: "depth, up to one factor",
-    DepthKind.RELATIVE: "inverse depth, up to scale and shift",
-}
 
 
 _UNIT_WORDS: Mapping[str, float] = {
