@@ -308,7 +308,7 @@ def test_a_file_of_no_camera_is_refused_in_a_line(measure, tmp_path, name, conte
     (tmp_path / name).write_text(content)
     code, _, said = measure(photo(tmp_path / "photo.jpg"), "--intrinsics", tmp_path / name)
     assert code == 1
-    assert "holds no intrinsics" in said
+    assert "holds no intrinsics" in said or f"{name}: the intrinsics " in said
 
 
 def test_a_focal_length_in_pixels_is_the_same_as_its_field_of_view(measure, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leadline.core.camera import focal_length, pinhole
+from leadline.core.camera import centered_camera, focal_length, unproject
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.robust import least_absolute_weights
@@ -176,12 +176,11 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
         )
     lowest_third = (0, height * 2 // 3, width, height)
     left, top, right, bottom = _box(lowest_third if floor.box is None else floor.box, height, width)
-    focal = floor.focal_in(width)
-    camera = pinhole(focal, prediction.depth)
+    camera = centered_camera(floor.focal_in(width), (height, width))
     part = (0, slice(top, bottom), slice(left, right))
     known = _usable(prediction)[part]
     rows, columns = known.nonzero().double().T
-    across, down = (columns + left - camera[2]) / focal, (rows + top - camera[3]) / focal
+    across, down = unproject(columns + left, rows + top, camera)
     rays = torch.stack([across, down, torch.ones_like(down)], dim=1)
     if len(rays) < 3:
         raise BadInput(f"The floor's box has {len(rays)} pixels of known depth: give a larger one, box=X0:Y0:X1:Y1.")
@@ -203,7 +202,7 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
         raise BadInput("Seen so, the floor's box reaches above the horizon: check the pitch, or give a lower box.")
     source = f"pixels of the floor {floor.height:g} m below a camera that looks down {math.degrees(pitch):.1f} degrees"
     return _scaled(
-        replace(prediction, intrinsics=camera),
+        replace(prediction, intrinsics=torch.tensor(camera)),
         scale,
         shift,
         values,

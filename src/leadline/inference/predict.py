@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.camera import camera_fault, resize_intrinsics
+from leadline.core.camera import camera_fault, centered_camera, crop_intrinsics, intrinsics_of_matrix, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
@@ -87,17 +87,21 @@ def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics
         images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
     size = rule.size_for(*whole)
     fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
+    camera = None
+    if intrinsics is not None:
+        camera = resize_intrinsics(crop_intrinsics(intrinsics, -rows, -columns), whole, size)
+        camera = camera.expand(len(images), 4).to(images.device)
     was_training = model.training
     model.eval()
     try:
-        answer = model(fitted, None if intrinsics is None else _intrinsics_at(size, whole, intrinsics, images)).float()
+        output = model(fitted, camera).float()
     finally:
         model.train(was_training)
-    restored = _resized(answer, whole, rule.restore)
+    restored = _resized(output, whole, rule.restore)
     depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
     if model.kind is not DepthKind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
-        nearest = answer.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
+        nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
         torch.maximum(depth, nearest.to(image.device), out=depth)
     return depth if image.ndim == 4 else depth[0]
 
@@ -198,24 +202,14 @@ def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Phot
     except (TypeError, ValueError, RuntimeError) as problem:
         raise BadInput(f"Intrinsics {intrinsics!r} are no numbers: give fx, fy, cx, cy in pixels.") from problem
     if numbers.shape == (3, 3):
-        numbers = numbers[[0, 1, 0, 1], [0, 1, 2, 2]]
+        numbers = torch.tensor(intrinsics_of_matrix(numbers))
     if numbers.shape != (4,):
         raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
-    height, width = photo.size
-    middle = torch.tensor([torch.nan, torch.nan, (width - 1) / 2, (height - 1) / 2])
+    middle = torch.tensor([torch.nan, torch.nan, *centered_camera(1.0, photo.size)[2:]])
     camera = numbers.where(~numbers.isnan(), middle)
     if fault := camera_fault(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
     return CameraInfo(resize_intrinsics(camera, photo.size, photo.image.shape[-2:]), "given")
-
-
-def _intrinsics_at(
-    size: tuple[int, int], whole: tuple[int, int], intrinsics: Intrinsics, images: Tensor
-) -> Float[Tensor, "B 4"]:
-    """The intrinsics of images of `whole` height and width, resized to `size`; the principal point is not known."""
-    y_scale, x_scale = size[0] / whole[0], size[1] / whole[1]
-    scale = torch.tensor([x_scale, y_scale, torch.nan, torch.nan])
-    return (intrinsics.cpu() * scale).expand(len(images), 4).to(images.device)
 
 
 def _resized(

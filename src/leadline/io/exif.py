@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from leadline.core.camera import pinhole
+from leadline.core.camera import field_of_view, pinhole
 from leadline.core.sample import ImageTensor, Intrinsics
 
 
@@ -54,7 +54,7 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tup
     for source, focal in focals.items():
         if focal <= 0:
             continue
-        degrees = math.degrees(2 * math.atan(max(image.shape[-2:]) / 2 / focal))
+        degrees = field_of_view(focal, max(image.shape[-2:]))
         if _NARROWEST <= degrees <= _WIDEST:
             doubts += _contradictions(recorded, size, *focals.values())
             return CameraInfo(pinhole(focal, image), source, tuple(doubts))

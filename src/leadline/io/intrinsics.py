@@ -1,7 +1,6 @@
 """Read the intrinsics of a camera from a file of four numbers or of a 3 × 3 matrix."""
 
 import json
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from leadline.core.camera import parse_camera
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 
@@ -29,10 +29,11 @@ def read_intrinsics(path: StrPath) -> tuple[float, float, float, float]:
     if not path.is_file():
         raise BadInput(f"No file {path}: --intrinsics is a file of fx, fy, cx and cy, or of a 3 × 3 matrix.")
     try:
-        return _four(np.array(_numbers(path), np.float64).ravel())
+        numbers = _numbers(path)
     except (ValueError, TypeError, KeyError, OSError, EOFError, RecursionError, zipfile.BadZipFile) as problem:
-        cure = "give four numbers, fx fy cx cy in pixels, or the camera's 3 × 3 matrix"
-        raise BadInput(f"{path} holds no intrinsics ({problem}): {cure}.") from problem
+        advice = "give four numbers, fx fy cx cy in pixels, or the camera's 3 × 3 matrix"
+        raise BadInput(f"{path} holds no intrinsics ({problem}): {advice}.") from problem
+    return parse_camera(numbers, str(path))
 
 
 def _numbers(path: Path) -> Any:
@@ -44,9 +45,9 @@ def _numbers(path: Path) -> Any:
             return _named({key: held[key] for key in held if held[key].dtype.kind in "fiu"})
     text = path.read_text(encoding="utf-8")
     if path.suffix.lower() == ".json":
-        told = json.loads(text)
-        return _named(told) if isinstance(told, dict) else told
-    return [float(word) for word in text.replace(",", " ").replace(";", " ").split()]
+        content = json.loads(text)
+        return _named(content) if isinstance(content, dict) else content
+    return text.replace(";", " ")
 
 
 def _named(held: Mapping[str, Any]) -> Any:
@@ -57,18 +58,3 @@ def _named(held: Mapping[str, Any]) -> Any:
     if not found:
         raise ValueError(f"it has no {', '.join(NAMES[:-1])} or {NAMES[-1]}")
     return found[0]
-
-
-def _four(numbers: np.ndarray) -> tuple[float, float, float, float]:
-    """fx, fy, cx, cy of four numbers, or of nine that are a matrix by rows."""
-    if numbers.size == 9:
-        matrix = numbers.reshape(3, 3)
-        if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
-            raise ValueError("its nine numbers are no camera's matrix, fx 0 cx, 0 fy cy, 0 0 1")
-        numbers = matrix[[0, 1, 0, 1], [0, 1, 2, 2]]
-    if numbers.size != 4:
-        raise ValueError(f"it has {numbers.size} numbers")
-    fx, fy, cx, cy = (float(number) for number in numbers)
-    if not all(map(math.isfinite, (fx, fy, cx, cy))):
-        raise ValueError("one of its numbers is infinite or NaN")
-    return fx, fy, cx, cy
