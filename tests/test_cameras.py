@@ -9,10 +9,10 @@ import torch
 
 from leadline.cli.main import main
 from leadline.core.camera import (
-    camera_doubt,
-    camera_fault,
     camera_matrix,
     crop_intrinsics,
+    explain_impossible_camera,
+    explain_unlikely_camera,
     flip_intrinsics,
     intrinsics_of_matrix,
     project,
@@ -134,11 +134,11 @@ def test_too_few_cameras_and_broken_catalogues_are_named_by_the_doctor(
 
 
 def test_a_doubtful_crop_is_no_fault_of_a_reader_and_fields_of_view_are_bounded() -> None:
-    assert camera_doubt(RIGHT, SIZE) == ""
-    assert camera_fault([518.9, 519.5, 200.0, 252.7], SIZE) == ""
-    assert "far from the middle" in camera_doubt([518.9, 519.5, 200.0, 252.7], SIZE)
-    assert "sees 2.4 degrees" in camera_doubt([15000.0, 11000.0, 319.5, 239.5], SIZE)
-    assert "sees 159 degrees" in camera_fault([60.0, 60.0, 319.5, 239.5], SIZE)
+    assert explain_unlikely_camera(RIGHT, SIZE) == ""
+    assert explain_impossible_camera([518.9, 519.5, 200.0, 252.7], SIZE) == ""
+    assert "far from the middle" in explain_unlikely_camera([518.9, 519.5, 200.0, 252.7], SIZE)
+    assert "sees 2.4 degrees" in explain_unlikely_camera([15000.0, 11000.0, 319.5, 239.5], SIZE)
+    assert "sees 159 degrees" in explain_impossible_camera([60.0, 60.0, 319.5, 239.5], SIZE)
 
 
 EDITS = {

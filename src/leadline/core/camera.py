@@ -121,10 +121,10 @@ def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tup
     return (columns - cx) / fx, (rows - cy) / fy
 
 
-WIDEST, NARROWEST = 150.0, 10.0
+MAX_FIELD_OF_VIEW, MIN_FIELD_OF_VIEW = 150.0, 10.0
 """Degrees that a pinhole camera sees along a side: beyond the first pictures are fisheyes', or the camera is of another
 unit; less than the second have telescopes."""
-OFF_CENTRE = 0.1
+MAX_OFF_CENTRE = 0.1
 """Share of a side by which a principal point may lie beside the middle: a crop of SUN RGB-D has 0.065, KITTI's 0.07."""
 
 
@@ -150,7 +150,7 @@ def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndar
     return np.sqrt(1 + x**2 + y**2)
 
 
-def camera_fault(camera: Sequence[float], size: tuple[int, int]) -> str:
+def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
     """Say why no pinhole camera takes pictures of a size with these intrinsics; empty where one may.
 
     Args:
@@ -163,7 +163,7 @@ def camera_fault(camera: Sequence[float], size: tuple[int, int]) -> str:
     if not all(map(math.isfinite, camera)) or fx <= 0 or fy <= 0:
         return f"{told} has no focal length, or no number: state fx, fy, cx and cy in pixels, or leave the camera out"
     widest = max(fields_of_view(camera, size))
-    if widest > WIDEST:
+    if widest > MAX_FIELD_OF_VIEW:
         seems = "it seems divided by the picture's size, so multiply by it" if max(cx, cy) <= 1 else _IN_PIXELS
         return f"{told} sees {widest:.0f} degrees: {seems}"
     if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
@@ -171,22 +171,22 @@ def camera_fault(camera: Sequence[float], size: tuple[int, int]) -> str:
     return ""
 
 
-def camera_doubt(camera: Sequence[float], size: tuple[int, int]) -> str:
+def explain_unlikely_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
     """Say why a camera is unlikely to have taken pictures of a size; empty where it is likely.
 
     Args:
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
         size: height and width of the picture in pixels.
     """
-    if fault := camera_fault(camera, size):
+    if fault := explain_impossible_camera(camera, size):
         return fault
     fx, fy, cx, cy = camera
     height, width = size
     told = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
-    if max(abs((cx + 0.5) / width - 0.5), abs((cy + 0.5) / height - 0.5)) > OFF_CENTRE:
+    if max(abs((cx + 0.5) / width - 0.5), abs((cy + 0.5) / height - 0.5)) > MAX_OFF_CENTRE:
         return f"{told} has its principal point far from the middle: {_other_size(camera, size)}"
     narrowest = min(fields_of_view(camera, size))
-    return f"{told} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < NARROWEST else ""
+    return f"{told} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < MIN_FIELD_OF_VIEW else ""
 
 
 def _parts(camera: Tensor | tuple[float, ...]) -> Sequence[Any]:
@@ -204,7 +204,7 @@ _IN_PIXELS = "state fx, fy, cx and cy in pixels of the picture as it is stored"
 def _other_size(camera: Sequence[float], size: tuple[int, int]) -> str:
     """The cure for a principal point that is not in the middle."""
     across, down = (2 * middle + 1 for middle in camera[2:])
-    if across > 1 and down > 1 and abs(across * size[0] / (down * size[1]) - 1) < OFF_CENTRE:
+    if across > 1 and down > 1 and abs(across * size[0] / (down * size[1]) - 1) < MAX_OFF_CENTRE:
         factor = size[1] / across
         return f"it seems to be of a picture of {across:.0f} × {down:.0f}, so multiply it by {factor:.3g}"
     return _IN_PIXELS

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
 
-INTERVAL = 30.0
+LOG_INTERVAL = 30.0
 """Seconds between two lines in a log."""
 _place: dict[str, Any] = {}
 """On which line of the terminal this process draws: set where several processes share one."""
@@ -50,7 +50,7 @@ class ProgressBar:
             if note is not None:
                 self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(more)
-        elif self.is_shown and monotonic() - self.said >= INTERVAL:
+        elif self.is_shown and monotonic() - self.said >= LOG_INTERVAL:
             self.said = monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
@@ -85,7 +85,7 @@ def track(items: Iterable[_Item], total: int, unit: str, name: str = "", *, is_s
             bar.update()
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line on standard error, above the bars that are drawn there."""
     if sys.stderr.isatty():
         from tqdm import tqdm

@@ -18,10 +18,10 @@ from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Mask
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
-from leadline.io.discovery import find_named
+from leadline.io.discovery import find_by_stem
 from leadline.io.outputs import printable
 
-WAYS = (
+SCALE_SOURCES = (
     "a few measured points (--scale-from X,Y,METRES X,Y,METRES …), a sparse depth map (--scale-from FILE or FOLDER), "
     "or the camera's height above the floor (--scale-from floor:1.45,field_of_view=60,pitch=10)"
 )
@@ -113,7 +113,7 @@ def scaler_from_options(words: Sequence[str], photographs: int, *, depth_scale: 
         _, height, options = parse_spec(words[0])
         floor = FloorScale(**parse_options(FloorScale, {"height": height, **options}, "floor"))
         return lambda prediction, _: scale_from_floor(prediction, floor)
-    raise BadInput(f"Nothing to scale from in {' '.join(words)!r}: give {WAYS}.")
+    raise BadInput(f"Nothing to scale from in {' '.join(words)!r}: give {SCALE_SOURCES}.")
 
 
 def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float]]) -> ScaledDepth:
@@ -230,7 +230,7 @@ def _point(word: str) -> tuple[float, float, float] | None:
 def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> ScaledDepth:
     """Scaled by one sparse map, or by the one in a folder that is named as the photograph."""
     if place.is_dir():
-        found = find_named(place, photograph, DEPTH_SUFFIXES)
+        found = find_by_stem(place, photograph, DEPTH_SUFFIXES)
         if len(found) != 1:
             named = [photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
             choices = ", ".join(path.name for path in found or named)

@@ -12,7 +12,13 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.camera import camera_fault, centered_camera, crop_intrinsics, intrinsics_of_matrix, resize_intrinsics
+from leadline.core.camera import (
+    centered_camera,
+    crop_intrinsics,
+    explain_impossible_camera,
+    intrinsics_of_matrix,
+    resize_intrinsics,
+)
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
@@ -207,7 +213,7 @@ def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Phot
         raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
     middle = torch.tensor([torch.nan, torch.nan, *centered_camera(1.0, photo.size)[2:]])
     camera = numbers.where(~numbers.isnan(), middle)
-    if fault := camera_fault(camera.tolist(), photo.size):
+    if fault := explain_impossible_camera(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
     return CameraInfo(resize_intrinsics(camera, photo.size, photo.image.shape[-2:]), "given")
 

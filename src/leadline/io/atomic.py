@@ -10,7 +10,7 @@ from pathlib import Path
 
 from leadline.core.errors import BadInput
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 """Bytes of a file's name, on nearly every file system."""
 
 
@@ -114,7 +114,7 @@ _CURES = {
 
 def _shortened(stem: str, end: str) -> str:
     """A hidden name of `stem` and `end`; of a long stem as much as leaves the name no longer than names may be."""
-    while len(os.fsencode(f".{stem}{end}")) > LONGEST_NAME and len(stem) > 1:
+    while len(os.fsencode(f".{stem}{end}")) > MAX_NAME_BYTES and len(stem) > 1:
         stem = stem[:-1]
     return f".{stem}{end}"
 

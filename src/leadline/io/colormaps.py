@@ -74,7 +74,7 @@ def fit_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
     return ColorScale("inferno_r", low, high, f"depth in {unit}, range of this picture")
 
 
-ERRORS = ColorScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
+ERROR_SCALE = ColorScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
 """Red is too near, blue too far, white is right; the ends are half and twice the measured depth."""
 
 HATCH = ((0.80, 0.80, 0.81), (0.70, 0.70, 0.71))
@@ -108,8 +108,8 @@ def render(
 
 
 def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTensor:
-    """The ratio of predicted (in metres, positive) to measured depth on the scale `ERRORS`."""
-    return colorize(predicted / torch.where(valid, measured, 1), ERRORS, valid)
+    """The ratio of predicted (in metres, positive) to measured depth on the scale `ERROR_SCALE`."""
+    return colorize(predicted / torch.where(valid, measured, 1), ERROR_SCALE, valid)
 
 
 def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Float[Tensor, "3 h w"]:

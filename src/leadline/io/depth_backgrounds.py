@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-HIGHEST = (65504.0, 65535.0)
+BACKGROUND_VALUES = (65504.0, 65535.0)
 """The largest number of 16 bits, as a float and as an integer: what renderers and converters write for the sky."""
-FARTHEST = 10_000.0
+MAX_MEASURABLE_METRES = 10_000.0
 """Metres: beyond, no camera or LiDAR measures; Blender has 1e10 for its background."""
 
 
@@ -18,5 +18,7 @@ def background_mask(numbers: Shaped[np.ndarray, "H W"], depth_scale: float) -> B
     """
     if numbers.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
-            return np.isfinite(numbers) & (np.isin(numbers, HIGHEST) | (numbers > FARTHEST * depth_scale))
-    return np.isin(numbers, (HIGHEST[1], np.iinfo(numbers.dtype).max))
+            return np.isfinite(numbers) & (
+                np.isin(numbers, BACKGROUND_VALUES) | (numbers > MAX_MEASURABLE_METRES * depth_scale)
+            )
+    return np.isin(numbers, (BACKGROUND_VALUES[1], np.iinfo(numbers.dtype).max))

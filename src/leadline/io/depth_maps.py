@@ -25,8 +25,8 @@ from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
-from leadline.io.depth_units import why_no_metres
-from leadline.io.exif import orientation_of
+from leadline.io.depth_units import explain_implausible_median
+from leadline.io.exif import read_orientation
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
 
@@ -353,7 +353,7 @@ def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -
 
 def _must_be_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
-    if depth.size and (said := why_no_metres(float(np.median(depth)))):
+    if depth.size and (said := explain_implausible_median(float(np.median(depth)))):
         raise BadInput(f"{path} does not say its unit, and {said}.")
 
 
@@ -424,7 +424,7 @@ def _read_picture(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         words = _words_of(description)
     values = np.asarray(picture)
     values = values.astype(np.uint8) if values.dtype == bool else values
-    return np.ascontiguousarray(_upright(values, orientation_of(exif))), words
+    return np.ascontiguousarray(_upright(values, read_orientation(exif))), words
 
 
 def _words_of(description: str) -> dict[str, str]:

@@ -10,11 +10,11 @@ from pathlib import Path, PurePath
 
 from leadline.core.errors import BadInput
 from leadline.io.images import PHOTO_SUFFIXES, RAW_SUFFIXES
-from leadline.io.outputs import marks_of
+from leadline.io.outputs import read_leadline_metadata
 
 
 @dataclass(frozen=True)
-class Findings:
+class FoundFiles:
     """What names, folders and patterns mean."""
 
     files: tuple[tuple[Path, Path], ...]
@@ -37,7 +37,7 @@ IMAGE_SUFFIXES = PHOTO_SUFFIXES | {
 """What is an image, whether or not it can be read: in a folder it is measured or named."""
 
 
-def find_images(words: Sequence[str]) -> Findings:
+def find_images(words: Sequence[str]) -> FoundFiles:
     """Find the photographs that files, folders and patterns name.
 
     A file that is named itself is taken whatever its suffix. What Leadline wrote is no photograph, and of a raw file
@@ -52,7 +52,7 @@ def find_images(words: Sequence[str]) -> Findings:
     ready = PHOTO_SUFFIXES - RAW_SUFFIXES
     developed = {path.with_suffix("") for path, _ in found.files if path.suffix.lower() in ready}
     for path, place in found.files:
-        if marks_of(path):
+        if read_leadline_metadata(path):
             if path in named:
                 faults.append(f"{path} was written by Leadline, and is no photograph.")
             else:
@@ -63,14 +63,14 @@ def find_images(words: Sequence[str]) -> Findings:
             files.append((path, place))
         else:
             faults.append(f"{path} is an image of a format that Leadline does not read: convert it to JPEG or PNG.")
-    findings = Findings(tuple(files), tuple(faults), left_out)
+    findings = FoundFiles(tuple(files), tuple(faults), left_out)
     if not files:
         rest = findings.describe_left_out()
         raise BadInput(" ".join([*(faults or ["No photograph there."]), *([f"Left out: {rest}."] if rest else [])]))
     return findings
 
 
-def find_files(words: Sequence[str], suffixes: frozenset[str], what: str = "file") -> Findings:
+def find_files(words: Sequence[str], suffixes: frozenset[str], what: str = "file") -> FoundFiles:
     """Find the files of some suffixes, in whatever case, that names, folders (with all below) and patterns mean.
 
     A name that exists is that file or folder even if `*`, `?` or `[` is in it, and a file that is named itself is
@@ -93,10 +93,10 @@ def find_files(words: Sequence[str], suffixes: frozenset[str], what: str = "file
         faults += search.faults
         for path, place in inside:
             files.setdefault(os.path.abspath(path), (path, place))  # noqa: PTH100 (links stay as they are)
-    return Findings(tuple(files.values()), tuple(faults), Counter(left_out.values()))
+    return FoundFiles(tuple(files.values()), tuple(faults), Counter(left_out.values()))
 
 
-def find_named(folder: Path, place: PurePath, suffixes: frozenset[str]) -> list[Path]:
+def find_by_stem(folder: Path, place: PurePath, suffixes: frozenset[str]) -> list[Path]:
     """Find the files of some suffixes, in whatever case, at `place` in `folder`, whose own suffix does not count."""
     parent = folder / place.parent
     return sorted(

@@ -62,7 +62,7 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tup
     return CameraInfo(None, doubts=tuple(doubts))
 
 
-def orientation_of(exif: Image.Exif) -> int:
+def read_orientation(exif: Image.Exif) -> int:
     """How the camera was held: EXIF 2.3, tag 274, values 1 (upright) to 8."""
     value = exif.get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

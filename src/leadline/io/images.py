@@ -25,7 +25,7 @@ from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
-from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
+from leadline.io.exif import CameraInfo, camera_from_exif, read_orientation
 from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
@@ -39,7 +39,7 @@ PHOTO_SUFFIXES = RAW_SUFFIXES | {
 """What counts as a photograph where a folder is searched; `read_image` itself goes by the content."""
 
 
-LARGE = 25_000_000
+MAX_PIXELS = 25_000_000
 """Pixels up to which `read_photograph` keeps them all: those of a 24-megapixel camera."""
 
 
@@ -81,7 +81,7 @@ def read_image(path: StrPath) -> ImageTensor:
     return read_photograph(path, max_pixels=None).image
 
 
-def read_photograph(path: StrPath, *, max_pixels: int | None = LARGE) -> Photograph:
+def read_photograph(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
     """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
 
     Args:
@@ -111,7 +111,7 @@ def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
     return decode_photograph(source, name, max_pixels=None).image
 
 
-def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = LARGE) -> Photograph:
+def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
     """Read a photograph that is in memory with its camera, as `read_photograph` reads a file.
 
     Args:
@@ -360,7 +360,7 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     else:
         pixels = _pixels(picture)
     # Pillow and OpenCV turn a TIFF upright themselves.
-    orientation = 1 if is_tiff else orientation_of(exif)
+    orientation = 1 if is_tiff else read_orientation(exif)
     size = (width, height) if orientation >= 5 else (height, width)
     return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture))
 
@@ -377,7 +377,7 @@ def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, i
 def _upright_size(picture: Image.Image, exif: Image.Exif) -> tuple[int, int]:
     """Height and width; Pillow gives a TIFF's as they are upright."""
     width, height = picture.size
-    is_turned = orientation_of(exif) >= 5 and not isinstance(picture, TiffImageFile)
+    is_turned = read_orientation(exif) >= 5 and not isinstance(picture, TiffImageFile)
     return (width, height) if is_turned else (height, width)
 
 

@@ -12,7 +12,7 @@ from leadline.core.camera import parse_camera
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 
-NAMES = ("intrinsics", "K", "camera_matrix", "cam_K", "intrinsic_matrix")
+INTRINSICS_KEYS = ("intrinsics", "K", "camera_matrix", "cam_K", "intrinsic_matrix")
 """What the numbers are called in JSON and NPZ files, where they have a name."""
 
 
@@ -20,7 +20,7 @@ def read_intrinsics(path: StrPath) -> tuple[float, float, float, float]:
     """Read fx, fy, cx, cy in pixels from a text, JSON, NPY or NPZ file.
 
     The file holds these four numbers, or the camera's 3 × 3 matrix by rows; JSON and NPZ files may name them (`fx` …,
-    or one of `NAMES`).
+    or one of `INTRINSICS_KEYS`).
 
     Raises:
         BadInput: no such file, or it does not hold them.
@@ -54,7 +54,7 @@ def _named(held: Mapping[str, Any]) -> Any:
     """The numbers among those of a file that name theirs."""
     if {"fx", "fy", "cx", "cy"} <= held.keys():
         return [held[key] for key in ("fx", "fy", "cx", "cy")]
-    found = [held[name] for name in NAMES if name in held] or (list(held.values()) if len(held) == 1 else [])
+    found = [held[name] for name in INTRINSICS_KEYS if name in held] or (list(held.values()) if len(held) == 1 else [])
     if not found:
-        raise ValueError(f"it has no {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        raise ValueError(f"it has no {', '.join(INTRINSICS_KEYS[:-1])} or {INTRINSICS_KEYS[-1]}")
     return found[0]

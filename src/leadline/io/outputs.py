@@ -28,7 +28,7 @@ COLOUR_SUFFIX = ".colour.png"
 """What the picture of NAME.png is called: NAME.colour.png."""
 
 
-def marks_of(path: Path) -> dict[str, str]:
+def read_leadline_metadata(path: Path) -> dict[str, str]:
     """The words that Leadline wrote into a depth map or a picture; none: it did not write the file.
 
     A PFM file has no place for words: those of the colour picture beside it count, if it names this very content.
@@ -42,7 +42,7 @@ def marks_of(path: Path) -> dict[str, str]:
                 case ".npz":
                     return _archive_marks(path)
                 case ".pfm":
-                    marks = marks_of(path.with_suffix(COLOUR_SUFFIX))
+                    marks = read_leadline_metadata(path.with_suffix(COLOUR_SUFFIX))
                     return marks if marks.get("depth_crc32") == checksum(path) else {}
     # Whatever a decoder trips over was not written by Leadline, or is damaged beyond its marks.
     except Exception:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from leadline.core.camera import camera_fault, resize_intrinsics
+from leadline.core.camera import explain_impossible_camera, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.paths import StrPath
@@ -75,7 +75,9 @@ class FolderDataset:
 
 def check_camera(pair: Pair, intrinsics: Intrinsics | None, image: ImageTensor) -> None:
     """Raise BadInput, naming the photograph, if no camera that took it has these intrinsics."""
-    if intrinsics is not None and (fault := camera_fault(intrinsics.tolist(), (image.shape[1], image.shape[2]))):
+    if intrinsics is not None and (
+        fault := explain_impossible_camera(intrinsics.tolist(), (image.shape[1], image.shape[2]))
+    ):
         raise BadInput(f"{pair.image}: {fault}.")
 
 
