@@ -334,7 +334,7 @@ def test_a_line_of_text_says_where_each_camera_came_from(measure, tmp_path):
     assert "camera from EXIF, 67.3 degrees across" in known
     assert "c.jpg" in doubtful
     assert "3000 mm" in doubtful
-    assert "not believed" in doubtful
+    assert "ignored" in doubtful
     assert " m, median " in unknown
     assert "camera given, 50.0 degrees across" in measure(source, "--field-of-view", 50)[2]
 

@@ -79,7 +79,7 @@ def crop_intrinsics(camera: _Camera, top: int, left: int) -> _Camera:
 
 
 def flip_intrinsics(camera: _Camera, width: int) -> _Camera:
-    """Return the intrinsics of an image of `width` pixels that is mirrored left and right."""
+    """Return the intrinsics of an image of `width` pixels after it is mirrored left and right."""
     fx, fy, cx, cy = _parts(camera)
     return _like(camera, (fx, fy, width - 1 - cx, cy))
 
@@ -122,18 +122,17 @@ def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tup
 
 
 MAX_FIELD_OF_VIEW, MIN_FIELD_OF_VIEW = 150.0, 10.0
-"""Degrees that a pinhole camera sees along a side: beyond the first pictures are fisheyes', or the camera is of another
-unit; less than the second have telescopes."""
+"""Degrees along a side: a wider image is a fisheye's, or its intrinsics are in another unit; telescopes see less."""
 MAX_OFF_CENTRE = 0.1
-"""Share of a side by which a principal point may lie beside the middle: a crop of SUN RGB-D has 0.065, KITTI's 0.07."""
+"""Fraction of a side by which a principal point may be off the middle: a crop of SUN RGB-D has 0.065, KITTI 0.07."""
 
 
 def fields_of_view(camera: Sequence[float], size: tuple[int, int]) -> tuple[float, float]:
-    """Return the degrees that a camera sees along the rows and along the columns of its picture.
+    """Return the degrees that a camera sees along the rows and along the columns of its image.
 
     Args:
         camera: fx, fy, cx, cy in pixels; the principal point is taken to be the middle.
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
     return field_of_view(camera[0], size[1]), field_of_view(camera[1], size[0])
 
@@ -151,42 +150,42 @@ def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndar
 
 
 def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
-    """Say why no pinhole camera takes pictures of a size with these intrinsics; empty where one may.
+    """Say why no pinhole camera of these intrinsics takes images of this size; return "" where one may.
 
     Args:
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
     fx, fy, cx, cy = camera
     height, width = size
-    told = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
+    stated = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
     if not all(map(math.isfinite, camera)) or fx <= 0 or fy <= 0:
-        return f"{told} has no focal length, or no number: state fx, fy, cx and cy in pixels, or leave the camera out"
+        return f"{stated} has no focal length, or no number: state fx, fy, cx and cy in pixels, or leave the camera out"
     widest = max(fields_of_view(camera, size))
     if widest > MAX_FIELD_OF_VIEW:
         seems = "it seems divided by the picture's size, so multiply by it" if max(cx, cy) <= 1 else _IN_PIXELS
-        return f"{told} sees {widest:.0f} degrees: {seems}"
+        return f"{stated} sees {widest:.0f} degrees: {seems}"
     if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
-        return f"{told} has its principal point outside of the picture: {_other_size(camera, size)}"
+        return f"{stated} has its principal point outside of the picture: {_other_size(camera, size)}"
     return ""
 
 
 def explain_unlikely_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
-    """Say why a camera is unlikely to have taken pictures of a size; empty where it is likely.
+    """Say why a camera is unlikely to have taken images of this size; return "" where it is likely.
 
     Args:
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
     if fault := explain_impossible_camera(camera, size):
         return fault
     fx, fy, cx, cy = camera
     height, width = size
-    told = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
+    stated = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
     if max(abs((cx + 0.5) / width - 0.5), abs((cy + 0.5) / height - 0.5)) > MAX_OFF_CENTRE:
-        return f"{told} has its principal point far from the middle: {_other_size(camera, size)}"
+        return f"{stated} has its principal point far from the middle: {_other_size(camera, size)}"
     narrowest = min(fields_of_view(camera, size))
-    return f"{told} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < MIN_FIELD_OF_VIEW else ""
+    return f"{stated} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < MIN_FIELD_OF_VIEW else ""
 
 
 def _parts(camera: Tensor | tuple[float, ...]) -> Sequence[Any]:
@@ -202,7 +201,7 @@ _IN_PIXELS = "state fx, fy, cx and cy in pixels of the picture as it is stored"
 
 
 def _other_size(camera: Sequence[float], size: tuple[int, int]) -> str:
-    """The cure for a principal point that is not in the middle."""
+    """Say what to do about a principal point that is not in the middle."""
     across, down = (2 * middle + 1 for middle in camera[2:])
     if across > 1 and down > 1 and abs(across * size[0] / (down * size[1]) - 1) < MAX_OFF_CENTRE:
         factor = size[1] / across

@@ -35,7 +35,7 @@ def predict(
     image: StrPath | Image.Image | np.ndarray | Tensor,
     intrinsics: Tensor | np.ndarray | Sequence[float] | None = None,
 ) -> DepthMap:
-    """Measure the depth of one photograph.
+    """Predict the depth of one photograph.
 
     Args:
         model: a model, or what `leadline.load` takes: a folder, a checkpoint or a name. For many photographs load it
@@ -45,11 +45,11 @@ def predict(
             without sign, or floats in [0, 1]. OpenCV's arrays are BGR: pass `image[..., ::-1]`.
         intrinsics: fx, fy, cx, cy in pixels of the photograph, the centre of the first pixel being (0, 0), or the
             camera's 3 × 3 matrix. Unset: what EXIF says, of a path and of what `PIL.Image.open` returned; a picture
-            that was edited in memory, an array or a tensor tells nothing.
+            that was edited in memory, an array or a tensor has none.
 
     Returns:
-        The depth at the photograph's own size, in the unit of `model.kind`. `provenance["camera"]` says where the
-        camera came from: `given`, `from EXIF …` or `unknown`. Not valid is what the model answers no depth for.
+        The depth at the photograph's own size, in the unit of `model.kind`, valid where the model outputs depth.
+        `provenance["camera"]` states where the camera came from: `given`, `from EXIF …` or `unknown`.
 
     Raises:
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
@@ -77,10 +77,17 @@ def predict(
 def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
     """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
 
-    The image is resized as the model's preprocessing says and the answer resized back, so H and W may be anything.
-    `intrinsics`, (4,) or (B, 4), are the cameras' in pixels of the image: models with a canonical camera measure better
-    with them (see `DepthModel.forward`).
-    The model computes in evaluation mode, on the device that it is on, and the answer comes back to the image's.
+    The image is resized as the model's preprocessing says and the output resized back, so H and W may be anything.
+    The model computes in evaluation mode, on the device that it is on.
+
+    Args:
+        model: the model.
+        image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
+        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
+            canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
+
+    Returns:
+        (1, H, W) or (B, 1, H, W) on the device of the image.
     """
     images = image if image.ndim == 4 else image[None]
     height, width = images.shape[-2:]
@@ -113,12 +120,12 @@ def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics
 
 
 def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor) -> Photograph:
-    """The image of any of its types, as it is when read from a file."""
+    """Convert an image of any accepted type to what reading it from a file returns."""
     if isinstance(image, (str, os.PathLike)):
         return read_photograph(image)
     if isinstance(image, Image.Image):
         photo = decode_photograph(image, "The image")
-        # What was cropped, turned or resized in memory keeps the EXIF of what it was.
+        # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
         return photo if isinstance(image, ImageFile) else replace(photo, camera=CameraInfo(None))
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
@@ -130,10 +137,9 @@ def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor) -> Photograp
 
 
 def _from_array(array: np.ndarray) -> ImageTensor:
-    """(H, W, 3) or (H, W) numbers as an image."""
-    cure = _cure_of_shape(array.shape, channels=-1)
-    if cure:
-        raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {cure}.")
+    """Convert (H, W, 3) or (H, W) numbers to an image."""
+    if advice := _advice_on_shape(array.shape, channels=-1):
+        raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {advice}.")
     if array.dtype.kind not in "fu":
         raise BadInput(_wrong_type(array.dtype))
     native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
@@ -142,15 +148,14 @@ def _from_array(array: np.ndarray) -> ImageTensor:
 
 
 def _from_tensor(tensor: Tensor) -> ImageTensor:
-    """(3, H, W) numbers as an image."""
-    cure = _cure_of_shape(tensor.shape, channels=0)
-    if cure:
-        raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {cure}.")
+    """Convert (3, H, W) numbers to an image."""
+    if advice := _advice_on_shape(tensor.shape, channels=0):
+        raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {advice}.")
     return _in_unit_range(tensor.detach())
 
 
-def _cure_of_shape(shape: Sequence[int], *, channels: int) -> str:
-    """What to do about a shape that has its three channels elsewhere than at the index `channels`; empty: nothing."""
+def _advice_on_shape(shape: Sequence[int], *, channels: int) -> str:
+    """Say what to do about a shape whose three channels are not at the index `channels`; return "" if they are."""
     is_array = channels == -1
     if 0 in shape:
         return "it has no pixels"
@@ -178,7 +183,7 @@ def _cure_of_shape(shape: Sequence[int], *, channels: int) -> str:
 
 
 def _in_unit_range(pixels: Tensor) -> ImageTensor:
-    """8- or 16-bit integers without sign, or floats in [0, 1], as float32 in [0, 1]."""
+    """Convert 8- or 16-bit integers without sign, or floats in [0, 1], to float32 in [0, 1]."""
     if pixels.dtype in (torch.uint8, torch.uint16):
         return pixels.float() / torch.iinfo(pixels.dtype).max
     if not pixels.is_floating_point():
@@ -202,7 +207,7 @@ def _named(thing: object) -> str:
 
 
 def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Photograph) -> CameraInfo:
-    """A camera in pixels of the photograph in its file, in those of the image as it was read."""
+    """Check a camera in pixels of the photograph in its file, and convert it to pixels of the image as it was read."""
     try:
         numbers = torch.as_tensor(intrinsics).detach().float().cpu()
     except (TypeError, ValueError, RuntimeError) as problem:

@@ -32,7 +32,7 @@ from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
-    """One depth map: what a model measured, or what lies in a file."""
+    """Hold one depth map: predicted by a model, or read from a file."""
 
     depth: Depth
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
@@ -41,7 +41,7 @@ class DepthMap:
     intrinsics: Intrinsics | None = None
     """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
+    """Where it comes from, key → text, which is stored in the file: {"model": "hybrid", "aligned": "median"}."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,36 +109,39 @@ def read_depth(
     """Read a depth map from PNG, TIFF, NPZ, NPY, PFM or EXR, upright as its EXIF says.
 
     A file that states its unit (each that `write_depth` wrote, and others with a `unit` of metres, centimetres or
-    millimetres) is read by it, whatever `depth_scale` says. Of any other file `depth_scale` is needed for integers,
-    and `kind` for floats. Not measured is what is not finite, 3e38 or more, or not positive; but in relative maps any
-    number counts, 0 and below included, unless the file is an integer map of ours, where 0 means not measured.
+    millimetres) is read by it, whatever `depth_scale` says. Any other file needs `depth_scale` for integers, and
+    `kind` for floats. A number that is not finite, 3e38 or more, or not positive is not measured; but in relative maps
+    any finite number counts, 0 and below included, unless `write_depth` wrote an integer map, where 0 means not
+    measured.
 
     Args:
         path: the file.
         depth_scale: numbers in the file that make a metre: 1000 for millimetres, 256 for KITTI, 5000 for TUM RGB-D.
-        kind: what the depth guarantees, where the file does not say it.
+        kind: the kind of depth, where the file does not state it.
         invalid: numbers in the file that mean "not measured", as 65535 or a renderer's 1e10.
-        max_depth: what is farther, in the unit of `kind`, is not measured either.
+        max_depth: depths beyond this, in the unit of `kind`, count as not measured too.
         along_ray: the file holds distances along each pixel's ray; they become depth along the optical axis.
         intrinsics: (4,) fx, fy, cx, cy in pixels of the map, for `along_ray` where the file does not state them.
 
     Returns:
-        Depth (1, H, W) in metres (metric) or without a unit, 0 where not valid.
+        Depth (1, H, W) in metres (metric) or without a unit, 0 where not valid; the file's other metadata is its
+        provenance.
 
     Raises:
-        BadInput: the unit is not known, the numbers are no metres, 8 bits where metres are asked, colour, or a camera
-            that is none.
-        UnreadableFile: truncated, empty, no depth map, or the extra for its format is not installed.
+        BadInput: the unit is not known, the numbers cannot be metres, 8 bits where metres are asked for, colour, or no
+            camera for `along_ray`.
+        UnreadableFile: truncated, empty, not a depth map, intrinsics of no camera, or the extra for its format is not
+            installed.
     """
     path = Path(path)
-    values, words = read_numbers(path)
+    values, metadata = read_numbers(path)
     with _decoding(path):
-        meaning = _meaning(path, values, words, depth_scale, kind)
-        known = _camera(path, words.pop("intrinsics", None))
-    valid = _measured(values, meaning, invalid)
+        encoding = _encoding(path, values, metadata, depth_scale, kind)
+        known = _camera(path, metadata.pop("intrinsics", None))
+    valid = _measured(values, encoding, invalid)
     depth = values.astype(np.float32)
-    if (meaning.scale, meaning.offset) != (1, 0):
-        depth = (values / meaning.scale + meaning.offset).astype(np.float32)
+    if (encoding.scale, encoding.offset) != (1, 0):
+        depth = (values / encoding.scale + encoding.offset).astype(np.float32)
     depth = np.where(valid, depth, np.float32(0))
     if max_depth is not None:
         valid &= depth <= max_depth
@@ -147,51 +150,51 @@ def read_depth(
         if camera is None:
             raise BadInput(f"{path}: distances along the ray need the camera that measured them: state its intrinsics.")
         depth = depth / ray_lengths(camera.tolist(), depth.shape).astype(np.float32)
-    if not meaning.is_stated and meaning.kind is DepthKind.METRIC and depth_scale is None:
-        _must_be_metres(path, depth[valid])
+    if not encoding.is_stated and encoding.kind is DepthKind.METRIC and depth_scale is None:
+        _check_metres(path, depth[valid])
     return DepthMap(
         depth=torch.from_numpy(np.where(valid, depth, np.float32(0)))[None],
         valid=torch.from_numpy(valid)[None],
-        kind=meaning.kind,
+        kind=encoding.kind,
         intrinsics=known if intrinsics is None else intrinsics,
-        provenance={key: text for key, text in words.items() if key not in _MEANING},
+        provenance={key: text for key, text in metadata.items() if key not in _ENCODING_KEYS},
     )
 
 
 def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
-    """Read the numbers of a depth file and the words in it, before anyone says what they mean.
+    """Read the numbers of a depth file and its metadata, without interpreting them.
 
     Returns:
-        The (H, W) numbers, integers or floats as they lie in the file; and its words: unit, kind, intrinsics …
+        The (H, W) numbers, integers or floats as the file stores them; and its metadata: unit, kind, intrinsics …
 
     Raises:
-        BadInput: no depth format, or a picture in colour.
+        BadInput: not a depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
     path = Path(path)
     read = _format(path).read
     _must_exist(path)
     with _decoding(path):
-        values, words = read(path)
+        values, metadata = read(path)
         if values.dtype.kind not in "fiu" or values.ndim != 2 or values.size == 0:
             raise ValueError(
                 f"it holds {values.dtype} numbers of the shape {values.shape}, not (height, width) of depths"
             )
         is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
-        return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False), words
+        return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False), metadata
 
 
-def stated_scale(path: StrPath, words: Mapping[str, str]) -> float | None:
-    """Return the steps that make a metre as a depth file itself states it, or None where it does not.
+def stated_scale(path: StrPath, metadata: Mapping[str, str]) -> float | None:
+    """Return how many steps make a metre as a depth file itself states it, or None where it does not.
 
     Raises:
         UnreadableFile: what it states is no scale.
     """
     path = Path(path)
     with _decoding(path):
-        if "kind" in words:
-            return float(words.get("depth_scale", 1))
-        return _UNIT_WORDS.get(words.get("unit", "").strip().lower())
+        if "kind" in metadata:
+            return float(metadata.get("depth_scale", 1))
+        return _NUMBERS_PER_METRE.get(metadata.get("unit", "").strip().lower())
 
 
 def write_depth(
@@ -203,10 +206,10 @@ def write_depth(
 ) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
-    `.png`: 16 bits, metres × `depth_scale`, 0 for not measured; unit, kind and intrinsics lie in its text chunks
+    `.png`: 16 bits, metres × `depth_scale`, 0 for not measured; unit, kind and intrinsics are in its text chunks
     under `leadline:…`. Metres come back to half a step (what is nearer than half a step becomes one step). Depth
     without a unit gets the scale (and relative depth the offset) that fills the 16 bits, and the file says which.
-    `.npz` (arrays depth, valid, kind, unit, intrinsics) and `.tiff` (NaN for not measured, the words as JSON in
+    `.npz` (arrays depth, valid, kind, unit, intrinsics) and `.tiff` (NaN for not measured, the metadata as JSON in
     ImageDescription) are exact. `.pfm` (bottom row first, inf for not measured) is exact too, but has no place
     for the kind and the intrinsics: its reader must state the kind.
 
@@ -219,39 +222,39 @@ def write_depth(
             Enlarging is linear, or nearest where some pixels are not valid; a PNG is enlarged as 16-bit numbers.
 
     Raises:
-        BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
+        BadInput: NaN, infinite or non-positive depth that is marked as valid; metres that 16 bits cannot hold.
     """
     path = Path(path)
     write = _format(path).write
     if write is None:
         raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
-    _must_be_sound(path, values, valid, depth.kind)
-    words = {"kind": str(depth.kind), "unit": depth.kind.unit}
+    _check_values(path, values, valid, depth.kind)
+    metadata = {"kind": str(depth.kind), "unit": depth.kind.unit}
     if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
-        words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
-    words |= depth.provenance
+        metadata["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
+    metadata |= depth.provenance
     is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
-        words |= scaling
+        metadata |= scaling
     elif size:
         valid = _enlarged(valid.astype(np.uint8), size, is_whole=is_whole) > 0
     if size:
         values = _enlarged(values, size, is_whole=is_whole)
     with atomic_write(path) as half:
-        write(half, values, valid, words)
+        write(half, values, valid, metadata)
 
 
-_UNIT_WORDS: Mapping[str, float] = {
+_NUMBERS_PER_METRE: Mapping[str, float] = {
     **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),
     **dict.fromkeys(("cm", "centimetre", "centimetres", "centimeter", "centimeters"), 100.0),
     **dict.fromkeys(("mm", "millimetre", "millimetres", "millimeter", "millimeters"), 1000.0),
 }
-"""How a file may state its unit, and how many of it make a metre."""
+"""Units as files state them → how many of one make a metre."""
 
 
-_MEANING = frozenset({"kind", "unit", "depth_scale", "offset"})
+_ENCODING_KEYS = frozenset({"kind", "unit", "depth_scale", "offset"})
 
 
 _PREFIX = "leadline:"
@@ -266,7 +269,7 @@ _LARGEST = 3e38
 
 
 _MOST_NUMBERS = 2 * 89_478_485
-"""Pixels of a map, as many as Pillow takes: what declares more is refused before memory is asked for."""
+"""Pixels of a map, as many as Pillow takes: what declares more is refused before memory is allocated."""
 
 
 def _format(path: Path) -> "_Format":
@@ -276,8 +279,8 @@ def _format(path: Path) -> "_Format":
 
 
 @dataclass(frozen=True)
-class _Meaning:
-    """depth = number / scale + offset"""
+class _Encoding:
+    """How to turn the numbers of a file into depth: number / scale + offset."""
 
     kind: DepthKind
     scale: float
@@ -288,15 +291,15 @@ class _Meaning:
     """In an integer map that `write_depth` wrote 0 means not measured, whatever the kind."""
 
 
-def _meaning(
-    path: Path, values: np.ndarray, words: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
-) -> _Meaning:
-    """What the file states, or else the caller.
+def _encoding(
+    path: Path, values: np.ndarray, metadata: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
+) -> _Encoding:
+    """Return the encoding that the file states, or else the caller.
 
     Raises:
-        BadInput: neither does, or they contradict each other.
+        BadInput: neither states it, or they contradict each other.
     """
-    own, unit = words.get("kind"), words.get("unit")
+    own, unit = metadata.get("kind"), metadata.get("unit")
     for name in (own, kind):
         if name and name not in tuple(DepthKind):
             raise unknown("kind", name, DepthKind)
@@ -304,42 +307,42 @@ def _meaning(
         raise BadInput(f"{path} says that its depth is {own}, and not {kind}: state kind={own}.")
     if depth_scale is not None and not 0 < depth_scale < math.inf:
         raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
-    promised = DepthKind(own or kind or DepthKind.METRIC)
-    if values.dtype.itemsize == 1 and promised is DepthKind.METRIC:
+    stated_kind = DepthKind(own or kind or DepthKind.METRIC)
+    if values.dtype.itemsize == 1 and stated_kind is DepthKind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
     if own:
-        scale, offset = float(words.get("depth_scale", 1)), float(words.get("offset", 0))
+        scale, offset = float(metadata.get("depth_scale", 1)), float(metadata.get("offset", 0))
         if not (0 < scale < math.inf and math.isfinite(offset)):
             raise ValueError(f"it states depth_scale={scale:g} and offset={offset:g}")
-        return _Meaning(promised, scale, offset, is_stated=True, is_ours=True)
-    if unit is not None and promised is DepthKind.METRIC:
-        if unit.strip().lower() not in _UNIT_WORDS:
+        return _Encoding(stated_kind, scale, offset, is_stated=True, is_ours=True)
+    if unit is not None and stated_kind is DepthKind.METRIC:
+        if unit.strip().lower() not in _NUMBERS_PER_METRE:
             raise BadInput(f"{path} states the unit {unit!r}, which is none of metres, centimetres and millimetres.")
-        return _Meaning(promised, _UNIT_WORDS[unit.strip().lower()], 0.0, is_stated=True, is_ours=False)
-    if depth_scale is None and values.dtype.kind != "f" and promised is DepthKind.METRIC:
-        cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
-        raise BadInput(f"{path} does not say its unit: {cure}.")
+        return _Encoding(stated_kind, _NUMBERS_PER_METRE[unit.strip().lower()], 0.0, is_stated=True, is_ours=False)
+    if depth_scale is None and values.dtype.kind != "f" and stated_kind is DepthKind.METRIC:
+        advice = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
+        raise BadInput(f"{path} does not say its unit: {advice}.")
     if depth_scale is None and kind is None:
         raise BadInput(f"{path} does not say its unit: state kind=metric for metres, scale_free or relative.")
-    return _Meaning(promised, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
+    return _Encoding(stated_kind, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
 
 
-def _camera(path: Path, told: Any) -> Intrinsics | None:
-    """The camera that a file states; one that is none is damage like any other."""
+def _camera(path: Path, stated: Any) -> Intrinsics | None:
+    """Parse the camera that a file states; an impossible one makes the file unreadable."""
     try:
-        return parse_intrinsics(told, str(path))
+        return parse_intrinsics(stated, str(path))
     except BadInput as fault:
         raise UnreadableFile(str(fault)) from fault
 
 
-def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -> np.ndarray:
-    """Where the file holds a measurement (H, W)."""
+def _measured(values: np.ndarray, encoding: _Encoding, invalid: Sequence[float]) -> np.ndarray:
+    """Return where the file holds a measurement (H, W)."""
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             valid = np.isfinite(values) & (np.abs(values) < _LARGEST)
-            if meaning.kind is not DepthKind.RELATIVE:
-                valid &= values / meaning.scale + meaning.offset > 0
-    elif meaning.kind is DepthKind.RELATIVE and not meaning.is_ours:
+            if encoding.kind is not DepthKind.RELATIVE:
+                valid &= values / encoding.scale + encoding.offset > 0
+    elif encoding.kind is DepthKind.RELATIVE and not encoding.is_ours:
         # In other programs' maps of inverse depth 0 is the farthest, as MiDaS writes it.
         valid = np.ones(values.shape, bool)
     else:
@@ -351,13 +354,13 @@ def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -
     return valid
 
 
-def _must_be_metres(path: Path, depth: np.ndarray) -> None:
+def _check_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
     if depth.size and (said := explain_implausible_median(float(np.median(depth)))):
         raise BadInput(f"{path} does not say its unit, and {said}.")
 
 
-def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
+def _check_values(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
     sound = np.isfinite(values) if kind == DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     wrong = valid & ~sound
     if wrong.any():
@@ -379,16 +382,16 @@ def _enlarged(values: np.ndarray, size: tuple[int, int], *, is_whole: bool) -> n
 def _steps(
     path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float | None
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Depth as 16-bit numbers, and the words that turn them back."""
+    """Return depth as 16-bit numbers, and the metadata by which they are turned back."""
     measured = values[valid]
     low, high, offset = float(measured.min(initial=np.inf)), float(measured.max(initial=0)), 0.0
     fitting = [scale for scale in _PNG_SCALES if np.rint(high * scale) <= _LAST_STEP]
     if depth_scale is None:
         depth_scale = fitting[0] if fitting else _PNG_SCALES[-1]
     if kind == DepthKind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
-        cure = ", ".join([*(f"depth_scale={scale:g}" for scale in fitting[:1]), "or write .npz or .tiff"])
+        advice = ", ".join([*(f"depth_scale={scale:g}" for scale in fitting[:1]), "or write .npz or .tiff"])
         raise BadInput(
-            f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {cure.removeprefix('or ')}."
+            f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {advice.removeprefix('or ')}."
         )
     if kind == DepthKind.SCALE_FREE:
         depth_scale = _LAST_STEP / (high or 1)
@@ -402,57 +405,57 @@ def _steps(
         numbers = np.rint((values[rows].astype(np.float64) - offset) * depth_scale)
         # At least one step: 0 would say "not measured".
         steps[rows] = np.where(valid[rows], np.clip(numbers, 1, _LAST_STEP), 0)
-    words = {"depth_scale": repr(float(depth_scale))}
-    return steps, words | ({"offset": repr(float(offset))} if offset else {})
+    metadata = {"depth_scale": repr(float(depth_scale))}
+    return steps, metadata | ({"offset": repr(float(offset))} if offset else {})
 
 
 def _read_picture(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """Numbers and words of a PNG or TIFF of one channel."""
-    # From memory: opened by its path, an uncompressed file that lies on its side is mapped with the wrong width.
+    """Read the numbers and the metadata of a PNG or TIFF of one channel."""
+    # From memory: opened by its path, an uncompressed file that is rotated is mapped with the wrong width.
     with Image.open(io.BytesIO(path.read_bytes())) as picture:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")
     info = {str(key): str(text) for key, text in picture.info.items()}
-    words = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
+    metadata = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
     for key in ("unit", "Unit"):
         if key in info:
-            words.setdefault("unit", info[key])
+            metadata.setdefault("unit", info[key])
     exif = picture.getexif()
     description = str(exif.get(_IMAGE_DESCRIPTION, ""))
     if description.startswith('{"leadline"'):
-        words = _words_of(description)
+        metadata = _parse_description(description)
     values = np.asarray(picture)
     values = values.astype(np.uint8) if values.dtype == bool else values
-    return np.ascontiguousarray(_upright(values, read_orientation(exif))), words
+    return np.ascontiguousarray(_upright(values, read_orientation(exif))), metadata
 
 
-def _words_of(description: str) -> dict[str, str]:
+def _parse_description(description: str) -> dict[str, str]:
     try:
-        words = json.loads(description)["leadline"]
+        metadata = json.loads(description)["leadline"]
     except RecursionError as error:
         raise ValueError("its description is nested too deeply") from error
-    if not isinstance(words, dict):
+    if not isinstance(metadata, dict):
         raise ValueError("its description is not what leadline writes")
-    return {str(key): str(text) for key, text in words.items()}
+    return {str(key): str(text) for key, text in metadata.items()}
 
 
-def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
+def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
     chunks = PngInfo()
-    for key, text in words.items():
+    for key, text in metadata.items():
         chunks.add_text(_PREFIX + key, text)
     # Half the time of Pillow's level 6, for a tenth more bytes.
     Image.fromarray(values).save(path, pnginfo=chunks, compress_level=3)
 
 
-def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
-    text = json.dumps({"leadline": dict(words)})
+def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
+    text = json.dumps({"leadline": dict(metadata)})
     Image.fromarray(np.where(valid, values, np.float32(np.nan))).save(path, tiffinfo={_IMAGE_DESCRIPTION: text})
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is no NPZ archive, or its end is missing")
+        raise ValueError("it is not an NPZ archive, or its end is missing")
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
         if "depth" not in names:
@@ -469,12 +472,12 @@ def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
             raise ValueError(f"its arrays `depth` and `valid` have the shapes {depth.shape} and {valid.shape}")
         depth = np.where(valid.astype(bool), depth, np.nan if depth.dtype.kind == "f" else 0).astype(depth.dtype)
     camera = arrays.pop("intrinsics", None)
-    words = {
+    metadata = {
         key: " ".join(str(each) for each in array.ravel().tolist()) for key, array in arrays.items() if array.size < 64
     }
     if camera is not None and (known := _camera(path, camera)) is not None:
-        words["intrinsics"] = " ".join(str(number) for number in known.tolist())
-    return depth, words
+        metadata["intrinsics"] = " ".join(str(number) for number in known.tolist())
+    return depth, metadata
 
 
 def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -483,7 +486,7 @@ def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
 
 
 def _array(stream: io.BufferedIOBase, name: str) -> np.ndarray:
-    """NumPy's format, version 1 to 3; what it declares is checked before memory is asked for."""
+    """Read NumPy's format, version 1 to 3; what it declares is checked before memory is allocated."""
     read_header = {1: np.lib.format.read_array_header_1_0}.get(
         np.lib.format.read_magic(stream)[0], np.lib.format.read_array_header_2_0
     )
@@ -504,7 +507,7 @@ def _array(stream: io.BufferedIOBase, name: str) -> np.ndarray:
 
 
 def _flat(array: np.ndarray) -> np.ndarray:
-    """(H, W) of (H, W), (1, H, W), (H, W, 1) and the like."""
+    """Return (H, W) of (H, W), (1, H, W), (H, W, 1) and the like."""
     sides = [side for side in array.shape if side != 1] if array.ndim > 2 else array.shape
     if array.ndim > 2 and len(sides) < 2:
         sides = array.shape[:2] if array.shape[-1] == 1 and array.shape[0] != 1 else array.shape[-2:]
@@ -513,16 +516,16 @@ def _flat(array: np.ndarray) -> np.ndarray:
     return array.reshape(*sides)
 
 
-def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
-    arrays: dict[str, Any] = dict(words)
-    if "intrinsics" in words:
-        arrays["intrinsics"] = np.array(words["intrinsics"].split(), np.float32)
+def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
+    arrays: dict[str, Any] = dict(metadata)
+    if "intrinsics" in metadata:
+        arrays["intrinsics"] = np.array(metadata["intrinsics"].split(), np.float32)
     with path.open("wb") as file:
         np.savez_compressed(file, depth=np.where(valid, values, np.float32(0)), valid=valid, **arrays)
 
 
 def _read_pfm(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """Debevec's portable float map: the sign of its third line says the byte order, its size nothing."""
+    """Read Debevec's portable float map: the sign of its third line states the byte order, the number means nothing."""
     content = path.read_bytes()
     header = re.match(rb"P([fF])\s+(\d+)\s+(\d+)\s+([-+.\deE]+)[ \t\r]*\n", content)
     if not header:
@@ -536,14 +539,14 @@ def _read_pfm(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     return np.frombuffer(numbers, order).reshape(height, width)[::-1], {}
 
 
-def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
+def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
     height, width = values.shape
     numbers = np.where(valid, values, np.float32(np.inf))[::-1].astype("<f4")
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + numbers.tobytes())
 
 
 def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """One channel of an OpenEXR file, half or float: the depth, or the only one, or one of three that are equal."""
+    """Read one channel of an OpenEXR file, half or float: the depth, the only one, or one of three that are equal."""
     try:
         import OpenEXR
     except ImportError as problem:

@@ -13,7 +13,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 
 INTRINSICS_KEYS = ("intrinsics", "K", "camera_matrix", "cam_K", "intrinsic_matrix")
-"""What the numbers are called in JSON and NPZ files, where they have a name."""
+"""Names under which JSON and NPZ files may hold the numbers."""
 
 
 def read_intrinsics(path: StrPath) -> tuple[float, float, float, float]:
@@ -23,7 +23,7 @@ def read_intrinsics(path: StrPath) -> tuple[float, float, float, float]:
     or one of `INTRINSICS_KEYS`).
 
     Raises:
-        BadInput: no such file, or it does not hold them.
+        BadInput: no such file, or it does not hold them (see `leadline.core.camera.parse_camera`).
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +51,7 @@ def _numbers(path: Path) -> Any:
 
 
 def _named(held: Mapping[str, Any]) -> Any:
-    """The numbers among those of a file that name theirs."""
+    """Return the intrinsics among the named numbers of a file."""
     if {"fx", "fy", "cx", "cy"} <= held.keys():
         return [held[key] for key in ("fx", "fy", "cx", "cy")]
     found = [held[name] for name in INTRINSICS_KEYS if name in held] or (list(held.values()) if len(held) == 1 else [])
