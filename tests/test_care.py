@@ -445,7 +445,7 @@ def test_what_is_no_dataset_is_refused_with_what_is_needed(tmp_path, capsys):
     assert main(["data", "doctor", f"{tmp_path},depth_scale=0"]) == 1
     assert "depth_scale=0 must be positive" in capsys.readouterr().err
     assert main(["data", "doctor", "rooms", "--frames", "0"]) == 1
-    assert "--frames 0 looks at nothing" in capsys.readouterr().err
+    assert "frames=0: give at least 1" in capsys.readouterr().err
     assert main(["data", "inspect", "rooms", "--out", "card.pdf"]) == 1
     assert "card.html" in capsys.readouterr().err
 

@@ -242,7 +242,7 @@ def parse_camera(stated: Any, where: str) -> tuple[float, float, float, float]:
     try:
         words = stated.replace(",", " ").split() if isinstance(stated, str) else np.asarray(stated).ravel().tolist()
         numbers = [float(word) for word in words]
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise BadInput(f"{where}: the intrinsics are not numbers ({problem}): {advice}.") from problem
     if len(numbers) in (9, 16):
         matrix = np.array(numbers).reshape(math.isqrt(len(numbers)), -1)
@@ -252,8 +252,11 @@ def parse_camera(stated: Any, where: str) -> tuple[float, float, float, float]:
         numbers = intrinsics_of_matrix(matrix)
     if len(numbers) != 4:
         raise BadInput(f"{where}: the intrinsics are {len(numbers)} numbers: {advice}.")
+    # As a tensor holds them, where a double may be infinite or 0.
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.array(numbers, np.float32)
     fx, fy, cx, cy = numbers
-    if not all(map(math.isfinite, numbers)) or min(fx, fy) <= 0:
+    if not np.isfinite(single).all() or min(single[:2]) <= 0:
         given = " ".join(f"{number:g}" for number in numbers)
         raise BadInput(
             f"{where}: the intrinsics {given} are no camera's (fx and fy are positive, all are finite): {advice}."

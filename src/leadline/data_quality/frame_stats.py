@@ -270,7 +270,7 @@ def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.n
 def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], collection: Collection) -> _View:
     view = _with_stated_camera(view, words)
     path = view.look.entry.depth or Path(view.look.entry.name)
-    stated = stated_scale(path, words)
+    stated = stated_scale(path, words, collection.kind)
     values = collection.reading.decoded(values, stated)
     camera = view.look.camera
     is_believed = camera and values.shape == view.look.image_size and not explain_unlikely_camera(camera, values.shape)

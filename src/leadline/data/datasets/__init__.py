@@ -77,7 +77,7 @@ def open_data(words: StrPath, split: str, *, cache: StrPath | None = None) -> Da
     if needed is not None and needed.default is needed.empty and "path" not in options:
         raise BadInput(f"{name} needs the place where it lies: write {name}:PATH.")
     if cache and "cache" in signature(builder).parameters:
-        options.setdefault("cache", str(cache))
+        options.setdefault("cache", os.fspath(cache))
     return builder(split, **parse_options(builder, options, name))
 
 
