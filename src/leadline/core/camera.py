@@ -194,7 +194,9 @@ def _parts(camera: Tensor | tuple[float, ...]) -> Sequence[Any]:
 
 def _like(camera: _Camera, parts: Sequence[Any]) -> _Camera:
     """Put the four parts together as `camera` is: stacked, or as a tuple."""
-    return torch.stack(tuple(parts), dim=-1) if isinstance(camera, Tensor) else tuple(parts)
+    if isinstance(camera, Tensor):
+        return torch.stack(tuple(parts), dim=-1)
+    return tuple(parts)
 
 
 _IN_PIXELS = "state fx, fy, cx and cy in pixels of the picture as it is stored"

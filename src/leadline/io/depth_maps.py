@@ -481,7 +481,7 @@ def _steps(
 
 def _read_picture(path: Path) -> _Stored:
     """Read the numbers and the metadata of a PNG or TIFF of one channel."""
-    # Not by its path: an uncompressed file that lies on its side is then mapped with the wrong width.
+    # Not by its path: an uncompressed file that is rotated is then mapped with the wrong width.
     with path.open("rb") as file, Image.open(file) as picture:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
@@ -505,12 +505,12 @@ def _parse_description(description: str) -> dict[str, str]:
         return {"unit": match[1]}
     is_ours = description.startswith('{"leadline"')
     try:
-        told = json.loads(description)
+        content = json.loads(description)
     except (ValueError, RecursionError) as problem:
         if is_ours:
             raise ValueError("its description is damaged") from problem
         return {}
-    metadata = told.get("leadline" if is_ours else "unit") if isinstance(told, dict) else None
+    metadata = content.get("leadline" if is_ours else "unit") if isinstance(content, dict) else None
     if is_ours and not isinstance(metadata, dict):
         raise ValueError("its description is not what leadline writes")
     if isinstance(metadata, dict):
@@ -580,7 +580,7 @@ def _numeric(array: np.ndarray | None, name: str) -> np.ndarray:
 
 
 def _array(stream: io.BufferedIOBase, name: str, held: int) -> np.ndarray | None:
-    """NumPy's format, version 1 to 3, of `held` bytes; what it declares is checked before memory is asked for.
+    """Read NumPy's format, version 1 to 3, of `held` bytes; what it declares is checked before memory is allocated.
 
     None: it holds Python's objects, which only what wrote them should read.
     """
@@ -702,7 +702,7 @@ def _must_be_whole(path: Path, width: int, height: int) -> None:
         channels = channels[16:]
     for number, place in enumerate(np.frombuffer(content, "<u8", -(-height // rows), start + 1).tolist()):
         size = int.from_bytes(content[place + 4 : place + 8], "little")
-        # What deflating would not have made shorter lies there as it is.
+        # A member that deflating would not have made shorter is stored as it is.
         if size < row_bytes * min(rows, height - number * rows):
             zlib.decompress(content[place + 8 : place + 8 + size])
 

@@ -180,7 +180,7 @@ def _registered(numbers: np.ndarray) -> np.ndarray:
     z = metres[measured]
     x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, SIZE)[:, measured] * z
     seen = np.linalg.inv(ROTATION) @ np.stack([x, y, z]) - TRANSLATION[:, None]
-    columns, rows = project(*seen, CAMERA)
+    columns, rows = project(seen[0], seen[1], seen[2], CAMERA)
     return nearest_wins(np.rint(columns), np.rint(rows), z, SIZE)
 
 
