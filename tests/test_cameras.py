@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from leadline.cli.main import main
-from leadline.core.camera import camera_doubt, camera_fault
+from leadline.core.camera import (
+    camera_matrix,
+    crop_intrinsics,
+    explain_impossible_camera,
+    explain_unlikely_camera,
+    flip_intrinsics,
+    intrinsics_of_matrix,
+    project,
+    resize_intrinsics,
+    unproject,
+)
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, write_depth
@@ -124,8 +134,43 @@ def test_too_few_cameras_and_broken_catalogues_are_named_by_the_doctor(
 
 
 def test_a_doubtful_crop_is_no_fault_of_a_reader_and_fields_of_view_are_bounded() -> None:
-    assert camera_doubt(RIGHT, SIZE) == ""
-    assert camera_fault([518.9, 519.5, 200.0, 252.7], SIZE) == ""
-    assert "far from the middle" in camera_doubt([518.9, 519.5, 200.0, 252.7], SIZE)
-    assert "sees 2.4 degrees" in camera_doubt([15000.0, 11000.0, 319.5, 239.5], SIZE)
-    assert "sees 159 degrees" in camera_fault([60.0, 60.0, 319.5, 239.5], SIZE)
+    assert explain_unlikely_camera(RIGHT, SIZE) == ""
+    assert explain_impossible_camera([518.9, 519.5, 200.0, 252.7], SIZE) == ""
+    assert "far from the middle" in explain_unlikely_camera([518.9, 519.5, 200.0, 252.7], SIZE)
+    assert "sees 2.4 degrees" in explain_unlikely_camera([15000.0, 11000.0, 319.5, 239.5], SIZE)
+    assert "sees 159 degrees" in explain_impossible_camera([60.0, 60.0, 319.5, 239.5], SIZE)
+
+
+EDITS = {
+    # What is done to a picture of 480 × 640 pixels, and where its pixel (column, row) then is.
+    "crop": (lambda camera: crop_intrinsics(camera, 20, 30), lambda column, row: (column - 30, row - 20)),
+    "flip": (lambda camera: flip_intrinsics(camera, 640), lambda column, row: (639 - column, row)),
+    "resize": (
+        lambda camera: resize_intrinsics(camera, (480, 640), (120, 320)),
+        lambda column, row: ((column + 0.5) / 2 - 0.5, (row + 0.5) / 4 - 0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_intrinsics_of_an_edited_picture_project_to_where_its_pixels_went(edit: str) -> None:
+    change, moved = EDITS[edit]
+    camera = (518.9, 519.5, 325.6, 253.7)
+    x, y, z = np.random.default_rng(0).uniform((-1, -1, 1), (1, 1, 5), (50, 3)).T
+    edited = change(camera)
+    # A mirror turns the x axis round.
+    seen = project(-x if edit == "flip" else x, y, z, edited)
+    np.testing.assert_allclose(seen, moved(*project(x, y, z, camera)), atol=1e-9)
+    batch = torch.tensor([camera, (60.0, 61.0, float("nan"), float("nan"))])
+    torch.testing.assert_close(change(batch)[0], torch.tensor(edited))
+    assert change(batch)[1, 2:].isnan().all()
+
+
+def test_rays_and_matrices_agree_with_the_projection() -> None:
+    camera = (518.9, 519.5, 325.6, 253.7)
+    x, y, z = np.random.default_rng(0).uniform((-1, -1, 1), (1, 1, 5), (50, 3)).T
+    columns, rows = project(x, y, z, camera)
+    np.testing.assert_allclose(unproject(columns, rows, camera), (x / z, y / z))
+    points = camera_matrix(camera) @ np.stack([x, y, z])
+    np.testing.assert_allclose(points[:2] / points[2], [columns, rows])
+    assert intrinsics_of_matrix(camera_matrix(camera)) == camera

@@ -11,7 +11,7 @@ from PIL import Image
 
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
-from leadline.io.discovery import find_files, find_images, find_named
+from leadline.io.discovery import find_by_stem, find_files, find_images
 
 
 def photo(path: Path) -> Path:
@@ -141,9 +141,9 @@ def test_a_file_is_found_by_its_place_whatever_the_case_of_its_suffix(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     suffixes = frozenset({".png", ".npz", ".tiff"})
-    assert [path.name for path in find_named(tmp_path, Path("r.jpg"), suffixes)] == ["r.PNG", "r.npz"]
-    assert [path.name for path in find_named(tmp_path, Path("sub/r.jpg"), suffixes)] == ["r.Tiff"]
-    assert not find_named(tmp_path, Path("absent/r.jpg"), suffixes)
+    assert [path.name for path in find_by_stem(tmp_path, Path("r.jpg"), suffixes)] == ["r.PNG", "r.npz"]
+    assert [path.name for path in find_by_stem(tmp_path, Path("sub/r.jpg"), suffixes)] == ["r.Tiff"]
+    assert not find_by_stem(tmp_path, Path("absent/r.jpg"), suffixes)
 
 
 _NAME = st.text("ab.*[]?é ", min_size=1, max_size=5).filter(lambda name: name not in (".", ".."))

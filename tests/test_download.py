@@ -76,7 +76,7 @@ def test_a_server_that_falls_silent_counts_as_broken(site: Site, file: Path):
 
 def test_a_server_that_always_breaks_is_given_up_and_the_next_download_goes_on(site: Site, file: Path):
     site.breaks = [100_000, 0]
-    with pytest.raises(BadInput, match=r"weights\.pt from http.*the connection broke.*goes on where it stopped"):
+    with pytest.raises(BadInput, match=r"weights\.pt from http.*the connection broke.*resumes where it stopped"):
         fetch(site, file)
     assert visible(file.parent) == ["weights.pt.part"]
     fetch(site, file)

@@ -71,7 +71,7 @@ def test_absurd_focal_lengths_are_not_believed_and_said(tmp_path: Path, film: in
     assert camera.intrinsics is None
     assert camera.source == "unknown"
     assert f"EXIF says {film} mm in 35 mm film" in camera.doubts[0]
-    assert "not believed" in camera.doubts[0]
+    assert "ignored" in camera.doubts[0]
 
 
 def test_an_absurd_film_equivalent_gives_way_to_the_focal_plane(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def outside(mark: Any) -> st.SearchStrategy[str]:
     if isinstance(mark, OneOf):
         return st.text("abcxyz", min_size=1, max_size=6).filter(lambda text: text not in mark.choices)
     numbers = st.one_of(st.sampled_from([float("nan"), float("inf"), -float("inf")]), st.floats(-1e6, 1e6))
-    return numbers.filter(lambda number: not mark.holds(number)).map(lambda number: f"{number:g}")
+    return numbers.filter(lambda number: not mark.contains(number)).map(lambda number: f"{number:g}")
 
 
 MARKED = {
@@ -154,7 +154,7 @@ def test_a_config_takes_just_what_its_ranges_say(data: st.DataObject) -> None:
         is_good = value in mark.choices
     else:
         value = data.draw(st.one_of(st.integers(-3, 3), st.integers(1, 1000)))
-        is_good = mark.holds(value)
+        is_good = mark.contains(value)
     made = object.__new__(config)
     for each in dataclasses.fields(config):
         usual = each.default if each.default is not dataclasses.MISSING else Augmentation()

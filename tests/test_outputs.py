@@ -15,7 +15,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
 from leadline.io.depth_maps import DepthMap, write_depth
-from leadline.io.outputs import marks_of
+from leadline.io.outputs import read_leadline_metadata
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -99,10 +99,10 @@ def test_a_depth_map_is_known_by_its_own_words(tmp_path, suffix):
     depth = torch.full((1, 4, 5), 2.0)
     path = tmp_path / f"a.{suffix}"
     write_depth(path, DepthMap(depth, depth > 0, DepthKind.METRIC, None, {"model": "some"}))
-    assert marks_of(path)["model"] == "some"
-    assert marks_of(path)["kind"] == "metric"
+    assert read_leadline_metadata(path)["model"] == "some"
+    assert read_leadline_metadata(path)["kind"] == "metric"
     path.write_bytes(path.read_bytes()[:20])
-    assert not marks_of(path)
+    assert not read_leadline_metadata(path)
 
 
 def test_what_others_wrote_has_no_marks(tmp_path, shared):
@@ -111,9 +111,9 @@ def test_what_others_wrote_has_no_marks(tmp_path, shared):
     (tmp_path / "a.pfm").write_bytes(b"Pf\n1 1\n-1.0\n0000")
     (tmp_path / "b.png").write_bytes(b"")
     (tmp_path / "c.png").mkdir()
-    assert not any(marks_of(path) for path in (*tmp_path.iterdir(), tmp_path / "absent.png"))
+    assert not any(read_leadline_metadata(path) for path in (*tmp_path.iterdir(), tmp_path / "absent.png"))
     for path in (shared / "cases" / "fuzz").iterdir():
-        marks_of(path)  # whatever it is, without an error
+        read_leadline_metadata(path)  # whatever it is, without an error
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".png", "é" * 120 + ".json", "x" * 255])

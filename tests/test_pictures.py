@@ -7,7 +7,7 @@ from PIL import Image
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.io.colormaps import (
-    ERRORS,
+    ERROR_SCALE,
     HATCH,
     ColorScale,
     colorize,
@@ -68,7 +68,7 @@ def test_ticks_stand_at_their_own_colours():
         colour = colorize(torch.tensor([[[float(text)]]]), scale)[:, 0, 0]
         torch.testing.assert_close(bar[:, 0, round(place * 1000)], colour, atol=0.03, rtol=0)
     assert [text for _, text in ColorScale("inferno", 0.0, 5.0, "plain").ticks] == ["≤ 0", "1", "2", "3", "4", "≥ 5"]
-    assert "1.25" in [text for _, text in ERRORS.ticks]
+    assert "1.25" in [text for _, text in ERROR_SCALE.ticks]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 50), (480, 640)])

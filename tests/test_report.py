@@ -18,7 +18,7 @@ from leadline.cli.main import main
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.tables import Listing, Row, Table, average_runs
-from leadline.io.colormaps import ERRORS, depth_color_scale
+from leadline.io.colormaps import ERROR_SCALE, depth_color_scale
 from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.reporting.charts import colour_legend, metric_bars
@@ -46,7 +46,10 @@ def report() -> Report:
     rows = (average_runs("end to end", [_row("", 0.4), _row("", 0.5)]), _row("median <depth>", 0.9, is_baseline=True))
     picture = torch.rand(3, 500, 700, generator=torch.Generator().manual_seed(0))
     gallery = Gallery(
-        ("image", "error"), (Exhibit('room "7"', picture, (picture,)),), (depth_color_scale(), ERRORS), "Worst first."
+        ("image", "error"),
+        (Exhibit('room "7"', picture, (picture,)),),
+        (depth_color_scale(), ERROR_SCALE),
+        "Worst first.",
     )
     numbers = Section(
         "Numbers", "A **bold** `word`.\n\nx < y", (Table("Rooms", rows),), (Chart(metric_bars(rows), "Bars."),)

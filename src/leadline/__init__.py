@@ -1,4 +1,4 @@
-"""Leadline measures depth from one photograph, and teaches small networks to do it."""
+"""Leadline predicts depth from one photograph, and trains small networks to do it."""
 
 import warnings
 from importlib import import_module

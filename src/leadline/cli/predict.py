@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
 from leadline.core.camera import (
-    camera_doubt,
-    camera_fault,
+    explain_impossible_camera,
+    explain_unlikely_camera,
     fields_of_view,
     focal_length,
     pinhole,
@@ -27,20 +27,20 @@ from leadline.core.camera import (
 )
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.progress import say, track
+from leadline.core.progress import print_line, track
 from leadline.core.sample import Intrinsics
-from leadline.inference.metric_scale import WAYS, ScaledDepth, Scaler, scaler_from_options
+from leadline.inference.metric_scale import SCALE_SOURCES, ScaledDepth, Scaler, scaler_from_options
 from leadline.inference.predict import predict_tensor
 from leadline.inference.session import load_for_command
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
-from leadline.io.discovery import find_images, find_named
+from leadline.io.discovery import find_by_stem, find_images
 from leadline.io.exif import CameraInfo
 from leadline.io.images import Photograph, read_photograph, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.locks import file_lock
-from leadline.io.outputs import checksum, marks_of
+from leadline.io.outputs import checksum, read_leadline_metadata
 from leadline.models.base import DepthModel
 from leadline.models.registry import DEFAULT
 from leadline.models.saving import fingerprint
@@ -103,7 +103,9 @@ class PredictCommand:
         camera = self._camera_options()
         model = load_for_command(self.model, self.device, self.as_name)
         if self.metres and model.kind is not DepthKind.METRIC and not self.scale_from:
-            raise BadInput(f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {WAYS}.")
+            raise BadInput(
+                f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
+            )
         found = find_images(self.images)
         scale = (
             scaler_from_options(self.scale_from, len(found.files), depth_scale=self.depth_scale)
@@ -184,7 +186,7 @@ class PredictCommand:
         """All that the two files depend on, as one short word."""
         files = [Path(word) for word in self.scale_from if Path(word).is_file()]
         if len(self.scale_from) == 1 and Path(self.scale_from[0]).is_dir():
-            files = find_named(Path(self.scale_from[0]), job.place, DEPTH_SUFFIXES)
+            files = find_by_stem(Path(self.scale_from[0]), job.place, DEPTH_SUFFIXES)
         camera = (self.field_of_view, self.fx, self.fy, self.cx, self.cy)
         told = (
             *(version("leadline"), weights, photograph_digest(job.source), camera, self.near, self.far),
@@ -247,9 +249,9 @@ class PredictCommand:
             *(fx, fx if fy is None else fy),
             *((photo.size[1] - 1) / 2 if cx is None else cx, (photo.size[0] - 1) / 2 if cy is None else cy),
         )
-        if fault := camera_fault(whole, photo.size):
+        if fault := explain_impossible_camera(whole, photo.size):
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-        doubt = camera_doubt(whole, photo.size)
+        doubt = explain_unlikely_camera(whole, photo.size)
         inside = resize_intrinsics(torch.tensor(whole), photo.size, photo.image.shape[-2:])
         return CameraInfo(inside, "given", (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
 
@@ -297,9 +299,9 @@ class PredictCommand:
             print(json.dumps(about, ensure_ascii=False), flush=True)
         elif "error" in about:
             is_named = about.get("image", "") in about["error"]
-            say(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}")
+            print_line(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}")
         else:
-            say(_line(about))
+            print_line(_line(about))
 
 
 def _line(about: dict[str, Any]) -> str:
@@ -323,7 +325,7 @@ def _stored(job: Job, request: str) -> DepthMap | None:
     """What was measured before by the same request; None: nothing, or it is damaged."""
     if not job.is_done(request):
         return None
-    words = marks_of(job.picture)
+    words = read_leadline_metadata(job.picture)
     try:
         return replace(read_depth(job.depth, kind=words.get("kind")), provenance=words)
     except BadInput:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadline.core.errors import BadInput
-from leadline.io.atomic import LONGEST_NAME
-from leadline.io.outputs import COLOUR_SUFFIX, checksum, marks_of
+from leadline.io.atomic import MAX_NAME_BYTES
+from leadline.io.outputs import COLOUR_SUFFIX, checksum, read_leadline_metadata
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Job:
 
     def is_done(self, request: str) -> bool:
         """Whether both files are there and were made by the same request."""
-        return all(marks_of(path).get("request") == request for path in (self.depth, self.picture))
+        return all(read_leadline_metadata(path).get("request") == request for path in (self.depth, self.picture))
 
     @property
     def picture_marks(self) -> dict[str, str]:
@@ -77,13 +77,13 @@ def photograph_digest(source: Path) -> str:
 
 
 def _check_target(path: Path, source: Path, overwrite: bool) -> None:
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
         raise BadInput(f"The name of {source} is too long for {path.name}: give it a shorter one.")
     if not os.path.lexists(path):
         return
     if path.resolve() == source.resolve():
         raise BadInput(f"{path} is the photograph itself: choose another --out.")
-    marks = {} if path.is_dir() else marks_of(path)
+    marks = {} if path.is_dir() else read_leadline_metadata(path)
     if not marks:
         raise BadInput(f"{path} is there, and this Leadline did not write it: choose another --out, or remove it.")
     is_of_it = marks.get("source") == _source_digest(source) or marks.get("photograph") == photograph_digest(source)

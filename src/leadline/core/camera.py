@@ -2,53 +2,139 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth, ImageTensor, Intrinsics
 
+_Camera = TypeVar("_Camera", Tensor, tuple[float, ...])
+"""fx, fy, cx, cy in pixels, the centre of the top left pixel being (0, 0): a tensor (…, 4), or four numbers."""
+_Numbers = TypeVar("_Numbers", np.ndarray, Tensor)
+
+
+def centered_camera(focal: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the intrinsics of a camera whose optical axis passes through the centre of its image.
+
+    Args:
+        focal: the focal length in pixels.
+        size: height and width of the image in pixels.
+
+    Returns:
+        fx, fy, cx, cy in pixels.
+    """
+    height, width = size
+    return focal, focal, (width - 1) / 2, (height - 1) / 2
+
 
 def pinhole(focal: float, image: ImageTensor | Depth) -> Intrinsics:
-    """A camera of this focal length, in pixels of the image or the depth map, that looks through its middle."""
-    height, width = image.shape[-2:]
-    return torch.tensor([focal, focal, (width - 1) / 2, (height - 1) / 2])
+    """Return `centered_camera` of an image or a depth map as a tensor (4,), in its pixels."""
+    return torch.tensor(centered_camera(focal, (image.shape[-2], image.shape[-1])))
 
 
-def focal_length(field_of_view: float, width: int) -> float:
-    """Pixels, of a camera that sees so many degrees from the left edge to the right one."""
-    return width / 2 / math.tan(math.radians(field_of_view) / 2)
+def focal_length(field_of_view: float, side: int) -> float:
+    """Return the focal length in pixels of a camera that sees `field_of_view` degrees along `side` pixels."""
+    return side / 2 / math.tan(math.radians(field_of_view) / 2)
 
 
-def resize_intrinsics(camera: Intrinsics, before: Sequence[int], after: Sequence[int]) -> Intrinsics:
-    """Return the intrinsics of a picture of `before` height and width in pixels of the same picture at `after`."""
-    scale = torch.tensor([after[1] / before[1], after[0] / before[0]] * 2)
-    # The centre of the first pixel is 0, and half a pixel from the edge.
-    corner = torch.tensor([0, 0, 0.5, 0.5])
-    return (camera + corner) * scale - corner
+def field_of_view(focal: float, side: int) -> float:
+    """Return the degrees that a camera of this focal length in pixels sees along `side` pixels around its axis."""
+    return math.degrees(2 * math.atan2(side / 2, focal))
 
 
-WIDEST, NARROWEST = 150.0, 10.0
-"""Degrees that a pinhole camera sees along a side: beyond the first pictures are fisheyes', or the camera is of another
-unit; less than the second have telescopes."""
-OFF_CENTRE = 0.1
-"""Share of a side by which a principal point may lie beside the middle: a crop of SUN RGB-D has 0.065, KITTI's 0.07."""
+def resize_intrinsics(camera: _Camera, before: Sequence[int], after: Sequence[int]) -> _Camera:
+    """Return the intrinsics of an image after it is resized.
+
+    Args:
+        camera: fx, fy, cx, cy in pixels: (…, 4), or four numbers; what is NaN stays NaN.
+        before: height and width of the image in pixels.
+        after: the new height and width in pixels.
+
+    Returns:
+        As `camera`, in pixels of the resized image.
+    """
+    down, across = (new / old for new, old in zip(after, before, strict=True))
+    fx, fy, cx, cy = _parts(camera)
+    # The centre of the first pixel is 0, half a pixel from the edge; sizes count from the edge.
+    return _like(camera, (fx * across, fy * down, (cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5))
+
+
+def crop_intrinsics(camera: _Camera, top: int, left: int) -> _Camera:
+    """Return the intrinsics of a crop of an image.
+
+    Args:
+        camera: fx, fy, cx, cy in pixels: (…, 4), or four numbers.
+        top: the first row of the crop in pixels of the image.
+        left: the first column.
+
+    Returns:
+        As `camera`, in pixels of the crop: the principal point moves, the focal length stays.
+    """
+    fx, fy, cx, cy = _parts(camera)
+    return _like(camera, (fx, fy, cx - left, cy - top))
+
+
+def flip_intrinsics(camera: _Camera, width: int) -> _Camera:
+    """Return the intrinsics of an image of `width` pixels after it is mirrored left and right."""
+    fx, fy, cx, cy = _parts(camera)
+    return _like(camera, (fx, fy, width - 1 - cx, cy))
+
+
+def camera_matrix(camera: Sequence[float]) -> Float[np.ndarray, "3 3"]:
+    """Return fx, fy, cx, cy as the camera's 3 × 3 matrix (Hartley and Zisserman 2004, eq. 6.3, without skew)."""
+    fx, fy, cx, cy = camera
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def intrinsics_of_matrix(matrix: np.ndarray | Tensor) -> tuple[float, float, float, float]:
+    """Return fx, fy, cx, cy of a camera matrix of 3 × 3, 3 × 4 or 4 × 4."""
+    fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    return fx, fy, cx, cy
+
+
+def project(x: _Numbers, y: _Numbers, z: _Numbers | float, camera: Sequence[float]) -> tuple[_Numbers, _Numbers]:
+    """Return the column and the row at which each point is seen.
+
+    Args:
+        x: of each point in the camera's frame, to the right, in any unit of length; an array or a tensor.
+        y: of each point, down.
+        z: of each point, along the optical axis; not 0.
+        camera: fx, fy, cx, cy in pixels.
+    """
+    fx, fy, cx, cy = camera
+    return fx * x / z + cx, fy * y / z + cy
+
+
+def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tuple[_Numbers, _Numbers]:
+    """Return x / z and y / z of what is seen at each pixel, the inverse of `project`.
+
+    Args:
+        columns: of each pixel, the centre of the first being 0; an array or a tensor.
+        rows: of each pixel.
+        camera: fx, fy, cx, cy in pixels.
+    """
+    fx, fy, cx, cy = camera
+    return (columns - cx) / fx, (rows - cy) / fy
+
+
+MAX_FIELD_OF_VIEW, MIN_FIELD_OF_VIEW = 150.0, 10.0
+"""Degrees along a side: a wider image is a fisheye's, or its intrinsics are in another unit; telescopes see less."""
+MAX_OFF_CENTRE = 0.1
+"""Fraction of a side by which a principal point may be off the middle: a crop of SUN RGB-D has 0.065, KITTI 0.07."""
 
 
 def fields_of_view(camera: Sequence[float], size: tuple[int, int]) -> tuple[float, float]:
-    """Return the degrees that a camera sees along the rows and along the columns of its picture.
+    """Return the degrees that a camera sees along the rows and along the columns of its image.
 
     Args:
         camera: fx, fy, cx, cy in pixels; the principal point is taken to be the middle.
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
-    across, down = (
-        math.degrees(2 * math.atan2(side / 2, focal)) for side, focal in zip(size[::-1], camera[:2], strict=True)
-    )
-    return across, down
+    return field_of_view(camera[0], size[1]), field_of_view(camera[1], size[0])
 
 
 def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
@@ -58,67 +144,78 @@ def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndar
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
         size: height and width in pixels.
     """
-    fx, fy, cx, cy = camera
     rows, columns = np.ogrid[: size[0], : size[1]]
-    return np.sqrt(1 + ((columns - cx) / fx) ** 2 + ((rows - cy) / fy) ** 2)
+    x, y = unproject(columns, rows, camera)
+    return np.sqrt(1 + x**2 + y**2)
 
 
-def camera_fault(camera: Sequence[float], size: tuple[int, int]) -> str:
-    """Say why no pinhole camera takes pictures of a size with these intrinsics; empty where one may.
+def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
+    """Say why no pinhole camera of these intrinsics takes images of this size; return "" where one may.
 
     Args:
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
     fx, fy, cx, cy = camera
     height, width = size
-    told = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
+    stated = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
     if not all(map(math.isfinite, camera)) or fx <= 0 or fy <= 0:
-        return f"{told} has no focal length, or no number: state fx, fy, cx and cy in pixels, or leave the camera out"
+        return f"{stated} has no focal length, or no number: state fx, fy, cx and cy in pixels, or leave the camera out"
     widest = max(fields_of_view(camera, size))
-    if widest > WIDEST:
+    if widest > MAX_FIELD_OF_VIEW:
         seems = "it seems divided by the picture's size, so multiply by it" if max(cx, cy) <= 1 else _IN_PIXELS
-        return f"{told} sees {widest:.0f} degrees: {seems}"
+        return f"{stated} sees {widest:.0f} degrees: {seems}"
     if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
-        return f"{told} has its principal point outside of the picture: {_other_size(camera, size)}"
+        return f"{stated} has its principal point outside of the picture: {_other_size(camera, size)}"
     return ""
 
 
-def camera_doubt(camera: Sequence[float], size: tuple[int, int]) -> str:
-    """Say why a camera is unlikely to have taken pictures of a size; empty where it is likely.
+def explain_unlikely_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
+    """Say why a camera is unlikely to have taken images of this size; return "" where it is likely.
 
     Args:
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
-    if fault := camera_fault(camera, size):
+    if fault := explain_impossible_camera(camera, size):
         return fault
     fx, fy, cx, cy = camera
     height, width = size
-    told = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
-    if max(abs((cx + 0.5) / width - 0.5), abs((cy + 0.5) / height - 0.5)) > OFF_CENTRE:
-        return f"{told} has its principal point far from the middle: {_other_size(camera, size)}"
+    stated = f"the camera fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} of a picture of {width} × {height}"
+    if max(abs((cx + 0.5) / width - 0.5), abs((cy + 0.5) / height - 0.5)) > MAX_OFF_CENTRE:
+        return f"{stated} has its principal point far from the middle: {_other_size(camera, size)}"
     narrowest = min(fields_of_view(camera, size))
-    return f"{told} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < NARROWEST else ""
+    return f"{stated} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < MIN_FIELD_OF_VIEW else ""
+
+
+def _parts(camera: Tensor | tuple[float, ...]) -> Sequence[Any]:
+    return camera.unbind(-1) if isinstance(camera, Tensor) else camera
+
+
+def _like(camera: _Camera, parts: Sequence[Any]) -> _Camera:
+    """Put the four parts together as `camera` is: stacked, or as a tuple."""
+    if isinstance(camera, Tensor):
+        return torch.stack(tuple(parts), dim=-1)
+    return tuple(parts)
 
 
 _IN_PIXELS = "state fx, fy, cx and cy in pixels of the picture as it is stored"
 
 
 def _other_size(camera: Sequence[float], size: tuple[int, int]) -> str:
-    """The cure for a principal point that is not in the middle."""
+    """Say what to do about a principal point that is not in the middle."""
     across, down = (2 * middle + 1 for middle in camera[2:])
-    if across > 1 and down > 1 and abs(across * size[0] / (down * size[1]) - 1) < OFF_CENTRE:
+    if across > 1 and down > 1 and abs(across * size[0] / (down * size[1]) - 1) < MAX_OFF_CENTRE:
         factor = size[1] / across
         return f"it seems to be of a picture of {across:.0f} × {down:.0f}, so multiply it by {factor:.3g}"
     return _IN_PIXELS
 
 
-def parse_intrinsics(told: Any, where: str) -> Intrinsics | None:
+def parse_intrinsics(stated: Any, where: str) -> Intrinsics | None:
     """Read a pinhole camera: fx, fy, cx, cy as text or numbers, or a camera matrix of 3 × 3 or 4 × 4.
 
     Args:
-        told: numbers in any array or list, or text with spaces or commas between them; None: nothing is known.
+        stated: numbers in any array or list, or text with spaces or commas between them; None: nothing is known.
         where: what an error names.
 
     Returns:
@@ -127,25 +224,43 @@ def parse_intrinsics(told: Any, where: str) -> Intrinsics | None:
     Raises:
         BadInput: another count of numbers, no numbers, a focal length that is not positive, or a matrix with skew.
     """
-    if told is None:
-        return None
-    cure = "state four numbers, fx fy cx cy in pixels, or a 3 × 3 camera matrix"
+    return None if stated is None else torch.tensor(parse_camera(stated, where))
+
+
+def parse_camera(stated: Any, where: str) -> tuple[float, float, float, float]:
+    """Read a pinhole camera as `parse_intrinsics` does, as four numbers of double precision.
+
+    Args:
+        stated: as for `parse_intrinsics`, but never None.
+        where: what an error names.
+
+    Returns:
+        fx, fy, cx, cy in pixels.
+
+    Raises:
+        BadInput: as `parse_intrinsics`.
+    """
+    advice = "state four numbers, fx fy cx cy in pixels, or a 3 × 3 camera matrix"
     try:
-        parts = told.replace(",", " ").split() if isinstance(told, str) else np.asarray(told).ravel().tolist()
-        numbers = [float(part) for part in parts]
+        words = stated.replace(",", " ").split() if isinstance(stated, str) else np.asarray(stated).ravel().tolist()
+        numbers = [float(word) for word in words]
     except (TypeError, ValueError, OverflowError) as problem:
-        raise BadInput(f"{where}: the intrinsics are no numbers ({problem}): {cure}.") from problem
+        raise BadInput(f"{where}: the intrinsics are not numbers ({problem}): {advice}.") from problem
     if len(numbers) in (9, 16):
         matrix = np.array(numbers).reshape(math.isqrt(len(numbers)), -1)
-        if abs(matrix[0, 1]) > 1e-3 * abs(matrix[0, 0]) or matrix[1, 0] or not np.array_equal(matrix[2, :3], [0, 0, 1]):
-            raise BadInput(f"{where}: the intrinsics are no pinhole camera's matrix without skew: {cure}.")
-        numbers = [float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])]
+        has_skew = abs(matrix[0, 1]) > 1e-3 * abs(matrix[0, 0])
+        if has_skew or not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
+            raise BadInput(f"{where}: the intrinsics are no pinhole camera's matrix without skew: {advice}.")
+        numbers = intrinsics_of_matrix(matrix)
     if len(numbers) != 4:
-        raise BadInput(f"{where}: the intrinsics are {len(numbers)} numbers: {cure}.")
-    camera = torch.tensor(numbers, dtype=torch.float32)
-    if not camera.isfinite().all() or min(camera[:2].tolist()) <= 0:
-        said = " ".join(f"{number:g}" for number in numbers)
+        raise BadInput(f"{where}: the intrinsics are {len(numbers)} numbers: {advice}.")
+    # As a tensor holds them, where a double may be infinite or 0.
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.array(numbers, np.float32)
+    fx, fy, cx, cy = numbers
+    if not np.isfinite(single).all() or min(single[:2]) <= 0:
+        given = " ".join(f"{number:g}" for number in numbers)
         raise BadInput(
-            f"{where}: the intrinsics {said} are no camera's (fx and fy are positive, all are finite): {cure}."
+            f"{where}: the intrinsics {given} are no camera's (fx and fy are positive, all are finite): {advice}."
         )
-    return camera
+    return fx, fy, cx, cy

@@ -1,21 +1,27 @@
-"""Errors that a user can mend: each says what is wrong and what to do."""
+"""Errors that a user can fix: each says what is wrong and what to do."""
 
 from collections.abc import Iterable
 
 
 class BadInput(ValueError):
-    """Something given from outside (a file, a name, an option) cannot be used; the message says the cure."""
+    """Something given from outside (a file, a name, an option) cannot be used; the message says what to do."""
 
 
 class UnreadableFile(BadInput):
-    """One file of many cannot be read; `skip_unreadable` goes on without it."""
+    """One file of many cannot be read; `skip_unreadable` continues without it."""
 
 
 class NoSplit(BadInput):
-    """The data has no part of this name; what needs one may make it from another part."""
+    """The dataset has no split of this name; the caller may take it from another split."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
-    """The error for a name that is in no table: `No model is called 'dtp'. Known models: cnn, hybrid.`"""
+    """Return the error for a name that is in no table: `No model is called 'dtp'. Known models: cnn, hybrid.`
+
+    Args:
+        what: what the name would name, in the singular: `model`.
+        name: the name as it was given.
+        known: the names that there are.
+    """
     plural = f"{what}es" if what.endswith("s") else f"{what}s"
     return BadInput(f"No {what} is called {name!r}. Known {plural}: {', '.join(sorted(known))}.")

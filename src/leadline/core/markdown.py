@@ -11,7 +11,7 @@ def markdown_table(
 
     Args:
         head: the columns' labels.
-        body: the cells, a sequence a row.
+        body: the cells, one sequence for each row.
         bold: row and column of the cells of `body` to stress.
     """
     stressed = [

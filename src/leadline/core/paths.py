@@ -1,4 +1,4 @@
-"""Paths: what public functions take for the place of a file or of a folder."""
+"""Paths: the type by which public functions take a file or a folder."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, and now and then a line where standard error goes to a file."""
+"""Progress: a bar on a terminal, or a line every 30 seconds where standard error goes to a file."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,20 +7,20 @@ from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
 
-INTERVAL = 30.0
+LOG_INTERVAL = 30.0
 """Seconds between two lines in a log."""
 _place: dict[str, Any] = {}
-"""On which line of the terminal this process draws: set where several processes share one."""
+"""Options for the bars of this process: `position`, a line of the terminal, where several processes share it."""
 
 
 class ProgressBar:
-    """How much of a task is done, with what is worth saying beside it; a context manager.
+    """Show how much of a task is done, with a note beside it; a context manager.
 
     Args:
-        total: how much there is; None: nobody knows.
-        unit: what one is called, in the plural: `images`; `B` is shown as kB, MB …
-        name: of the task.
-        done: how much was done before.
+        total: how many units there are; None: unknown.
+        unit: the name of the units, in the plural: `images`; `B` is shown as kB, MB …
+        name: the name of the task.
+        done: how many units were done before.
         is_shown: False draws and prints nothing.
     """
 
@@ -43,19 +43,19 @@ class ProgressBar:
         self.close()
 
     def update(self, more: int = 1, note: str | None = None) -> None:
-        """Count what was done since, and keep what is worth saying."""
+        """Add `more` units to those done; a `note` replaces the one that is shown beside them."""
         self.done += more
         self.note = self.note if note is None else note
         if self.bar is not None:
             if note is not None:
                 self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(more)
-        elif self.is_shown and monotonic() - self.said >= INTERVAL:
+        elif self.is_shown and monotonic() - self.said >= LOG_INTERVAL:
             self.said = monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """End the bar, which stays on the terminal as it is."""
         if self.bar is not None:
             self.bar.close()
 
@@ -70,14 +70,14 @@ class ProgressBar:
 
 
 def track(items: Iterable[_Item], total: int, unit: str, name: str = "", *, is_shown: bool = True) -> Iterator[_Item]:
-    """Yield the items, and say on standard error how many of them are done.
+    """Yield the items, and show on standard error how many of them are done.
 
     Args:
         items: what is worked on.
         total: how many there are.
-        unit: what one is called, in the plural: `images`.
-        name: of the task, where it needs one.
-        is_shown: False says nothing.
+        unit: the name of the items, in the plural: `images`.
+        name: the name of the task; empty: none is shown.
+        is_shown: False draws and prints nothing.
     """
     with ProgressBar(total, unit, name, is_shown=is_shown) as bar:
         for item in items:
@@ -85,7 +85,7 @@ def track(items: Iterable[_Item], total: int, unit: str, name: str = "", *, is_s
             bar.update()
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line on standard error, above the bars that are drawn there."""
     if sys.stderr.isatty():
         from tqdm import tqdm

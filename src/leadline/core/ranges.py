@@ -1,4 +1,4 @@
-"""Ranges: what numbers an option takes, said in its annotation and checked when it is set."""
+"""Ranges: which numbers an option takes, stated in its annotation and checked when it is set."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -11,17 +11,17 @@ from leadline.core.errors import BadInput
 
 @dataclass(frozen=True)
 class Within:
-    """Marks a number, or each of several: `Annotated[int, Within(1)]`. Only finite numbers are within a range."""
+    """Annotate the range of a finite number, or of each of several: `Annotated[int, Within(1)]`."""
 
     low: float = -math.inf
     high: float = math.inf
     above: bool = False
-    """Whether `low` itself is left out."""
+    """Whether `low` itself is excluded."""
     below: bool = False
-    """Whether `high` itself is left out."""
+    """Whether `high` itself is excluded."""
 
-    def holds(self, number: float) -> bool:
-        """Whether a number is finite and in the range."""
+    def contains(self, number: float) -> bool:
+        """Tell whether a number is finite and in the range."""
         is_high_enough = number > self.low if self.above else number >= self.low
         is_low_enough = number < self.high if self.below else number <= self.high
         return math.isfinite(number) and is_high_enough and is_low_enough
@@ -34,7 +34,7 @@ class Within:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a text that is one of a few: `Annotated[str, OneOf(("cpu", "cuda"))]`."""
+    """Annotate a text that is one of a few: `Annotated[str, OneOf(("cpu", "cuda"))]`."""
 
     choices: Collection[str]
 
@@ -51,7 +51,7 @@ Side = Annotated[int, Within(1, 1 << 14)]
 
 
 def check_fields(config: Any) -> None:
-    """Check every field of a dataclass instance that has a range in its annotation; None is always taken.
+    """Check every field of a dataclass instance that has a range in its annotation; None is always accepted.
 
     Raises:
         BadInput: a number out of its range or not finite, or a text that is no choice; it names field and range.
@@ -63,6 +63,11 @@ def check_fields(config: Any) -> None:
 def check_value(name: str, value: Any, marks: Sequence[Any]) -> None:
     """Check one value, or each of a sequence, against the ranges and choices of its annotation.
 
+    Args:
+        name: what an error calls the value.
+        value: a number, a text, a list or tuple of them, or None, which is always accepted.
+        marks: the metadata of its annotation; what is neither `Within` nor `OneOf` is ignored.
+
     Raises:
         BadInput: as `check_fields`.
     """
@@ -70,7 +75,7 @@ def check_value(name: str, value: Any, marks: Sequence[Any]) -> None:
         return
     for each in value if isinstance(value, tuple | list) else (value,):
         for mark in marks:
-            if isinstance(mark, Within) and not mark.holds(each):
+            if isinstance(mark, Within) and not mark.contains(each):
                 raise BadInput(f"{name}={_shown(value)}: give {mark}.")
             if isinstance(mark, OneOf) and each not in mark.choices:
                 raise BadInput(f"{name}={each!r}: choose one of {', '.join(sorted(mark.choices))}.")
@@ -83,7 +88,7 @@ def _marked(kind: type) -> dict[str, tuple[Any, ...]]:
 
 
 def _marks(hint: Any) -> list[Any]:
-    """The marks of an annotation, and of what it is made of: `tuple[Side, Side] | None`."""
+    """Return the ranges and choices in an annotation and in its parts: `tuple[Side, Side] | None`."""
     own = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Within | OneOf)]
     inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
     for part in inner:

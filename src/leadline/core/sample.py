@@ -1,4 +1,4 @@
-"""Samples: an image, the depth measured for it, and what that depth promises."""
+"""Samples: an image, the depth measured for it, and the kind of that depth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,12 +27,12 @@ Intrinsics = Float[Tensor, "*batch 4"]
 
 
 Confidence = Float[Tensor, "*batch 1 H W"]
-"""0 (not to be believed) to 1."""
+"""0 (no weight) to 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherPrediction:
-    """What a teacher answered for an image, or for a batch of them."""
+    """Hold what a teacher predicted for an image, or for a batch of them."""
 
     depth: Depth
     """In the unit that `kind` says; meaningless where the confidence is 0."""
@@ -40,13 +40,13 @@ class TeacherPrediction:
     kind: DepthKind
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "TeacherPrediction":
-        """Both maps changed alike."""
+        """Return a copy with `change` applied to the depth and to the confidence."""
         return replace(self, depth=change(self.depth), confidence=change(self.confidence))
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its measured depth, or a batch of them; `replace()` is the only edit."""
+    """Hold one image with its measured depth, or a batch of them; it is frozen, `replace` returns an edited copy."""
 
     image: ImageTensor
     depth: Depth
@@ -55,9 +55,9 @@ class Sample:
     kind: DepthKind = DepthKind.METRIC
     intrinsics: Intrinsics | None = None
     name: str | tuple[str, ...] = ""
-    """Where the sample comes from, unique in its dataset: `SCENE/0007`; one per image in a batch."""
+    """Identifies the sample in its dataset: `SCENE/0007`; a tuple with one for each image of a batch."""
     taught: TeacherPrediction | None = None
-    """A teacher's answer for the image, beside what was measured."""
+    """A teacher's prediction for the image, beside what was measured; None: there is none."""
 
     def __post_init__(self) -> None:
         *batch, channels, height, width = self.image.shape
@@ -74,9 +74,11 @@ class Sample:
         return self.image.shape[-2], self.image.shape[-1]
 
     def replace(self, **changes: Any) -> "Sample":
+        """Return a copy with other values in the named fields."""
         return replace(self, **changes)
 
     def to(self, device: torch.device | str) -> "Sample":
+        """Return a copy whose tensors, the teacher's prediction included, are on `device`."""
         return self.replace(
             image=self.image.to(device),
             depth=self.depth.to(device),
@@ -87,9 +89,12 @@ class Sample:
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples of one size and one kind; intrinsics that some of them lack become NaN.
+    """Stack samples of one size and one kind into a batch; intrinsics that some of them lack become NaN.
 
-    Where a teacher answered for some of them only, it is not believed (confidence 0) for the others.
+    Where a teacher predicted depth for some of them only, its confidence is 0 for the others.
+
+    Raises:
+        ValueError: samples of several kinds or sizes, or of teachers of several kinds.
     """
     kinds = {sample.kind for sample in samples}
     sizes = {sample.size for sample in samples}
@@ -111,15 +116,15 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 def _together(samples: Sequence[Sample]) -> TeacherPrediction | None:
-    answers = [sample.taught for sample in samples]
-    kinds = {answer.kind for answer in answers if answer}
+    predictions = [sample.taught for sample in samples]
+    kinds = {each.kind for each in predictions if each}
     if not kinds:
         return None
     if len(kinds) != 1:
         raise ValueError(f"A batch needs one kind of teacher, and this one has {sorted(kinds)}.")
     silent = torch.zeros_like(samples[0].depth)
     return TeacherPrediction(
-        depth=torch.stack([answer.depth if answer else silent for answer in answers]),
-        confidence=torch.stack([answer.confidence if answer else silent for answer in answers]),
+        depth=torch.stack([each.depth if each else silent for each in predictions]),
+        confidence=torch.stack([each.confidence if each else silent for each in predictions]),
         kind=kinds.pop(),
     )

@@ -1,4 +1,4 @@
-"""Words: `NAME[:PATH][,option=value]…`, as data and models are named on the command line, → a builder's arguments."""
+"""Specs: `NAME[:PATH][,option=value]…`, which names a dataset or a model, → the arguments of a function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,26 +8,41 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from leadline.core.errors import BadInput, unknown
 
 
-def parse_spec(words: str) -> tuple[str, str, dict[str, str]]:
-    """`rooms:here,domain=b` → ("rooms", "here", {"domain": "b"}); what is absent is empty."""
-    head, *settings = words.split(",")
+def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
+    """Split a spec: `rooms:here,domain=b` → ("rooms", "here", {"domain": "b"}); what is absent is empty.
+
+    Returns:
+        The name, the path, and the option texts by their names.
+
+    Raises:
+        BadInput: an option without `=`.
+    """
+    head, *settings = spec.split(",")
     name, _, path = head.partition(":")
     options = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise BadInput(f"{setting!r} in {words!r} is no option: write option=value.")
+            raise BadInput(f"{setting!r} in {spec!r} is no option: write option=value.")
         options[key.strip()] = value.strip()
     return name, path, options
 
 
 def parse_options(builder: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The options' texts read as the builder's annotations say, and all else as it is; `split` is never an option.
+    """Convert the texts of options to the types in a function's annotations; `split` is never an option.
 
-    Numbers in a row and pairs are written with colons, `input_size=192:256` and `encoder_options=pad_type:same`.
+    Several numbers, and pairs, are written with colons: `input_size=192:256` and `encoder_options=pad_type:same`.
+
+    Args:
+        builder: the function or class whose parameters the options are.
+        options: parameter → its text, or a value that is not a text and stays as it is.
+        what: what an error calls the thing that the options belong to: `model`.
+
+    Returns:
+        Parameter → its value.
 
     Raises:
-        BadInput: an option that the builder does not have, or a text that is not of its type.
+        BadInput: an option that the function does not have, or a text that is not of its type.
     """
     hints = {name: hint for name, hint in get_type_hints(builder).items() if name not in ("split", "return")}
     for key in options:

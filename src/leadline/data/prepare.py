@@ -32,11 +32,8 @@ SHARD_BYTES = 2**25
 """Of a shard before compression: small enough to be lost and made again, large enough to be worth a request."""
 
 
-_UNITS: Mapping[DepthKind, str] = {
-    DepthKind.METRIC: "metres: uint16 millimetres, 0 not measured, or float32 in a shard that reaches beyond 65.535 m",
-    DepthKind.SCALE_FREE: "depth up to one factor: float32, NaN not measured",
-    DepthKind.RELATIVE: "inverse depth up to scale and shift: float32, NaN not measured",
-}
+_STORED_METRES = "uint16 millimetres, 0 not measured, or float32 in a shard that reaches beyond 65.535 m"
+_STORED_OTHERS = "float32, NaN not measured"
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def prepare(
     manifest = {
         "format": store.FORMAT,
         "kind": kind.value,
-        "unit": _UNITS[kind],
+        "unit": _stored_unit(kind),
         "size": list(size),
         "compression": compression,
         "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is DepthKind.METRIC else 7))),
@@ -121,6 +118,12 @@ def _parts(words: str, split: str) -> dict[str, Dataset]:
     if not parts:
         raise refusal
     return parts
+
+
+def _stored_unit(kind: DepthKind) -> str:
+    """Say what the numbers of a store count and how they are stored; a store that exists is compared with it."""
+    stored_as = _STORED_METRES if kind is DepthKind.METRIC else _STORED_OTHERS
+    return f"{kind.unit.replace(',', '')}: {stored_as}"
 
 
 def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from leadline.core.camera import crop_intrinsics, flip_intrinsics, resize_intrinsics
 from leadline.core.ranges import Probability, Within
 from leadline.core.sample import ImageTensor, Sample
 
@@ -58,21 +59,14 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     if sample.size == size:
         return sample
     (old_height, old_width), (height, width) = sample.size, size
-    x_scale, y_scale = width / old_width, height / old_height
     rows = _nearest(old_height, height)
     columns = _nearest(old_width, width)
     image = F.interpolate(sample.image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
-    intrinsics = sample.intrinsics
-    if intrinsics is not None:
-        # The centre of a pixel lies at a whole number, so its corner, which scaling keeps, at a half.
-        scale = torch.tensor([x_scale, y_scale, x_scale, y_scale])
-        corner = torch.tensor([0.0, 0.0, 0.5, 0.5])
-        intrinsics = (intrinsics + corner) * scale - corner
     return sample.replace(
         image=image.clamp(0, 1),
         depth=sample.depth[:, rows][:, :, columns],
         valid=sample.valid[:, rows][:, :, columns],
-        intrinsics=intrinsics,
+        intrinsics=None if sample.intrinsics is None else resize_intrinsics(sample.intrinsics, sample.size, size),
         taught=sample.taught and sample.taught.mapped(lambda each: each[:, rows][:, :, columns]),
     )
 
@@ -80,27 +74,22 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
     """The window of `height` × `width` pixels whose first pixel is (`top`, `left`); the focal length stays."""
     rows, columns = slice(top, top + height), slice(left, left + width)
-    shift = torch.tensor([0.0, 0.0, left, top])
     return sample.replace(
         image=sample.image[..., rows, columns],
         depth=sample.depth[..., rows, columns],
         valid=sample.valid[..., rows, columns],
-        intrinsics=None if sample.intrinsics is None else sample.intrinsics - shift,
+        intrinsics=None if sample.intrinsics is None else crop_intrinsics(sample.intrinsics, top, left),
         taught=sample.taught and sample.taught.mapped(lambda each: each[..., rows, columns]),
     )
 
 
 def flip(sample: Sample) -> Sample:
     """Mirrored left and right, the principal point with it."""
-    intrinsics = sample.intrinsics
-    if intrinsics is not None:
-        fx, fy, cx, cy = intrinsics.unbind(-1)
-        intrinsics = torch.stack([fx, fy, sample.size[1] - 1 - cx, cy], dim=-1)
     return sample.replace(
         image=sample.image.flip(-1),
         depth=sample.depth.flip(-1),
         valid=sample.valid.flip(-1),
-        intrinsics=intrinsics,
+        intrinsics=None if sample.intrinsics is None else flip_intrinsics(sample.intrinsics, sample.size[1]),
         taught=sample.taught and sample.taught.mapped(lambda each: each.flip(-1)),
     )
 

@@ -4,12 +4,18 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from statistics import median
 
-from leadline.core.camera import camera_doubt
+from leadline.core.camera import explain_unlikely_camera
 from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
 from leadline.data_quality.issues import FEW, Issue, count_words, group_by_scene, single_issue
 from leadline.data_quality.units import IN_SUNRGBD, ROTATE_BACK, ROTATED, Unit, is_like_kitti, is_like_sunrgbd, unit_of
-from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales, why_no_metres
+from leadline.io.depth_units import (
+    COMMON_DEPTH_SCALES,
+    explain_implausible_median,
+    format_metres,
+    is_plausible,
+    likely_scales,
+)
 
 
 def unreadable(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
@@ -33,7 +39,7 @@ def cameras(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     for look in looks:
         said = look.refusals.get("camera", "")
         if not said and look.camera and look.image_size:
-            said = camera_doubt(look.camera, look.image_size)
+            said = explain_unlikely_camera(look.camera, look.image_size)
         if said:
             found.append(single_issue("camera", look, f"{said.rstrip('.')}."))
     return found
@@ -160,7 +166,7 @@ def unit(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
 def _refused_as_metres(look: FrameStats) -> str:
     tally = look.tally
     is_open = tally and tally.median and tally.scale is None and not tally.is_integer
-    return why_no_metres(tally.median) if tally and is_open else ""
+    return explain_implausible_median(tally.median) if tally and is_open else ""
 
 
 def _share(looks: Sequence[FrameStats], mark: str) -> str:
@@ -198,16 +204,17 @@ def _wrong_unit(scene: Sequence[FrameStats], tallies: Sequence[DepthStats], usua
     if all(tally.scale is None for tally in tallies):
         # Floats without a unit are read as metres; of integers one scale has to do for all scenes.
         if not is_integer:
-            return why_no_metres(middle)
+            return explain_implausible_median(middle)
         stated = Unit(usual or stated.scale, "as most frames have it")
     if is_like_sunrgbd(tallies) and any(tally.scale != 1000 * ROTATED for tally in tallies):
         return f"{IN_SUNRGBD}, so {ROTATE_BACK}"
     if not is_plausible(middle / stated.scale):
         likely = likely_scales(middle, is_integer=is_integer)
         cures = [
-            f"depth_scale={scale} ({SCALES[scale]}) would make it {in_words(middle / scale)}" for scale in likely[:2]
+            f"depth_scale={scale} ({COMMON_DEPTH_SCALES[scale]}) would make it {format_metres(middle / scale)}"
+            for scale in likely[:2]
         ]
-        return f"depth_scale={stated.scale:g} makes the median {in_words(middle / stated.scale)}; " + (
+        return f"depth_scale={stated.scale:g} makes the median {format_metres(middle / stated.scale)}; " + (
             ", ".join(cures) or "no scale in use makes metres of it"
         )
     if stated.scale == 1000 and is_like_kitti(scene):

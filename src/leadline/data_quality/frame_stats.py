@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
 
-from leadline.core.camera import camera_doubt, parse_intrinsics, ray_lengths
+from leadline.core.camera import explain_unlikely_camera, parse_intrinsics, ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import ImageTensor
@@ -273,7 +273,7 @@ def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], colle
     stated = stated_scale(path, words, collection.kind)
     values = collection.reading.decoded(values, stated)
     camera = view.look.camera
-    is_believed = camera and values.shape == view.look.image_size and not camera_doubt(camera, values.shape)
+    is_believed = camera and values.shape == view.look.image_size and not explain_unlikely_camera(camera, values.shape)
     if camera and is_believed and collection.reading.along_ray:
         values = values / ray_lengths(camera, values.shape)
     tally = _tally(values, stated, collection, camera if is_believed else None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
-from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales
+from leadline.io.depth_units import COMMON_DEPTH_SCALES, format_metres, is_plausible, likely_scales
 
 INDOOR = (0.2, 7.0)
 """Metres: a scene whose median in millimetres lies between is taken for millimetres."""
@@ -35,7 +35,7 @@ def unit_of(looks: Sequence[FrameStats]) -> Unit | None:
         sources = ", ".join(dict.fromkeys(tally.source for tally in tallies))
         is_rule = all(tally.is_rule and tally.is_integer for tally in tallies)
         others = _others(middle, 5000 if scale == 1000 else 1000) if is_rule else ""
-        return Unit(scale, f"{sources}; it makes the median {in_words(middle / scale)}{others}{_warning(tallies)}")
+        return Unit(scale, f"{sources}; it makes the median {format_metres(middle / scale)}{others}{_warning(tallies)}")
     return _guess(tallies, middle, looks)
 
 
@@ -70,28 +70,40 @@ def _warning(tallies: Sequence[DepthStats]) -> str:
 
 def _others(middle: float, scale: int) -> str:
     """What another camera's scale would make of a median that a reader's rule is applied to."""
-    return f" (depth_scale={scale} would make it {in_words(middle / scale)})" if is_plausible(middle / scale) else ""
+    return (
+        f" (depth_scale={scale} would make it {format_metres(middle / scale)})" if is_plausible(middle / scale) else ""
+    )
 
 
 def _guess(tallies: Sequence[DepthStats], middle: float, looks: Sequence[FrameStats]) -> Unit | None:
     if not all(tally.is_integer for tally in tallies):
         return _guess_floats(middle)
     if is_like_kitti(looks):
-        return Unit(256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {in_words(middle / 256)}")
+        return Unit(
+            256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {format_metres(middle / 256)}"
+        )
     if is_like_sunrgbd(tallies):
         scale = 1000 * ROTATED
-        return Unit(scale, f"{IN_SUNRGBD}, so {ROTATE_BACK}: median {in_words(middle / scale)}")
+        return Unit(scale, f"{IN_SUNRGBD}, so {ROTATE_BACK}: median {format_metres(middle / scale)}")
     if all(tally.divisor % 5 == 0 for tally in tallies) and is_plausible(middle / 5000):
         return Unit(
-            5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {in_words(middle / 5000)}"
+            5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {format_metres(middle / 5000)}"
         )
     if INDOOR[0] <= middle / 1000 <= INDOOR[1]:
         others = ", ".join(
-            f"{scale} would make it {in_words(middle / scale)}" for scale in (256, 5000) if is_plausible(middle / scale)
+            f"{scale} would make it {format_metres(middle / scale)}"
+            for scale in (256, 5000)
+            if is_plausible(middle / scale)
         )
-        return Unit(1000, f"millimetres make the median {in_words(middle / 1000)}" + (f" ({others})" if others else ""))
+        return Unit(
+            1000, f"millimetres make the median {format_metres(middle / 1000)}" + (f" ({others})" if others else "")
+        )
     likely = likely_scales(middle)
-    return Unit(likely[0], f"{SCALES[likely[0]]} make the median {in_words(middle / likely[0])}") if likely else None
+    return (
+        Unit(likely[0], f"{COMMON_DEPTH_SCALES[likely[0]]} make the median {format_metres(middle / likely[0])}")
+        if likely
+        else None
+    )
 
 
 def _guess_floats(middle: float) -> Unit | None:

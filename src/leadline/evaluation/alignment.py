@@ -144,7 +144,7 @@ def check_alignment(name: str, kind: DepthKind) -> None:
         choices = [each for each, alignment in ALIGNMENTS.items() if kind in alignment.kinds]
         raise BadInput(
             f"Depth of kind {kind.value!r} cannot be compared with metres under alignment {name!r}: "
-            f"{_PROMISES[kind]}. Choose --alignment {' or '.join(choices)}."
+            f"{kind.guarantee}. Choose --alignment {' or '.join(choices)}."
         )
 
 
@@ -190,13 +190,6 @@ def fit_alignment(
     if alignment == "inverse_scale_shift" and kind is not DepthKind.RELATIVE:
         predicted = predicted.clamp(min=1 / DEPTH_AT_INFINITY).reciprocal()
     return ALIGNMENTS[alignment].fit(predicted, measured, valid, robust=robust)
-
-
-_PROMISES = {
-    DepthKind.METRIC: "it is metres",
-    DepthKind.SCALE_FREE: "it is known up to a factor",
-    DepthKind.RELATIVE: "it is inverse depth, known up to a factor and a shift",
-}
 
 
 _Images = Float[Tensor, "images pixels"]

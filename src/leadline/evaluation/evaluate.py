@@ -22,7 +22,7 @@ from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
 from leadline.inference.predict import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
-from leadline.io.outputs import marks_of
+from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
 
 SPREAD = 256
@@ -186,7 +186,7 @@ def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBasel
 
 def _stated_kind(path: Path) -> str | None:
     """The kind that a depth map of Leadline's states; a PFM file does so in the colour picture beside it."""
-    return marks_of(path).get("kind")
+    return read_leadline_metadata(path).get("kind")
 
 
 def check_batch_size(batch_size: int) -> None:

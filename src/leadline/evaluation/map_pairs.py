@@ -13,7 +13,7 @@ from leadline.core.errors import BadInput
 from leadline.core.sample import Depth, Mask
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap
 from leadline.io.discovery import find_files
-from leadline.io.outputs import COLOUR_SUFFIX, marks_of
+from leadline.io.outputs import COLOUR_SUFFIX, read_leadline_metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def _is_colour_picture(name: str, path: Path, named: Mapping[str, Path]) -> bool
     """
     if not path.name.endswith(COLOUR_SUFFIX):
         return False
-    return "picture" in marks_of(path) or name.removesuffix(Path(COLOUR_SUFFIX).stem) in named
+    return "picture" in read_leadline_metadata(path) or name.removesuffix(Path(COLOUR_SUFFIX).stem) in named
 
 
 def _placed_back(name: str, predicted: Depth, fact: DepthMap, crop: str, place: tuple[slice, slice]) -> Pair:

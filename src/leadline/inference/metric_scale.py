@@ -1,4 +1,4 @@
-"""Scaling: depth without a unit → metres, by measured points, a sparse depth map, or the camera's height."""
+"""Metric scale: depth without a unit → metres, by measured points, a sparse depth map, or the camera's height."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,41 +11,41 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leadline.core.camera import focal_length, pinhole
+from leadline.core.camera import centered_camera, focal_length, unproject
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Mask
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth
-from leadline.io.discovery import find_named
+from leadline.io.discovery import find_by_stem
 from leadline.io.outputs import printable
 
-WAYS = (
+SCALE_SOURCES = (
     "a few measured points (--scale-from X,Y,METRES X,Y,METRES …), a sparse depth map (--scale-from FILE or FOLDER), "
     "or the camera's height above the floor (--scale-from floor:1.45,field_of_view=60,pitch=10)"
 )
-"""How a user turns depth without a unit into metres."""
+"""The ways in which a user turns depth without a unit into metres, for an error message."""
 HORIZON = 250.0
-"""Metres: inverse depth does not tell what is farther from the horizon, and 16 bits at 256 steps a metre end there."""
+"""Metres beyond which inverse depth cannot be told from 0, and 16 bits at 256 steps a metre end."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledDepth:
-    """Depth in metres, and how well what it was scaled from agrees with it."""
+    """Hold depth in metres, and how well the anchors that it was scaled by agree with it."""
 
     depth: DepthMap
     """Not valid where the fit puts a pixel beyond `HORIZON`, or behind the camera."""
     source: str
-    """What it was scaled from, in words."""
+    """What it was scaled by, for a sentence: `measured pixels`."""
     scale: float
     shift: float
     """Metres are scale × prediction, or 1 / (scale × prediction + shift) of relative depth."""
     used: int
     rejected: int
-    """Anchors that the fit rests on, and outliers left out of it."""
+    """Numbers of anchors that the fit uses, and of outliers left out of it."""
     residual: float | None
-    """Metres: the median |error| of the anchors used; None where they are as few as what was fitted to them."""
+    """Metres: the median |error| of the anchors used; None where there are no more of them than fitted parameters."""
     relative_residual: float | None
     """The median |error| / metres."""
 
@@ -58,7 +58,7 @@ class ScaledDepth:
 
 @dataclass(frozen=True)
 class FloorScale:
-    """A camera's height above a floor that the picture shows."""
+    """State a camera's height above a floor that the image shows."""
 
     height: float
     """Metres from the floor up to the camera."""
@@ -83,7 +83,7 @@ class FloorScale:
             raise BadInput(f"pitch={self.pitch:g}: give the degrees that the camera looks down, between -90 and 90.")
 
     def focal_in(self, width: int) -> float:
-        """Focal length in pixels of a photograph of this width."""
+        """Return the focal length in pixels of a photograph of this width in pixels."""
         if self.field_of_view is not None:
             return focal_length(self.field_of_view, width)
         assert self.focal_px is not None
@@ -91,36 +91,48 @@ class FloorScale:
 
 
 Scaler = Callable[[DepthMap, Path], ScaledDepth]
-"""A prediction and its photograph's place → metres."""
+"""Function of a prediction and its photograph's path, which returns the depth in metres."""
 
 
-def scaler_from_options(words: Sequence[str], photographs: int, *, depth_scale: float | None = None) -> Scaler:
-    """What `--scale-from` names, for so many photographs: points, a sparse map or a folder of them, or a floor.
+def scaler_from_options(options: Sequence[str], photographs: int, *, depth_scale: float | None = None) -> Scaler:
+    """Parse `--scale-from`: points, a sparse depth map or a folder of them, or a floor.
+
+    Args:
+        options: `X,Y,METRES` each, or one path, or one `floor:HEIGHT,option=value…` (see `FloorScale`).
+        photographs: how many photographs are scaled; points and one map are of one photograph only.
+        depth_scale: numbers in a sparse map that make a metre, where it does not state its unit.
+
+    Returns:
+        A function that scales the prediction of a photograph.
 
     Raises:
-        BadInput: words that are none of these or a mixture, or points or one map for several photographs.
+        BadInput: options that are none of these or a mixture, or points or one map for several photographs.
     """
-    points = [point for word in words if (point := _point(word))]
-    is_file = len(words) == 1 and Path(words[0]).is_file()
+    points = [point for text in options if (point := _point(text))]
+    is_file = len(options) == 1 and Path(options[0]).is_file()
     if photographs > 1 and (points or is_file):
-        cure = "name one photograph, or scale from a folder of sparse maps or a floor"
-        raise BadInput(f"{words[0]} is measured in one photograph, and there are {photographs}: {cure}.")
-    if len(points) == len(words):
+        advice = "name one photograph, or scale from a folder of sparse maps or a floor"
+        raise BadInput(f"{options[0]} is measured in one photograph, and there are {photographs}: {advice}.")
+    if len(points) == len(options):
         return lambda prediction, _: scale_from_points(prediction, points)
-    if len(words) == 1 and (Path(words[0]).is_dir() or is_file):
-        return partial(_from_file, Path(words[0]), depth_scale)
-    if len(words) == 1 and words[0].startswith("floor"):
-        _, height, options = parse_spec(words[0])
-        floor = FloorScale(**parse_options(FloorScale, {"height": height, **options}, "floor"))
+    if len(options) == 1 and (Path(options[0]).is_dir() or is_file):
+        return partial(_from_file, Path(options[0]), depth_scale)
+    if len(options) == 1 and options[0].startswith("floor"):
+        _, height, settings = parse_spec(options[0])
+        floor = FloorScale(**parse_options(FloorScale, {"height": height, **settings}, "floor"))
         return lambda prediction, _: scale_from_floor(prediction, floor)
-    raise BadInput(f"Nothing to scale from in {' '.join(words)!r}: give {WAYS}.")
+    raise BadInput(f"Nothing to scale from in {' '.join(options)!r}: give {SCALE_SOURCES}.")
 
 
 def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float]]) -> ScaledDepth:
-    """Scaled by points (x, y, metres along the optical axis); the centre of the top left pixel is x = y = 0.
+    """Scale a prediction to metres by points whose depth was measured.
+
+    Args:
+        prediction: depth of any kind.
+        points: x, y, metres along the optical axis; the centre of the top left pixel is x = y = 0.
 
     Raises:
-        BadInput: a point outside the picture or not in front of the camera, or as `scale_from_sparse`.
+        BadInput: a point outside the image or not in front of the camera, or as `scale_from_sparse`.
     """
     height, width = prediction.depth.shape[-2:]
     x, y, metres = torch.tensor(points, dtype=torch.float64).T
@@ -138,9 +150,15 @@ def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float,
 
 
 def scale_from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measured pixels") -> ScaledDepth:
-    """Scaled by the measured pixels of a metric map of the same size.
+    """Scale a prediction to metres by the measured pixels of a depth map.
 
-    Of relative depth scale and shift are fitted, in inverse depth as Ranftl et al. 2020 do; of other kinds the scale.
+    For relative depth, scale and shift are fitted, in inverse depth (Ranftl et al. 2020, sec. 5); for other kinds, the
+    scale. The fit is robust: anchors away from it by more than three standard deviations are left out.
+
+    Args:
+        prediction: depth of any kind.
+        measured: a metric map of the same size, valid where there is an anchor.
+        source: what messages and the provenance call the anchors.
 
     Raises:
         BadInput: another size or kind, or anchors that are too few, all alike, or farther where the prediction is near.
@@ -155,7 +173,7 @@ def scale_from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "m
 
 
 def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
-    """Scaled by the camera's height h above a floor.
+    """Scale a prediction to metres by the camera's height h above a floor.
 
     With r = ((x - cx) / f, (y - cy) / f, 1), a plane n · X = h of unit normal n has 1/z = n · r / h: inverse depth is
     linear in r. Of depth known up to a factor, 1/d = a · r is fitted, and |a| h is the factor. Of relative depth,
@@ -176,12 +194,11 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
         )
     lowest_third = (0, height * 2 // 3, width, height)
     left, top, right, bottom = _box(lowest_third if floor.box is None else floor.box, height, width)
-    focal = floor.focal_in(width)
-    camera = pinhole(focal, prediction.depth)
+    camera = centered_camera(floor.focal_in(width), (height, width))
     part = (0, slice(top, bottom), slice(left, right))
     known = _usable(prediction)[part]
     rows, columns = known.nonzero().double().T
-    across, down = (columns + left - camera[2]) / focal, (rows + top - camera[3]) / focal
+    across, down = unproject(columns + left, rows + top, camera)
     rays = torch.stack([across, down, torch.ones_like(down)], dim=1)
     if len(rays) < 3:
         raise BadInput(f"The floor's box has {len(rays)} pixels of known depth: give a larger one, box=X0:Y0:X1:Y1.")
@@ -200,10 +217,10 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
         pitch = math.asin(a_z * floor.height / scale) if scale else 0.0
         inverse = rays @ plane / scale
     if not (inverse[used] > 0).all():
-        raise BadInput("Seen so, the floor's box reaches above the horizon: check the pitch, or give a lower box.")
+        raise BadInput("By this fit, the floor's box reaches above the horizon: check the pitch, or give a lower box.")
     source = f"pixels of the floor {floor.height:g} m below a camera that looks down {math.degrees(pitch):.1f} degrees"
     return _scaled(
-        replace(prediction, intrinsics=camera),
+        replace(prediction, intrinsics=torch.tensor(camera)),
         scale,
         shift,
         values,
@@ -216,22 +233,22 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
 _Values = Float[Tensor, " anchors"]
 _Used = Bool[Tensor, " anchors"]
 _ENOUGH = 50_000
-"""Anchors that the robust rounds look at; of more, an even selection."""
+"""The most anchors that the robust fit reads; of more, an even selection."""
 
 
-def _point(word: str) -> tuple[float, float, float] | None:
-    """`120,80,2.35` → x, y, metres; None if the word is something else."""
+def _point(text: str) -> tuple[float, float, float] | None:
+    """Parse `120,80,2.35` as x, y, metres; return None for another text."""
     try:
-        x, y, metres = map(float, word.split(","))
+        x, y, metres = map(float, text.split(","))
     except ValueError:
         return None
     return x, y, metres
 
 
 def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> ScaledDepth:
-    """Scaled by one sparse map, or by the one in a folder that is named as the photograph."""
+    """Scale by one sparse map, or by the one in a folder that is named as the photograph."""
     if place.is_dir():
-        found = find_named(place, photograph, DEPTH_SUFFIXES)
+        found = find_by_stem(place, photograph, DEPTH_SUFFIXES)
         if len(found) != 1:
             named = [photograph.with_suffix(suffix) for suffix in sorted(DEPTH_SUFFIXES)]
             choices = ", ".join(path.name for path in found or named)
@@ -255,7 +272,7 @@ def _box(box: Sequence[float], height: int, width: int) -> tuple[int, int, int, 
 
 
 def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: str) -> ScaledDepth:
-    """Scaled so that the predicted `values` become `metres`, but for outliers."""
+    """Scale so that the predicted `values` become `metres`, but for outliers."""
     is_relative = prediction.kind is DepthKind.RELATIVE
     columns = [values, torch.ones_like(values)] if is_relative else [values]
     if len(values) < len(columns):
@@ -276,7 +293,7 @@ def _scaled_to(prediction: DepthMap, values: _Values, metres: _Values, source: s
 
 
 def _robust_fit(design: Float[Tensor, "anchors unknowns"], target: _Values) -> tuple[Float[Tensor, " unknowns"], _Used]:
-    """Least squares of design · c ≈ target over what is no outlier, and what that is.
+    """Fit design · c ≈ target by least squares without outliers; return c and which anchors were used.
 
     Least absolute differences find the outliers: away by more than three standard deviations, estimated from the
     median, and by more than 2 %. With fewer than two anchors to spare nobody can tell which is the outlier, and all
@@ -307,7 +324,7 @@ def _least_squares(design: Tensor, target: Tensor) -> Tensor:
 def _scaled(
     prediction: DepthMap, scale: float, shift: float, values: _Values, metres: _Values, used: _Used, source: str
 ) -> ScaledDepth:
-    """The whole prediction in metres, and how far the anchors' `values` then are from their `metres`."""
+    """Return the whole prediction in metres, and how far the anchors' `values` then are from their `metres`."""
     everywhere = _metres(prediction.depth, prediction.kind, scale, shift)
     valid = _usable(prediction) & (everywhere > 0) & (everywhere < HORIZON)
     if not valid.any():
@@ -330,6 +347,6 @@ def _scaled(
 
 
 def _metres(values: Tensor, kind: DepthKind, scale: float, shift: float) -> Tensor:
-    """Infinity is what lies beyond `HORIZON`, or behind the camera, by its inverse depth."""
+    """Apply scale and shift; inverse depth beyond `HORIZON`, or behind the camera, becomes infinity."""
     fitted = values * scale + shift
     return torch.where(fitted > 1 / HORIZON, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted

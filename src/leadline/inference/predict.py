@@ -12,7 +12,13 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.camera import camera_fault, resize_intrinsics
+from leadline.core.camera import (
+    centered_camera,
+    crop_intrinsics,
+    explain_impossible_camera,
+    intrinsics_of_matrix,
+    resize_intrinsics,
+)
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
@@ -29,7 +35,7 @@ def predict(
     image: StrPath | Image.Image | np.ndarray | Tensor,
     intrinsics: Tensor | np.ndarray | Sequence[float] | None = None,
 ) -> DepthMap:
-    """Measure the depth of one photograph.
+    """Predict the depth of one photograph.
 
     Args:
         model: a model, or what `leadline.load` takes: a folder, a checkpoint or a name. For many photographs load it
@@ -39,11 +45,11 @@ def predict(
             without sign, or floats in [0, 1]. OpenCV's arrays are BGR: pass `image[..., ::-1]`.
         intrinsics: fx, fy, cx, cy in pixels of the photograph, the centre of the first pixel being (0, 0), or the
             camera's 3 × 3 matrix. Unset: what EXIF says, of a path and of what `PIL.Image.open` returned; a picture
-            that was edited in memory, an array or a tensor tells nothing.
+            that was edited in memory, an array or a tensor has none.
 
     Returns:
-        The depth at the photograph's own size, in the unit of `model.kind`. `provenance["camera"]` says where the
-        camera came from: `given`, `from EXIF …` or `unknown`. Not valid is what the model answers no depth for.
+        The depth at the photograph's own size, in the unit of `model.kind`, valid where the model outputs depth.
+        `provenance["camera"]` states where the camera came from: `given`, `from EXIF …` or `unknown`.
 
     Raises:
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
@@ -71,10 +77,17 @@ def predict(
 def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
     """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
 
-    The image is resized as the model's preprocessing says and the answer resized back, so H and W may be anything.
-    `intrinsics`, (4,) or (B, 4), are the cameras' in pixels of the image: models with a canonical camera measure better
-    with them (see `DepthModel.forward`).
-    The model computes in evaluation mode, on the device that it is on, and the answer comes back to the image's.
+    The image is resized as the model's preprocessing says and the output resized back, so H and W may be anything.
+    The model computes in evaluation mode, on the device that it is on.
+
+    Args:
+        model: the model.
+        image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
+        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
+            canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
+
+    Returns:
+        (1, H, W) or (B, 1, H, W) on the device of the image.
     """
     images = image if image.ndim == 4 else image[None]
     height, width = images.shape[-2:]
@@ -87,28 +100,32 @@ def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics
         images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
     size = rule.size_for(*whole)
     fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
+    camera = None
+    if intrinsics is not None:
+        camera = resize_intrinsics(crop_intrinsics(intrinsics, -rows, -columns), whole, size)
+        camera = camera.expand(len(images), 4).to(images.device)
     was_training = model.training
     model.eval()
     try:
-        answer = model(fitted, None if intrinsics is None else _intrinsics_at(size, whole, intrinsics, images)).float()
+        output = model(fitted, camera).float()
     finally:
         model.train(was_training)
-    restored = _resized(answer, whole, rule.restore)
+    restored = _resized(output, whole, rule.restore)
     depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
     if model.kind is not DepthKind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
-        nearest = answer.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
+        nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
         torch.maximum(depth, nearest.to(image.device), out=depth)
     return depth if image.ndim == 4 else depth[0]
 
 
 def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor) -> Photograph:
-    """The image of any of its types, as it is when read from a file."""
+    """Convert an image of any accepted type to what reading it from a file returns."""
     if isinstance(image, (str, os.PathLike)):
         return read_photograph(image)
     if isinstance(image, Image.Image):
         photo = decode_photograph(image, "The image")
-        # What was cropped, turned or resized in memory keeps the EXIF of what it was.
+        # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
         return photo if isinstance(image, ImageFile) else replace(photo, camera=CameraInfo(None))
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
@@ -120,10 +137,9 @@ def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor) -> Photograp
 
 
 def _from_array(array: np.ndarray) -> ImageTensor:
-    """(H, W, 3) or (H, W) numbers as an image."""
-    cure = _cure_of_shape(array.shape, channels=-1)
-    if cure:
-        raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {cure}.")
+    """Convert (H, W, 3) or (H, W) numbers to an image."""
+    if advice := _advice_on_shape(array.shape, channels=-1):
+        raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {advice}.")
     if array.dtype.kind not in "fu":
         raise BadInput(_wrong_type(array.dtype))
     native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
@@ -132,15 +148,14 @@ def _from_array(array: np.ndarray) -> ImageTensor:
 
 
 def _from_tensor(tensor: Tensor) -> ImageTensor:
-    """(3, H, W) numbers as an image."""
-    cure = _cure_of_shape(tensor.shape, channels=0)
-    if cure:
-        raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {cure}.")
+    """Convert (3, H, W) numbers to an image."""
+    if advice := _advice_on_shape(tensor.shape, channels=0):
+        raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {advice}.")
     return _in_unit_range(tensor.detach())
 
 
-def _cure_of_shape(shape: Sequence[int], *, channels: int) -> str:
-    """What to do about a shape that has its three channels elsewhere than at the index `channels`; empty: nothing."""
+def _advice_on_shape(shape: Sequence[int], *, channels: int) -> str:
+    """Say what to do about a shape whose three channels are not at the index `channels`; return "" if they are."""
     is_array = channels == -1
     if 0 in shape:
         return "it has no pixels"
@@ -168,7 +183,7 @@ def _cure_of_shape(shape: Sequence[int], *, channels: int) -> str:
 
 
 def _in_unit_range(pixels: Tensor) -> ImageTensor:
-    """8- or 16-bit integers without sign, or floats in [0, 1], as float32 in [0, 1]."""
+    """Convert 8- or 16-bit integers without sign, or floats in [0, 1], to float32 in [0, 1]."""
     if pixels.dtype in (torch.uint8, torch.uint16):
         return pixels.float() / torch.iinfo(pixels.dtype).max
     if not pixels.is_floating_point():
@@ -192,30 +207,20 @@ def _named(thing: object) -> str:
 
 
 def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Photograph) -> CameraInfo:
-    """A camera in pixels of the photograph in its file, in those of the image as it was read."""
+    """Check a camera in pixels of the photograph in its file, and convert it to pixels of the image as it was read."""
     try:
         numbers = torch.as_tensor(intrinsics).detach().float().cpu()
     except (TypeError, ValueError, RuntimeError) as problem:
         raise BadInput(f"Intrinsics {intrinsics!r} are no numbers: give fx, fy, cx, cy in pixels.") from problem
     if numbers.shape == (3, 3):
-        numbers = numbers[[0, 1, 0, 1], [0, 1, 2, 2]]
+        numbers = torch.tensor(intrinsics_of_matrix(numbers))
     if numbers.shape != (4,):
         raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
-    height, width = photo.size
-    middle = torch.tensor([torch.nan, torch.nan, (width - 1) / 2, (height - 1) / 2])
+    middle = torch.tensor([torch.nan, torch.nan, *centered_camera(1.0, photo.size)[2:]])
     camera = numbers.where(~numbers.isnan(), middle)
-    if fault := camera_fault(camera.tolist(), photo.size):
+    if fault := explain_impossible_camera(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
     return CameraInfo(resize_intrinsics(camera, photo.size, photo.image.shape[-2:]), "given")
-
-
-def _intrinsics_at(
-    size: tuple[int, int], whole: tuple[int, int], intrinsics: Intrinsics, images: Tensor
-) -> Float[Tensor, "B 4"]:
-    """The intrinsics of images of `whole` height and width, resized to `size`; the principal point is not known."""
-    y_scale, x_scale = size[0] / whole[0], size[1] / whole[1]
-    scale = torch.tensor([x_scale, y_scale, torch.nan, torch.nan])
-    return (intrinsics.cpu() * scale).expand(len(images), 4).to(images.device)
 
 
 def _resized(

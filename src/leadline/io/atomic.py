@@ -10,7 +10,7 @@ from pathlib import Path
 
 from leadline.core.errors import BadInput
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 """Bytes of a file's name, on nearly every file system."""
 
 
@@ -18,11 +18,11 @@ LONGEST_NAME = 255
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write to, which takes its name once all is on disk.
 
-    A failure removes it and leaves what was under the name before; only a kill leaves the hidden `.half` file. What can
-    be made again need not be `durable`: it is then not waited for, and a power failure may leave it cut short.
+    A failure removes it and leaves the file of that name as it was; only a killed process leaves the hidden `.half`
+    file. With `durable=False` the call does not wait for the disk, and a power failure may leave the file truncated.
 
     Raises:
-        BadInput: the folder cannot be made or written to, or the disk is full.
+        BadInput: the folder cannot be created or written to, or the disk is full.
     """
     with _writing(path):
         half = path.with_name(_shortened(path.stem, f".{os.getpid()}.half{path.suffix}"))
@@ -39,8 +39,8 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `path` to fill, which takes its name once all is on disk.
 
-    What it replaces is moved aside first and removed last, so a kill in between leaves both whole under hidden
-    names. A folder that holds anything the new one does not is never replaced.
+    The folder that it replaces is moved aside first and removed last, so a process killed in between leaves both
+    whole under hidden names. A folder that holds files which the new one does not is never replaced.
 
     Raises:
         BadInput: as `atomic_write`, or `path` holds other files.
@@ -68,10 +68,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there.
+    """Create a folder and its parents, where they do not exist.
 
     Raises:
-        BadInput: it cannot be made.
+        BadInput: it cannot be created.
     """
     with _writing(folder / "its files"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def make_folder(folder: Path) -> None:
 def clean_stale(folder: Path) -> None:
     """Remove the hidden files and folders that a killed `atomic_write` or `atomic_folder` left in `folder`.
 
-    Only for a folder that no other process is writing to.
+    Call it only for a folder that no other process is writing to.
     """
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if _UNFINISHED.fullmatch(path.name):
@@ -89,20 +89,20 @@ def clean_stale(folder: Path) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Whatever the disk refuses becomes a `BadInput` that names the file and its folder."""
+    """Turn an `OSError` into a `BadInput` that names the file and its folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        cure = _CURES.get(error.errno or 0, f"make {path.parent} writable, or choose another folder")
-        raise BadInput(f"Cannot write {path}: {error.strerror or error}. Nothing was changed; {cure}.") from error
+        advice = _ADVICE.get(error.errno or 0, f"make {path.parent} writable, or choose another folder")
+        raise BadInput(f"Cannot write {path}: {error.strerror or error}. Nothing was changed; {advice}.") from error
 
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.(half(\..+)?|before)", re.DOTALL)
 """The names of what is not complete, or was about to be replaced."""
 
 
-_CURES = {
+_ADVICE = {
     errno.ENOSPC: "free some space there, or choose another folder",
     errno.EDQUOT: "free some space there, or choose another folder",
     errno.EFBIG: "free some space there, or choose another folder",
@@ -114,8 +114,8 @@ _CURES = {
 
 
 def _shortened(stem: str, end: str) -> str:
-    """A hidden name of `stem` and `end`; of a long stem as much as leaves the name no longer than names may be."""
-    while len(os.fsencode(f".{stem}{end}")) > LONGEST_NAME and len(stem) > 1:
+    """Return a hidden name of `stem` and `end`, with a long stem cut so that the name has at most `MAX_NAME_BYTES`."""
+    while len(os.fsencode(f".{stem}{end}")) > MAX_NAME_BYTES and len(stem) > 1:
         stem = stem[:-1]
     return f".{stem}{end}"
 

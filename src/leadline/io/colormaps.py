@@ -1,4 +1,4 @@
-"""Image: depth and its errors as colours on a fixed, stated scale, with a legend that says so."""
+"""Colours for depth and for its errors, on a fixed scale that the legend states."""
 
 import math
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ from leadline.core.sample import Depth, ImageTensor, Mask
 
 @dataclass(frozen=True)
 class ColorScale:
-    """Which colour a number gets: the same in every picture, whatever else is in it."""
+    """State which colour a number gets: the same in every picture, whatever else is in it."""
 
     colours: str
-    """A name among matplotlib's colour maps."""
+    """The name of one of matplotlib's colour maps."""
     low: float
     high: float
     label: str
-    """What the legend says: the quantity and its unit."""
+    """The text of the legend: the quantity and its unit."""
     is_logarithmic: bool = False
     marks: tuple[float, ...] = ()
     """Numbers on the legend between its ends; empty: round ones."""
 
     def position(self, values: Tensor) -> Tensor:
-        """Where values lie between low (0) and high (1); beyond them is held to them."""
+        """Return where values lie between low (0) and high (1), clamped to them."""
         low, high = self.low, self.high
         if self.is_logarithmic:
             values, low, high = values.clamp(min=low).log(), math.log(low), math.log(high)
@@ -40,7 +40,7 @@ class ColorScale:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Position and text of the numbers on the legend; the ends say that what is beyond has their colour."""
+        """Position and text of the numbers on the legend; what is beyond the ends has their colour."""
         within = self.marks or _round_numbers(self.low, self.high, self.is_logarithmic)
         ends = [(0.0, f"≤ {self.low:.3g}"), (1.0, f"≥ {self.high:.3g}")]
         places = [(self.position(torch.tensor(each, dtype=torch.float64)).item(), f"{each:g}") for each in within]
@@ -48,10 +48,14 @@ class ColorScale:
 
 
 def depth_color_scale(low: float = 0.5, high: float = 10.0) -> ColorScale:
-    """Metres, near bright and far dark, in equal steps of ratio: 1 to 2 m differ as much as 4 to 8 m.
+    """Return the logarithmic scale for metres, near bright and far dark: 1 to 2 m differ as much as 4 to 8 m.
+
+    Args:
+        low: metres of the nearest colour.
+        high: metres of the farthest colour.
 
     Raises:
-        BadInput: a range that holds no depth.
+        BadInput: not 0 < low < high < ∞.
     """
     if not 0 < low < high < math.inf:
         raise BadInput(f"A picture from {low:g} to {high:g} m: give 0 < near < far, in metres.")
@@ -59,12 +63,26 @@ def depth_color_scale(low: float = 0.5, high: float = 10.0) -> ColorScale:
 
 
 def default_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
-    """Choose the scale for a map's kind: the fixed one of metres, or the range of this picture for other kinds."""
+    """Choose the scale for a map's kind: the fixed one of metres, or the range of this picture for other kinds.
+
+    Args:
+        depth: (1, H, W) in the unit of `kind`.
+        valid: (1, H, W), where the depth means something.
+        kind: of the depth.
+    """
     return depth_color_scale() if kind is DepthKind.METRIC else fit_color_scale(depth, valid, kind)
 
 
 def fit_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
-    """The range of one picture alone, 2nd to 98th percentile, for depth that has no unit: say so where it is shown."""
+    """Return a linear scale from the 2nd to the 98th percentile of one map, which its label states.
+
+    Colours of such pictures cannot be compared with each other.
+
+    Args:
+        depth: (1, H, W) in the unit of `kind`.
+        valid: (1, H, W), where the depth means something.
+        kind: of the depth.
+    """
     values = np.percentile(depth[valid].float().cpu().numpy(), [2, 98]) if valid.any() else np.array([0.0, 1.0])
     low, high = float(values[0]), float(values[1])
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3
@@ -74,15 +92,24 @@ def fit_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
     return ColorScale("inferno_r", low, high, f"depth in {unit}, range of this picture")
 
 
-ERRORS = ColorScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
+ERROR_SCALE = ColorScale("RdBu", 0.5, 2.0, "predicted / measured", is_logarithmic=True, marks=(0.8, 1.0, 1.25))
 """Red is too near, blue too far, white is right; the ends are half and twice the measured depth."""
 
 HATCH = ((0.80, 0.80, 0.81), (0.70, 0.70, 0.71))
-"""The two greys of stripes that mean: not measured. No colour map has them."""
+"""The two greys of the stripes where nothing was measured; no colour map has them."""
 
 
 def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> ImageTensor:
-    """(1, H, W) numbers as colours; striped grey where not valid or not finite."""
+    """Return the colours of numbers, striped grey where they are not valid or not finite.
+
+    Args:
+        values: (1, H, W) numbers in the unit of the scale.
+        scale: which colour a number gets.
+        valid: (1, H, W), which numbers mean something; unset: those that are finite.
+
+    Returns:
+        (3, H, W) RGB in [0, 1].
+    """
     picture = torch.empty(3, *values.shape[-2:])
     for rows, strip in _coloured_strips(values, scale, valid):
         picture[:, rows] = strip
@@ -92,13 +119,15 @@ def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> Ima
 def render(
     values: Depth, scale: ColorScale, valid: Mask | None = None, note: str = "", *, legend: bool = True
 ) -> Image.Image:
-    """`with_legend(colorize(values, scale, valid), scale, note)` as 8-bit pixels, in an eighth of the memory.
+    """Draw numbers in colours above a legend, as 8-bit pixels.
+
+    The result is that of `with_legend(colorize(values, scale, valid), scale, note)`, in an eighth of the memory.
 
     Args:
         values: (1, H, W) numbers, in the unit of the scale.
         scale: which colour a number gets.
         valid: which numbers mean something; unset: those that are finite.
-        note: words that follow the scale's label in the legend.
+        note: text that follows the scale's label in the legend.
         legend: whether there is one; without it the picture has the size of the values.
     """
     pixels = np.empty((*values.shape[-2:], 3), np.uint8)
@@ -108,31 +137,58 @@ def render(
 
 
 def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTensor:
-    """The ratio of predicted (in metres, positive) to measured depth on the scale `ERRORS`."""
-    return colorize(predicted / torch.where(valid, measured, 1), ERRORS, valid)
+    """Return the ratio of predicted to measured depth in the colours of `ERROR_SCALE`.
+
+    Args:
+        predicted: (1, H, W) metres, positive.
+        measured: (1, H, W) metres.
+        valid: (1, H, W), where a depth was measured; elsewhere striped grey.
+
+    Returns:
+        (3, H, W) RGB in [0, 1].
+    """
+    return colorize(predicted / torch.where(valid, measured, 1), ERROR_SCALE, valid)
 
 
 def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Float[Tensor, "3 h w"]:
-    """The picture above a bar of the scale's colours with its numbers, its label and a note."""
+    """Return the picture above a bar of the scale's colours with its numbers, its label and a note.
+
+    Args:
+        picture: (3, H, W) RGB in [0, 1].
+        scale: the scale whose colours it has.
+        note: text that follows the scale's label; empty: none.
+
+    Returns:
+        (3, h, w) RGB in [0, 1], higher than the picture and maybe wider.
+    """
     canvas = _above_legend(_eight_bits(picture), scale, note)
     return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).permute(2, 0, 1)
 
 
 def legend_bar(scale: ColorScale, width: int, height: int) -> ImageTensor:
-    """The scale's colours from low to high."""
+    """Return the scale's colours from low (left) to high (right).
+
+    Args:
+        scale: the scale.
+        width: of the bar in pixels.
+        height: of the bar in pixels.
+
+    Returns:
+        (3, height, width) RGB in [0, 1].
+    """
     steps = torch.linspace(0, 255, width).round().long()
     return _lookup(scale.colours)[steps].T[:, None, :].expand(-1, height, -1)
 
 
 def encode_image(picture: ImageTensor, suffix: str = ".png") -> bytes:
-    """The bytes of a picture file, `.png` or `.jpg`."""
+    """Encode RGB (3, H, W) in [0, 1] as the bytes of a file, `.png` or `.jpg`."""
     buffer = BytesIO()
     _pillow(picture).save(buffer, {".png": "PNG", ".jpg": "JPEG"}[suffix], quality=90, optimize=True)
     return buffer.getvalue()
 
 
 def _round_numbers(low: float, high: float, is_logarithmic: bool) -> list[float]:
-    """1, 2 and 5 times powers of ten between low and high; in equal steps where the scale is linear."""
+    """Return 1, 2 and 5 times powers of ten between low and high; in equal steps where the scale is linear."""
     if is_logarithmic:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         return [each * 10.0**power for power in powers for each in (1, 2, 5) if low < each * 10.0**power < high]
@@ -164,7 +220,7 @@ def _above_legend(pixels: UInt8[np.ndarray, "H W 3"], scale: ColorScale, note: s
 def _coloured_strips(
     values: Depth, scale: ColorScale, valid: Mask | None
 ) -> Iterator[tuple[slice, Float[Tensor, "3 rows W"]]]:
-    """Some rows at a time, so that no copy of a large picture is made on the way: which rows, and their colours."""
+    """Yield some rows at a time and their colours, so that no copy of a large picture is made on the way."""
     height, width = values.shape[-2:]
     for top in range(0, height, 256):
         rows = slice(top, min(top + 256, height))
@@ -184,7 +240,7 @@ def _lookup(colours: str) -> Tensor:
 
 
 def _stripes(height: int, width: int, rows: slice) -> Float[Tensor, "3 rows W"]:
-    """Some rows of diagonal stripes of the two greys of `HATCH`, about 40 to the picture's longer side."""
+    """Return some rows of diagonal stripes of the two greys of `HATCH`, about 40 along the picture's longer side."""
     period = max(4, max(height, width) // 40)
     diagonal = torch.arange(rows.start, rows.stop)[:, None] + torch.arange(width)[None]
     light, dark = (torch.tensor(grey).view(3, 1, 1) for grey in HATCH)

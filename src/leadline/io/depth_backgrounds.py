@@ -3,20 +3,25 @@
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-HIGHEST = (65504.0, 65535.0)
+BACKGROUND_VALUES = (65504.0, 65535.0)
 """The largest number of 16 bits, as a float and as an integer: what renderers and converters write for the sky."""
-FARTHEST = 10_000.0
-"""Metres: beyond, no camera or LiDAR measures; Blender has 1e10 for its background."""
+MAX_MEASURABLE_METRES = 10_000.0
+"""Metres that no camera or LiDAR measures beyond; Blender writes 1e10 for its background."""
 
 
 def background_mask(numbers: Shaped[np.ndarray, "H W"], depth_scale: float) -> Bool[np.ndarray, "H W"]:
     """Find the numbers that no camera measures.
 
     Args:
-        numbers: as they lie in the file, of more than 8 bits.
-        depth_scale: steps that make a metre.
+        numbers: (H, W) as they are stored in the file, of more than 8 bits.
+        depth_scale: numbers in the file that make a metre.
+
+    Returns:
+        (H, W): True where the number stands for a background.
     """
     if numbers.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
-            return np.isfinite(numbers) & (np.isin(numbers, HIGHEST) | (numbers > FARTHEST * depth_scale))
-    return np.isin(numbers, (HIGHEST[1], np.iinfo(numbers.dtype).max))
+            return np.isfinite(numbers) & (
+                np.isin(numbers, BACKGROUND_VALUES) | (numbers > MAX_MEASURABLE_METRES * depth_scale)
+            )
+    return np.isin(numbers, (BACKGROUND_VALUES[1], np.iinfo(numbers.dtype).max))

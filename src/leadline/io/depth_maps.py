@@ -26,14 +26,14 @@ from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
-from leadline.io.depth_units import why_no_metres
-from leadline.io.exif import orientation_of
+from leadline.io.depth_units import explain_implausible_median
+from leadline.io.exif import read_orientation
 from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
-    """One depth map: what a model measured, or what lies in a file."""
+    """Hold one depth map: predicted by a model, or read from a file."""
 
     depth: Depth
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
@@ -42,7 +42,7 @@ class DepthMap:
     intrinsics: Intrinsics | None = None
     """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Where it comes from, in words that travel with the file: {"model": "hybrid", "aligned": "median"}."""
+    """Where it comes from, key → text, which is stored in the file: {"model": "hybrid", "aligned": "median"}."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,46 +110,49 @@ def read_depth(
     """Read a depth map from PNG, TIFF, NPZ, NPY, PFM or EXR, upright as its EXIF says.
 
     A file that states its unit (each that `write_depth` wrote, and others with a `unit` of metres, centimetres or
-    millimetres) is read by it, whatever `depth_scale` says. Of any other file `depth_scale` is needed for integers,
-    and `kind` for floats. Not measured is what is not finite, 3e38 or more, or not positive; but in relative maps any
-    number counts, 0 and below included, unless the file is an integer map of ours, where 0 means not measured.
+    millimetres) is read by it, whatever `depth_scale` says. Any other file needs `depth_scale` for integers, and
+    `kind` for floats. A number that is not finite, 3e38 or more, or not positive is not measured; but in relative maps
+    any finite number counts, 0 and below included, unless `write_depth` wrote an integer map, where 0 means not
+    measured.
 
     Args:
         path: the file.
         depth_scale: numbers in the file that make a metre: 1000 for millimetres, 256 for KITTI, 5000 for TUM RGB-D.
-        kind: what the depth guarantees, where the file does not say it.
+        kind: the kind of depth, where the file does not state it.
         invalid: numbers in the file that mean "not measured", as 65535 or a renderer's 1e10.
-        max_depth: what is farther, in the unit of `kind`, is not measured either.
+        max_depth: depths beyond this, in the unit of `kind`, count as not measured too.
         along_ray: the file holds distances along each pixel's ray; they become depth along the optical axis.
         intrinsics: (4,) fx, fy, cx, cy in pixels of the map, for `along_ray` where the file does not state them.
 
     Returns:
-        Depth (1, H, W) in metres (metric) or without a unit, 0 where not valid.
+        Depth (1, H, W) in metres (metric) or without a unit, 0 where not valid; the file's other metadata is its
+        provenance.
 
     Raises:
-        BadInput: the unit is not known, the numbers are no metres, 8 bits where metres are asked, colour, or a camera
-            that is none.
-        UnreadableFile: truncated, empty, no depth map, or the extra for its format is not installed.
+        BadInput: the unit is not known, the numbers cannot be metres, 8 bits where metres are asked for, colour, or no
+            camera for `along_ray`.
+        UnreadableFile: truncated, empty, not a depth map, intrinsics of no camera, or the extra for its format is not
+            installed.
     """
     path = Path(path)
     for name, number in (("depth_scale", depth_scale), ("max_depth", max_depth)):
         if number is not None:
             _must_be_positive(name, number)
     stored = _stored(path)
-    values, words = stored.values, dict(stored.words)
+    values, metadata = stored.values, dict(stored.metadata)
     with _decoding(path):
-        meaning = _meaning(path, values, words, depth_scale, kind)
-        known = _camera(path, words.pop("intrinsics", None), values.shape)
+        encoding = _encoding(path, values, metadata, depth_scale, kind)
+        known = _camera(path, metadata.pop("intrinsics", None), values.shape)
     camera = known if intrinsics is None else parse_intrinsics(intrinsics, f"{path}, as given")
-    valid = _measured(values, meaning, invalid)
+    valid = _measured(values, encoding, invalid)
     if stored.valid is not None:
         valid &= stored.valid
     depth = values.astype(np.float32)
-    if (meaning.scale, meaning.offset) != (1, 0):
+    if (encoding.scale, encoding.offset) != (1, 0):
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            depth = (values / meaning.scale + meaning.offset).astype(np.float32)
+            depth = (values / encoding.scale + encoding.offset).astype(np.float32)
     # A scale may take numbers out of the range of 32-bit floats.
-    valid &= np.isfinite(depth) if meaning.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
+    valid &= np.isfinite(depth) if encoding.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     depth = np.where(valid, depth, np.float32(0))
     if max_depth is not None:
         valid &= depth <= max_depth
@@ -157,25 +160,25 @@ def read_depth(
         if camera is None:
             raise BadInput(f"{path}: distances along the ray need the camera that measured them: state its intrinsics.")
         depth = depth / ray_lengths(camera.tolist(), depth.shape).astype(np.float32)
-    if not meaning.is_stated and meaning.kind is DepthKind.METRIC and depth_scale is None:
-        _must_be_metres(path, depth[valid])
+    if not encoding.is_stated and encoding.kind is DepthKind.METRIC and depth_scale is None:
+        _check_metres(path, depth[valid])
     return DepthMap(
         depth=torch.from_numpy(np.where(valid, depth, np.float32(0)))[None],
         valid=torch.from_numpy(valid)[None],
-        kind=meaning.kind,
+        kind=encoding.kind,
         intrinsics=camera,
-        provenance={key: text for key, text in words.items() if key not in _MEANING},
+        provenance={key: text for key, text in metadata.items() if key not in _ENCODING_KEYS},
     )
 
 
 def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
-    """Read the numbers of a depth file and the words in it, before anyone says what they mean.
+    """Read the numbers of a depth file and its metadata, without interpreting them.
 
     Returns:
-        The (H, W) numbers, integers or floats as they lie in the file; and its words: unit, kind, intrinsics …
+        The (H, W) numbers, integers or floats as the file stores them; and its metadata: unit, kind, intrinsics …
 
     Raises:
-        BadInput: no depth format, or a picture in colour.
+        BadInput: not a depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
     stored = _stored(Path(path))
@@ -183,38 +186,38 @@ def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
     if stored.valid is not None:
         nothing = np.nan if values.dtype.kind == "f" else 0
         values = np.where(stored.valid, values, np.array(nothing, values.dtype))
-    return values, dict(stored.words)
+    return values, dict(stored.metadata)
 
 
-def stated_scale(path: StrPath, words: Mapping[str, str], kind: DepthKind | str = DepthKind.METRIC) -> float | None:
-    """Return the steps that make a metre as a depth file itself states it, or None where it does not.
+def stated_scale(path: StrPath, metadata: Mapping[str, str], kind: DepthKind | str = DepthKind.METRIC) -> float | None:
+    """Return how many steps make a metre as a depth file itself states it, or None where it does not.
 
     Args:
         path: the file, for messages.
-        words: those in it, as `read_numbers` gives them.
-        kind: what the depth is taken for where the file does not say it; a unit of length counts for metres only.
+        metadata: that in it, as `read_numbers` returns it.
+        kind: the kind of depth where the file does not state it; a unit of length counts for metres only.
 
     Returns:
-        Of depth without a unit, the steps that make 1.
+        The steps; of depth without a unit, those that make 1.
 
     Raises:
         BadInput: it states a unit that is not known.
         UnreadableFile: what it states is no scale.
     """
-    own, unit = words.get("kind"), words.get("unit")
+    own, unit = metadata.get("kind"), metadata.get("unit")
     if not own and kind != DepthKind.METRIC:
         return None
     with _decoding(Path(path)):
-        scale = float(words.get("depth_scale", 1)) if own else 1.0
+        scale = float(metadata.get("depth_scale", 1)) if own else 1.0
         if not 0 < scale < math.inf:
             raise ValueError(f"it states depth_scale={scale:g}")
     if own and own != DepthKind.METRIC:
         return scale
     if unit is None:
-        return scale if own and "depth_scale" in words else None
-    if unit.strip().lower() not in _UNIT_WORDS:
+        return scale if own and "depth_scale" in metadata else None
+    if unit.strip().lower() not in _NUMBERS_PER_METRE:
         raise BadInput(f"{path} states the unit {unit!r}, which is none of metres, centimetres and millimetres.")
-    return scale * _UNIT_WORDS[unit.strip().lower()]
+    return scale * _NUMBERS_PER_METRE[unit.strip().lower()]
 
 
 def write_depth(
@@ -226,10 +229,10 @@ def write_depth(
 ) -> None:
     """Write a depth map so that reading it back gives the same numbers, mask, kind and intrinsics.
 
-    `.png`: 16 bits, metres × `depth_scale`, 0 for not measured; unit, kind and intrinsics lie in its text chunks
+    `.png`: 16 bits, metres × `depth_scale`, 0 for not measured; unit, kind and intrinsics are in its text chunks
     under `leadline:…`. Metres come back to half a step (what is nearer than half a step becomes one step). Depth
     without a unit gets the scale (and relative depth the offset) that fills the 16 bits, and the file says which.
-    `.npz` (arrays depth, valid, kind, unit, intrinsics) and `.tiff` (NaN for not measured, the words as JSON in
+    `.npz` (arrays depth, valid, kind, unit, intrinsics) and `.tiff` (NaN for not measured, the metadata as JSON in
     ImageDescription) are exact. `.pfm` (bottom row first, inf for not measured) is exact too, but has no place
     for the kind and the intrinsics: its reader must state the kind.
 
@@ -242,7 +245,7 @@ def write_depth(
             Enlarging is linear, or nearest where some pixels are not valid; a PNG is enlarged as 16-bit numbers.
 
     Raises:
-        BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold; finite
+        BadInput: NaN, infinite or non-positive depth that is marked as valid; metres that 16 bits cannot hold; finite
             intrinsics that are no camera's.
     """
     path = Path(path)
@@ -252,40 +255,33 @@ def write_depth(
     if write is None:
         raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
-    _must_be_sound(path, values, valid, depth.kind)
-    words = {key: text for key, text in depth.provenance.items() if key not in _MEANING | {"intrinsics"}}
-    words |= {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
+    _check_values(path, values, valid, depth.kind)
+    metadata = {key: text for key, text in depth.provenance.items() if key not in _ENCODING_KEYS | {"intrinsics"}}
+    metadata |= {"kind": str(depth.kind), "unit": depth.kind.unit}
     if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
         parse_intrinsics(depth.intrinsics.tolist(), str(path))  # what no camera has is refused
-        words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
+        metadata["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
     is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
-        words |= scaling
+        metadata |= scaling
     elif size:
         valid = _enlarged(valid.astype(np.uint8), size, is_whole=is_whole) > 0
     if size:
         values = _enlarged(values, size, is_whole=is_whole)
     with atomic_write(path) as half:
-        write(half, values, valid, words)
+        write(half, values, valid, metadata)
 
 
-_UNITS: Mapping[DepthKind, str] = {
-    DepthKind.METRIC: "metres",
-    DepthKind.SCALE_FREE: "depth, up to one factor",
-    DepthKind.RELATIVE: "inverse depth, up to scale and shift",
-}
-
-
-_UNIT_WORDS: Mapping[str, float] = {
+_NUMBERS_PER_METRE: Mapping[str, float] = {
     **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),
     **dict.fromkeys(("cm", "centimetre", "centimetres", "centimeter", "centimeters"), 100.0),
     **dict.fromkeys(("mm", "millimetre", "millimetres", "millimeter", "millimeters"), 1000.0),
 }
-"""How a file may state its unit, and how many of it make a metre."""
+"""Units as files state them → how many of one make a metre."""
 
 
-_MEANING = frozenset({"kind", "unit", "depth_scale", "offset"})
+_ENCODING_KEYS = frozenset({"kind", "unit", "depth_scale", "offset"})
 
 
 _OPTIONS = {
@@ -310,7 +306,7 @@ _FARTHEST_MIDDLE = 100
 
 
 _MOST_NUMBERS = 2 * 89_478_485
-"""Pixels of a map, as many as Pillow takes: what declares more is refused before memory is asked for."""
+"""Pixels of a map, as many as Pillow takes: what declares more is refused before memory is allocated."""
 
 
 def _format(path: Path) -> "_Format":
@@ -321,11 +317,11 @@ def _format(path: Path) -> "_Format":
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """What lies in a depth file."""
+    """Hold what a depth file contains."""
 
     values: np.ndarray
     """(H, W), integers or floats."""
-    words: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     valid: np.ndarray | None = None
     """(H, W), where the file has a mask of its own."""
 
@@ -346,8 +342,8 @@ def _stored(path: Path) -> _Stored:
 
 
 @dataclass(frozen=True)
-class _Meaning:
-    """depth = number / scale + offset"""
+class _Encoding:
+    """How to turn the numbers of a file into depth: number / scale + offset."""
 
     kind: DepthKind
     scale: float
@@ -358,42 +354,42 @@ class _Meaning:
     """In an integer map that `write_depth` wrote 0 means not measured, whatever the kind."""
 
 
-def _meaning(
-    path: Path, values: np.ndarray, words: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
-) -> _Meaning:
-    """What the file states, or else the caller.
+def _encoding(
+    path: Path, values: np.ndarray, metadata: Mapping[str, str], depth_scale: float | None, kind: DepthKind | str | None
+) -> _Encoding:
+    """Return the encoding that the file states, or else the caller.
 
     Raises:
-        BadInput: neither does, or they contradict each other.
+        BadInput: neither states it, or they contradict each other.
     """
-    own = words.get("kind")
+    own = metadata.get("kind")
     if kind and kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
     if own and own not in tuple(DepthKind):
         raise ValueError(f"it says that its depth is {own!r}, and not {' or '.join(DepthKind)}")
     if own and kind and own != kind:
         raise BadInput(f"{path} says that its depth is {own}, and not {kind}: state kind={own}.")
-    promised = DepthKind(own or kind or DepthKind.METRIC)
-    if values.dtype.itemsize == 1 and promised is DepthKind.METRIC:
+    stated_kind = DepthKind(own or kind or DepthKind.METRIC)
+    if values.dtype.itemsize == 1 and stated_kind is DepthKind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
-    if (stated := stated_scale(path, words, promised)) is not None:
-        offset = float(words.get("offset", 0)) if own else 0.0
+    if (stated := stated_scale(path, metadata, stated_kind)) is not None:
+        offset = float(metadata.get("offset", 0)) if own else 0.0
         if not math.isfinite(offset):
             raise ValueError(f"it states offset={offset:g}")
-        is_ours = bool(own) and "depth_scale" in words
-        return _Meaning(promised, stated, offset, is_stated=True, is_ours=is_ours)
-    if depth_scale is None and values.dtype.kind != "f" and promised is DepthKind.METRIC:
-        cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
-        raise BadInput(f"{path} does not say its unit: {cure}.")
+        is_ours = bool(own) and "depth_scale" in metadata
+        return _Encoding(stated_kind, stated, offset, is_stated=True, is_ours=is_ours)
+    if depth_scale is None and values.dtype.kind != "f" and stated_kind is DepthKind.METRIC:
+        advice = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
+        raise BadInput(f"{path} does not say its unit: {advice}.")
     if depth_scale is None and not (own or kind):
         raise BadInput(f"{path} does not say its unit: state kind=metric for metres, scale_free or relative.")
-    return _Meaning(promised, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
+    return _Encoding(stated_kind, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
 
 
-def _camera(path: Path, told: Any, size: tuple[int, ...]) -> Intrinsics | None:
-    """The camera that a file states; one that is none is damage like any other."""
+def _camera(path: Path, stated: Any, size: tuple[int, ...]) -> Intrinsics | None:
+    """Parse the camera that a file states; an impossible one makes the file unreadable."""
     try:
-        camera = parse_intrinsics(told, str(path))
+        camera = parse_intrinsics(stated, str(path))
     except BadInput as fault:
         raise UnreadableFile(str(fault)) from fault
     if camera is not None:
@@ -407,11 +403,11 @@ def _camera(path: Path, told: Any, size: tuple[int, ...]) -> Intrinsics | None:
     return camera
 
 
-def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -> np.ndarray:
-    """Where the file holds a number that may be a measurement (H, W)."""
+def _measured(values: np.ndarray, encoding: _Encoding, invalid: Sequence[float]) -> np.ndarray:
+    """Return where the file holds a number that may be a measurement (H, W)."""
     if values.dtype.kind == "f":
         valid = np.isfinite(values) & (np.abs(values) < _LARGEST)
-    elif meaning.kind is DepthKind.RELATIVE and not meaning.is_ours:
+    elif encoding.kind is DepthKind.RELATIVE and not encoding.is_ours:
         # In other programs' maps of inverse depth 0 is the farthest, as MiDaS writes it.
         valid = np.ones(values.shape, bool)
     else:
@@ -428,13 +424,13 @@ def _must_be_positive(name: str, number: float) -> None:
         raise BadInput(f"{name}={number:g} must be positive and finite: {_OPTIONS[name]}.")
 
 
-def _must_be_metres(path: Path, depth: np.ndarray) -> None:
+def _check_metres(path: Path, depth: np.ndarray) -> None:
     """Refuse floats of no stated unit that no camera measures in metres."""
-    if depth.size and (said := why_no_metres(float(np.median(depth)))):
+    if depth.size and (said := explain_implausible_median(float(np.median(depth)))):
         raise BadInput(f"{path} does not say its unit, and {said}.")
 
 
-def _must_be_sound(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
+def _check_values(path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind) -> None:
     sound = np.isfinite(values) if kind == DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     wrong = valid & ~sound
     if wrong.any():
@@ -456,16 +452,16 @@ def _enlarged(values: np.ndarray, size: tuple[int, int], *, is_whole: bool) -> n
 def _steps(
     path: Path, values: np.ndarray, valid: np.ndarray, kind: DepthKind, depth_scale: float | None
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Depth as 16-bit numbers, and the words that turn them back."""
+    """Return depth as 16-bit numbers, and the metadata by which they are turned back."""
     measured = values[valid]
     low, high, offset = float(measured.min(initial=np.inf)), float(measured.max(initial=0)), 0.0
     fitting = [scale for scale in _PNG_SCALES if np.rint(high * scale) <= _LAST_STEP]
     if depth_scale is None:
         depth_scale = fitting[0] if fitting else _PNG_SCALES[-1]
     if kind == DepthKind.METRIC and np.rint(high * depth_scale) > _LAST_STEP:
-        cure = ", ".join([*(f"depth_scale={scale:g}" for scale in fitting[:1]), "or write .npz or .tiff"])
+        advice = ", ".join([*(f"depth_scale={scale:g}" for scale in fitting[:1]), "or write .npz or .tiff"])
         raise BadInput(
-            f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {cure.removeprefix('or ')}."
+            f"{path}: {high:g} m × depth_scale={depth_scale:g} is more than 16 bits hold: {advice.removeprefix('or ')}."
         )
     if kind == DepthKind.SCALE_FREE:
         depth_scale = _LAST_STEP / (high or 1)
@@ -479,65 +475,65 @@ def _steps(
         numbers = np.rint((values[rows].astype(np.float64) - offset) * depth_scale)
         # At least one step: 0 would say "not measured".
         steps[rows] = np.where(valid[rows], np.clip(numbers, 1, _LAST_STEP), 0)
-    words = {"depth_scale": repr(float(depth_scale))}
-    return steps, words | ({"offset": repr(float(offset))} if offset else {})
+    metadata = {"depth_scale": repr(float(depth_scale))}
+    return steps, metadata | ({"offset": repr(float(offset))} if offset else {})
 
 
 def _read_picture(path: Path) -> _Stored:
-    """Numbers and words of a PNG or TIFF of one channel."""
-    # Not by its path: an uncompressed file that lies on its side is then mapped with the wrong width.
+    """Read the numbers and the metadata of a PNG or TIFF of one channel."""
+    # Not by its path: an uncompressed file that is rotated is then mapped with the wrong width.
     with path.open("rb") as file, Image.open(file) as picture:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")
     info = {str(key): str(text) for key, text in picture.info.items()}
-    words = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
+    metadata = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
     for key, text in info.items():
         if key.lower() == "unit":
-            words.setdefault("unit", text)
+            metadata.setdefault("unit", text)
     exif = picture.getexif()
-    words |= _words_of(str(exif.get(_IMAGE_DESCRIPTION, "")))
+    metadata |= _parse_description(str(exif.get(_IMAGE_DESCRIPTION, "")))
     values = np.asarray(picture)
     values = values.astype(np.uint8) if values.dtype == bool else values
-    return _Stored(np.ascontiguousarray(_upright(values, orientation_of(exif))), words)
+    return _Stored(np.ascontiguousarray(_upright(values, read_orientation(exif))), metadata)
 
 
-def _words_of(description: str) -> dict[str, str]:
+def _parse_description(description: str) -> dict[str, str]:
     """What a TIFF says in its description: ours as JSON; `unit=mm`, or JSON with a `unit`, as others write it."""
     # Among the lines of other descriptions a unit may be that of the pixels' size, as ImageJ has it.
     if match := re.fullmatch(r"\s*unit\s*[=:]\s*(\w+)\s*", description, re.IGNORECASE):
         return {"unit": match[1]}
     is_ours = description.startswith('{"leadline"')
     try:
-        told = json.loads(description)
+        content = json.loads(description)
     except (ValueError, RecursionError) as problem:
         if is_ours:
             raise ValueError("its description is damaged") from problem
         return {}
-    words = told.get("leadline" if is_ours else "unit") if isinstance(told, dict) else None
-    if is_ours and not isinstance(words, dict):
+    metadata = content.get("leadline" if is_ours else "unit") if isinstance(content, dict) else None
+    if is_ours and not isinstance(metadata, dict):
         raise ValueError("its description is not what leadline writes")
-    if isinstance(words, dict):
-        return {str(key): str(text) for key, text in words.items()} if is_ours else {}
-    return {"unit": words} if isinstance(words, str) else {}
+    if isinstance(metadata, dict):
+        return {str(key): str(text) for key, text in metadata.items()} if is_ours else {}
+    return {"unit": metadata} if isinstance(metadata, str) else {}
 
 
-def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
+def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
     chunks = PngInfo()
-    for key, text in words.items():
+    for key, text in metadata.items():
         chunks.add_text(_PREFIX + key, text)
     # Half the time of Pillow's level 6, for a tenth more bytes.
     Image.fromarray(values).save(path, pnginfo=chunks, compress_level=3)
 
 
-def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
-    text = json.dumps({"leadline": dict(words)})
+def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
+    text = json.dumps({"leadline": dict(metadata)})
     Image.fromarray(np.where(valid, values, np.float32(np.nan))).save(path, tiffinfo={_IMAGE_DESCRIPTION: text})
 
 
 def _read_npz(path: Path) -> _Stored:
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is no NPZ archive, or its end is missing")
+        raise ValueError("it is not an NPZ archive, or its end is missing")
     with zipfile.ZipFile(path) as archive:
         members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
         if "depth" not in members:
@@ -553,10 +549,10 @@ def _read_npz(path: Path) -> _Stored:
         valid = _flat(_numeric(valid, "valid"), "valid").astype(bool)
         if valid.shape != depth.shape:
             raise ValueError(f"its arrays `depth` and `valid` have the shapes {depth.shape} and {valid.shape}")
-    words = {key: _as_word(array) for key, array in arrays.items() if array is not None and array.size < 64}
+    metadata = {key: _as_word(array) for key, array in arrays.items() if array is not None and array.size < 64}
     if arrays.get("intrinsics") is not None and (known := _camera(path, arrays["intrinsics"], depth.shape)) is not None:
-        words["intrinsics"] = " ".join(str(number) for number in known.tolist())
-    return _Stored(depth, words, valid)
+        metadata["intrinsics"] = " ".join(str(number) for number in known.tolist())
+    return _Stored(depth, metadata, valid)
 
 
 _ARRAYS = frozenset({"depth", "valid", "intrinsics"})
@@ -584,7 +580,7 @@ def _numeric(array: np.ndarray | None, name: str) -> np.ndarray:
 
 
 def _array(stream: io.BufferedIOBase, name: str, held: int) -> np.ndarray | None:
-    """NumPy's format, version 1 to 3, of `held` bytes; what it declares is checked before memory is asked for.
+    """Read NumPy's format, version 1 to 3, of `held` bytes; what it declares is checked before memory is allocated.
 
     None: it holds Python's objects, which only what wrote them should read.
     """
@@ -608,7 +604,7 @@ def _array(stream: io.BufferedIOBase, name: str, held: int) -> np.ndarray | None
 
 
 def _flat(array: np.ndarray, name: str) -> np.ndarray:
-    """(H, W) of (H, W), (1, H, W), (H, W, 1) and the like."""
+    """Return (H, W) of (H, W), (1, H, W), (H, W, 1) and the like."""
     sides = [side for side in array.shape if side != 1] if array.ndim > 2 else array.shape
     if array.ndim > 2 and len(sides) < 2:
         sides = array.shape[:2] if array.shape[-1] == 1 and array.shape[0] != 1 else array.shape[-2:]
@@ -617,16 +613,16 @@ def _flat(array: np.ndarray, name: str) -> np.ndarray:
     return array.reshape(*sides)
 
 
-def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
-    arrays: dict[str, Any] = dict(words)
-    if "intrinsics" in words:
-        arrays["intrinsics"] = np.array(words["intrinsics"].split(), np.float32)
+def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
+    arrays: dict[str, Any] = dict(metadata)
+    if "intrinsics" in metadata:
+        arrays["intrinsics"] = np.array(metadata["intrinsics"].split(), np.float32)
     with path.open("wb") as file:
         np.savez_compressed(file, depth=np.where(valid, values, np.float32(0)), valid=valid, **arrays)
 
 
 def _read_pfm(path: Path) -> _Stored:
-    """Debevec's portable float map: the sign of its third line says the byte order, its size nothing."""
+    """Read Debevec's portable float map: the sign of its third line states the byte order, the number means nothing."""
     with path.open("rb") as file:
         header = re.match(rb"P([fF])\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]+)[ \t\r]*\n", file.read(_LONGEST_HEADER))
         if not header:
@@ -647,14 +643,14 @@ _LONGEST_HEADER = 1024
 """Bytes within which a PFM file says its size."""
 
 
-def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
+def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
     height, width = values.shape
     numbers = np.where(valid, values, np.float32(np.inf))[::-1].astype("<f4")
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + numbers.tobytes())
 
 
 def _read_exr(path: Path) -> _Stored:
-    """One channel of an OpenEXR file, half or float: the depth, or the only one, or one of three that are equal."""
+    """Read one channel of an OpenEXR file, half or float: the depth, the only one, or one of three that are equal."""
     try:
         import OpenEXR
     except ImportError as problem:
@@ -706,7 +702,7 @@ def _must_be_whole(path: Path, width: int, height: int) -> None:
         channels = channels[16:]
     for number, place in enumerate(np.frombuffer(content, "<u8", -(-height // rows), start + 1).tolist()):
         size = int.from_bytes(content[place + 4 : place + 8], "little")
-        # What deflating would not have made shorter lies there as it is.
+        # A member that deflating would not have made shorter is stored as it is.
         if size < row_bytes * min(rows, height - number * rows):
             zlib.decompress(content[place + 8 : place + 8 + size])
 

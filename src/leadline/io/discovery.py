@@ -1,4 +1,4 @@
-"""Find the files that names, folders and patterns mean, and count what is left out."""
+"""Find the files that names, folders and patterns stand for, and count what is left out."""
 
 import os
 from collections import Counter, deque
@@ -10,22 +10,22 @@ from pathlib import Path, PurePath
 
 from leadline.core.errors import BadInput
 from leadline.io.images import PHOTO_SUFFIXES, RAW_SUFFIXES
-from leadline.io.outputs import marks_of
+from leadline.io.outputs import read_leadline_metadata
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What names, folders and patterns mean."""
+class FoundFiles:
+    """List the files that names, folders and patterns stand for."""
 
     files: tuple[tuple[Path, Path], ...]
-    """Each file with its place: its path below the folder, or below the fixed part of the pattern, that it is in."""
+    """Each file with its place: its path relative to the folder, or to the fixed part of the pattern, that it is in."""
     faults: tuple[str, ...] = ()
-    """What was meant and cannot be had: a name of nothing, a broken link, a folder that cannot be read."""
+    """Sentences on what was named and cannot be read: no such file, a broken link, a folder without permission."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why files were left out → how many."""
 
     def describe_left_out(self) -> str:
-        """`2 hidden, 3 of other sorts`; empty if nothing was left out."""
+        """Return how many files were left out and why: `2 hidden, 3 of other sorts`; "" if none was."""
         return ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
 
 
@@ -34,25 +34,25 @@ IMAGE_SUFFIXES = PHOTO_SUFFIXES | {
     *(".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpf", ".jpx", ".jxl", ".jxr", ".mpo", ".nef", ".nrw", ".orf"),
     *(".pam", ".pbm", ".pef", ".pnm", ".psd", ".qoi", ".raf", ".rw2", ".sgi", ".sr2", ".srw", ".tga", ".wdp"),
 }
-"""What is an image, whether or not it can be read: in a folder it is measured or named."""
+"""Suffixes of images, readable or not: in a folder, each is predicted or reported as unreadable."""
 
 
-def find_images(words: Sequence[str]) -> Findings:
+def find_images(paths: Sequence[str]) -> FoundFiles:
     """Find the photographs that files, folders and patterns name.
 
-    A file that is named itself is taken whatever its suffix. What Leadline wrote is no photograph, and of a raw file
-    and a JPEG of one name the JPEG is taken.
+    A file that is named itself is taken whatever its suffix. What Leadline wrote is not a photograph, and of a raw
+    file and a JPEG of one name the JPEG is taken.
 
     Raises:
-        BadInput: there is not one photograph.
+        BadInput: there is no photograph.
     """
-    found = find_files(words, IMAGE_SUFFIXES, "photograph")
-    named = {Path(word) for word in words}
+    found = find_files(paths, IMAGE_SUFFIXES, "photograph")
+    named = {Path(path) for path in paths}
     files, faults, left_out = [], list(found.faults), Counter(found.left_out)
     ready = PHOTO_SUFFIXES - RAW_SUFFIXES
     developed = {path.with_suffix("") for path, _ in found.files if path.suffix.lower() in ready}
     for path, place in found.files:
-        if marks_of(path):
+        if read_leadline_metadata(path):
             if path in named:
                 faults.append(f"{path} was written by Leadline, and is no photograph.")
             else:
@@ -63,41 +63,50 @@ def find_images(words: Sequence[str]) -> Findings:
             files.append((path, place))
         else:
             faults.append(f"{path} is an image of a format that Leadline does not read: convert it to JPEG or PNG.")
-    findings = Findings(tuple(files), tuple(faults), left_out)
+    findings = FoundFiles(tuple(files), tuple(faults), left_out)
     if not files:
         rest = findings.describe_left_out()
         raise BadInput(" ".join([*(faults or ["No photograph there."]), *([f"Left out: {rest}."] if rest else [])]))
     return findings
 
 
-def find_files(words: Sequence[str], suffixes: frozenset[str], what: str = "file") -> Findings:
-    """Find the files of some suffixes, in whatever case, that names, folders (with all below) and patterns mean.
+def find_files(paths: Sequence[str], suffixes: frozenset[str], what: str = "file") -> FoundFiles:
+    """Find the files of some suffixes, in whatever case, that names, folders (recursively) and patterns stand for.
 
     A name that exists is that file or folder even if `*`, `?` or `[` is in it, and a file that is named itself is
     taken whatever its suffix. In a pattern, `**` means any number of folders. Links are followed, but no folder is
-    searched twice for one word. Hidden files and folders are left out.
+    searched twice for one path. Hidden files and folders are left out.
 
     Args:
-        words: names and patterns.
+        paths: names of files and folders, and patterns.
         suffixes: in lower case: `.png`.
-        what: what a file of these suffixes is called in messages.
+        what: what messages call a file of these suffixes.
+
+    Returns:
+        The files in the order of `paths`, each once; nothing is raised for what cannot be read.
     """
     files: dict[str, tuple[Path, Path]] = {}
     faults: list[str] = []
     left_out: dict[Path, str] = {}
-    for word in words:
+    for path in paths:
         search = _Search(suffixes, left_out)
-        inside = list(search.of_word(word))
+        inside = list(search.files_of(path))
         if not inside and not search.faults:
-            search.faults.append(f"{word or 'An empty name'}: no {what} there.")
+            search.faults.append(f"{path or 'An empty name'}: no {what} there.")
         faults += search.faults
-        for path, place in inside:
-            files.setdefault(os.path.abspath(path), (path, place))  # noqa: PTH100 (links stay as they are)
-    return Findings(tuple(files.values()), tuple(faults), Counter(left_out.values()))
+        for file, place in inside:
+            files.setdefault(os.path.abspath(file), (file, place))  # noqa: PTH100 (links stay as they are)
+    return FoundFiles(tuple(files.values()), tuple(faults), Counter(left_out.values()))
 
 
-def find_named(folder: Path, place: PurePath, suffixes: frozenset[str]) -> list[Path]:
-    """Find the files of some suffixes, in whatever case, at `place` in `folder`, whose own suffix does not count."""
+def find_by_stem(folder: Path, place: PurePath, suffixes: frozenset[str]) -> list[Path]:
+    """Find the files in a folder that have the path of another file but for the suffix.
+
+    Args:
+        folder: where to search.
+        place: a path relative to it; its own suffix does not count.
+        suffixes: of the files to find, in lower case; files may have them in whatever case.
+    """
     parent = folder / place.parent
     return sorted(
         path
@@ -108,25 +117,25 @@ def find_named(folder: Path, place: PurePath, suffixes: frozenset[str]) -> list[
 
 @dataclass(frozen=True)
 class _Search:
-    """The search for one word."""
+    """Search for the files of one path or pattern."""
 
     suffixes: frozenset[str]
     left_out: dict[Path, str]
     faults: list[str] = field(default_factory=list)
 
-    def of_word(self, word: str) -> Iterator[tuple[Path, Path]]:
-        path = Path(word)
-        if not word:
+    def files_of(self, name: str) -> Iterator[tuple[Path, Path]]:
+        path = Path(name)
+        if not name:
             return
         if _is_folder(path):
             files, root = self._below(path), path
-        elif os.path.lexists(word):
+        elif os.path.lexists(name):
             if _is_file(path):
                 yield path, Path(path.name)
             else:
                 self.faults.append(f"{path} {'is a broken link' if path.is_symlink() else 'is no file'}.")
             return
-        elif has_magic(word):
+        elif has_magic(name):
             root = _fixed_part(path)
             files = self._matching(path, root)
         else:
@@ -136,7 +145,7 @@ class _Search:
                 yield file, file.relative_to(root)
 
     def _matching(self, pattern: Path, root: Path) -> Iterator[Path]:
-        """What a pattern matches below its fixed part, and all that is in folders that it matches."""
+        """Yield what a pattern matches below its fixed part, and all files in the folders that it matches."""
         wanted = pattern.parts[len(root.parts) :]
         if "**" in wanted:
             for file in self._below(root):
@@ -148,7 +157,7 @@ class _Search:
             yield from self._below(path) if _is_folder(path) else (path,)
 
     def _below(self, folder: Path) -> Iterator[Path]:
-        """All files in a folder and the folders in it; links to folders come last, so that files keep their places."""
+        """Yield all files in a folder, recursively; links to folders come last, so that files keep their places."""
         waiting, seen = deque([folder]), set()
         while waiting:
             place = waiting.popleft()
@@ -193,14 +202,14 @@ def _is_file(path: Path) -> bool:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The folders before the first part of a pattern that may be several."""
+    """Return the folders before the first part of a pattern that has a wildcard."""
     parts = pattern.parts
     first = next(index for index, part in enumerate(parts) if has_magic(part))
     return Path(*parts[:first])
 
 
 def _matches(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether the parts of a path are what those of a pattern say."""
+    """Tell whether the parts of a path match those of a pattern."""
     if not wanted:
         return not parts
     if wanted[0] == "**":

@@ -1,4 +1,4 @@
-"""Download: a file by HTTP that goes on where it broke off, and takes its name once its hash matched."""
+"""Download a file by HTTP: it resumes after a break, and takes its name once its hash matches."""
 
 import errno
 import hashlib
@@ -16,15 +16,21 @@ from leadline.core.progress import ProgressBar
 from leadline.io.locks import file_lock
 
 _PIECE = 1 << 18
-"""Bytes that are read at once, at most."""
+"""The most bytes that are read at once."""
 
 
 def download(addresses: Sequence[str], file: Path, sha256: str, *, patience: float = 30.0) -> None:
-    """Bring `file` from the first of `addresses` that has it; `sha256` is its hash in hex digits, or their beginning.
+    """Download `file` from the first of several addresses that has it, unless it exists.
 
-    What came before a break stays beside it as `.part`, and both this call and the next go on from there. `file` itself
-    is whole or not there. Of two processes the later waits, and finds the file. Redirections are followed, and the
-    environment's proxies used. A connection counts as broken after `patience` seconds without a byte.
+    What was received before a break stays beside it as `.part`, and both this call and the next resume from there.
+    `file` itself is complete or does not exist. Of two processes the later waits, and finds the file. Redirections are
+    followed, and the environment's proxies used.
+
+    Args:
+        addresses: URLs, tried in turn where a server answers 404.
+        file: where to store it.
+        sha256: its hash in hex digits, or their beginning.
+        patience: seconds without a byte after which a connection counts as broken.
 
     Raises:
         BadInput: no server, no such file there, a break after which nothing more came, other bytes than the hash
@@ -39,22 +45,22 @@ def download(addresses: Sequence[str], file: Path, sha256: str, *, patience: flo
                 part.replace(file)
     except _Broken as problem:
         raise BadInput(
-            f"Could not download {file.name} from {addresses[0]}: {problem}. Try again (it goes on where it stopped), "
-            f"or bring the file by other means as {file}."
+            f"Could not download {file.name} from {addresses[0]}: {problem}. Try again (it resumes where it stopped), "
+            f"or get the file by other means as {file}."
         ) from problem
     except OSError as problem:
         raise BadInput(
             f"Cannot write {part}: {problem.strerror or problem}. Free some space there or choose another folder; "
-            "the download then goes on where it stopped."
+            "the download then resumes where it stopped."
         ) from problem
 
 
 class _Broken(Exception):
-    """The network failed, which says nothing about the disk."""
+    """The network failed, rather than the disk."""
 
 
 def _bring(addresses: Sequence[str], part: Path, patience: float) -> None:
-    """Fill `part`, connecting again as long as each connection brings it further than any before."""
+    """Fill `part`, connecting again as long as each connection brings more bytes."""
     furthest = -1
     fault = _Broken("the connection broke before the end")
     while _size(part) > furthest:
@@ -71,8 +77,8 @@ def _is_complete_after_one_connection(addresses: Sequence[str], part: Path, pati
     here = _size(part)
     with _opened(addresses, here, patience) as response:
         if response.status == 416:
-            return True  # Nothing follows what we have: the hash decides.
-        # Only 206 goes on from where we are: a server that knows no ranges answers 200 and sends the whole file.
+            return True  # There is no byte after those we have: the hash decides.
+        # Only 206 resumes where we are: a server that knows no ranges answers 200 and sends the whole file.
         start = here if response.status == 206 else 0
         length = response.headers["Content-Length"]
         total = None if length is None else start + int(length)
@@ -90,7 +96,7 @@ def _is_complete_after_one_connection(addresses: Sequence[str], part: Path, pati
 
 
 def _opened(addresses: Sequence[str], start: int, patience: float) -> Any:
-    """The answer of the first address that does not say 404."""
+    """Return the response of the first address that does not answer 404."""
     headers = {"User-Agent": "leadline"} | ({"Range": f"bytes={start}-"} if start else {})
     for address in addresses:
         try:
@@ -120,8 +126,8 @@ def _must_match(part: Path, sha256: str, file: Path) -> None:
     if not found.startswith(sha256):
         part.unlink()
         raise BadInput(
-            f"What came is not {file.name}: its SHA-256 begins with {found[: len(sha256)]}, not {sha256}. It was "
-            f"removed: download again, from elsewhere if that happens twice, or bring the file as {file}."
+            f"The download is not {file.name}: its SHA-256 begins with {found[: len(sha256)]}, not {sha256}. It was "
+            f"removed: download again, from elsewhere if that happens twice, or get the file by other means as {file}."
         )
 
 

@@ -7,20 +7,20 @@ from typing import Any
 
 from PIL import Image
 
-from leadline.core.camera import pinhole
+from leadline.core.camera import field_of_view, pinhole
 from leadline.core.sample import ImageTensor, Intrinsics
 
 
 @dataclass(frozen=True, eq=False)
 class CameraInfo:
-    """A photograph's camera, where it was found, and why it may be wrong."""
+    """State a photograph's camera, where it was found, and why it may be wrong."""
 
     intrinsics: Intrinsics | None
     """fx, fy, cx, cy in pixels of the image that was asked for; None: unknown."""
     source: str = "unknown"
-    """`from EXIF` (its 35 mm equivalent), `from EXIF (focal plane)` (focal length and sensor) or `unknown`."""
+    """`given`, `from EXIF` (its 35 mm equivalent), `from EXIF (focal plane)` (focal length and sensor) or `unknown`."""
     doubts: tuple[str, ...] = ()
-    """Sentences on what was not believed, or what contradicts the camera."""
+    """Sentences on what was ignored as implausible, or what contradicts the camera."""
     is_panorama: bool = False
     """Whether the photograph is a panorama, which no pinhole camera takes."""
 
@@ -30,13 +30,16 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tup
 
     The "focal length in 35 mm film" (EXIF 2.3, tag 41989) is that of the film's frame of 36 × 24 mm with the same
     diagonal. Without it, the focal length in millimetres and the resolution of the focal plane (tags 37386, 41486)
-    tell as much. A camera that sees less than 5 or more than 150 degrees along the longer side is not believed.
+    say as much. A camera that sees less than 5 or more than 150 degrees along the longer side is ignored.
 
     Args:
         exif: the photograph's EXIF.
         xmp: its XMP packet, which marks panoramas; empty: none.
         image: what the intrinsics are for: the photograph, or the same view in another size.
-        size: height and width of the photograph in its file, upright or not.
+        size: height and width in pixels of the photograph in its file, upright or not.
+
+    Returns:
+        The camera in pixels of `image`, its optical axis through the centre, and what is doubtful about it.
     """
     settings = _settings(exif)
     if _is_panorama(settings, xmp):
@@ -54,16 +57,16 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tup
     for source, focal in focals.items():
         if focal <= 0:
             continue
-        degrees = math.degrees(2 * math.atan(max(image.shape[-2:]) / 2 / focal))
+        degrees = field_of_view(focal, max(image.shape[-2:]))
         if _NARROWEST <= degrees <= _WIDEST:
             doubts += _contradictions(recorded, size, *focals.values())
             return CameraInfo(pinhole(focal, image), source, tuple(doubts))
-        doubts.append(f"EXIF says {stated[source]}, a field of view of {degrees:.2g} degrees: not believed.")
+        doubts.append(f"EXIF says {stated[source]}, a field of view of {degrees:.2g} degrees: ignored.")
     return CameraInfo(None, doubts=tuple(doubts))
 
 
-def orientation_of(exif: Image.Exif) -> int:
-    """How the camera was held: EXIF 2.3, tag 274, values 1 (upright) to 8."""
+def read_orientation(exif: Image.Exif) -> int:
+    """Return how the camera was held: EXIF 2.3, tag 274, values 1 (upright, also where it is absent) to 8."""
     value = exif.get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -93,12 +96,12 @@ _ASPECTS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 10, 16 / 9, 1.85, 1.9, 2.0, 2.06, 2.1
 def _settings(exif: Image.Exif) -> Mapping[int, Any]:
     try:
         return exif.get_ifd(_EXIF)
-    except Exception:  # whatever broken EXIF makes Pillow raise: it then tells nothing
+    except Exception:  # whatever broken EXIF makes Pillow raise: it then says nothing
         return {}
 
 
 def _number(value: Any) -> float:
-    """A tag as a positive finite number; 0 where it is none."""
+    """Return a tag as a positive finite number; 0 where it is none."""
     try:
         number = float(value)
     except (TypeError, ValueError, ArithmeticError):
@@ -112,7 +115,7 @@ def _is_panorama(settings: Mapping[int, Any], xmp: bytes) -> bool:
 
 
 def _recorded_sides(settings: Mapping[int, Any]) -> tuple[float, float] | None:
-    """The longer and the shorter side in pixels that EXIF records; None: it does not."""
+    """Return the longer and the shorter side in pixels that EXIF records, or None."""
     sides = [_number(settings.get(tag)) for tag in (_RECORDED_WIDTH, _RECORDED_HEIGHT)]
     return (max(sides), min(sides)) if min(sides) > 0 else None
 
@@ -120,7 +123,7 @@ def _recorded_sides(settings: Mapping[int, Any]) -> tuple[float, float] | None:
 def _focal_plane_resolution(
     settings: Mapping[int, Any], image: ImageTensor, recorded: tuple[float, float] | None
 ) -> float:
-    """Pixels of `image` to the millimetre of the sensor; 0: EXIF does not tell."""
+    """Return how many pixels of `image` make a millimetre of the sensor; 0: EXIF does not say."""
     resolution = _number(settings.get(_PLANE_RESOLUTION)) / _MILLIMETRES.get(settings.get(_PLANE_UNIT, 2), 25.4)
     # It counts the pixels that EXIF records, of which `image` may have fewer, turned or not.
     return resolution * max(image.shape[-2:]) / recorded[0] if recorded else 0.0
@@ -129,19 +132,19 @@ def _focal_plane_resolution(
 def _contradictions(
     recorded: tuple[float, float] | None, size: tuple[int, int], film: float, plane: float
 ) -> tuple[str, ...]:
-    """What tells of a crop, which leaves the focal length in EXIF too short for the picture."""
+    """Name signs of a crop, after which the focal length in EXIF is too short for the picture."""
     height, width = size
     long, short = max(size), min(size)
     wrong = "if it was cropped since, the metres are wrong, and need its field of view."
     if recorded and abs(recorded[0] / recorded[1] * short / long - 1) > 0.02:
-        told = f"{recorded[0]:g} × {recorded[1]:g}"
-        return (f"EXIF tells of {told} pixels, and the picture has {width} × {height}, of another aspect: {wrong}",)
+        pixels = f"{recorded[0]:g} × {recorded[1]:g}"
+        return (f"EXIF states {pixels} pixels, and the picture has {width} × {height}, of another aspect: {wrong}",)
     if not any(abs(long / short / aspect - 1) < 0.03 for aspect in _ASPECTS):
-        return (f"EXIF tells of a camera, and hardly one takes {width} × {height} pixels: {wrong}",)
+        return (f"EXIF states a camera, and hardly one takes {width} × {height} pixels: {wrong}",)
     if min(film, plane) > 0 and max(film, plane) > 1.2 * min(film, plane):
         ratio = max(film, plane) / min(film, plane)
         return (f"EXIF's focal lengths in film and by the sensor differ {ratio:.2g}-fold: {wrong}",)
     if recorded and recorded[0] > 1.02 * long:
-        told = f"{recorded[0]:g} × {recorded[1]:g}"
-        return (f"EXIF tells of {told} pixels, and the picture has {width} × {height}: {wrong}",)
+        pixels = f"{recorded[0]:g} × {recorded[1]:g}"
+        return (f"EXIF states {pixels} pixels, and the picture has {width} × {height}: {wrong}",)
     return ()

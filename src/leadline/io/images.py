@@ -25,11 +25,11 @@ from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
-from leadline.io.exif import CameraInfo, camera_from_exif, orientation_of
+from leadline.io.exif import CameraInfo, camera_from_exif, read_orientation
 from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
-"""Raw photographs, as the sensor counted; the extra `raw` develops them."""
+"""Suffixes of raw photographs; the extra `raw` develops them."""
 
 
 PHOTO_SUFFIXES = RAW_SUFFIXES | {
@@ -39,13 +39,13 @@ PHOTO_SUFFIXES = RAW_SUFFIXES | {
 """What counts as a photograph where a folder is searched; `read_image` itself goes by the content."""
 
 
-LARGE = 25_000_000
-"""Pixels up to which `read_photograph` keeps them all: those of a 24-megapixel camera."""
+MAX_PIXELS = 25_000_000
+"""Pixels beyond which `read_photograph` reduces an image: those of a 24-megapixel camera are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """A photograph as `read_photograph` gives it."""
+    """Hold a photograph as `read_photograph` returns it."""
 
     image: ImageTensor
     """RGB in [0, 1], upright; a large photograph in fewer pixels."""
@@ -56,6 +56,7 @@ class Photograph:
 
     @property
     def is_reduced(self) -> bool:
+        """Whether `image` has fewer pixels than the photograph in its file."""
         return tuple(self.image.shape[-2:]) != self.size
 
     @property
@@ -70,9 +71,12 @@ def read_image(path: StrPath) -> ImageTensor:
     """Read any photograph as RGB in [0, 1], upright as its EXIF says, with all its pixels.
 
     Grey is repeated, palettes are looked up, CMYK is converted, 16 bits keep all their steps, and what is
-    transparent lies on white, as a viewer would show it (the colour under full transparency is arbitrary).
+    transparent is drawn on white, as a viewer would show it (the colour under full transparency is arbitrary).
     Float images must be in [0, 1]. Of several pictures in a file (animations, pages) the first is read.
     HEIC needs the extra `heic`, raw photographs the extra `raw`.
+
+    Returns:
+        (3, H, W), float32.
 
     Raises:
         UnreadableFile: truncated, empty, no image, an extra is not installed, more than some 178 megapixels, a side
@@ -81,7 +85,7 @@ def read_image(path: StrPath) -> ImageTensor:
     return read_photograph(path, max_pixels=None).image
 
 
-def read_photograph(path: StrPath, *, max_pixels: int | None = LARGE) -> Photograph:
+def read_photograph(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
     """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
 
     Args:
@@ -111,7 +115,7 @@ def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
     return decode_photograph(source, name, max_pixels=None).image
 
 
-def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = LARGE) -> Photograph:
+def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
     """Read a photograph that is in memory with its camera, as `read_photograph` reads a file.
 
     Args:
@@ -129,16 +133,16 @@ def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int
 
 
 def read_camera(path: StrPath, image: ImageTensor) -> Intrinsics | None:
-    """Return what a photograph's EXIF tells of the camera, in pixels of `image`; None: nothing credible."""
+    """Return the intrinsics that a photograph's EXIF states, in pixels of `image`, or None where none are plausible."""
     return read_camera_info(path, image).intrinsics
 
 
 def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
-    """Return what a photograph's EXIF tells of the camera, and what is doubtful about it.
+    """Return the camera that a photograph's EXIF states, and what is doubtful about it.
 
     Args:
         path: the photograph.
-        image: the photograph as `read_image` gave it, or the same view in another size.
+        image: the photograph as `read_image` returned it, or the same view in another size.
 
     Returns:
         The camera in pixels of `image`; see `leadline.io.exif.camera_from_exif`.
@@ -153,13 +157,16 @@ def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
     return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
 
 
-def write_image(path: StrPath, image: ImageTensor | Image.Image, words: Mapping[str, str] | None = None) -> None:
+def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mapping[str, str] | None = None) -> None:
     """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95.
 
     Args:
         path: the file.
         image: (3, H, W) in [0, 1], or a Pillow image.
-        words: what the text of a PNG says under `leadline:…`.
+        metadata: key → text, written into the text of a PNG under `leadline:KEY`.
+
+    Raises:
+        BadInput: another suffix, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -168,7 +175,7 @@ def write_image(path: StrPath, image: ImageTensor | Image.Image, words: Mapping[
         pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     with atomic_write(path) as half:
-        image.save(half, quality=95, pnginfo=png_text(words) if words else None)
+        image.save(half, quality=95, pnginfo=png_text(metadata) if metadata else None)
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
@@ -179,7 +186,7 @@ _TIFF = (b"II*\0", b"MM\0*")
 """How TIFF files begin, and most raw photographs."""
 
 
-_STUMBLES = (
+_DECODER_ERRORS = (
     *(
         OSError,
         SyntaxError,
@@ -201,19 +208,19 @@ _LAST_STEP = 65535
 
 
 _MOST_PIXELS, _LONGEST_SIDE, _MOST_OBLONG = 2 * 89_478_485, 65_535, 50
-"""What is refused is beyond these: Pillow's own bound on pixels, a side, and the longer side over the shorter."""
+"""Photographs beyond these are refused: Pillow's own bound on pixels, a side, and the longer side over the shorter."""
 
 
 _MOST_BYTES = 620_000_000
-"""What decoding one photograph may take where its pixels are bounded."""
+"""Bytes that decoding one photograph may take where its pixels are bounded."""
 
 
 _BYTES_OF_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-"""What Pillow keeps of one by the picture's mode; 4 in all others."""
+"""Bytes in which Pillow keeps a pixel, by the picture's mode; 4 in all others."""
 
 
 _BYTES_WHILE_DECODING = {"AVIF": 6, "HEIF": 6, "JPEG2000": 16, "WEBP": 12}
-"""What decoders take besides for a pixel of the file, measured; the others decode row by row."""
+"""Bytes that decoders take besides for a pixel of the file, measured; the others decode row by row."""
 
 
 _TOO_MANY = "has more than 178 megapixels: make it smaller first."
@@ -224,7 +231,7 @@ _STRIP = 128
 
 
 class _UnfitError(Exception):
-    """A photograph is not read for a reason of ours: what follows its name in the message."""
+    """A photograph is not read by a rule of Leadline; the text follows its name in the message."""
 
 
 def _must_exist(path: Path) -> None:
@@ -234,7 +241,7 @@ def _must_exist(path: Path) -> None:
 
 @contextmanager
 def _decoding(path: Path | str) -> Iterator[None]:
-    """Whatever a decoder trips over becomes an `UnreadableFile` that names the file (or what is in memory)."""
+    """Turn whatever a decoder raises into an `UnreadableFile` that names the file (or what is in memory)."""
     try:
         # Pillow warns of large images and broken metadata, which are no trouble here.
         with warnings.catch_warnings():
@@ -252,7 +259,7 @@ def _decoding(path: Path | str) -> Iterator[None]:
         raise UnreadableFile(f"{path} {reason}. Copy or make it again, or leave it out.") from error
     except MemoryError as error:
         raise UnreadableFile(f"{path} does not fit into the memory: make it smaller first.") from error
-    except _STUMBLES as error:
+    except _DECODER_ERRORS as error:
         reason = str(error).rstrip(".")
         raise UnreadableFile(f"Cannot read {path}: {reason}. Copy or make it again, or leave it out.") from error
 
@@ -262,7 +269,7 @@ _File = io.BufferedReader | io.BytesIO
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """What a file holds, before it becomes a tensor."""
+    """Hold what a file contains, before it becomes a tensor."""
 
     pixels: np.ndarray
     """Upright; (H, W) or (H, W, 3 or 4): grey, RGB or RGBA; at the file's own depth where it is not reduced."""
@@ -289,7 +296,7 @@ _Reader = Callable[[_File, int | None], _Decoded]
 
 @contextmanager
 def _opened(file: _File, suffix: str) -> Iterator[Image.Image | _Reader]:
-    """The picture before its pixels are decoded; or what reads it, where Pillow does not."""
+    """Yield the picture before its pixels are decoded; or what reads it, where Pillow does not."""
     start = file.read(32)
     file.seek(0)
     if _is_raw(start, suffix):
@@ -316,7 +323,7 @@ def _is_raw(start: bytes, suffix: str) -> bool:
 
 
 def _must_have_decoder(brands: bytes) -> None:
-    """Make Pillow know HEIC, if this is one; raise with the way to read it, if it cannot be read here."""
+    """Register HEIC with Pillow, if this is one; raise with what to install, if it cannot be read here."""
     if b"avif" in brands or b"avis" in brands:
         if not features.check("avif"):
             raise _UnfitError("is an AVIF photograph, which this Pillow does not read: pip install -U pillow")
@@ -334,7 +341,7 @@ def _extra(module: str, extra: str, what: str) -> Any:
 
 
 def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | None) -> _Decoded:
-    """The pixels of a picture; `file` is what it was opened from, None: it is somebody else's."""
+    """Return the pixels of a picture; `file` is what it was opened from, None: it is the caller's."""
     width, height = picture.size
     _must_be_in_bounds(width, height)
     factor = _factor(width, height, max_pixels)
@@ -360,13 +367,13 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     else:
         pixels = _pixels(picture)
     # Pillow and OpenCV turn a TIFF upright themselves.
-    orientation = 1 if is_tiff else orientation_of(exif)
+    orientation = 1 if is_tiff else read_orientation(exif)
     size = (width, height) if orientation >= 5 else (height, width)
     return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture))
 
 
 def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:
-    """EXIF, XMP, and height and width of the upright photograph, if the file says them."""
+    """Return EXIF, XMP, and height and width of the upright photograph, if the file states them."""
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
             exif = _exif(picture)
@@ -375,16 +382,16 @@ def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, i
 
 
 def _upright_size(picture: Image.Image, exif: Image.Exif) -> tuple[int, int]:
-    """Height and width; Pillow gives a TIFF's as they are upright."""
+    """Return height and width; Pillow returns those of an upright TIFF."""
     width, height = picture.size
-    is_turned = orientation_of(exif) >= 5 and not isinstance(picture, TiffImageFile)
+    is_turned = read_orientation(exif) >= 5 and not isinstance(picture, TiffImageFile)
     return (width, height) if is_turned else (height, width)
 
 
 def _exif(picture: Image.Image) -> Image.Exif:
     try:
         return picture.getexif()
-    except _STUMBLES:  # broken EXIF tells nothing, and hides no photograph
+    except _DECODER_ERRORS:  # broken EXIF says nothing, and the photograph can still be read
         return Image.Exif()
 
 
@@ -394,12 +401,12 @@ def _xmp(picture: Image.Image) -> bytes:
 
 
 def _tiff_tags(file: _File) -> Image.Exif:
-    """The tags of a file that is built as TIFF is, as most raw photographs are; none of another."""
+    """Return the tags of a file with the structure of TIFF, as most raw photographs have it; none of another."""
     tags = Image.Exif()
     file.seek(0)
     try:
         tags.load_from_fp(file)
-    except _STUMBLES:
+    except _DECODER_ERRORS:
         return Image.Exif()
     return tags
 
@@ -412,12 +419,12 @@ def _must_be_in_bounds(width: int, height: int) -> None:
     if max(width, height) > _LONGEST_SIDE or max(width, height) > _MOST_OBLONG * min(width, height):
         raise _UnfitError(
             f"has {width} × {height} pixels, and no side of a photograph may be longer than {_LONGEST_SIDE} pixels "
-            f"or {_MOST_OBLONG} times the other: cut it up first."
+            f"or {_MOST_OBLONG} times the other: crop it first."
         )
 
 
 def _factor(width: int, height: int, max_pixels: int | None) -> int:
-    """1, 2, 4, …: by what the sides are divided."""
+    """Return the number by which the sides are divided: 1, 2, 4, …"""
     factor = 1
     while max_pixels and -(-width // factor) * -(-height // factor) > max(max_pixels, 1):
         factor *= 2
@@ -425,7 +432,7 @@ def _factor(width: int, height: int, max_pixels: int | None) -> int:
 
 
 def _memory_needed(picture: Image.Image, pixels: int, factor: int) -> int:
-    """Bytes that decoding a file of `pixels` takes, whose `picture` may be set to be reduced by `factor`."""
+    """Return the bytes that decoding a file of `pixels` takes, whose `picture` may be reduced by `factor`."""
     if isinstance(picture, Jpeg2KImageFile):
         pixels //= min(factor, 2) ** 2
     kept = min(picture.size[0] * picture.size[1], pixels) * _BYTES_OF_A_PIXEL.get(picture.mode, 4)
@@ -446,7 +453,7 @@ def _must_fit_into_memory(needed: int) -> None:
 
 
 def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: _File) -> bool:
-    """Whether the file has more than the 8 bits a channel that Pillow gives of colour."""
+    """Tell whether the file has more than the 8 bits a channel to which Pillow reduces colour."""
     if len(picture.getbands()) < 3:
         return False
     file.seek(0)
@@ -456,7 +463,7 @@ def _is_deep_colour(picture: Image.Image, exif: Image.Exif, file: _File) -> bool
 
 
 def _deep_pixels(file: _File) -> np.ndarray:
-    """More than 8 bits a channel, RGB or RGBA."""
+    """Decode RGB or RGBA of more than 8 bits a channel."""
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
@@ -465,7 +472,7 @@ def _deep_pixels(file: _File) -> np.ndarray:
 
 
 def _pixels(picture: Image.Image) -> np.ndarray:
-    """(H, W) or (H, W, 3 or 4): grey of many bits or floats, RGB or RGBA."""
+    """Return (H, W) or (H, W, 3 or 4): grey of many bits or floats, RGB or RGBA."""
     if picture.mode == "F":
         return np.array(picture)
     if picture.mode.startswith("I"):
@@ -478,7 +485,7 @@ def _pixels(picture: Image.Image) -> np.ndarray:
 
 
 def _reduced(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """`_pixels` averaged to (width, height), a strip at a time, with what is transparent on white."""
+    """Average `_pixels` to (width, height), a strip at a time, with what is transparent on white."""
     if picture.size == size:
         return _opaque(_pixels(picture))
     (width, height), factor = picture.size, 2
@@ -489,7 +496,7 @@ def _reduced(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shrunk(pixels: np.ndarray, width: int, factor: int) -> np.ndarray:
-    """The averages of what each new pixel covers."""
+    """Average the pixels that each new pixel covers."""
     return cv2.resize(pixels, (width, -(-len(pixels) // factor)), interpolation=cv2.INTER_AREA)
 
 
@@ -512,7 +519,7 @@ def _from_float_tiff(file: _File, max_pixels: int | None) -> _Decoded:
 
 
 def _from_raw(file: _File, max_pixels: int | None) -> _Decoded:
-    """A raw photograph, developed with the camera's own white balance, upright."""
+    """Develop a raw photograph with the camera's own white balance, upright."""
     rawpy = _extra("rawpy", "raw", "a raw photograph")
     exif = _tiff_tags(file)
     file.seek(0)
@@ -546,7 +553,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _as_image(pixels: np.ndarray) -> ImageTensor:
-    """(H, W) or (H, W, 3 or 4) numbers as RGB in [0, 1], in strips, so that the memory is that of the result."""
+    """Convert (H, W) or (H, W, 3 or 4) numbers to RGB in [0, 1], in strips: the memory is that of the result."""
     image = torch.empty(3, *pixels.shape[:2])
     for top in range(0, len(pixels), _STRIP):
         channels = np.ascontiguousarray(np.atleast_3d(pixels[top : top + _STRIP]).transpose(2, 0, 1))

@@ -18,7 +18,7 @@ def file_lock(lock: Path, doing: str, *, waits: bool = True) -> Iterator[None]:
 
     Args:
         lock: the file.
-        doing: what the other process is doing, as the user is told.
+        doing: what the other process is doing, for the message: `downloading weights.pt`.
         waits: whether to wait for it.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Outputs: the marks by which Leadline knows the files that it wrote, and a guard for those that it did not.
+"""Outputs: the metadata by which Leadline knows the files that it wrote, and a guard for those that it did not.
 
 A depth map or a picture says in its own text, under `leadline:…`, that it is one, and of which photograph; a table of
-figures is known by its keys, a page by its generator. What has no mark is a user's, and no command replaces it.
+figures is known by its keys, a page by its generator. A file without metadata is a user's, and no command replaces it.
 """
 
 import json
@@ -19,68 +19,69 @@ from PIL.PngImagePlugin import PngInfo
 from leadline.core.errors import BadInput
 
 PREFIX = "leadline:"
-"""What the keys of Leadline's own words begin with in a PNG."""
+"""Prefix of the keys of Leadline's metadata in a PNG."""
 
 GENERATOR = '<meta name="generator" content="Leadline">'
-"""What a page of Leadline's says in its head."""
+"""The tag in the head of an HTML page that Leadline writes."""
 
 COLOUR_SUFFIX = ".colour.png"
-"""What the picture of NAME.png is called: NAME.colour.png."""
+"""Suffix of the picture of a depth map: that of NAME.png is NAME.colour.png."""
 
 
-def marks_of(path: Path) -> dict[str, str]:
-    """The words that Leadline wrote into a depth map or a picture; none: it did not write the file.
+def read_leadline_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata that Leadline wrote into a depth map or a picture; empty if it did not write the file.
 
-    A PFM file has no place for words: those of the colour picture beside it count, if it names this very content.
+    A PFM file has no place for metadata: that of the colour picture beside it counts, if it states the checksum of
+    this file.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             match path.suffix.lower():
                 case ".png" | ".tif" | ".tiff":
-                    return _picture_marks(path)
+                    return _picture_metadata(path)
                 case ".npz":
-                    return _archive_marks(path)
+                    return _archive_metadata(path)
                 case ".pfm":
-                    marks = marks_of(path.with_suffix(COLOUR_SUFFIX))
-                    return marks if marks.get("depth_crc32") == checksum(path) else {}
-    # Whatever a decoder trips over was not written by Leadline, or is damaged beyond its marks.
+                    metadata = read_leadline_metadata(path.with_suffix(COLOUR_SUFFIX))
+                    return metadata if metadata.get("depth_crc32") == checksum(path) else {}
+    # A file that cannot be decoded was not written by Leadline, or its metadata is lost.
     except Exception:
         return {}
     return {}
 
 
 def checksum(path: Path) -> str:
-    """The CRC-32 of a file's content."""
+    """Return the CRC-32 of a file's content as eight hex digits."""
     return f"{zlib.crc32(path.read_bytes()):08x}"
 
 
-def png_text(words: Mapping[str, str]) -> PngInfo:
-    """The text chunks of a PNG that Leadline writes."""
+def png_text(metadata: Mapping[str, str]) -> PngInfo:
+    """Return metadata as the text chunks of a PNG, under `leadline:KEY`."""
     chunks = PngInfo()
-    for key, text in words.items():
+    for key, text in metadata.items():
         chunks.add_text(PREFIX + key, printable(text))
     return chunks
 
 
 def printable(text: str) -> str:
-    r"""Text that any file or terminal takes: bytes of a file's name that are not UTF-8 become `\udc80` … `\udcff`."""
+    r"""Return text that can be encoded as UTF-8: other bytes of a file's name become `\udc80` … `\udcff`."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_replaceable(
     path: Path, option: str, *, keys: frozenset[str] = frozenset(), beside: Collection[str] = ()
 ) -> None:
-    """Refuse to write where a file lies that Leadline did not write.
+    """Refuse to write where there is a file that Leadline did not write.
 
     Args:
         path: the file to be written.
         option: how the user named the place, for the message: `--json`.
-        keys: what a JSON file of this sort has at its top; empty for a page.
-        beside: names of what is written beside it, which are Leadline's where `path` is.
+        keys: the top-level keys of a JSON file of this sort; empty for an HTML page.
+        beside: names of files that are written beside it, which are Leadline's where `path` is.
 
     Raises:
-        BadInput: there is a folder, or a file of someone else's.
+        BadInput: there is a folder, or a file that Leadline did not write.
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder: choose another {option}.")
@@ -91,17 +92,17 @@ def check_replaceable(
             raise BadInput(f"{place} is there, and Leadline did not write it: choose another {option}, or remove it.")
 
 
-def _picture_marks(path: Path) -> dict[str, str]:
+def _picture_metadata(path: Path) -> dict[str, str]:
     with Image.open(path) as picture:
         info = {str(key): text for key, text in picture.info.items() if isinstance(text, str)}
-        words = {key.removeprefix(PREFIX): text for key, text in info.items() if key.startswith(PREFIX)}
+        metadata = {key.removeprefix(PREFIX): text for key, text in info.items() if key.startswith(PREFIX)}
         description = picture.getexif().get(_IMAGE_DESCRIPTION, "") if picture.format == "TIFF" else ""
-    if not words and str(description).startswith('{"leadline"'):
-        words = json.loads(description)["leadline"]
-    return words
+    if not metadata and str(description).startswith('{"leadline"'):
+        metadata = json.loads(description)["leadline"]
+    return metadata
 
 
-def _archive_marks(path: Path) -> dict[str, str]:
+def _archive_metadata(path: Path) -> dict[str, str]:
     if not zipfile.is_zipfile(path):
         return {}
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -112,10 +113,10 @@ def _archive_marks(path: Path) -> dict[str, str]:
 
 def _is_own_json(path: Path, keys: frozenset[str]) -> bool:
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, OSError, RecursionError):
         return False
-    return isinstance(told, dict) and keys <= told.keys()
+    return isinstance(content, dict) and keys <= content.keys()
 
 
 def _is_own_page(path: Path) -> bool:

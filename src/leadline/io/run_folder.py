@@ -1,4 +1,4 @@
-"""Claims: a folder belongs to what it was first made of, and refuses anything else with the difference."""
+"""Run folders: a folder belongs to one configuration, and any other is refused with the difference."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -9,46 +9,55 @@ from leadline.core.errors import BadInput
 from leadline.io.atomic import atomic_write
 
 
-def create_or_read(file: Path, about: Mapping[str, Any], beside: Collection[str] = ()) -> dict[str, Any]:
-    """What `file` says that its folder is made of: `about`, if nobody had said it yet.
+def create_or_read(file: Path, configuration: Mapping[str, Any], beside: Collection[str] = ()) -> dict[str, Any]:
+    """Return the configuration that `file` holds; write it first, if the file does not exist.
 
     Args:
-        file: where it is said.
-        about: what is to be made.
-        beside: patterns of what will be written beside it.
+        file: the JSON file in the folder that the configuration is of.
+        configuration: what is written, as JSON.
+        beside: glob patterns of the files that will be written beside it.
+
+    Returns:
+        The configuration in the file, which may be another.
 
     Raises:
-        BadInput: it is damaged; or there are such files without it, which are not Leadline's.
+        BadInput: the file is damaged; or files of these patterns exist without it, which are not Leadline's.
     """
     if not file.exists():
         if others := sorted(path.name for pattern in beside for path in file.parent.glob(pattern)):
             raise BadInput(f"{file.parent} holds {others[0]}, which is not of this run: choose another folder.")
         with atomic_write(file) as half:
-            half.write_text(json.dumps(about, indent=1))
+            half.write_text(json.dumps(configuration, indent=1))
     return read_configuration(file)
 
 
 def read_configuration(file: Path) -> dict[str, Any]:
-    """What `file` says.
+    """Return the JSON object in `file`.
 
     Raises:
         BadInput: it is damaged.
     """
-    cure = "restore it, or delete its folder and start anew"
+    advice = "restore it, or delete its folder and start again"
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as problem:
-        raise BadInput(f"{file} is damaged ({problem}): {cure}.") from problem
-    if not isinstance(told, dict):
-        raise BadInput(f"{file} is damaged (it holds no JSON object): {cure}.")
-    return told
+        raise BadInput(f"{file} is damaged ({problem}): {advice}.") from problem
+    if not isinstance(content, dict):
+        raise BadInput(f"{file} is damaged (it holds no JSON object): {advice}.")
+    return content
 
 
-def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], holds: str, cure: str) -> None:
-    """Refuse a place that is made of something else; `holds` and `cure` are what stands around the difference.
+def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], problem: str, advice: str) -> None:
+    """Refuse a folder of another configuration, with the differences line by line.
+
+    Args:
+        before: the configuration of the folder.
+        now: the configuration that is asked for.
+        problem: what the error says before the differences, without a colon.
+        advice: what the error says after them.
 
     Raises:
-        BadInput: a value differs, or is told by one side only.
+        BadInput: a value differs, or is in one of them only.
     """
     before, now = _flat(before), _flat(json.loads(json.dumps(now)))
     changes = [
@@ -57,11 +66,11 @@ def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], 
         if before.get(key) != now.get(key)
     ]
     if changes:
-        raise BadInput("\n".join([f"{holds}:", *changes, cure]))
+        raise BadInput("\n".join([f"{problem}:", *changes, advice]))
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"plan.steps": 300, …}"""
+    """Return a nested mapping as one level: {"plan.steps": 300, …}."""
     if not isinstance(tree, Mapping):
         return {prefix: tree}
     return {

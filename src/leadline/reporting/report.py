@@ -29,7 +29,7 @@ from leadline.evaluation.tables import ImageScore, Listing, Table
 from leadline.inference.predict import predict_tensor
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import (
-    ERRORS,
+    ERROR_SCALE,
     ColorScale,
     colorize,
     colorize_error,
@@ -217,7 +217,7 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, sc
         "Largest RMSE first. Stripes: not measured, or not counted. Colours mean the same metres in every picture."
     )
     columns = ("image", "measured, with its holes", "predicted", "error")
-    return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERRORS), caption),))
+    return Section("Worst images first", figures=(Gallery(columns, tuple(exhibits), (scale, ERROR_SCALE), caption),))
 
 
 def photo_files(words: Sequence[str]) -> list[Path]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
-from leadline.core.progress import say, track
+from leadline.core.progress import print_line, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, identity, subsample_evenly
@@ -181,7 +181,7 @@ def label(
         if file.exists():
             if not repair or _is_whole(file, store.manifest, number):
                 continue
-            say(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.")
+            print_line(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.")
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
         records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
         with atomic_write(file) as half:

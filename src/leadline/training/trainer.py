@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.progress import ProgressBar, say
+from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
@@ -325,7 +325,7 @@ class StopRequest:
         self._restore()
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
-        say(f"{message} The same command continues.")
+        print_line(f"{message} The same command continues.")
         raise SystemExit(128 + self.signal)
 
     def _asked(self, number: int, _frame: object) -> None:
@@ -598,6 +598,6 @@ def _drop_lines_after(step: int, path: Path) -> None:
         except (ValueError, KeyError, TypeError):
             unreadable += 1
     if unreadable > 1:  # One was cut short by a kill.
-        say(f"{path}: {unreadable} lines cannot be read, and are left out.")
+        print_line(f"{path}: {unreadable} lines cannot be read, and are left out.")
     with atomic_write(path) as half:
         half.write_bytes(b"".join(kept))

@@ -12,7 +12,7 @@ from leadline.core.errors import BadInput, unknown
 from leadline.core.sample import Intrinsics
 from leadline.io.depth_backgrounds import background_mask
 from leadline.io.depth_maps import DepthMap, read_depth, read_numbers, stated_scale
-from leadline.io.depth_units import why_no_metres
+from leadline.io.depth_units import explain_implausible_median
 
 ENCODINGS = ("", "sunrgbd")
 """None, and SUN RGB-D's: 16-bit millimetres with their bits rotated left by three."""
@@ -112,7 +112,7 @@ class DepthReading:
         """
         measured = numbers[np.isfinite(numbers) & (numbers > 0)]
         middle = float(np.median(measured)) if measured.size else 1.0
-        if self.scale is None and (said := why_no_metres(middle)):
+        if self.scale is None and (said := explain_implausible_median(middle)):
             raise BadInput(f"{where} does not say its unit, and {said}.")
         nothing = background_mask(numbers, self.scale or 1.0)
         if nothing.any() and not self.keeps_background:

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import torch
 
-from leadline.core.camera import camera_fault
+from leadline.core.camera import explain_impossible_camera, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics, Sample
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.pair_files import FoundPair, PairListing, find_pairs, is_wanted
-from leadline.data.datasets.projection import resize_camera
 from leadline.io.images import read_image
 
 
@@ -76,13 +75,15 @@ class FolderDataset:
 
 def check_camera(pair: Pair, intrinsics: Intrinsics | None, image: ImageTensor) -> None:
     """Raise BadInput, naming the photograph, if no camera that took it has these intrinsics."""
-    if intrinsics is not None and (fault := camera_fault(intrinsics.tolist(), (image.shape[1], image.shape[2]))):
+    if intrinsics is not None and (
+        fault := explain_impossible_camera(intrinsics.tolist(), (image.shape[1], image.shape[2]))
+    ):
         raise BadInput(f"{pair.image}: {fault}.")
 
 
 def follow_size(camera: tuple[float, ...], known_for: tuple[int, int] | None, image: ImageTensor) -> tuple[float, ...]:
     """Return the camera of a picture that may be smaller or larger than the one it is known for."""
-    return resize_camera(camera, known_for, (image.shape[1], image.shape[2])) if known_for else camera
+    return resize_intrinsics(camera, known_for, (image.shape[1], image.shape[2])) if known_for else camera
 
 
 def folder(

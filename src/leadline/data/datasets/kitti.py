@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from leadline.core.camera import crop_intrinsics, intrinsics_of_matrix
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
@@ -186,7 +187,7 @@ def _kb_cropped(sample: Sample) -> Sample:
             f"{sample.name} is {sample.size[1]} × {sample.size[0]} pixels, too small for crop=kb (1216 × 352)."
         )
     part = (..., slice(top, top + height), slice(left, left + width))
-    moved = None if sample.intrinsics is None else sample.intrinsics - torch.tensor([0.0, 0.0, left, top])
+    moved = None if sample.intrinsics is None else crop_intrinsics(sample.intrinsics, top, left)
     return replace(
         sample, image=sample.image[part], depth=sample.depth[part], valid=sample.valid[part], intrinsics=moved
     )
@@ -198,7 +199,7 @@ def _intrinsics(date: Path, camera: str) -> tuple[float, ...] | None:
     if not file.is_file():
         return None
     projection = _calibration(file)[f"P_rect_{camera[-2:]}"]
-    return tuple(float(projection[place]) for place in (0, 5, 2, 6))
+    return intrinsics_of_matrix(projection.reshape(3, 4))
 
 
 @lru_cache(maxsize=64)

@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 import torch
 
+from leadline.core.camera import camera_matrix, project
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
@@ -39,7 +40,7 @@ from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.nyu import CAMERA, nyu, room
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
-from leadline.data.datasets.projection import camera_matrix, nearest_wins, pixel_rays
+from leadline.data.datasets.projection import nearest_wins, pixel_rays
 from leadline.io.images import read_image
 
 SIZE = (480, 640)
@@ -179,9 +180,8 @@ def _registered(numbers: np.ndarray) -> np.ndarray:
     z = metres[measured]
     x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, SIZE)[:, measured] * z
     seen = np.linalg.inv(ROTATION) @ np.stack([x, y, z]) - TRANSLATION[:, None]
-    fx, fy, cx, cy = CAMERA
-    columns, rows = np.rint(fx * seen[0] / seen[2] + cx), np.rint(fy * seen[1] / seen[2] + cy)
-    return nearest_wins(columns, rows, z, SIZE)
+    columns, rows = project(seen[0], seen[1], seen[2], CAMERA)
+    return nearest_wins(np.rint(columns), np.rint(rows), z, SIZE)
 
 
 def _undistorted(photo: ImageTensor, file: Path) -> ImageTensor:

@@ -25,13 +25,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from leadline.core.camera import project, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
-from leadline.data.datasets.projection import nearest_wins, pixel_rays, resize_camera, shrink_photo
+from leadline.data.datasets.projection import nearest_wins, pixel_rays, shrink_photo
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
@@ -104,7 +105,7 @@ def _read(pair: Pair, *, baseline: float) -> Sample:
         if found.shape[1:] != (height, width):
             size = f"{found.shape[2]} × {found.shape[1]}"
             raise BadInput(f"{file} is {size} pixels, and Pandora's are {width} × {height}.")
-    camera = resize_camera(COLOUR_CAMERA, PHOTO_SIZE, SIZE)
+    camera = resize_intrinsics(COLOUR_CAMERA, PHOTO_SIZE, SIZE)
     depth = torch.from_numpy(_registered(measured.depth[0].numpy(), camera, baseline))[None]
     return Sample(shrink_photo(photo, SIZE), depth, depth > 0, DepthKind.METRIC, torch.tensor(camera), pair.name)
 
@@ -114,5 +115,5 @@ def _registered(metres: np.ndarray, camera: tuple[float, ...], baseline: float) 
     measured = metres > 0
     z = metres[measured].astype(np.float64)
     x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, DEPTH_SIZE)[:, measured]
-    fx, fy, cx, cy = camera
-    return nearest_wins(np.rint(fx * (x + baseline / z) + cx), np.rint(fy * y + cy), z, SIZE)
+    columns, rows = project(x + baseline / z, y, 1.0, camera)
+    return nearest_wins(np.rint(columns), np.rint(rows), z, SIZE)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline.core.camera import camera_matrix
 from leadline.core.sample import ImageTensor
 
 
@@ -42,21 +43,7 @@ def pixel_rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: t
     return seen[:, 0].T.reshape(2, *size)
 
 
-def camera_matrix(camera: tuple[float, ...]) -> np.ndarray:
-    """fx, fy, cx, cy as the 3 × 3 matrix."""
-    fx, fy, cx, cy = camera
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-
-
 def shrink_photo(photo: ImageTensor, size: tuple[int, int]) -> Tensor:
     """A photograph of a smaller size (height, width): each pixel is the mean of those that it covers."""
     small = cv2.resize(photo.permute(1, 2, 0).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small).permute(2, 0, 1).contiguous()
-
-
-def resize_camera(camera: tuple[float, ...], before: tuple[int, int], after: tuple[int, int]) -> tuple[float, ...]:
-    """fx, fy, cx, cy of a photograph made larger or smaller, from one (height, width) to another."""
-    down, across = (new / old for new, old in zip(after, before, strict=True))
-    fx, fy, cx, cy = camera
-    # The centre of the first pixel is (0, 0); sizes count from its corner, half a pixel before.
-    return fx * across, fy * down, (cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5

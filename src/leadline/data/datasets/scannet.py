@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from leadline.core.camera import intrinsics_of_matrix, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.paths import StrPath
@@ -32,7 +33,7 @@ from leadline.core.sample import Sample
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import Pair, check_camera
 from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
-from leadline.data.datasets.projection import resize_camera, shrink_photo
+from leadline.data.datasets.projection import shrink_photo
 from leadline.io.images import read_image
 
 LISTS = {
@@ -115,7 +116,7 @@ def _camera(file: Path) -> tuple[float, ...] | None:
         matrix = matrix.reshape(3 if matrix.size == 9 else 4, -1)
     except ValueError as error:
         raise BadInput(f"{file} must hold a matrix of 4 × 4 numbers ({error}).") from error
-    return tuple(float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    return intrinsics_of_matrix(matrix)
 
 
 def _read(pair: Pair, *, reading: DepthReading) -> Sample:
@@ -124,5 +125,5 @@ def _read(pair: Pair, *, reading: DepthReading) -> Sample:
     check_camera(pair, intrinsics, photo)
     before, after = (photo.shape[1], photo.shape[2]), (measured.depth.shape[1], measured.depth.shape[2])
     if pair.intrinsics is not None:
-        intrinsics = torch.tensor(resize_camera(pair.intrinsics, before, after))
+        intrinsics = torch.tensor(resize_intrinsics(pair.intrinsics, before, after))
     return Sample(shrink_photo(photo, after), measured.depth, measured.valid, DepthKind.METRIC, intrinsics, pair.name)

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from leadline.core.camera import focal_length
+from leadline.core.camera import centered_camera, focal_length
 from leadline.core.errors import BadInput
 from leadline.data.furnished_rooms.catalogue import FurnitureModel, list_credits, read_catalogues
 from leadline.data.furnished_rooms.layout import make_layout
@@ -207,7 +207,7 @@ def _keep(frames: Path, folder: Path, config: RoomsConfig, number: int) -> None:
             )
             cv2.imwrite(str(half / "depth" / f"{index:04d}.png"), np.rint(depth * 1000).astype(np.uint16))
             focal = focal_length(view["field_of_view"], width)
-            cameras.append([focal, focal, (width - 1) / 2, (height - 1) / 2])
+            cameras.append(centered_camera(focal, (height, width)))
         (half / "cameras.json").write_text(json.dumps(cameras))
 
 

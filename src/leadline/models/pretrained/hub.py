@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import EvalResult, HfApi, ModelCardData, snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.markdown import markdown_table
 from leadline.core.paths import StrPath
@@ -28,13 +27,6 @@ HUB = "hub:"
 
 
 _CARD = "README.md"
-
-
-_PROMISES: Mapping[DepthKind, str] = {
-    DepthKind.METRIC: "metres along the optical axis",
-    DepthKind.SCALE_FREE: "depth along the optical axis, up to one factor per image",
-    DepthKind.RELATIVE: "inverse depth, up to a positive factor and a shift per image: larger is nearer",
-}
 
 
 _LICENCES = (
@@ -157,7 +149,7 @@ def model_card(model: DepthModel, repo: str | None = None) -> str:
     provenance, rule = model.provenance, model.preprocessing
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = {
-        "Kind of depth": f"{model.kind}: {_PROMISES[model.kind]}",
+        "Kind of depth": f"{model.kind}: {model.kind.description}",
         "Network": f"`{model.name}`, {parameters / 1e6:.2f} million parameters",
         "Input": f"RGB, natively {rule.size[0]} × {rule.size[1]} pixels (height × width)",
         "Trained on": provenance.training_data or "nothing yet: its weights are random",
@@ -171,7 +163,7 @@ def model_card(model: DepthModel, repo: str | None = None) -> str:
 
 # {repo or model.name}
 
-Measures depth from one photograph: {_PROMISES[model.kind]}.
+Measures depth from one photograph: {model.kind.description}.
 
 {markdown_table(["", ""], [[name, fact] for name, fact in facts.items()])}
 
@@ -189,7 +181,7 @@ depth = leadline.predict(model, "photograph.jpg")
 print(depth)
 depth.save("depth.png")  # 16 bits, with its unit in the file's own text
 depth.colorize().save("colours.png")
-values = depth.numpy()  # (height, width), {_PROMISES[model.kind]}
+values = depth.numpy()  # (height, width), {model.kind.description}
 ```
 """
 

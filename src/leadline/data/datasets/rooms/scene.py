@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from leadline.core.camera import centered_camera
 from leadline.data.datasets.rooms.domains import Domain, Viewpoint
 from leadline.data.datasets.rooms.furniture import ALL_FURNITURE, Furniture, Range, Vector
 
@@ -72,8 +73,7 @@ class Camera(NamedTuple):
 
     def intrinsics(self, height: int, width: int) -> tuple[float, float, float, float]:
         """fx, fy, cx, cy in pixels; the centre of the top left pixel is (0, 0)."""
-        focal = width / 2 / math.tan(self.field_of_view / 2)
-        return focal, focal, (width - 1) / 2, (height - 1) / 2
+        return centered_camera(width / 2 / math.tan(self.field_of_view / 2), (height, width))
 
 
 class Sensor(NamedTuple):
