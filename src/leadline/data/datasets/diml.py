@@ -1,7 +1,6 @@
 """DIML/CVL RGB-D, indoor: photographs with Kinect One depth registered to them, from Korean rooms, shops and churches.
 
-Cho et al. 2021 (arXiv 2110.11590), https://dimlrgbd.github.io: read the terms on the page before use; none is stated
-for weights trained on it.
+Cho et al. 2021 (arXiv 2110.11590), https://dimlrgbd.github.io.
 
 Expected tree, of the sample package (1609 for training, 503 for test; HR is 756 × 1344, LR 288 × 512):
 
@@ -30,6 +29,7 @@ from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import check_split, missing_files, scenes_for
 
+LICENCE = "Read the terms at https://dimlrgbd.github.io before use; none are stated for weights trained on it"
 TRUTHS = {"filled": ("up_png", "ud"), "raw": ("warp_png", "wd")}
 """Name → folder and ending of the full packages."""
 SIZES = ("HR", "LR")

@@ -27,6 +27,9 @@ from leadline.data.datasets.pair_files import FoundPair, PairListing, find_pairs
 from leadline.data.datasets.projection import resize_camera
 from leadline.io.images import read_image
 
+LICENCE = ""
+"""Only the folder can state it."""
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -1,6 +1,6 @@
 """Hub: any dataset of the Hugging Face `datasets` library that has a column of photographs and one of depth.
 
-https://huggingface.co/docs/datasets. Each dataset has a licence and a unit of its own: read its card.
+https://huggingface.co/docs/datasets. Each dataset has a unit of its own: read its card.
 
 Expected: `hub:OWNER/NAME`, or `hub:DIR` of one that was kept with `save_to_disk`; a column of pictures, and one of
 pictures of one channel (16 or 32 bits) or of arrays (height × width). "val" is the split `validation`, `val`, `valid`.
@@ -27,6 +27,7 @@ from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.io.images import _decoding, decode_image
 
+LICENCE = "Each dataset has its own: read its card at https://huggingface.co/datasets"
 SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
 """Our name of a split → what it may be called."""
 

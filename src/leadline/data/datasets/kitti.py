@@ -2,7 +2,7 @@
 
 Geiger et al. 2013, https://www.cvlibs.net/datasets/kitti/raw_data.php (photographs, calibration, LiDAR), and Uhrig et
 al. 2017, https://www.cvlibs.net/datasets/kitti/eval_depth.php?benchmark=depth_prediction ("annotated depth maps":
-eleven LiDAR turns put together and cleaned). CC BY-NC-SA 3.0: not for commerce.
+eleven LiDAR turns put together and cleaned).
 
 Expected tree (`DRIVE` is `2011_09_26_drive_0002_sync`):
 
@@ -44,6 +44,7 @@ from leadline.data.datasets.projection import nearest_wins
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
+LICENCE = "CC BY-NC-SA 3.0, not for commercial use: https://www.cvlibs.net/datasets/kitti"
 TRUTHS = ("annotated", "lidar", "lidar_as_published")
 CROPS = ("none", "kb")
 KB_CROP = (352, 1216)

@@ -1,7 +1,6 @@
 """NYU Depth v2, labelled: 1449 indoor photographs, 480 × 640, with Kinect depth registered to them.
 
-Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html. For research; no licence to
-redistribute is stated, nor one for weights trained on it.
+Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html.
 
 Expected tree:
 
@@ -34,6 +33,10 @@ from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 
+LICENCE = (
+    "For research; no licence to redistribute, nor one for weights trained on it, is stated: "
+    "https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html"
+)
 TRUTHS = {"raw": "rawDepths", "filled": "depths"}
 """Name → array of the file: what the Kinect measured, holes left open; or the same with its holes painted in."""
 CAMERA = (518.85790117450188, 519.46961112127485, 325.58244941119034 - 1, 253.73616633400465 - 1)

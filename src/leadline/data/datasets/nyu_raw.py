@@ -1,7 +1,6 @@
 """NYU Depth v2, raw: 407,024 frames of 464 scenes as the Kinect v1 gave them, brought to the labelled set's form.
 
-Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html ("Raw dataset", 428 GB, in parts). For
-research; no licence to redistribute is stated, nor one for weights trained on it.
+Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html ("Raw dataset", 428 GB, in parts).
 
 Expected tree (a part's folder may stand between):
 
@@ -38,10 +37,12 @@ from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.nyu import CAMERA, nyu, room
+from leadline.data.datasets.nyu import LICENCE as NYU_LICENCE
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
 from leadline.data.datasets.projection import camera_matrix, nearest_wins, pixel_rays
 from leadline.io.images import read_image
 
+LICENCE = NYU_LICENCE
 SIZE = (480, 640)
 COLOUR_LENS = (
     2.0796615318809061e-01,

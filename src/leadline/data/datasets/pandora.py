@@ -1,6 +1,6 @@
 """Pandora: 250,000 frames of 22 people before a Kinect One, sitting as drivers do and turning their heads.
 
-Borghi et al. 2017 (POSEidon), https://aimagelab.ing.unimore.it/pandora: on request, for science, not for commerce.
+Borghi et al. 2017 (POSEidon), https://aimagelab.ing.unimore.it/pandora.
 
 Expected tree (`NN` is a person, `base_1_ID01` a sequence of theirs):
 
@@ -35,6 +35,7 @@ from leadline.data.datasets.projection import nearest_wins, pixel_rays, resize_c
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
+LICENCE = "On request, for science, not for commercial use: https://aimagelab.ing.unimore.it/pandora"
 PHOTO_SIZE, DEPTH_SIZE, SIZE = (1080, 1920), (424, 512), (360, 640)
 COLOUR_CAMERA = (1081.3720703125, 1081.3720703125, 959.5, 539.5)
 """fx, fy, cx, cy of the whole photograph; its lens hardly bends."""

@@ -17,6 +17,9 @@ from leadline.core.sample import Sample
 from leadline.io.discovery import find_images
 from leadline.io.images import read_photograph
 
+LICENCE = ""
+"""Only the folder can state it."""
+
 
 @dataclass(frozen=True)
 class PhotosDataset:

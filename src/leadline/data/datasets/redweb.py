@@ -1,6 +1,6 @@
 """ReDWeb: 3600 photographs of all kinds from stereo pairs on the web, with relative depth from optical flow.
 
-Xian et al. 2018, https://sites.google.com/site/redwebcvpr18/: for research; no licence is stated.
+Xian et al. 2018, https://sites.google.com/site/redwebcvpr18/.
 
 Expected tree:
 
@@ -25,6 +25,8 @@ from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
 from leadline.io.images import PHOTO_SUFFIXES, read_image
+
+LICENCE = "For research; no licence is stated: https://sites.google.com/site/redwebcvpr18/"
 
 
 def redweb(split: str, *, path: StrPath = Path("data/redweb"), holdout: int = 10) -> FilePairs:

@@ -1,6 +1,6 @@
 """ScanNet, exported: 1513 scans of rooms with a Structure sensor on a tablet, depth 480 × 640, photographs 968 × 1296.
 
-Dai et al. 2017, http://www.scan-net.org: terms to be signed, for research only. Many other scans are exported alike.
+Dai et al. 2017, http://www.scan-net.org. Many other scans are exported alike.
 
 Expected tree (what ScanNet's `SensReader` writes with all its exports):
 
@@ -35,6 +35,7 @@ from leadline.data.datasets.pairs import FilePairs, check_split, is_published, m
 from leadline.data.datasets.projection import resize_camera, shrink_photo
 from leadline.io.images import read_image
 
+LICENCE = "Terms to be signed, for research only: http://www.scan-net.org"
 LISTS = {
     "train": "96acca299b7855f02824c496b19077904d80996e7ced1bb9f0dac98f7dd4d0c8",
     "val": "d75d4971c3fa7128c643695840e279042c212ef904fe933bd00cf9918c61b083",

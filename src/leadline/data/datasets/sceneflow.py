@@ -1,7 +1,6 @@
 """Scene Flow: FlyingThings3D, Monkaa and Driving, 39,000 rendered stereo pairs of 540 × 960, without holes.
 
-Mayer et al. 2016, https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html: for research,
-no commercial use.
+Mayer et al. 2016, https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html.
 
 Expected tree (of each part the packages "RGB images (cleanpass)" and "Disparity"):
 
@@ -32,6 +31,10 @@ from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, 
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
+LICENCE = (
+    "For research, not for commercial use: "
+    "https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html"
+)
 PARTS = ("flyingthings3d", "monkaa", "driving")
 PASSES = ("cleanpass", "finalpass")
 VIEWS = ("left", "right")

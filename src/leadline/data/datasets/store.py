@@ -39,6 +39,8 @@ from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 
+LICENCE = ""
+"""The manifest of each store states it, as its source does."""
 FORMAT = 1
 """Of a store; a reader refuses what is newer."""
 MANIFEST = "manifest.json"

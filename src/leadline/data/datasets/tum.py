@@ -1,6 +1,6 @@
 """TUM RGB-D: hand-held Kinect v1 and Xtion sequences of 480 × 640, the common format of SLAM benchmarks.
 
-Sturm et al. 2012, https://cvg.cit.tum.de/data/datasets/rgbd-dataset: CC BY 4.0 unless a sequence says otherwise.
+Sturm et al. 2012, https://cvg.cit.tum.de/data/datasets/rgbd-dataset.
 
 Expected tree, one sequence or a folder of them:
 
@@ -28,6 +28,7 @@ from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import missing_files, scenes_for
 
+LICENCE = "CC BY 4.0 unless a sequence states otherwise: https://cvg.cit.tum.de/data/datasets/rgbd-dataset"
 CAMERAS = {
     "freiburg1": (517.3, 516.5, 318.6, 255.3),
     "freiburg2": (520.9, 521.0, 325.1, 249.7),

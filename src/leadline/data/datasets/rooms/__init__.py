@@ -20,6 +20,7 @@ from leadline.data.datasets.rooms.render import render
 from leadline.data.datasets.rooms.scene import furnish
 from leadline.io.atomic import atomic_write
 
+LICENCE = "Apache-2.0, as the code"
 SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 4096), "val": (1, 128), "test": (2, 256)}
 """Split → its number in the randomness' address, and how many samples it has by default."""
 
