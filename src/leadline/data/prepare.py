@@ -17,16 +17,13 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.progress import track
-from leadline.data.datasets import Dataset, open_data, store
+from leadline.data.datasets import SPLITS, Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
 from leadline.data.transforms import resize
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration
-
-SPLITS = ("train", "val", "test")
-
 
 SHARD_BYTES = 2**25
 """Of a shard before compression: small enough to be lost and made again, large enough to be worth a request."""

@@ -13,11 +13,11 @@ from leadline.core.errors import BadInput, NoSplit
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
-from leadline.data.datasets import DATASETS, Dataset, open_data
+from leadline.data.datasets import DATASETS, SPLITS, Dataset, open_data
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair, folder
 from leadline.data.datasets.licences import licence_of, stated_licence
-from leadline.data.datasets.pair_files import SPLITS, FoundPair, find_pairs, is_wanted
+from leadline.data.datasets.pair_files import FoundPair, find_pairs, is_wanted
 from leadline.data.datasets.pairs import FilePairs
 
 Camera = tuple[float, ...]

@@ -34,6 +34,8 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+SPLITS = ("train", "val", "test")
+"""Names of the splits, in the order in which commands take them."""
 DATASETS: Mapping[str, str] = {
     "diml": "leadline.data.datasets.diml:diml",
     "folder": "leadline.data.datasets.folder:folder",

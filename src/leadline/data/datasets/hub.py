@@ -25,11 +25,12 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.pairs import check_split
 from leadline.io.images import _decoding, decode_image
 
 LICENCE = "Each dataset has its own: read its card at https://huggingface.co/datasets"
-SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
-"""Our name of a split → what it may be called."""
+SPLIT_ALIASES = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
+"""Name of a split here → its names on the hub, of which the first that a dataset has is taken."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,7 @@ def hub(
     reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth, encoding=encoding)
     if kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    check_split(split)
     try:
         library = import_module("datasets")
     except ImportError as error:
@@ -169,7 +169,7 @@ def _rows(library: Any, path: str, config: str | None, split: str) -> Any:
 
 
 def _named(split: str, names: list[str], path: str) -> str:
-    for name in SPLITS[split]:
+    for name in SPLIT_ALIASES[split]:
         if name in names:
             return name
     raise NoSplit(f"{path} has no {split} split, only {', '.join(names)}.")

@@ -32,6 +32,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
+from leadline.data.datasets.pairs import check_split
 
 LICENCE = (
     "For research; no licence to redistribute, nor one for weights trained on it, is stated: "
@@ -41,7 +42,7 @@ TRUTHS = {"raw": "rawDepths", "filled": "depths"}
 """Name → array of the file: what the Kinect measured, holes left open; or the same with its holes painted in."""
 CAMERA = (518.85790117450188, 519.46961112127485, 325.58244941119034 - 1, 253.73616633400465 - 1)
 """fx, fy, cx, cy of the colour camera: the toolbox's `camera_params.m`, whose first pixel is (1, 1)."""
-LABELLED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+LABELLED_FILE, SPLITS_FILE = "nyu_depth_v2_labeled.mat", "splits.mat"
 IMAGES = 1449
 SPLITS_DIGEST = "6e081404491a8bfba2f066beaa9713ef6046f9007aa5f799f2a350506a580cee"
 """SHA-256 of the published file of that name."""
@@ -95,8 +96,7 @@ def nyu(split: str, *, path: StrPath = Path("data/nyu"), truth: str = "raw", hol
     path = Path(path)
     if truth not in TRUTHS:
         raise unknown("truth", truth, TRUTHS)
-    if split not in ("train", "val", "test"):
-        raise unknown("split", split, ("train", "val", "test"))
+    check_split(split)
     if split == "val" and holdout < 1:
         raise NoSplit(f"holdout={holdout} leaves nothing for val: state holdout=10, for every tenth training room.")
     scenes = _scenes(path)
@@ -107,7 +107,7 @@ def nyu(split: str, *, path: StrPath = Path("data/nyu"), truth: str = "raw", hol
         number for number in official if split == "test" or (room(scenes[number]) in held_out) == (split == "val")
     ]
     share = "" if len(numbers) == len(official) else f" ({len(numbers)} of {len(official)})"
-    is_own = len(scenes) == IMAGES and sha256((path / SPLITS).read_bytes()).hexdigest() != SPLITS_DIGEST
+    is_own = len(scenes) == IMAGES and sha256((path / SPLITS_FILE).read_bytes()).hexdigest() != SPLITS_DIGEST
     remarks = ["own split" if is_own else "", "" if truth == "raw" else truth]
     name = ", ".join([f"nyu {split}{share}", *filter(None, remarks)])
     return Nyu(name, DepthKind.METRIC, path, truth, tuple(numbers), tuple(scenes[number] for number in numbers))
@@ -123,14 +123,14 @@ def _scenes(path: Path) -> list[str]:
     with _labelled(path) as file:
         arrays = {"images", "scenes", *TRUTHS.values()}
         if missing := sorted(arrays - file.keys()):
-            raise BadInput(f"{path / LABELLED} holds no {' and no '.join(missing)}: it is not the official file.")
+            raise BadInput(f"{path / LABELLED_FILE} holds no {' and no '.join(missing)}: it is not the official file.")
         # MATLAB keeps a list of texts as references to arrays of UTF-16 units.
         return ["".join(map(chr, file[reference][()].ravel())) for reference in file["scenes"][()].ravel()]
 
 
 def _official_split(path: Path, images: int) -> tuple[list[int], list[int]]:
     """Places of the training and the test images in the file, from 0."""
-    file = _existing(path, SPLITS)
+    file = _existing(path, SPLITS_FILE)
     try:
         content = scipy.io.loadmat(file)
         training, test = (sorted(content[key].ravel() - 1) for key in ("trainNdxs", "testNdxs"))
@@ -138,14 +138,14 @@ def _official_split(path: Path, images: int) -> tuple[list[int], list[int]]:
         raise BadInput(f"{file} is damaged or not the official file ({error}). Download it again.") from error
     numbers = set(training) | set(test)
     if len(numbers) < len(training) + len(test) or not numbers <= set(range(images)):
-        raise BadInput(f"{file} does not belong to the {images} images of {path / LABELLED}. Download both again.")
+        raise BadInput(f"{file} does not belong to the {images} images of {path / LABELLED_FILE}. Download both again.")
     return [int(number) for number in training], [int(number) for number in test]
 
 
 @contextmanager
 def _labelled(path: Path) -> Iterator[Any]:
     """The h5py file of the images, read-only (`Any`: its types do not tell an array from a folder)."""
-    file = _existing(path, LABELLED)
+    file = _existing(path, LABELLED_FILE)
     try:
         with h5py.File(file) as content:
             yield content

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadInput
+from leadline.data.datasets import SPLITS
 from leadline.io.depth_maps import DEPTH_SUFFIXES
 from leadline.io.images import PHOTO_SUFFIXES
 
-SPLITS = ("train", "val", "test")
 PHOTO_FOLDERS = ("rgb", "color", "image")
 """Where the photographs of a scene lie beside `depth/`: ours, and Open3D's three."""
 CAMERA_FILES = ("intrinsic.json", "camera_intrinsic.json")

@@ -8,8 +8,9 @@ from pathlib import Path
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
+from leadline.data.datasets import SPLITS
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pair_files import SPLITS, matches
+from leadline.data.datasets.pair_files import matches
 
 
 @dataclass(frozen=True)
