@@ -1,7 +1,6 @@
 """Rooms: procedural indoor scenes with exact depth, in as many domains as `DOMAINS` has entries."""
 
 import warnings
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,15 +13,17 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
+from leadline.data.datasets.pairs import check_split
 from leadline.data.datasets.rooms.domains import DOMAINS
-from leadline.data.datasets.rooms.furniture import ALL_FURNITURE
 from leadline.data.datasets.rooms.render import render
 from leadline.data.datasets.rooms.scene import furnish
 from leadline.io.atomic import atomic_write
 
 LICENCE = "Apache-2.0, as the code"
-SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 4096), "val": (1, 128), "test": (2, 256)}
-"""Split → its number in the randomness' address, and how many samples it has by default."""
+SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2}
+"""Split → the second number of its samples' seeds `(seed, split, index)`, so that no two splits share a room."""
+DEFAULT_COUNTS: Mapping[str, int] = {"train": 4096, "val": 128, "test": 256}
+"""Split → how many samples it has unless `count` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class RoomsDataset:
         return record
 
     def _rendered(self, index: int) -> np.ndarray:
-        rng = np.random.default_rng((self.seed, SPLITS[self.split][0], index))
+        rng = np.random.default_rng((self.seed, SPLIT_SEEDS[self.split], index))
         scene = furnish(DOMAINS[self.domain], rng)
         view = render(scene, self.height, self.width, rng)
         record = np.empty((), _record(self.height, self.width))
@@ -107,16 +108,15 @@ def rooms(
         BadInput: an unknown split or domain, or a size or count that is not positive.
     """
     cache = None if cache is None else Path(cache)
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    check_split(split)
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
-    usual = SPLITS[split][1]
+    usual = DEFAULT_COUNTS[split]
     count = usual if count is None else count if split == "train" else min(count, usual)
     if min(count, height, width) < 1:
         raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
     if cache is not None:
-        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-{_version(domain):08x}"
+        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-v{DOMAINS[domain].version}"
     return RoomsDataset(
         f"rooms-{domain} {split}", DepthKind.METRIC, split, count, height, width, domain, holes, seed, cache
     )
@@ -128,14 +128,3 @@ def _record(height: int, width: int) -> np.dtype:
     return np.dtype(
         [("intrinsics", "f4", (4,)), ("depth", "f4", pixels), ("image", "u1", (3, *pixels)), ("measured", "?", pixels)]
     )
-
-
-def _version(domain: str) -> int:
-    """A number that changes with the code here and with what the domain is drawn from: a cache never answers for older
-    ones, and other domains' tables do not touch it."""
-    folder = Path(__file__).parent
-    code = [file.read_bytes() for file in sorted(folder.glob("*.py")) if file.stem not in ("pieces", "stock")]
-    drawn = DOMAINS[domain]
-    names = {*drawn.furniture, *drawn.ornaments, *drawn.clutter}
-    tables = [repr(drawn), repr({name: ALL_FURNITURE[name] for name in sorted(names)})]
-    return zlib.crc32(b"".join([*(table.encode() for table in tables), *code]))

@@ -11,11 +11,11 @@ from leadline.data.datasets.rooms.furniture import Vector
 from leadline.data.datasets.rooms.scene import Body, Material, Scene, Sensor
 from leadline.data.datasets.rooms.textures import TEXTURES, noise
 
-NEAREST = 0.3
-"""Metres; what is nearer a depth camera does not measure."""
-FARTHEST = 10.0
-"""Metres beyond which a depth camera measures nothing."""
-BASELINE = 0.075
+SENSOR_MIN_DEPTH = 0.3
+"""Metres: the depth camera measures nothing nearer."""
+SENSOR_MAX_DEPTH = 10.0
+"""Metres: the depth camera measures nothing farther."""
+SENSOR_BASELINE = 0.075
 """Metres from the depth camera to its projector on the right."""
 
 
@@ -241,7 +241,7 @@ def _look(scene: Scene, rays: np.ndarray, depth: np.ndarray, hit: np.ndarray) ->
         along=along,
         # Between the pixel's extent along and across the slope: sharp enough, and it hardly flickers.
         pixel=depth / focal / np.sqrt(np.maximum(facing, 0.02)),
-        disparity=BASELINE * focal / depth,
+        disparity=SENSOR_BASELINE * focal / depth,
         materials=materials,
         material=faces.ravel()[6 * hit + face],
     )
@@ -416,7 +416,7 @@ def _measured(seen: _Seen, albedo: np.ndarray, depth: np.ndarray, rng: np.random
     power = reflectance * seen.facing * patch / depth**2
     is_strong = power > _FAINTEST
     is_speckle = np.frombuffer(rng.bytes(depth.size), np.uint8).reshape(depth.shape) == 0
-    return is_lit & is_strong & (depth > NEAREST) & (depth < FARTHEST) & ~is_speckle
+    return is_lit & is_strong & (depth > SENSOR_MIN_DEPTH) & (depth < SENSOR_MAX_DEPTH) & ~is_speckle
 
 
 _FAINTEST = 0.007

@@ -109,9 +109,9 @@ def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
         _FEATURES[str(feature)](room, wall)
     for _ in range(room.count(domain.lamps)):
         _lamp(room)
-    for _ in range(room.count(domain.pieces)):
+    for _ in range(room.count(domain.furniture_count)):
         _try_to_place(room, ALL_FURNITURE[room.pick(domain.furniture)])
-    for _ in range(room.count(domain.things) if domain.clutter else 0):
+    for _ in range(room.count(domain.clutter_count) if domain.clutter else 0):
         _try_to_place(room, ALL_FURNITURE[room.pick(domain.clutter)])
     return Scene(
         bodies=(*room.spaces, *room.solids),
@@ -258,7 +258,7 @@ def _in_the_room(room: _Room, view: Viewpoint) -> tuple[Vector, float, float]:
         )
 
     height = room.draw(view.height)
-    yaw = max((room.draw((-math.pi, math.pi)) for _ in range(view.looks)), key=depth)
+    yaw = max((room.draw((-math.pi, math.pi)) for _ in range(view.directions)), key=depth)
     return (x, y, height), yaw, math.radians(room.draw(view.pitch))
 
 
