@@ -71,9 +71,12 @@ ROTATION = np.array(
 TRANSLATION = np.array([2.5031875059141302e-02, -2.9342312935846411e-04, 6.6238747008330102e-04])
 """A point before the colour camera is `inv(ROTATION)` times that before the depth camera, less this, in metres. The
 toolbox takes the last two the other way round than it names them; so do all data made with it."""
-NEAREST, LAST = 600, 2047
-"""What the toolbox takes for distortion's doing, and what the sensor says for "nothing"."""
+MIN_NUMBER = 600
+"""The toolbox takes lower numbers for errors of the distortion."""
+NOT_MEASURED = 2047
+"""The sensor's highest number: nothing was measured."""
 MAX_DEPTH = 10.0
+"""Metres that the toolbox cuts depth to."""
 
 
 def nyu_raw(
@@ -168,15 +171,15 @@ def _numbers(file: Path) -> np.ndarray:
         raise UnreadableFile(f"Cannot read {file}: {what}. Copy it again, or leave it out.")
     for order in ("<u2", ">u2"):
         numbers = np.frombuffer(content, order, offset=header.end()).reshape(SIZE)
-        if numbers.max() <= LAST:
+        if numbers.max() <= NOT_MEASURED:
             return numbers
-    raise UnreadableFile(f"{file} holds {numbers.max()}, and the Kinect's numbers end at {LAST}. Leave it out.")
+    raise UnreadableFile(f"{file} holds {numbers.max()}, and the Kinect's numbers end at {NOT_MEASURED}. Leave it out.")
 
 
 def _registered(numbers: np.ndarray) -> np.ndarray:
     """The sensor's numbers as metres in the pixels of the undistorted photograph, 0 where none fell."""
     metres = 351.3 / (1092.5 - numbers.astype(np.float64))
-    measured = (numbers >= NEAREST) & (metres > 0) & (metres < MAX_DEPTH)
+    measured = (numbers >= MIN_NUMBER) & (metres > 0) & (metres < MAX_DEPTH)
     z = metres[measured]
     x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, SIZE)[:, measured] * z
     seen = np.linalg.inv(ROTATION) @ np.stack([x, y, z]) - TRANSLATION[:, None]

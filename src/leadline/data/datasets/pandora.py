@@ -42,7 +42,7 @@ COLOUR_CAMERA = (1081.3720703125, 1081.3720703125, 959.5, 539.5)
 DEPTH_CAMERA = (365.456, 365.456, 254.878, 205.395)
 DEPTH_LENS = (0.0905474, -0.26819, 0.0, 0.0, 0.0950862)
 """k1, k2, p1, p2, k3."""
-BASELINE = 0.052
+CAMERA_BASELINE = 0.052
 """Metres between the two cameras."""
 TEST = "10|14|16|20"
 """The people whom the paper keeps for its test."""
@@ -84,7 +84,7 @@ def pandora(
     val, test = ("|".join(f"{person}/*" for person in people.split("|") if person) for people in (val, test))
     taken = scenes_for(split, pairs, path, val=val, test=test)
     remarks = [f"every={every}"] if every > 1 else []
-    read = partial(_read, baseline=BASELINE if is_mirrored else -BASELINE)
+    read = partial(_read, baseline=CAMERA_BASELINE if is_mirrored else -CAMERA_BASELINE)
     return FilePairs(", ".join([f"pandora {split}", *remarks]), DepthKind.METRIC, taken, read)
 
 

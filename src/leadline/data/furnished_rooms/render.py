@@ -33,7 +33,7 @@ _PANE = 1
 """Object index of window panes: behind them lies no measurable surface."""
 _SCENES_A_PROCESS = 6
 """Blender keeps some memory of every scene."""
-_FARTHEST_METRES = 60.0
+_SKY_METRES = 60.0
 """What is farther is the sky."""
 
 
@@ -221,7 +221,7 @@ def _read_frame(file: Path) -> tuple[np.ndarray, np.ndarray]:
     }
     light = np.stack([channels[f"Combined.{name}"] for name in "RGB"], axis=-1)
     depth, index = channels["Depth.Z"], channels["IndexOB.X"]
-    return light, np.where((index == _PANE) | ~(depth < _FARTHEST_METRES), 0.0, depth)
+    return light, np.where((index == _PANE) | ~(depth < _SKY_METRES), 0.0, depth)
 
 
 class _Development:
