@@ -9,18 +9,18 @@ from leadline.data.datasets import DATASETS, Dataset
 from leadline.data.datasets.store import ArrowDataset
 
 
-def licence_of(words: str, dataset: Dataset) -> str:
+def licence_of(spec: str, dataset: Dataset) -> str:
     """Return the licence that a dataset's store, its folder or else its reader states; empty where none of them does.
 
     Args:
-        words: the spec that the dataset was opened from, `NAME[:PATH][,option=value]…`.
+        spec: what the dataset was opened from, `NAME[:PATH][,option=value]…`.
         dataset: what `open_data` made of it.
     """
     if isinstance(dataset, ArrowDataset):
         return dataset.licence
-    name, path, _ = parse_spec(words)
+    name, path, _ = parse_spec(spec)
     if name not in DATASETS:
-        return stated_licence(Path(words.partition(",")[0]))
+        return stated_licence(Path(spec.partition(",")[0]))
     return (path and stated_licence(Path(path))) or _published(name)
 
 

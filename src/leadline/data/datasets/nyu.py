@@ -5,8 +5,8 @@ Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html.
 Expected tree:
 
     data/nyu/nyu_depth_v2_labeled.mat    2,972,037,809 bytes, MATLAB v7.3 (an HDF5 file)
-    data/nyu/splits.mat                  2,626 bytes, MATLAB v5: 795 training and 654 test numbers, from 1; its SHA-256
-                                         is below, and the name of the dataset tells of another one
+    data/nyu/splits.mat                  2,626 bytes, MATLAB v5: 795 training and 654 test numbers, from 1; with another
+                                         SHA-256 than below the dataset's name says `own split`
 
 Unit: metres along the optical axis. Traps: MATLAB writes columns first, so all sides are transposed; `depths` has its
 holes painted in by an algorithm, only `rawDepths` was measured, and the published numbers are taken on the latter;
@@ -50,7 +50,7 @@ SPLITS_DIGEST = "6e081404491a8bfba2f066beaa9713ef6046f9007aa5f799f2a350506a580ce
 
 @dataclass(frozen=True)
 class Nyu:
-    """Some of the labelled images; the file is opened anew for each, so that other processes share nothing."""
+    """Some of the labelled images; build it with `nyu`. Each opens the file anew, so that processes share nothing."""
 
     name: str
     kind: DepthKind
@@ -59,7 +59,7 @@ class Nyu:
     truth: str
     """A key of `TRUTHS`."""
     numbers: tuple[int, ...]
-    """Places in the file, from 0."""
+    """Numbers of the images in the file, from 0."""
     scenes: tuple[str, ...]
     """The scene of each of them: `kitchen_0004a`."""
 
@@ -78,16 +78,17 @@ class Nyu:
 
 
 def nyu(split: str, *, path: StrPath = Path("data/nyu"), truth: str = "raw", holdout: int = 10) -> Nyu:
-    """The official training (795) and test (654) images, and a validation held out of the training.
+    """Open the official training (795) and test (654) images, or validation images held out of the training.
 
     "val" is every tenth room of the official training images (`kitchen_0004a` and `b` are one room), in the order
     of their names, so that it shares no room with "train", which is the rest, and no image with "test". Published
-    methods train on all 795: `holdout=0` gives them to "train" and leaves no "val". The dataset's name tells.
+    methods train on all 795: `holdout=0` gives them to "train" and leaves no "val". The dataset's name says so.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of the two files.
         truth: "raw" is what the Kinect measured, holes left open; "filled" has them painted in.
-        holdout: every how many-th room is kept for "val".
+        holdout: every n-th room is kept for "val"; 0 keeps none.
 
     Raises:
         NoSplit: "val" where none is held out.
@@ -114,12 +115,12 @@ def nyu(split: str, *, path: StrPath = Path("data/nyu"), truth: str = "raw", hol
 
 
 def room(scene: str) -> str:
-    """`kitchen_0004a` and `kitchen_0004b` are parts of one room."""
+    """Return the room of a scene: `kitchen_0004a` and `kitchen_0004b` are parts of `kitchen_0004`."""
     return re.sub(r"[a-z]$", "", scene)
 
 
 def _scenes(path: Path) -> list[str]:
-    """The scene of each image, once all is found to be as it should."""
+    """Return the scene of each image, after checking that the file is the official one."""
     with _labelled(path) as file:
         arrays = {"images", "scenes", *TRUTHS.values()}
         if missing := sorted(arrays - file.keys()):
@@ -129,7 +130,7 @@ def _scenes(path: Path) -> list[str]:
 
 
 def _official_split(path: Path, images: int) -> tuple[list[int], list[int]]:
-    """Places of the training and the test images in the file, from 0."""
+    """Return the numbers of the training and the test images in the file, from 0."""
     file = _existing(path, SPLITS_FILE)
     try:
         content = scipy.io.loadmat(file)
@@ -144,7 +145,7 @@ def _official_split(path: Path, images: int) -> tuple[list[int], list[int]]:
 
 @contextmanager
 def _labelled(path: Path) -> Iterator[Any]:
-    """The h5py file of the images, read-only (`Any`: its types do not tell an array from a folder)."""
+    """Open the HDF5 file of the images, read-only (`Any`: h5py's types do not tell an array from a group)."""
     file = _existing(path, LABELLED_FILE)
     try:
         with h5py.File(file) as content:

@@ -9,8 +9,8 @@ Expected tree:
 
 Unit: none; inverse depth up to a factor and a shift. Traps: the files hold the disparity negated, 0 nearest and 254
 farthest, so that larger is farther, as if it were depth, and 255 is sky and what was not measured (as MiDaS's authors
-read it, https://github.com/isl-org/MiDaS/issues/16, without full certainty from those of ReDWeb). This reader turns it
-round: larger is nearer. 8 bits leave some 250 steps.
+read it, https://github.com/isl-org/MiDaS/issues/16, without full certainty from those of ReDWeb). This reader
+inverts it: larger is nearer. 8 bits leave some 250 steps.
 There is no official split; the photographs are not of one another's places, so every tenth is kept for "val".
 """
 
@@ -30,11 +30,12 @@ LICENCE = "For research; no licence is stated: https://sites.google.com/site/red
 
 
 def redweb(split: str, *, path: StrPath = Path("data/redweb"), holdout: int = 10) -> FilePairs:
-    """ReDWeb v1, as "train" and "val"; it is no test set.
+    """Open ReDWeb v1, as "train" and "val"; it has no test.
 
     Args:
+        split: "train" or "val".
         path: the folder of `Imgs` and `RDs`.
-        holdout: every how many-th photograph, in the order of their names, is kept for "val"; 0 keeps none.
+        holdout: every n-th photograph, in the order of their names, is kept for "val"; 0 keeps none.
 
     Raises:
         NoSplit: "test", or "val" where none is kept.
@@ -56,7 +57,7 @@ def redweb(split: str, *, path: StrPath = Path("data/redweb"), holdout: int = 10
 
 
 def _by_stem(path: Path, name: str) -> dict[str, Path]:
-    """The pictures of a folder by their names, whether it is written Imgs or imgs."""
+    """Return name → picture of a folder, whether it is written Imgs or imgs."""
     folder = next((folder for folder in (path / name, path / name.lower()) if folder.is_dir()), None)
     if folder is None:
         raise missing_files("ReDWeb", path, "Imgs/NAME.jpg", "RDs/NAME.png")

@@ -53,9 +53,10 @@ def sceneflow(
     val: str = "",
     test: str = "",
 ) -> FilePairs:
-    """One part of Scene Flow; only FlyingThings3D comes with a test.
+    """Open one part of Scene Flow; only FlyingThings3D has a test.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of the three parts.
         part: "flyingthings3d", "monkaa" or "driving".
         render: "cleanpass", or "finalpass" with blur of motion and focus.
@@ -86,7 +87,7 @@ def sceneflow(
 
 
 def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
-    """The frames of one view below a folder of disparities, in the order of their names."""
+    """Return the frames of one view below a folder of disparities, in the order of their names."""
     known = [root / f"frames_{render}", root / f"frames_{render}_webp"]
     photos = next((each for each in known if each.is_dir()), None)
     if photos is None or not folder.is_dir():
@@ -109,7 +110,7 @@ def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
 
 def _read(pair: Pair) -> Sample:
     image = read_image(pair.image)
-    # A disparity is inverse depth: its own kind is checked here, and its promise made stronger below.
+    # A disparity is inverse depth, so the file is read as `RELATIVE`; depth up to a factor is made from it below.
     measured = read_depth(pair.depth, kind=DepthKind.RELATIVE)
     valid = measured.valid & (measured.depth > 0)
     intrinsics = torch.tensor(pair.intrinsics)
