@@ -109,9 +109,8 @@ def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, str]]]:
             f"{path} is no CSV file of pairs ({error}): look for a quotation mark that is not closed."
         ) from error
     if not rows or not {"image", "depth"} <= rows[0][1].keys():
-        raise BadInput(
-            f"{path} must begin with the line `image,depth` (or `image,depth,split,fx,fy,cx,cy`), with a line for each pair."
-        )
+        header = "`image,depth` (or `image,depth,split,fx,fy,cx,cy`)"
+        raise BadInput(f"{path} must begin with the line {header} and have a line for each pair.")
     return rows
 
 

@@ -40,7 +40,7 @@ class RoomsDataset:
     holes: bool
     seed: int
     folder: Path | None
-    """Where rendered samples are kept."""
+    """Where rendered samples are cached; None keeps none."""
 
     def __len__(self) -> int:
         return self.count
@@ -48,7 +48,7 @@ class RoomsDataset:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has samples 0 … {self.count - 1}, and not {index}.")
-        frame = self._kept(index)
+        frame = self._cached(index)
         depth = torch.from_numpy(frame["depth"])[None]
         valid = torch.from_numpy(frame["measured"])[None] if self.holes else torch.ones_like(depth, dtype=torch.bool)
         return Sample(
@@ -60,12 +60,12 @@ class RoomsDataset:
             name=f"rooms-{self.domain}/{self.split}/{index:06d}",
         )
 
-    def _kept(self, index: int) -> np.ndarray:
-        """A sample's record, from the cache if it is there and whole."""
+    def _cached(self, index: int) -> np.ndarray:
+        """Return a sample's record, from the cache if it is there and undamaged."""
         if self.folder is None:
             return self._rendered(index)
         path = self.folder / f"{index:06d}.npy"
-        # Missing, or cut off by a power failure: both are made again.
+        # Missing, or truncated by a power failure: both are rendered again.
         with suppress(OSError, ValueError, EOFError):
             return np.load(path)
         record = self._rendered(index)
@@ -98,11 +98,19 @@ def rooms(
     seed: int = 0,
     cache: StrPath | None = None,
 ) -> RoomsDataset:
-    """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
+    """Open rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
 
-    `count` says how many; "val" and "test" never have more than their 128 and 256, however many the training has.
-    `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
-    are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
+    Args:
+        split: "train", "val" or "test".
+        count: how many; unset, `DEFAULT_COUNTS`, which "val" and "test" never exceed, so that they stay comparable.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        domain: a key of `DOMAINS`: "a" homes, "b" offices and corridors, "c" anything indoors.
+        holes: leave out what a structured-light camera would not measure; without, all depth is valid, and the images
+            are the same.
+        seed: another seed makes other rooms.
+        cache: a folder that keeps what was rendered; any number of processes may share it. Its key holds the domain's
+            `version`, so that a cache never returns pixels of another version.
 
     Raises:
         BadInput: an unknown split or domain, or a size or count that is not positive.
@@ -123,7 +131,7 @@ def rooms(
 
 
 def _record(height: int, width: int) -> np.dtype:
-    """One sample as it lies in the cache, four-byte fields first so that all are aligned."""
+    """Return the layout of one sample in the cache, four-byte fields first so that all are aligned."""
     pixels = (height, width)
     return np.dtype(
         [("intrinsics", "f4", (4,)), ("depth", "f4", pixels), ("image", "u1", (3, *pixels)), ("measured", "?", pixels)]
