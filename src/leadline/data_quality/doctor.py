@@ -35,5 +35,5 @@ def missing_unit(collection: Collection, frames: Sequence[FrameStats]) -> str:
         return ""
     units = [unit for group in group_by_scene(unscaled).values() if (unit := unit_of(group))]
     guesses = dict.fromkeys(f"depth_scale={unit.scale:g} fits: {unit.reason}" for unit in units)
-    said = "; ".join(list(guesses)[:SHOWN]) or "no scale in use fits"
-    return f"The files do not state their unit, and readers ask for it: {said}."
+    fitting = "; ".join(list(guesses)[:SHOWN]) or "no scale in use fits"
+    return f"The files do not state their unit, and readers ask for it: {fitting}."

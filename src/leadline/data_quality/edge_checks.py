@@ -7,7 +7,7 @@ import numpy as np
 from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import FrameStats
 from leadline.data_quality.image_features import WORKING_SIDE, Surface
-from leadline.data_quality.issues import Issue, count_words, scene_groups, significance
+from leadline.data_quality.issues import Issue, describe_count, group_small_scenes, significance
 
 GAIN = 0.05
 """Correlation by which another fit must be better. Of 520 runs of 5–40 correctly paired frames from real and rendered
@@ -23,7 +23,7 @@ def turned(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     Sides decide where they differ; for half turns and mirrors, which of the two fits the depth's edges better.
     """
     found = []
-    for group in scene_groups(
+    for group in group_small_scenes(
         [frame for frame in frames if frame.orientation != 1 and frame.image_size and frame.depth_size]
     ):
         gains = [
@@ -33,7 +33,7 @@ def turned(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
         wrong = [frame for frame in group if is_lying or _is_sideways(frame)]
         if wrong:
             message = (
-                f"{count_words(wrong, 'photograph')} turned by EXIF (orientation {wrong[0].orientation}), but not "
+                f"{describe_count(wrong, 'photograph')} turned by EXIF (orientation {wrong[0].orientation}), but not "
                 "their depth: turn it likewise, or turn the photographs' pixels and take the tag out."
             )
             found.append(Issue("turned", message, tuple(wrong)))
@@ -45,11 +45,11 @@ def inverse(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     if kind is DepthKind.RELATIVE:
         return []
     found = []
-    for group in scene_groups([frame for frame in frames if frame.depth_stats]):
+    for group in group_small_scenes([frame for frame in frames if frame.depth_stats]):
         right, wrong = _votes([frame.depth_stats.planes for frame in group if frame.depth_stats])
         if _is_majority(right, wrong):
             message = (
-                f"{count_words(group, 'depth map')}: {wrong} of {right + wrong} planes are straight only if the "
+                f"{describe_count(group, 'depth map')}: {wrong} of {right + wrong} planes are straight only if the "
                 "numbers are inverse depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
             )
             found.append(Issue("inverse", message, tuple(group)))
@@ -61,12 +61,12 @@ def along_ray(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     if kind is DepthKind.RELATIVE:
         return []
     found = []
-    for group in scene_groups([frame for frame in frames if frame.depth_stats]):
+    for group in group_small_scenes([frame for frame in frames if frame.depth_stats]):
         right, wrong = _votes([frame.depth_stats.walls for frame in group if frame.depth_stats])
         if _is_majority(right, wrong):
             message = (
-                f"{count_words(group, 'depth map')}: {wrong} of {right + wrong} walls bulge, and are flat only if the "
-                "numbers are distances along the ray: state along_ray=yes, or convert them to depth along the axis."
+                f"{describe_count(group, 'depth map')}: {wrong} of {right + wrong} walls bulge, and are flat only if "
+                "the numbers are distances along the ray: state along_ray=yes, or convert them to depth along the axis."
             )
             found.append(Issue("along_ray", message, tuple(group)))
     return found
@@ -92,7 +92,7 @@ SIGMAS = 3.0
 def mispaired(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find scenes whose depth maps have the edges of the photograph before or after, rather than those of their own."""
     found = []
-    for group in scene_groups([frame for frame in frames if frame.edges is not None]):
+    for group in group_small_scenes([frame for frame in frames if frame.edges is not None]):
         surfaces = _surfaces(group)
         own = np.mean(surfaces, axis=0).max()
         for where in ("before", "after"):
@@ -102,7 +102,7 @@ def mispaired(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
             # Compared with their own at its best shift, as the camera's motion between two frames is a shift as well.
             if significance(gains) > SIGNIFICANCE and neighbours > own + GAIN:
                 message = (
-                    f"{count_words(group, 'depth map')} fit the photograph {where} better than their own (edges "
+                    f"{describe_count(group, 'depth map')} fit the photograph {where} better than their own (edges "
                     f"correlate {neighbours:.2f} against {own:.2f}): pair each with that one."
                 )
                 found.append(Issue("mispaired", message, tuple(group)))
@@ -112,7 +112,7 @@ def mispaired(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
 def misaligned(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find scenes whose depth maps fit their photographs better after one shift, the same for all frames."""
     found = []
-    for group in scene_groups([frame for frame in frames if frame.edges is not None and frame.image_size]):
+    for group in group_small_scenes([frame for frame in frames if frame.edges is not None and frame.image_size]):
         surfaces = _surfaces(group)
         mean = np.mean(surfaces, axis=0)
         reach = mean.shape[0] // 2
@@ -125,8 +125,8 @@ def misaligned(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
         is_clear = is_better and mean.max() > MIN_CORRELATION and _stands_out(mean) > MIN_PEAK
         if np.hypot(down, right) > MIN_SHIFT * longest and is_clear:
             message = (
-                f"{count_words(group, 'depth map')} beside their photographs: move them by about {right:+.0f} columns "
-                f"and {down:+.0f} rows, or better, register them by the calibration of the cameras."
+                f"{describe_count(group, 'depth map')} beside their photographs: move them by about {right:+.0f} "
+                f"columns and {down:+.0f} rows, or better, register them by the calibration of the cameras."
             )
             found.append(Issue("misaligned", message, tuple(group)))
     return found

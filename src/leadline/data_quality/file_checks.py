@@ -7,7 +7,7 @@ from statistics import median
 from leadline.core.camera import camera_doubt
 from leadline.core.depth_kind import DepthKind
 from leadline.data_quality.frame_stats import DepthStats, FrameStats
-from leadline.data_quality.issues import FEW, Issue, count_words, group_by_scene, single_issue
+from leadline.data_quality.issues import FEW, Issue, describe_count, group_by_scene, single_issue
 from leadline.data_quality.units import IN_SUNRGBD, ROTATE_BACK, ROTATED, Unit, is_like_kitti, is_like_sunrgbd, unit_of
 from leadline.io.depth_units import SCALES, in_words, is_plausible, likely_scales, why_no_metres
 
@@ -38,11 +38,11 @@ def cameras(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find intrinsics that cannot be those of the photograph: of another size or unit, or malformed."""
     found = []
     for frame in frames:
-        said = frame.refusals.get("camera", "")
-        if not said and frame.camera and frame.image_size:
-            said = camera_doubt(frame.camera, frame.image_size)
-        if said:
-            found.append(single_issue("camera", frame, f"{said.rstrip('.')}."))
+        doubt = frame.refusals.get("camera", "")
+        if not doubt and frame.camera and frame.image_size:
+            doubt = camera_doubt(frame.camera, frame.image_size)
+        if doubt:
+            found.append(single_issue("camera", frame, f"{doubt.rstrip('.')}."))
     return found
 
 
@@ -55,7 +55,7 @@ def other_size(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     return [
         Issue(
             "other_size",
-            f"{count_words(group, 'photograph')}: {_pixels(image)}, and the depth {_pixels(depth)}"
+            f"{describe_count(group, 'photograph')}: {_pixels(image)}, and the depth {_pixels(depth)}"
             + (" with another aspect: register it first." if _is_other_aspect(image, depth) else ": resize it first."),
             tuple(group),
         )
@@ -75,9 +75,9 @@ def eight_bits(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
             found.append(single_issue("eight_bits", frame, frame.refusals["picture"]))
         elif frame.depth_stats and kind is DepthKind.METRIC and _has_few_levels(frame.depth_stats):
             stats = frame.depth_stats
-            said = "8 bits" if stats.bits == 8 else f"{stats.levels} depths, all multiples of {stats.divisor}"
+            content = "8 bits" if stats.bits == 8 else f"{stats.levels} depths, all multiples of {stats.divisor}"
             found.append(
-                single_issue("eight_bits", frame, f"holds {said}: give the 16-bit or float map it was made of.")
+                single_issue("eight_bits", frame, f"holds {content}: give the 16-bit or float map it was made of.")
             )
     return found
 
@@ -88,11 +88,11 @@ STEP = 16
 
 def empty(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find depth maps in which nothing is measured, or everything is equally far."""
-    said = {0: "no measured depth", 1: "the same depth everywhere"}
+    contents = {0: "no measured depth", 1: "the same depth everywhere"}
     return [
-        single_issue("empty", frame, f"holds {said[frame.depth_stats.levels]}: leave it out.")
+        single_issue("empty", frame, f"holds {contents[frame.depth_stats.levels]}: leave it out.")
         for frame in frames
-        if frame.depth_stats and frame.depth_stats.levels in said
+        if frame.depth_stats and frame.depth_stats.levels in contents
     ]
 
 
@@ -138,7 +138,7 @@ def background(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     return [
         Issue(
             "background",
-            f"{count_words(group, 'depth map')}: up to {_largest_fraction(group, 'background')} of the pixels hold "
+            f"{describe_count(group, 'depth map')}: up to {_largest_fraction(group, 'background')} of the pixels hold "
             f"numbers up to {number:g}, which no camera measures: state invalid={number:g}, or max_depth=METRES.",
             tuple(group),
         )
@@ -155,7 +155,7 @@ def saturated(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     return [
         Issue(
             "saturated",
-            f"{count_words(group, 'depth map')}: "
+            f"{describe_count(group, 'depth map')}: "
             f"{max(frame.depth_stats.top for frame in group if frame.depth_stats):.0%} of what is measured at the "
             f"highest number, {high:g}: what lay beyond was cut to it, so write 0 there, or state "
             f"invalid={high:g}.",
@@ -174,9 +174,11 @@ def unit(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     usual = _usual_scale(groups)
     for scene in groups:
         if wrong := _wrong_unit(scene, [frame.depth_stats for frame in scene if frame.depth_stats], usual):
-            found.append(Issue("unit", f"{count_words(scene, 'depth map')}: {wrong}.", tuple(scene)))
+            found.append(Issue("unit", f"{describe_count(scene, 'depth map')}: {wrong}.", tuple(scene)))
         else:  # files that a reader refuses, though most of their scene may be metres
-            found += [single_issue("unit", frame, f"{said}.") for frame in scene if (said := _refused_as_metres(frame))]
+            found += [
+                single_issue("unit", frame, f"{reason}.") for frame in scene if (reason := _refused_as_metres(frame))
+            ]
     return found
 
 

@@ -216,8 +216,8 @@ def _read_sample(frame: FrameStats, collection: Collection) -> _View:
 
 
 def _refused(frame: FrameStats, what: str, reason: BadInput) -> FrameStats:
-    said = "; ".join(filter(None, [frame.refusals.get(what), str(reason)]))
-    return replace(frame, refusals={**frame.refusals, what: said})
+    reasons = "; ".join(filter(None, [frame.refusals.get(what), str(reason)]))
+    return replace(frame, refusals={**frame.refusals, what: reasons})
 
 
 def _photograph(entry: Entry) -> tuple[ImageTensor | None, int]:

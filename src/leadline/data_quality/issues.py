@@ -56,7 +56,7 @@ def group_by_scene(frames: Sequence[FrameStats]) -> Mapping[tuple[str, str], lis
     return found
 
 
-def scene_groups(frames: Sequence[FrameStats]) -> list[list[FrameStats]]:
+def group_small_scenes(frames: Sequence[FrameStats]) -> list[list[FrameStats]]:
     """Group frames by scene, those of scenes with fewer than `FEW` together; a group of fewer than that is left out."""
     found = group_by_scene(frames).values()
     small = [frame for group in found if len(group) < FEW for frame in group]
@@ -70,7 +70,7 @@ def significance(gains: Sequence[float]) -> float:
     return float(np.mean(gains) / (np.std(gains, ddof=1) / len(gains) ** 0.5 + 1e-9))
 
 
-def count_words(frames: Sequence[FrameStats], what: str) -> str:
+def describe_count(frames: Sequence[FrameStats], what: str) -> str:
     """Say how many of what are where: `3 frames of train/kitchen`.
 
     Args:

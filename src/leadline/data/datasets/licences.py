@@ -37,9 +37,9 @@ def stated_licence(place: Path) -> str:
             return f"{next(filter(None, lines), 'nothing')} ({name})"
     for name, file in texts.items():
         if re.match(r"readme\b", name, re.IGNORECASE):
-            said = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
-            if said:
-                return f"{said[0].strip(' #*|')} ({name})"
+            found = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
+            if found:
+                return f"{found[0].strip(' #*|')} ({name})"
     return ""
 
 

@@ -1,5 +1,6 @@
 """Render furnished rooms with Blender into a folder of photographs and depth maps; a killed run is resumed."""
 
+import importlib.util
 import json
 import math
 import shutil
@@ -74,11 +75,11 @@ def render_rooms(
         The number of photographs in the folder.
 
     Raises:
-        BadInput: no catalogue, no Blender, a Blender that failed, or a folder of another configuration.
+        BadInput: no catalogue, no Blender, no OpenEXR, a Blender that failed, or a folder of another configuration.
     """
     out = Path(out)
     models = read_catalogues(catalogues)
-    _check_blender(python)
+    _check_programs(python)
     about = {"rooms": config.__dict__ | {"version": VERSION, "size": list(config.size)}, "models": len(models)}
     check_same_configuration(
         create_or_read(out / "rooms.json", about),
@@ -106,7 +107,9 @@ def render_rooms(
         return _write_cameras(out, folders)
 
 
-def _check_blender(python: str) -> None:
+def _check_programs(python: str) -> None:
+    if importlib.util.find_spec("OpenEXR") is None:
+        raise BadInput("Blender's files need the library OpenEXR: pip install 'leadline[exr]'.")
     try:
         subprocess.run([python, "-c", "import bpy"], check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.SubprocessError) as problem:
