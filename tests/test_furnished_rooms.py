@@ -120,6 +120,16 @@ def test_a_python_without_blender_is_refused_with_the_way_to_get_it(catalogues: 
     assert not (tmp_path / "rooms").exists()
 
 
+def test_a_missing_reader_of_blenders_files_is_named_before_anything_is_rendered(
+    catalogues: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    command = ["data", "render", "--catalogues", str(catalogues), "--out", str(tmp_path / "rooms")]
+    assert main([*command, "--python", sys.executable]) == 1
+    assert "pip install 'leadline[exr]'" in capsys.readouterr().err
+    assert not (tmp_path / "rooms").exists()
+
+
 STAND_IN = """#!{python}
 import json, sys
 from pathlib import Path
