@@ -152,7 +152,7 @@ def test_a_tenth_of_the_first_metric_part_is_held_out():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("rooms*0 + rooms", "give more than 0"),
+        ("rooms*0 + rooms", "the share of rooms=0: give more than 0"),
         ("rooms*much + rooms", r"write the share of a dataset as NAME\*0\.5"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from leadline.core.camera import ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Intrinsics
 from leadline.io.depth_backgrounds import background_mask
 from leadline.io.depth_maps import DepthMap, read_depth, read_numbers, stated_scale
@@ -71,7 +72,7 @@ class DepthReading:
             wrong |= numbers > self.max_depth * (stated or self.scale or 1)
         return np.where(wrong, np.zeros_like(numbers), numbers) if wrong.any() else numbers
 
-    def read(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
+    def read(self, path: StrPath, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
         """Read one depth map of the kind.
 
         Args:
@@ -83,6 +84,7 @@ class DepthReading:
             BadInput: the unit is not known, the numbers contradict it, or no camera measures them.
             UnreadableFile: truncated, empty or no depth map.
         """
+        path = Path(path)
         if self.encoding:
             return self._read_encoded(path, kind, intrinsics)
         measured = read_depth(

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 
 _PROPERTIES = "PluginFurnitureCatalog.properties"
 
@@ -75,7 +76,7 @@ _NAMES: Sequence[tuple[Role, str]] = (
 )
 
 
-def read_catalogues(folder: Path | str) -> list[FurnitureModel]:
+def read_catalogues(folder: StrPath) -> list[FurnitureModel]:
     """Read the furniture models of every `*.sh3f` of a folder, in the order of their names.
 
     Args:
@@ -84,7 +85,8 @@ def read_catalogues(folder: Path | str) -> list[FurnitureModel]:
     Raises:
         BadInput: there is none, one cannot be read, or two have one name.
     """
-    files = sorted(Path(folder).rglob("*.sh3f"))
+    folder = Path(folder)
+    files = sorted(folder.rglob("*.sh3f"))
     if not files:
         raise BadInput(
             f"No furniture catalogue (*.sh3f) in {folder}. Unpack Debian's package sweethome3d-furniture there: "

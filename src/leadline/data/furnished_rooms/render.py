@@ -18,6 +18,7 @@ import numpy as np
 
 from leadline.core.camera import focal_length
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.data.furnished_rooms.catalogue import FurnitureModel, list_credits, read_catalogues
 from leadline.data.furnished_rooms.layout import make_layout
 from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
@@ -53,8 +54,8 @@ class RoomsConfig:
 
 
 def render_rooms(
-    catalogues: Path | str,
-    out: Path | str,
+    catalogues: StrPath,
+    out: StrPath,
     config: RoomsConfig,
     *,
     python: str,
