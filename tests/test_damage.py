@@ -170,35 +170,30 @@ def test_a_run_that_was_terminated_ends_with_the_weights_of_one_that_was_not(fin
     assert (out / "log.jsonl").read_bytes() == (finished / "log.jsonl").read_bytes()
 
 
-def test_an_interruption_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = started(tmp_path / "run")
-    step = len((tmp_path / "run" / "log.jsonl").read_text().splitlines())
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+def test_two_runs_never_share_a_folder_and_an_interruption_saves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    process = started(out)
+    try:
+        assert main(command(out, 4000)) == 1
+        assert "Another process is training in" in capsys.readouterr().err
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted; the same command continues" in said
     assert "Traceback" not in said
-    assert step > 0
-    assert (tmp_path / "run" / "last.ckpt").exists()
+    assert (out / "last.ckpt").exists()
 
 
-def test_two_runs_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    process = started(tmp_path / "run")
-    try:
-        assert main(command(tmp_path / "run", 4000)) == 1
-        assert "Another process is training in" in capsys.readouterr().err
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_a_full_disk_ends_a_training_with_one_line_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+def test_a_full_disk_ends_a_training_with_one_line_and_keeps_the_last_checkpoint(
+    tmp_path: Path, half_done: dict[str, bytes]
+) -> None:
     """A limit on the size of files refuses writes as a full disk does."""
-    out = tmp_path / "run"
-    process = started(out)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    before = (out / "last.ckpt").read_bytes()
+    out = lay(half_done, tmp_path / "run")
+    before = half_done["last.ckpt"]
     program = (
         "import resource, sys, torch; torch.set_num_threads(1); from leadline.cli.main import main; import timm; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {resource.RLIM_INFINITY})); "

@@ -1,5 +1,6 @@
 """Depth files of other programs: their units, what is not measured in them, their cameras and their formats."""
 
+import resource
 import sys
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from leadline.cli.main import main
 from leadline.core.camera import parse_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
+from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 
 METRES = np.linspace(0.8, 4.0, 12, dtype=np.float32).reshape(3, 4)
@@ -76,6 +80,30 @@ def test_a_coloured_exr_is_no_depth_map_and_a_grey_one_is(tmp_path: Path) -> Non
     assert np.array_equal(read_depth(tmp_path / "grey.exr", kind="metric").depth[0].numpy(), METRES)
     with pytest.raises(BadInput, match="is a picture in colour"):
         read_depth(tmp_path / "colour.exr", kind="metric")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint32])
+@pytest.mark.parametrize("compression", ["ZIP", "ZIPS"])
+def test_a_damaged_piece_of_an_exr_is_found(tmp_path: Path, dtype: type, compression: str) -> None:
+    """OpenEXR itself gives zeros, or whatever was in memory, where a chunk is damaged."""
+    openexr = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'leadline[exr]'")
+    header = {"compression": getattr(openexr, f"{compression}_COMPRESSION"), "type": openexr.scanlineimage}
+    rng = np.random.default_rng(0)
+    path = tmp_path / "map.exr"
+    smooth, noise = np.outer(np.arange(50), np.arange(70)) % 97 + 1, rng.integers(1, 2**30, (50, 70))
+    for values in (smooth, noise if dtype is np.uint32 else noise % 1000 / 7 + 1):
+        with openexr.File(header, {"Z": values.astype(dtype), "A": np.ones((50, 70), np.float16)}) as file:
+            file.write(str(path))
+        assert np.array_equal(
+            read_depth(path, kind="metric", depth_scale=1).depth[0].numpy(), values.astype(dtype).astype(np.float32)
+        )
+    with openexr.File(header, {"Z": smooth.astype(dtype)}) as file:
+        file.write(str(path))
+    content = path.read_bytes()
+    middle = len(content) * 2 // 3
+    path.write_bytes(content[:middle] + bytes(20) + content[middle + 20 :])
+    with pytest.raises(UnreadableFile, match=r"map\.exr"):
+        read_depth(path, kind="metric", depth_scale=1)
 
 
 def test_exr_without_its_library_names_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,3 +252,140 @@ def test_far_depth_gets_the_scale_that_fits(tmp_path: Path, metres: float) -> No
     far = DepthMap(torch.tensor([[[1.0, metres]]]), torch.ones(1, 1, 2, dtype=torch.bool))
     write_depth(tmp_path / "map.png", far)
     assert read_depth(tmp_path / "map.png").depth[0, 0, 1] == pytest.approx(metres, abs=0.5)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1000.0), ("metres", 1.0)])
+def test_a_unit_counts_beside_a_stated_kind_too(tmp_path: Path, unit: str, factor: float) -> None:
+    np.savez(tmp_path / "map.npz", depth=(METRES * factor).astype(np.float32), unit=unit, kind="metric")
+    assert read_depth(tmp_path / "map.npz").depth.numpy() == pytest.approx(METRES[None], rel=1e-6)
+
+
+def test_a_kind_alone_is_no_unit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "map.npz", depth=(METRES * 1000).astype(np.uint16), kind="metric")
+    with pytest.raises(BadInput, match="does not say its unit: state depth_scale=1000"):
+        read_depth(tmp_path / "map.npz")
+    np.savez(tmp_path / "map.npz", depth=METRES * 1000, kind="metric")
+    with pytest.raises(BadInput, match=r"a median of 2,400 is no depth in metres: depth_scale=1000"):
+        read_depth(tmp_path / "map.npz")
+    assert read_depth(tmp_path / "map.npz", depth_scale=1000).depth.max() == 4
+
+
+def test_reader_and_doctor_take_the_unit_that_files_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for place in ("rgb", "depth"):
+        (tmp_path / "train" / place).mkdir(parents=True)
+    for index in range(3):
+        pixels = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "train" / "rgb" / f"{index}.png")
+        millimetres = rng.uniform(800, 4000, (48, 64)).astype(np.float32)
+        np.savez(tmp_path / "train" / "depth" / f"{index}.npz", depth=millimetres, unit="mm", kind="metric")
+    assert 0.8 < open_data(str(tmp_path), "train")[0].depth.median() < 4
+    main(["data", "inspect", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "the files say so; it makes the median 2.4 m" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("description", ["unit=mm", "Unit: millimetres", '{"shape": [3, 4], "unit": "mm"}'])
+def test_a_tiff_is_read_by_the_unit_in_its_description(tmp_path: Path, description: str) -> None:
+    path = tmp_path / "map.tiff"
+    Image.fromarray(METRES * 1000).save(path, tiffinfo={270: description})
+    assert read_depth(path).depth.numpy() == pytest.approx(METRES[None], rel=1e-6)
+    # ImageJ's unit is that of a pixel's size.
+    Image.fromarray(METRES).save(path, tiffinfo={270: "ImageJ=1.54f\nunit=mm\n"})
+    assert read_depth(path, kind="metric").depth.numpy() == pytest.approx(METRES[None])
+
+
+def test_a_png_is_read_by_the_unit_in_its_text(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("Unit", "millimetres")
+    Image.fromarray((METRES * 1000).round().astype(np.uint16)).save(tmp_path / "map.png", pnginfo=text)
+    assert read_depth(tmp_path / "map.png").depth.numpy() == pytest.approx(METRES[None], abs=5e-4)
+
+
+def test_a_mask_counts_in_relative_integers_where_zero_is_a_number(tmp_path: Path) -> None:
+    valid = np.ones((3, 4), bool)
+    valid[0, 0] = False
+    np.savez(tmp_path / "map.npz", depth=np.arange(12).reshape(3, 4)[::-1], valid=valid, kind="relative")
+    read = read_depth(tmp_path / "map.npz")
+    assert np.array_equal(read.valid[0].numpy(), valid)
+    assert read.depth[0, 2, 0] == 0
+
+
+def test_other_arrays_of_an_archive_do_not_matter(tmp_path: Path) -> None:
+    others = {"rgb": np.zeros((300, 400, 3), np.uint8), "meta": np.array({"camera": 1}, object)}
+    np.savez(tmp_path / "map.npz", depth=METRES, unit=np.bytes_("m"), **others)
+    read = read_depth(tmp_path / "map.npz")
+    assert np.array_equal(read.depth[0].numpy(), METRES)
+    assert read.provenance == {}
+    np.savez(tmp_path / "map.npz", depth=np.array({}, object))
+    with pytest.raises(UnreadableFile, match="its array `depth` holds no numbers"):
+        read_depth(tmp_path / "map.npz", kind="metric")
+
+
+@pytest.mark.parametrize("form", [".npy", ".pfm", ".tiff", ".exr"])
+def test_a_header_that_declares_a_billion_pixels_takes_no_memory(tmp_path: Path, form: str) -> None:
+    path = write(tmp_path, form, METRES)
+    content = path.read_bytes()
+    match form:
+        case ".npy":
+            changed = content.replace(b"(3, 4), }          ", b"(30000, 40000), }  ")
+        case ".pfm":
+            changed = content.replace(b"4 3", b"40000 30000")
+        case ".tiff":
+            four, three = (bytes([tag, 1, 4, 0, 1, 0, 0, 0]) for tag in (0, 1))
+            changed = content.replace(four + b"\4\0\0\0", four + (40000).to_bytes(4, "little"))
+            changed = changed.replace(three + b"\3\0\0\0", three + (30000).to_bytes(4, "little"))
+        case _:
+            box = b"dataWindow\0box2i\0\x10\0\0\0" + bytes(8)
+            start = content.index(box) + len(box)
+            changed = content[:start] + np.array([39999, 29999], "<i4").tobytes() + content[start + 8 :]
+    assert changed != content
+    path.write_bytes(changed)
+    _, before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, before))
+    try:
+        with pytest.raises(UnreadableFile, match=rf"map\{form}.* (is declared|megapixels)"):
+            read_depth(path, kind="metric")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, before))
+
+
+def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, ".npy", METRES)
+    for wrong in (-1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(BadInput, match=r"max_depth=.* must be positive"):
+            read_depth(path, kind="metric", max_depth=wrong)
+        with pytest.raises(BadInput, match=r"depth_scale=.* must be positive"):
+            write_depth(tmp_path / "map.png", read_depth(path, kind="metric"), depth_scale=wrong)
+    with pytest.raises(BadInput, match=r"the intrinsics 0 3 1.5 1 are no camera's"):
+        read_depth(path, kind="metric", along_ray=True, intrinsics=torch.tensor([0.0, 3.0, 1.5, 1.0]))
+
+
+def test_what_a_scale_takes_out_of_range_is_not_measured(tmp_path: Path) -> None:
+    path = write(tmp_path, ".npy", METRES)
+    for scale in (1e-39, 1e60):
+        assert not read_depth(path, depth_scale=scale).valid.any()
+
+
+def test_provenance_never_changes_what_the_numbers_mean(tmp_path: Path) -> None:
+    told = {"depth_scale": "7", "unit": "mm", "kind": "relative", "intrinsics": "none", "model": "any"}
+    for suffix in (".npz", ".tiff", ".png"):
+        depth = DepthMap(torch.from_numpy(METRES)[None], torch.ones(1, 3, 4, dtype=torch.bool), provenance=told)
+        write_depth(tmp_path / f"map{suffix}", depth)
+        read = read_depth(tmp_path / f"map{suffix}")
+        assert read.depth.numpy() == pytest.approx(METRES[None], abs=5e-4)
+        assert (read.kind, read.intrinsics, read.provenance) == (DepthKind.METRIC, None, {"model": "any"})
+
+
+def test_cameras_beyond_32_bits_and_far_from_the_map_are_refused(tmp_path: Path) -> None:
+    for told in ([1e39, 1e39, 1, 1], [1e-60, 5, 1, 1], [10**400, 5, 1, 1]):
+        with pytest.raises(BadInput, match="the intrinsics"):
+            parse_intrinsics(told, "somewhere")
+    wrong = DepthMap(torch.ones(1, 3, 4), torch.ones(1, 3, 4, dtype=torch.bool), intrinsics=torch.zeros(4))
+    with pytest.raises(BadInput, match="the intrinsics 0 0 0 0 are no camera's"):
+        write_depth(tmp_path / "map.npz", wrong)
+    assert not list(tmp_path.iterdir())
+    np.savez(tmp_path / "map.npz", depth=METRES, kind="metric", intrinsics=[5, 5, 1e6, 1])
+    with pytest.raises(UnreadableFile, match="principal point far outside of 4 × 3 pixels"):
+        read_depth(tmp_path / "map.npz")

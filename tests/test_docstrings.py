@@ -10,8 +10,48 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "leadline"
 MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 NO_VERBS = frozenset(
-    "a all an any anything as at by each every everything for from how in its no none nothing of on one our so some "
-    "that the these this those two what whatever when where whether which who with without".split()
+    [
+        "a",
+        "all",
+        "an",
+        "any",
+        "anything",
+        "as",
+        "at",
+        "by",
+        "each",
+        "every",
+        "everything",
+        "for",
+        "from",
+        "how",
+        "in",
+        "its",
+        "no",
+        "none",
+        "nothing",
+        "of",
+        "on",
+        "one",
+        "our",
+        "so",
+        "some",
+        "that",
+        "the",
+        "these",
+        "this",
+        "those",
+        "two",
+        "what",
+        "whatever",
+        "when",
+        "where",
+        "whether",
+        "which",
+        "who",
+        "with",
+        "without",
+    ]
 )
 """First words of sentences that do not begin with a verb."""
 

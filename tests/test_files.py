@@ -430,7 +430,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         for suffix in (".png", *EXACT):
-            with pytest.raises(BadInput, match=rf"Cannot write .*map\{suffix}.*free some space in"):
+            with pytest.raises(BadInput, match=rf"Cannot write .*map\{suffix}.*free some space there"):
                 write_depth(tmp_path / f"map{suffix}", noise)
         with pytest.raises(BadInput, match=r"Cannot write .*photo\.png"):
             write_image(tmp_path / "photo.png", torch.rand(3, 200, 200))

@@ -1,5 +1,6 @@
 """Damaged files: whatever is wrong with one, the reader says that it cannot read it and which it is."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from leadline.core.errors import BadInput
+from leadline.cli.main import main
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_camera, read_image
 
@@ -106,3 +110,62 @@ def test_files_that_once_crashed_a_reader_are_refused_or_read(shared: Path) -> N
     for file in files:
         for read in (lambda path: read_depth(path, depth_scale=1000), read_image):
             is_refused(file, read)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of one sample."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    for place in ("rgb", "depth"):
+        (folder / "data" / "train" / place).mkdir(parents=True)
+    Image.fromarray(np.zeros((9, 12, 3), np.uint8)).save(folder / "data" / "train" / "rgb" / "a.png")
+    metres = DepthMap(torch.ones(1, 9, 12), torch.ones(1, 9, 12, dtype=torch.bool))
+    write_depth(folder / "data" / "train" / "depth" / "a.png", metres)
+    words = ["data", "prepare", str(folder / "data"), "--split", "train", "--size", "9:12"]
+    assert main([*words, "--out", str(folder / "store")]) == 0
+    return folder / "store"
+
+
+def without(manifest: dict, *keys: str) -> dict:
+    """The manifest without what lies under these keys."""
+    changed = json.loads(json.dumps(manifest))
+    inner = changed
+    for key in keys[:-1]:
+        inner = inner[key]
+    del inner[keys[-1]]
+    return changed
+
+
+def test_a_manifest_that_lacks_anything_is_named(prepared: Path, tmp_path: Path) -> None:
+    manifest = json.loads((prepared / "manifest.json").read_text())
+    paths = [[key] for key in ("format", "kind", "size", "splits")]
+    paths += [["splits", "train", key] for key in ("shards", "folder", "licence", "source")]
+    paths += [["splits", "train", "source", "name"]]
+    damaged = [without(manifest, *keys) for keys in paths]
+    damaged += [
+        manifest | {key: wrong} for key in ("kind", "size", "splits") for wrong in (None, 3, "x", [], [1], {"a": 1})
+    ]
+    part = manifest["splits"]["train"]
+    damaged += [manifest | {"splits": {"train": part | {"shards": wrong}}} for wrong in ("x", 3, [-1], [0.5], [None])]
+    for content in [*map(json.dumps, damaged), "[]", "null", "3", "{", ""]:
+        (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(BadInput, match=r"manifest\.json .*: (delete|if it is damaged, delete)"):
+            open_data(f"store:{tmp_path}", "train")
+
+
+def test_a_damaged_manifest_is_named_and_nothing_else_happens(prepared: Path, tmp_path: Path) -> None:
+    content = (prepared / "manifest.json").read_bytes()
+    rng = np.random.default_rng(7)
+    for _ in range(TRIES):
+        (tmp_path / "manifest.json").write_bytes(mutated(content, rng))
+        is_refused(tmp_path, lambda path: len(open_data(f"store:{path}", "train")))
+
+
+def test_scales_in_the_words_of_a_file_are_checked(tmp_path: Path) -> None:
+    for told in ("x", "0", "-1", "nan", "inf", ""):
+        text = PngInfo()
+        text.add_text("leadline:kind", "metric")
+        text.add_text("leadline:depth_scale", told)
+        Image.fromarray(np.ones((3, 4), np.uint16)).save(tmp_path / "map.png", pnginfo=text)
+        with pytest.raises(UnreadableFile, match=r"Cannot read .*map\.png: "):
+            read_depth(tmp_path / "map.png")

@@ -28,7 +28,8 @@ def first_import(name):
 
 def use_after_all_modules(name):
     for module in pkgutil.walk_packages(leadline.__path__, "leadline."):
-        if not module.name.endswith("__main__"):
+        # The one runs the command line, the other is a script for Blender's own Python.
+        if not module.name.endswith(("__main__", "furnished_rooms.blender")):
             __import__(module.name)
     return first_import(name)
 

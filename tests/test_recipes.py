@@ -108,7 +108,10 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
     assert weights.read_bytes() == before
 
 
-@pytest.mark.parametrize(("options", "said"), [({"share": 1.0}, "--share 1"), ({"test": "nowhere"}, "nowhere")])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"share": 1.0}, "share=1: give more than 0"), ({"test": "nowhere"}, "nowhere")],
+)
 def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, said, tmp_path):
     with pytest.raises(BadInput, match=said):
         TrainSmallCommand(encoder=tmp_path / "none", out=tmp_path / "run", measured="rooms", **options).run()

@@ -392,6 +392,51 @@ def test_what_is_no_depth_network_is_refused(tmp_path: Path):
         open_model("hub")
 
 
+@pytest.mark.parametrize(
+    ("file", "setting"),
+    [
+        ("config.json", {"num_hidden_layers": 10**9}),
+        ("config.json", {"hidden_size": 10**12}),
+        ("config.json", {"hidden_size": 10**5, "num_attention_heads": 2}),
+        ("config.json", {"hidden_size": "wide"}),
+        ("config.json", {"hidden_size": -32}),
+        ("config.json", {"fusion_hidden_size": 10**6}),
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"patch_size": 0}),
+        ("config.json", {"image_size": None}),
+        ("config.json", {"neck_hidden_sizes": "8"}),
+        ("config.json", {"model_type": 3}),
+        ("preprocessor_config.json", {"size": {"height": -1, "width": 64}}),
+        ("preprocessor_config.json", {"size": {"height": "tall", "width": 64}}),
+        ("preprocessor_config.json", {"size": {"height": 64}}),
+        ("preprocessor_config.json", {"image_mean": ["a", "b", "c"]}),
+        ("preprocessor_config.json", {"image_mean": [0.5]}),
+        ("preprocessor_config.json", {"image_std": [0, 0, 0]}),
+        ("preprocessor_config.json", {"rescale_factor": 0}),
+        ("preprocessor_config.json", {"rescale_factor": "x"}),
+        ("preprocessor_config.json", {"ensure_multiple_of": "x"}),
+        ("preprocessor_config.json", {"ensure_multiple_of": 0}),
+        ("preprocessor_config.json", {"image_processor_type": 3}),
+    ],
+    ids=repr,
+)
+def test_a_hostile_folder_of_the_library_is_refused(file: str, setting: dict[str, Any], tmp_path: Path):
+    folder = written(tmp_path / "hostile", *dpt())
+    held = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**held, **setting}))
+    with pytest.raises(BadInput):
+        load(f"hub:{folder}")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", ""], ids=lambda text: text[:3])
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_a_hostile_file_of_the_library_is_refused(file: str, text: str, tmp_path: Path):
+    folder = written(tmp_path / "hostile", *dpt())
+    (folder / file).write_text(text)
+    with pytest.raises(BadInput):
+        load(f"hub:{folder}")
+
+
 def test_the_missing_library_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(BadInput, match=r"pip install 'leadline\[hub\]'"):

@@ -188,7 +188,7 @@ def _shown(entry: Entry, collection: Collection, scale: float) -> tuple[ImageTen
     assert entry.image
     assert entry.depth
     values, words = read_numbers(entry.depth)
-    values = collection.reading.decoded(values, stated_scale(entry.depth, words))
+    values = collection.reading.decoded(values, stated_scale(entry.depth, words, collection.kind))
     depth = torch.from_numpy(values.astype(np.float32))[None] / scale
     valid = depth.isfinite() & (depth > 0)
     return read_image(entry.image), depth.where(valid, 0), valid

@@ -133,7 +133,7 @@ def parse_intrinsics(told: Any, where: str) -> Intrinsics | None:
     try:
         parts = told.replace(",", " ").split() if isinstance(told, str) else np.asarray(told).ravel().tolist()
         numbers = [float(part) for part in parts]
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise BadInput(f"{where}: the intrinsics are no numbers ({problem}): {cure}.") from problem
     if len(numbers) in (9, 16):
         matrix = np.array(numbers).reshape(math.isqrt(len(numbers)), -1)
@@ -142,9 +142,10 @@ def parse_intrinsics(told: Any, where: str) -> Intrinsics | None:
         numbers = [float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])]
     if len(numbers) != 4:
         raise BadInput(f"{where}: the intrinsics are {len(numbers)} numbers: {cure}.")
-    if not all(map(math.isfinite, numbers)) or min(numbers[:2]) <= 0:
+    camera = torch.tensor(numbers, dtype=torch.float32)
+    if not camera.isfinite().all() or min(camera[:2].tolist()) <= 0:
         said = " ".join(f"{number:g}" for number in numbers)
         raise BadInput(
             f"{where}: the intrinsics {said} are no camera's (fx and fy are positive, all are finite): {cure}."
         )
-    return torch.tensor(numbers)
+    return camera

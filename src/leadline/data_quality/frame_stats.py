@@ -275,7 +275,7 @@ def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.n
 def _with_depth(view: _View, values: np.ndarray, metadata: Mapping[str, str], collection: Collection) -> _View:
     view = _with_stated_camera(view, metadata)
     path = view.frame.entry.depth or Path(view.frame.entry.name)
-    stated = stated_scale(path, metadata)
+    stated = stated_scale(path, metadata, collection.kind)
     values = collection.reading.decoded(values, stated)
     camera = view.frame.camera
     is_plausible_camera = camera and values.shape == view.frame.image_size and not camera_doubt(camera, values.shape)

@@ -105,6 +105,7 @@ _UNFINISHED = re.compile(r"\..+\.\d+\.(half(\..+)?|before)", re.DOTALL)
 _CURES = {
     errno.ENOSPC: "free some space there, or choose another folder",
     errno.EDQUOT: "free some space there, or choose another folder",
+    errno.EFBIG: "free some space there, or choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "choose another folder",
     errno.EEXIST: "choose another folder",

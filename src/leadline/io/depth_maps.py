@@ -5,8 +5,9 @@ import json
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, cast
@@ -131,19 +132,28 @@ def read_depth(
         UnreadableFile: truncated, empty, no depth map, or the extra for its format is not installed.
     """
     path = Path(path)
-    values, words = read_numbers(path)
+    for name, number in (("depth_scale", depth_scale), ("max_depth", max_depth)):
+        if number is not None:
+            _must_be_positive(name, number)
+    stored = _stored(path)
+    values, words = stored.values, dict(stored.words)
     with _decoding(path):
         meaning = _meaning(path, values, words, depth_scale, kind)
-        known = _camera(path, words.pop("intrinsics", None))
+        known = _camera(path, words.pop("intrinsics", None), values.shape)
+    camera = known if intrinsics is None else parse_intrinsics(intrinsics, f"{path}, as given")
     valid = _measured(values, meaning, invalid)
+    if stored.valid is not None:
+        valid &= stored.valid
     depth = values.astype(np.float32)
     if (meaning.scale, meaning.offset) != (1, 0):
-        depth = (values / meaning.scale + meaning.offset).astype(np.float32)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            depth = (values / meaning.scale + meaning.offset).astype(np.float32)
+    # A scale may take numbers out of the range of 32-bit floats.
+    valid &= np.isfinite(depth) if meaning.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     depth = np.where(valid, depth, np.float32(0))
     if max_depth is not None:
         valid &= depth <= max_depth
     if along_ray:
-        camera = known if intrinsics is None else intrinsics
         if camera is None:
             raise BadInput(f"{path}: distances along the ray need the camera that measured them: state its intrinsics.")
         depth = depth / ray_lengths(camera.tolist(), depth.shape).astype(np.float32)
@@ -153,7 +163,7 @@ def read_depth(
         depth=torch.from_numpy(np.where(valid, depth, np.float32(0)))[None],
         valid=torch.from_numpy(valid)[None],
         kind=meaning.kind,
-        intrinsics=known if intrinsics is None else intrinsics,
+        intrinsics=camera,
         provenance={key: text for key, text in words.items() if key not in _MEANING},
     )
 
@@ -168,30 +178,43 @@ def read_numbers(path: StrPath) -> tuple[np.ndarray, dict[str, str]]:
         BadInput: no depth format, or a picture in colour.
         UnreadableFile: truncated, empty or no depth map.
     """
-    path = Path(path)
-    read = _format(path).read
-    _must_exist(path)
-    with _decoding(path):
-        values, words = read(path)
-        if values.dtype.kind not in "fiu" or values.ndim != 2 or values.size == 0:
-            raise ValueError(
-                f"it holds {values.dtype} numbers of the shape {values.shape}, not (height, width) of depths"
-            )
-        is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
-        return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False), words
+    stored = _stored(Path(path))
+    values = stored.values
+    if stored.valid is not None:
+        nothing = np.nan if values.dtype.kind == "f" else 0
+        values = np.where(stored.valid, values, np.array(nothing, values.dtype))
+    return values, dict(stored.words)
 
 
-def stated_scale(path: StrPath, words: Mapping[str, str]) -> float | None:
+def stated_scale(path: StrPath, words: Mapping[str, str], kind: DepthKind | str = DepthKind.METRIC) -> float | None:
     """Return the steps that make a metre as a depth file itself states it, or None where it does not.
 
+    Args:
+        path: the file, for messages.
+        words: those in it, as `read_numbers` gives them.
+        kind: what the depth is taken for where the file does not say it; a unit of length counts for metres only.
+
+    Returns:
+        Of depth without a unit, the steps that make 1.
+
     Raises:
+        BadInput: it states a unit that is not known.
         UnreadableFile: what it states is no scale.
     """
-    path = Path(path)
-    with _decoding(path):
-        if "kind" in words:
-            return float(words.get("depth_scale", 1))
-        return _UNIT_WORDS.get(words.get("unit", "").strip().lower())
+    own, unit = words.get("kind"), words.get("unit")
+    if not own and kind != DepthKind.METRIC:
+        return None
+    with _decoding(Path(path)):
+        scale = float(words.get("depth_scale", 1)) if own else 1.0
+        if not 0 < scale < math.inf:
+            raise ValueError(f"it states depth_scale={scale:g}")
+    if own and own != DepthKind.METRIC:
+        return scale
+    if unit is None:
+        return scale if own and "depth_scale" in words else None
+    if unit.strip().lower() not in _UNIT_WORDS:
+        raise BadInput(f"{path} states the unit {unit!r}, which is none of metres, centimetres and millimetres.")
+    return scale * _UNIT_WORDS[unit.strip().lower()]
 
 
 def write_depth(
@@ -219,18 +242,22 @@ def write_depth(
             Enlarging is linear, or nearest where some pixels are not valid; a PNG is enlarged as 16-bit numbers.
 
     Raises:
-        BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold.
+        BadInput: NaN, infinite or non-positive depth that claims to be valid; metres that 16 bits cannot hold; finite
+            intrinsics that are no camera's.
     """
     path = Path(path)
+    if depth_scale is not None:
+        _must_be_positive("depth_scale", depth_scale)
     write = _format(path).write
     if write is None:
         raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
     values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
     _must_be_sound(path, values, valid, depth.kind)
-    words = {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
+    words = {key: text for key, text in depth.provenance.items() if key not in _MEANING | {"intrinsics"}}
+    words |= {"kind": str(depth.kind), "unit": _UNITS[depth.kind]}
     if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
+        parse_intrinsics(depth.intrinsics.tolist(), str(path))  # what no camera has is refused
         words["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
-    words |= depth.provenance
     is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
@@ -261,6 +288,12 @@ _UNIT_WORDS: Mapping[str, float] = {
 _MEANING = frozenset({"kind", "unit", "depth_scale", "offset"})
 
 
+_OPTIONS = {
+    "depth_scale": "it says how many steps make a metre",
+    "max_depth": "it is the farthest that counts as measured",
+}
+
+
 _PREFIX = "leadline:"
 
 
@@ -272,6 +305,10 @@ _LARGEST = 3e38
 """Numbers from here on are the largest float, which some programs write where nothing was measured."""
 
 
+_FARTHEST_MIDDLE = 100
+"""Sides of a map by which a principal point may lie outside of it, where the map is a small crop."""
+
+
 _MOST_NUMBERS = 2 * 89_478_485
 """Pixels of a map, as many as Pillow takes: what declares more is refused before memory is asked for."""
 
@@ -280,6 +317,32 @@ def _format(path: Path) -> "_Format":
     if path.suffix.lower() not in _FORMATS:
         raise BadInput(f"{path} is no known depth format: choose one of {', '.join(sorted(_FORMATS))}.")
     return _FORMATS[path.suffix.lower()]
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """What lies in a depth file."""
+
+    values: np.ndarray
+    """(H, W), integers or floats."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    valid: np.ndarray | None = None
+    """(H, W), where the file has a mask of its own."""
+
+
+def _stored(path: Path) -> _Stored:
+    read = _format(path).read
+    _must_exist(path)
+    with _decoding(path):
+        stored = read(path)
+        values = stored.values
+        if values.dtype.kind not in "fiu" or values.ndim != 2 or values.size == 0:
+            raise ValueError(
+                f"it holds {values.dtype} numbers of the shape {values.shape}, not (height, width) of depths"
+            )
+        is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
+        native = values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False)
+        return replace(stored, values=native)
 
 
 @dataclass(frozen=True)
@@ -303,49 +366,51 @@ def _meaning(
     Raises:
         BadInput: neither does, or they contradict each other.
     """
-    own, unit = words.get("kind"), words.get("unit")
-    for name in (own, kind):
-        if name and name not in tuple(DepthKind):
-            raise unknown("kind", name, DepthKind)
+    own = words.get("kind")
+    if kind and kind not in tuple(DepthKind):
+        raise unknown("kind", kind, DepthKind)
+    if own and own not in tuple(DepthKind):
+        raise ValueError(f"it says that its depth is {own!r}, and not {' or '.join(DepthKind)}")
     if own and kind and own != kind:
         raise BadInput(f"{path} says that its depth is {own}, and not {kind}: state kind={own}.")
-    if depth_scale is not None and not 0 < depth_scale < math.inf:
-        raise BadInput(f"depth_scale={depth_scale:g} must be positive: it says how many steps make a metre.")
     promised = DepthKind(own or kind or DepthKind.METRIC)
     if values.dtype.itemsize == 1 and promised is DepthKind.METRIC:
         raise BadInput(f"{path} has 8 bits, too few for metres: give the 16-bit PNG, NPZ, PFM or TIFF it was made of.")
-    if own:
-        scale, offset = float(words.get("depth_scale", 1)), float(words.get("offset", 0))
-        if not (0 < scale < math.inf and math.isfinite(offset)):
-            raise ValueError(f"it states depth_scale={scale:g} and offset={offset:g}")
-        return _Meaning(promised, scale, offset, is_stated=True, is_ours=True)
-    if unit is not None and promised is DepthKind.METRIC:
-        if unit.strip().lower() not in _UNIT_WORDS:
-            raise BadInput(f"{path} states the unit {unit!r}, which is none of metres, centimetres and millimetres.")
-        return _Meaning(promised, _UNIT_WORDS[unit.strip().lower()], 0.0, is_stated=True, is_ours=False)
+    if (stated := stated_scale(path, words, promised)) is not None:
+        offset = float(words.get("offset", 0)) if own else 0.0
+        if not math.isfinite(offset):
+            raise ValueError(f"it states offset={offset:g}")
+        is_ours = bool(own) and "depth_scale" in words
+        return _Meaning(promised, stated, offset, is_stated=True, is_ours=is_ours)
     if depth_scale is None and values.dtype.kind != "f" and promised is DepthKind.METRIC:
         cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
         raise BadInput(f"{path} does not say its unit: {cure}.")
-    if depth_scale is None and kind is None:
+    if depth_scale is None and not (own or kind):
         raise BadInput(f"{path} does not say its unit: state kind=metric for metres, scale_free or relative.")
     return _Meaning(promised, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
 
 
-def _camera(path: Path, told: Any) -> Intrinsics | None:
+def _camera(path: Path, told: Any, size: tuple[int, ...]) -> Intrinsics | None:
     """The camera that a file states; one that is none is damage like any other."""
     try:
-        return parse_intrinsics(told, str(path))
+        camera = parse_intrinsics(told, str(path))
     except BadInput as fault:
         raise UnreadableFile(str(fault)) from fault
+    if camera is not None:
+        # A crop may leave the principal point outside, but not by more than a picture that it was cut out of.
+        far = [abs(middle) / side for middle, side in zip(camera[2:].tolist(), size[::-1], strict=True)]
+        if max(far) > _FARTHEST_MIDDLE:
+            raise UnreadableFile(
+                f"{path}: the intrinsics {' '.join(f'{number:g}' for number in camera.tolist())} have their principal "
+                f"point far outside of {size[1]} × {size[0]} pixels: state them in pixels of this map."
+            )
+    return camera
 
 
 def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -> np.ndarray:
-    """Where the file holds a measurement (H, W)."""
+    """Where the file holds a number that may be a measurement (H, W)."""
     if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            valid = np.isfinite(values) & (np.abs(values) < _LARGEST)
-            if meaning.kind is not DepthKind.RELATIVE:
-                valid &= values / meaning.scale + meaning.offset > 0
+        valid = np.isfinite(values) & (np.abs(values) < _LARGEST)
     elif meaning.kind is DepthKind.RELATIVE and not meaning.is_ours:
         # In other programs' maps of inverse depth 0 is the farthest, as MiDaS writes it.
         valid = np.ones(values.shape, bool)
@@ -356,6 +421,11 @@ def _measured(values: np.ndarray, meaning: _Meaning, invalid: Sequence[float]) -
         if values.dtype.kind == "f":
             valid &= ~np.isin(values, np.array(invalid, np.float64).astype(values.dtype))
     return valid
+
+
+def _must_be_positive(name: str, number: float) -> None:
+    if not 0 < number < math.inf:
+        raise BadInput(f"{name}={number:g} must be positive and finite: {_OPTIONS[name]}.")
 
 
 def _must_be_metres(path: Path, depth: np.ndarray) -> None:
@@ -413,35 +483,43 @@ def _steps(
     return steps, words | ({"offset": repr(float(offset))} if offset else {})
 
 
-def _read_picture(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def _read_picture(path: Path) -> _Stored:
     """Numbers and words of a PNG or TIFF of one channel."""
-    # From memory: opened by its path, an uncompressed file that lies on its side is mapped with the wrong width.
-    with Image.open(io.BytesIO(path.read_bytes())) as picture:
+    # Not by its path: an uncompressed file that lies on its side is then mapped with the wrong width.
+    with path.open("rb") as file, Image.open(file) as picture:
         picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")
     info = {str(key): str(text) for key, text in picture.info.items()}
     words = {key.removeprefix(_PREFIX): text for key, text in info.items() if key.startswith(_PREFIX)}
-    for key in ("unit", "Unit"):
-        if key in info:
-            words.setdefault("unit", info[key])
+    for key, text in info.items():
+        if key.lower() == "unit":
+            words.setdefault("unit", text)
     exif = picture.getexif()
-    description = str(exif.get(_IMAGE_DESCRIPTION, ""))
-    if description.startswith('{"leadline"'):
-        words = _words_of(description)
+    words |= _words_of(str(exif.get(_IMAGE_DESCRIPTION, "")))
     values = np.asarray(picture)
     values = values.astype(np.uint8) if values.dtype == bool else values
-    return np.ascontiguousarray(_upright(values, orientation_of(exif))), words
+    return _Stored(np.ascontiguousarray(_upright(values, orientation_of(exif))), words)
 
 
 def _words_of(description: str) -> dict[str, str]:
+    """What a TIFF says in its description: ours as JSON; `unit=mm`, or JSON with a `unit`, as others write it."""
+    # Among the lines of other descriptions a unit may be that of the pixels' size, as ImageJ has it.
+    if match := re.fullmatch(r"\s*unit\s*[=:]\s*(\w+)\s*", description, re.IGNORECASE):
+        return {"unit": match[1]}
+    is_ours = description.startswith('{"leadline"')
     try:
-        words = json.loads(description)["leadline"]
-    except RecursionError as error:
-        raise ValueError("its description is nested too deeply") from error
-    if not isinstance(words, dict):
+        told = json.loads(description)
+    except (ValueError, RecursionError) as problem:
+        if is_ours:
+            raise ValueError("its description is damaged") from problem
+        return {}
+    words = told.get("leadline" if is_ours else "unit") if isinstance(told, dict) else None
+    if is_ours and not isinstance(words, dict):
         raise ValueError("its description is not what leadline writes")
-    return {str(key): str(text) for key, text in words.items()}
+    if isinstance(words, dict):
+        return {str(key): str(text) for key, text in words.items()} if is_ours else {}
+    return {"unit": words} if isinstance(words, str) else {}
 
 
 def _write_png(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
@@ -457,40 +535,59 @@ def _write_tiff(path: Path, values: np.ndarray, valid: np.ndarray, words: Mappin
     Image.fromarray(np.where(valid, values, np.float32(np.nan))).save(path, tiffinfo={_IMAGE_DESCRIPTION: text})
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def _read_npz(path: Path) -> _Stored:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no NPZ archive, or its end is missing")
     with zipfile.ZipFile(path) as archive:
-        names = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-        if "depth" not in names:
-            raise BadInput(f"{path} holds no array `depth`, only {', '.join(names) or 'nothing'}.")
+        members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+        if "depth" not in members:
+            raise BadInput(f"{path} holds no array `depth`, only {', '.join(members) or 'nothing'}.")
         arrays = {}
-        for key, name in names.items():
-            with archive.open(name) as stream:
-                arrays[key] = _array(cast(io.BufferedIOBase, stream), key)
-    depth = _flat(arrays.pop("depth"))
+        for key, member in members.items():
+            if key in _ARRAYS or member.file_size <= _LONGEST_WORD:
+                with archive.open(member) as stream:
+                    arrays[key] = _array(cast(io.BufferedIOBase, stream), key, member.file_size)
+    depth = _flat(_numeric(arrays.pop("depth"), "depth"), "depth")
     valid = arrays.pop("valid", None)
     if valid is not None:
-        valid = _flat(valid)
+        valid = _flat(_numeric(valid, "valid"), "valid").astype(bool)
         if valid.shape != depth.shape:
             raise ValueError(f"its arrays `depth` and `valid` have the shapes {depth.shape} and {valid.shape}")
-        depth = np.where(valid.astype(bool), depth, np.nan if depth.dtype.kind == "f" else 0).astype(depth.dtype)
-    camera = arrays.pop("intrinsics", None)
-    words = {
-        key: " ".join(str(each) for each in array.ravel().tolist()) for key, array in arrays.items() if array.size < 64
-    }
-    if camera is not None and (known := _camera(path, camera)) is not None:
+    words = {key: _as_word(array) for key, array in arrays.items() if array is not None and array.size < 64}
+    if arrays.get("intrinsics") is not None and (known := _camera(path, arrays["intrinsics"], depth.shape)) is not None:
         words["intrinsics"] = " ".join(str(number) for number in known.tolist())
-    return depth, words
+    return _Stored(depth, words, valid)
 
 
-def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+_ARRAYS = frozenset({"depth", "valid", "intrinsics"})
+"""The arrays of an NPZ that are read whatever their size; of others those that are as short as a word."""
+
+
+_LONGEST_WORD = 1 << 16
+"""Bytes of an array that may be a word."""
+
+
+def _as_word(array: np.ndarray) -> str:
+    items = array.ravel().tolist()
+    return " ".join(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in items)
+
+
+def _read_npy(path: Path) -> _Stored:
     with path.open("rb") as stream:
-        return _flat(_array(stream, "depth")), {}
+        return _Stored(_flat(_numeric(_array(stream, "depth", path.stat().st_size), "depth"), "depth"))
 
 
-def _array(stream: io.BufferedIOBase, name: str) -> np.ndarray:
-    """NumPy's format, version 1 to 3; what it declares is checked before memory is asked for."""
+def _numeric(array: np.ndarray | None, name: str) -> np.ndarray:
+    if array is None or array.dtype.kind not in "fiub":
+        raise ValueError(f"its array `{name}` holds no numbers")
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def _array(stream: io.BufferedIOBase, name: str, held: int) -> np.ndarray | None:
+    """NumPy's format, version 1 to 3, of `held` bytes; what it declares is checked before memory is asked for.
+
+    None: it holds Python's objects, which only what wrote them should read.
+    """
     read_header = {1: np.lib.format.read_array_header_1_0}.get(
         np.lib.format.read_magic(stream)[0], np.lib.format.read_array_header_2_0
     )
@@ -499,24 +596,24 @@ def _array(stream: io.BufferedIOBase, name: str) -> np.ndarray:
     except (TokenError, RecursionError, TypeError) as problem:
         raise ValueError(f"the header of its array `{name}` is damaged") from problem
     count = math.prod(shape)
-    if dtype.hasobject or dtype.names or dtype.kind not in "fiubUS":
-        raise ValueError(f"its array `{name}` holds {dtype}, no numbers")
-    if any(side < 0 for side in shape) or count > _MOST_NUMBERS or dtype.itemsize > 1 << 16:
+    if dtype.hasobject or dtype.names:
+        return None
+    if any(side < 0 for side in shape) or count > _MOST_NUMBERS or dtype.itemsize == 0:
         raise ValueError(f"its array `{name}` is declared as {shape} of {dtype}")
-    content = stream.read(count * dtype.itemsize)
-    if len(content) < count * dtype.itemsize:
+    size = count * dtype.itemsize
+    content = stream.read(size) if size < held else b""
+    if len(content) < size:
         raise ValueError(f"its array `{name}` is cut short")
-    array = np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
-    return array.astype(np.uint8) if array.dtype == bool else array
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _flat(array: np.ndarray) -> np.ndarray:
+def _flat(array: np.ndarray, name: str) -> np.ndarray:
     """(H, W) of (H, W), (1, H, W), (H, W, 1) and the like."""
     sides = [side for side in array.shape if side != 1] if array.ndim > 2 else array.shape
     if array.ndim > 2 and len(sides) < 2:
         sides = array.shape[:2] if array.shape[-1] == 1 and array.shape[0] != 1 else array.shape[-2:]
     if len(sides) != 2 or math.prod(sides) != array.size:
-        raise ValueError(f"its array `depth` has the shape {array.shape}, not (height, width)")
+        raise ValueError(f"its array `{name}` has the shape {array.shape}, not (height, width)")
     return array.reshape(*sides)
 
 
@@ -528,19 +625,26 @@ def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping
         np.savez_compressed(file, depth=np.where(valid, values, np.float32(0)), valid=valid, **arrays)
 
 
-def _read_pfm(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def _read_pfm(path: Path) -> _Stored:
     """Debevec's portable float map: the sign of its third line says the byte order, its size nothing."""
-    content = path.read_bytes()
-    header = re.match(rb"P([fF])\s+(\d+)\s+(\d+)\s+([-+.\deE]+)[ \t\r]*\n", content)
-    if not header:
-        raise ValueError("it does not begin as a PFM file does")
-    if header[1] == b"F":
-        raise BadInput(f"{path} is a picture in colour (PF), not a depth map (Pf).")
-    width, height, order = int(header[2]), int(header[3]), "<f4" if float(header[4]) < 0 else ">f4"
-    numbers = content[header.end() :]
-    if len(numbers) != width * height * 4:
-        raise ValueError(f"{width} × {height} floats need {width * height * 4} bytes, and it has {len(numbers)}")
-    return np.frombuffer(numbers, order).reshape(height, width)[::-1], {}
+    with path.open("rb") as file:
+        header = re.match(rb"P([fF])\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]+)[ \t\r]*\n", file.read(_LONGEST_HEADER))
+        if not header:
+            raise ValueError("it does not begin as a PFM file does")
+        if header[1] == b"F":
+            raise BadInput(f"{path} is a picture in colour (PF), not a depth map (Pf).")
+        width, height, order = int(header[2]), int(header[3]), "<f4" if float(header[4]) < 0 else ">f4"
+        if width * height > _MOST_NUMBERS:
+            raise ValueError(f"it is declared as {width} × {height} pixels")
+        held = path.stat().st_size - header.end()
+        if held != width * height * 4:
+            raise ValueError(f"{width} × {height} floats need {width * height * 4} bytes, and it has {held}")
+        file.seek(header.end())
+        return _Stored(np.frombuffer(file.read(held), order).reshape(height, width)[::-1])
+
+
+_LONGEST_HEADER = 1024
+"""Bytes within which a PFM file says its size."""
 
 
 def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping[str, str]) -> None:
@@ -549,7 +653,7 @@ def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, words: Mapping
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + numbers.tobytes())
 
 
-def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def _read_exr(path: Path) -> _Stored:
     """One channel of an OpenEXR file, half or float: the depth, or the only one, or one of three that are equal."""
     try:
         import OpenEXR
@@ -560,6 +664,7 @@ def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         sides = [int(high) - int(low) + 1 for low, high in zip(*window, strict=True)]
         if min(sides) < 1 or math.prod(sides) > _MOST_NUMBERS:
             raise ValueError(f"it is declared as {sides[0]} × {sides[1]} pixels")
+        _must_be_whole(path, *sides)
         channels = {
             name: each.pixels for name, each in OpenEXR.File(str(path), separate_channels=True).channels().items()
         }
@@ -568,22 +673,51 @@ def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     last = {name.rpartition(".")[2].lower(): name for name in channels}
     for name in ("z", "depth", "d", "v", "y"):
         if name in last:
-            return np.asarray(channels[last[name]]), {}
+            return _Stored(np.asarray(channels[last[name]]))
     maps = list(channels.values())
     if (
         maps
         and all(np.array_equal(maps[0], each, equal_nan=True) for each in maps[1:3])
         and (len(maps) == 1 or "r" in last)
     ):
-        return np.asarray(channels[last.get("r", next(iter(channels)))]), {}
+        return _Stored(np.asarray(channels[last.get("r", next(iter(channels)))]))
     raise BadInput(
         f"{path} is a picture in colour ({', '.join(channels)}), not a depth map: give one with a channel Z."
     )
 
 
+def _must_be_whole(path: Path, width: int, height: int) -> None:
+    """Check the sums of deflated chunks, which OpenEXR leaves out in silence where they are damaged."""
+    content = path.read_bytes()
+    start, attributes = 8, {}
+    while content[start]:
+        name, kind, _ = content[start : start + 512].split(b"\0", 2)
+        begin = start + len(name) + len(kind) + 6
+        start = begin + int.from_bytes(content[begin - 4 : begin], "little")
+        attributes[name] = content[begin:start]
+    rows = _ROWS_OF_A_CHUNK.get(attributes[b"compression"])
+    if content[5] or rows is None:  # tiles, several parts, or packed otherwise
+        return
+    row_bytes = 0
+    channels = attributes[b"channels"]
+    while channels[:1] not in (b"", b"\0"):
+        channels = channels[channels.index(b"\0") + 1 :]
+        row_bytes += width * (2 if channels[0] == 1 else 4)  # half; float or uint
+        channels = channels[16:]
+    for number, place in enumerate(np.frombuffer(content, "<u8", -(-height // rows), start + 1).tolist()):
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        # What deflating would not have made shorter lies there as it is.
+        if size < row_bytes * min(rows, height - number * rows):
+            zlib.decompress(content[place + 8 : place + 8 + size])
+
+
+_ROWS_OF_A_CHUNK = {b"\2": 1, b"\3": 16}
+"""Of OpenEXR's compressions ZIPS and ZIP."""
+
+
 @dataclass(frozen=True)
 class _Format:
-    read: Callable[[Path], tuple[np.ndarray, dict[str, str]]]
+    read: Callable[[Path], _Stored]
     write: Callable[[Path, np.ndarray, np.ndarray, Mapping[str, str]], None] | None
 
 

@@ -239,6 +239,20 @@ def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[
     )
 
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def as_dtype_of(expected: Tensor, found: Tensor, name: str) -> Tensor:
+    """`found` as the dtype of `expected`: floats of any precision where floats belong; counts may have become floats.
+
+    Raises:
+        BadInput: whole or complex numbers where floats belong; `name` is what the message calls the tensor.
+    """
+    if found.is_complex() or (expected.is_floating_point() and found.dtype not in _FLOATS):
+        raise BadInput(f"{name} holds {found.dtype}, where {expected.dtype} belongs: save or copy the model again.")
+    return found.to(expected.dtype)
+
+
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Name → shape, as `state_dict_mismatch` compares them."""
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}

@@ -16,7 +16,8 @@ from leadline.models.heads import dense_head, light_head
 
 
 class FusionModel(DepthModel):
-    """Encoder → transformer over its last map, if there is one → fusion decoder → head."""
+    """Encoder → neck that makes its maps a pyramid, if they are none → transformer over the last map, if there is one
+    → fusion decoder → head."""
 
     def __init__(
         self,
@@ -27,19 +28,25 @@ class FusionModel(DepthModel):
         encoder: nn.Module,
         decoder: "FusionDecoder",
         head: nn.Module,
+        neck: nn.Module | None = None,
         transformer: nn.Module | None = None,
     ) -> None:
         super().__init__(kind, preprocessing, provenance)
         self.encoder = encoder
+        self.neck = neck
         self.transformer = transformer
         self.decoder = decoder
         self.head = head
 
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
-        return self.head(self.decoder(self.features(image)))
+        depth = self.head(self.decoder(self.features(image)))
+        if depth.shape[-2:] != image.shape[-2:]:  # Decoder and head give 16 pixels a patch, whatever its size.
+            depth = F.interpolate(depth, image.shape[-2:], mode="bilinear", align_corners=False)
+        return depth
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
-        *finer, last = self.encoder(self.normalize(image))
+        maps = self.encoder(self.normalize(image))
+        *finer, last = maps if self.neck is None else self.neck(maps)
         return *finer, last if self.transformer is None else self.transformer(last)
 
 

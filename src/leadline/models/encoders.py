@@ -1,4 +1,4 @@
-"""Encoders: any timm network as a pyramid of maps at 1/4, 1/8, 1/16 and 1/32 of the image."""
+"""Encoders: any timm network as maps at 1/4, 1/8, 1/16 and 1/32 of the image; a plain ViT's have one stride."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ from leadline.models.base import (
     shapes,
     state_dict_mismatch,
 )
+from leadline.models.vit import PlainVit
 
 REDUCTIONS = (4, 8, 16, 32)
 """How much smaller than the image each map is, finest first."""
@@ -48,35 +49,36 @@ def make_encoder(
 
     `options` are timm's own keyword arguments, e.g. `{"pad_type": "same"}`; `weights` is a safetensors file in timm's
     layout of the whole network; `pretrained` lets timm download its own. `channels()` tells the maps' widths.
+    A plain vision transformer, whose maps all have one stride, comes as a `PlainVit`.
 
     Raises:
-        BadInput: timm does not know the network, it has no such pyramid, or the weights are not its own.
+        BadInput: timm does not know the network, it has no such maps, or the weights are not its own.
     """
     options = timm_options(options)
-    if told := sorted(_SOURCES & options.keys()):
-        raise BadInput(f"An encoder's weights come by weights=FILE or pretrained=yes, and not by {told[0]!r}.")
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3) or ["resnext101_32x8d", "mobilenetv3_small_100"]
         raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
     try:
         with init_on_meta():
             reductions = _info(timm.create_model(name, features_only=True, **options)).reduction()
-    except (AttributeError, RuntimeError, TypeError) as problem:
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as problem:
         raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
+    if len(set(reductions)) == 1:
+        options = {"dynamic_img_size": True, **options}
+        encoder = _plain_vit(name, options, pretrained=pretrained)
+        if weights is not None:
+            # The pyramid leaves out the classifier and what pools the tokens for it.
+            whole = _read(Path(weights), name, options)
+            encoder.vit.load_state_dict({key: whole[key] for key in encoder.vit.state_dict()})
+        return encoder
     if not set(REDUCTIONS) <= set(reductions):
         raise BadInput(
             f"{name!r} gives maps at 1/{', 1/'.join(map(str, reductions))} of the image; "
-            f"an encoder needs 1/{', 1/'.join(map(str, REDUCTIONS))}, as ResNets and MobileNets give."
+            f"an encoder needs 1/{', 1/'.join(map(str, REDUCTIONS))}, as ResNets and MobileNets give, "
+            "or one stride, as plain ViTs do."
         )
     levels = tuple(reductions.index(reduction) for reduction in REDUCTIONS)
-    try:
-        pyramid = timm.create_model(name, features_only=True, out_indices=levels, pretrained=pretrained, **options)
-    except Exception as problem:
-        if not pretrained:
-            raise
-        raise BadInput(
-            f"timm could not download the weights of {name!r} ({problem}): give a file of them."
-        ) from problem
+    pyramid = _created(name, pretrained=pretrained, features_only=True, out_indices=levels, **options)
     if weights is not None:
         whole = _read(Path(weights), name, options)
         # timm flattens stages.0 of the whole network to stages_0 in its pyramid.
@@ -88,13 +90,25 @@ def make_encoder(
 
 
 def timm_options(told: Mapping[str, Any] | None) -> dict[str, Any]:
-    """timm's keyword arguments, with texts from a command line (`depth:4`, `strict_img_size:false`) as their values."""
-    return {key: _value(value) if isinstance(value, str) else value for key, value in (told or {}).items()}
+    """timm's keyword arguments, with texts from a command line (`depth:4`, `strict_img_size:false`) as their values.
+
+    Raises:
+        BadInput: one of them says where weights come from.
+    """
+    options = {key: _value(value) if isinstance(value, str) else value for key, value in (told or {}).items()}
+    if sources := sorted(_SOURCES & options.keys()):
+        raise BadInput(f"An encoder's weights come by weights=FILE or pretrained=yes, and not by {sources[0]!r}.")
+    return options
 
 
 def channels(encoder: nn.Module) -> list[int]:
-    """The width of each map, finest first."""
-    return _info(encoder).channels()
+    """The width of each map, finest (or shallowest) first."""
+    return [encoder.dim] * 4 if isinstance(encoder, PlainVit) else _info(encoder).channels()
+
+
+def multiple_of(encoder: nn.Module) -> int:
+    """What the sides of an encoder's input must divide by: its coarsest stride, or a ViT's patch."""
+    return encoder.patch if isinstance(encoder, PlainVit) else REDUCTIONS[-1]
 
 
 def encoder_preprocessing(
@@ -129,6 +143,33 @@ def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) 
     if weights is not None:
         return Provenance(encoder=f"{name} from {Path(weights).name}")
     return Provenance(encoder=f"{name} as timm publishes it" if pretrained else "")
+
+
+def _plain_vit(name: str, options: Mapping[str, Any], *, pretrained: bool) -> PlainVit:
+    """timm's transformer `name`, whose position embeddings fit any size."""
+    try:
+        vit: Any = _created(name, pretrained=pretrained, num_classes=0, **options)
+    except TypeError as problem:
+        raise BadInput(f"timm's {name!r} is no encoder: it takes images of one size only ({problem}).") from problem
+    needed = ("blocks", "embed_dim", "forward_intermediates", "patch_embed", "prune_intermediate_layers")
+    if absent := [part for part in needed if not hasattr(vit, part)]:
+        raise BadInput(
+            f"timm's {name!r} is no encoder: its maps all have one stride, and it is no plain vision transformer "
+            f"(it has no {absent[0]}). Take a ViT such as vit_small_patch14_dinov2, or a ResNet."
+        )
+    return PlainVit(vit)
+
+
+def _created(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
+    """`timm.create_model`, saying what to do where it cannot download the weights."""
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except Exception as problem:
+        if not pretrained:
+            raise
+        raise BadInput(
+            f"timm could not download the weights of {name!r} ({problem}): give a file of them."
+        ) from problem
 
 
 def _value(text: str) -> Any:

@@ -2,9 +2,10 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
@@ -35,6 +36,24 @@ _SOURCES = frozenset({"weights", "pretrained"})
 """Arguments that say where first weights come from: a saved model has its own and does not keep them."""
 
 
+LARGEST_TABLES = 2**30
+"""Bytes of what an encoder computes when it is built (position tables, attention masks)."""
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "width": (2, 4096),
+    "dim": (1, 16384),
+    "blocks": (1, 256),
+    "heads": (1, 1024),
+    "patch": (1, 64),
+    "input_size": (1, 16384),
+    "encoder_options": (-16384, 16384),
+    "vit_options": (-16384, 16384),
+}
+"""Argument of a builder → the least and the largest of its numbers; the builder checks the rest."""
+_LARGEST = 1e6
+_MOST_LAYERS = 512
+_LONGEST = 4096
+
+
 def build(name: str, **arguments: Any) -> DepthModel:
     """Make the model called `name`; `arguments` are its builder's, or words for them as on the command line.
 
@@ -45,7 +64,9 @@ def build(name: str, **arguments: Any) -> DepthModel:
         raise unknown("model", name, MODELS)
     module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
-    given = inspect.signature(builder).bind(**parse_options(builder, arguments, name))
+    values = parse_options(builder, arguments, name)
+    _check(values, get_type_hints(builder), name)
+    given = inspect.signature(builder).bind(**values)
     model = builder(**given.kwargs)
     model.name = name
     given.apply_defaults()
@@ -60,9 +81,71 @@ def build(name: str, **arguments: Any) -> DepthModel:
 
 def build_empty(name: str, **arguments: Any) -> DepthModel:
     """`build` without drawing weights that `load_state_dict(…, assign=True)` replaces at once."""
+    return with_tables(build_on_meta(name, **arguments))
+
+
+def build_on_meta(name: str, **arguments: Any) -> DepthModel:
+    """`build` on the meta device: all shapes, and no memory."""
     with init_on_meta():
-        model = build(name, **arguments)
+        return build(name, **arguments)
+
+
+def with_tables(model: DepthModel) -> DepthModel:
+    """A model from `build_on_meta`, or one with real tensors where its encoder computes tables that no file holds.
+
+    Raises:
+        BadInput: the tables take more than `LARGEST_TABLES`.
+    """
     kept = model.state_dict().keys()
-    if any(buffer.is_meta for key, buffer in model.named_buffers() if key not in kept):
-        return build(name, **arguments)  # Its encoder computes tables that no file holds.
-    return model
+    tables = [buffer for key, buffer in model.named_buffers() if buffer.is_meta and key not in kept]
+    if not tables:
+        return model
+    if sum(table.nbytes for table in tables) > LARGEST_TABLES:
+        raise BadInput(f"The encoder of {model.name!r} needs tables of more than {LARGEST_TABLES // 2**20} MB.")
+    return build(model.name, **model.arguments)
+
+
+def _check(arguments: Mapping[str, Any], hints: Mapping[str, Any], name: str) -> None:
+    """Refuse values of another type than the builder takes, and sizes that no network has."""
+    for key, value in arguments.items():
+        where = f"{name} option {key}"
+        if not _is_of(value, hints[key]):
+            raise BadInput(f"{where}: {value!r:.80} is not what it takes ({_in_words(hints[key])}).")
+        low, high = _RANGES.get(key, (-_LARGEST, _LARGEST))
+        check_numbers(value, where, low, high)
+
+
+def check_numbers(value: Any, where: str, low: float = -_LARGEST, high: float = _LARGEST) -> None:
+    """Refuse numbers out of range in `value`, whatever it nests, more layers than any network has, and long lists.
+
+    Raises:
+        BadInput: there is such a number; `where` is what the message calls its place.
+    """
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            many_layers = any(word in str(key) for word in ("depth", "layer", "block"))
+            check_numbers(each, f"{where}.{key}"[:200], low, min(high, _MOST_LAYERS) if many_layers else high)
+    elif isinstance(value, list | tuple):
+        if len(value) > _LONGEST:
+            raise BadInput(f"{where}: {len(value)} entries are more than {_LONGEST}.")
+        for each in value:
+            check_numbers(each, where, low, high)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
+        raise BadInput(f"{where}: {value!r:.80} must be from {low:g} to {high:g}.")
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_is_of(value, choice) for choice in get_args(hint))
+    kind = get_origin(hint) or hint
+    if kind is Sequence:
+        return isinstance(value, list | tuple) and all(_is_of(each, get_args(hint)[0]) for each in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _in_words(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint).replace("collections.abc.", "").replace("typing.", "")

@@ -2,27 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
-from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, shapes, state_dict_mismatch
+from leadline.models.base import DepthModel, as_dtype_of, shapes, state_dict_mismatch
+from leadline.models.description import FORMAT, read_description
+from leadline.models.lora import merge_adapters
 from leadline.models.pretrained.releases import RELEASES
-from leadline.models.registry import _SOURCES, DEFAULT, build_empty
-
-FORMAT = 1
-"""Of the saved folder; a reader refuses what is newer."""
-
+from leadline.models.registry import _SOURCES, DEFAULT, build_on_meta, with_tables
 
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 _CHECKSUM = "weights_sha256"
@@ -32,18 +31,20 @@ _CHECKSUM = "weights_sha256"
 def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     """Write `model` as the folder `directory`, whole or not at all: weights.safetensors and model.json.
 
-    `half` keeps the weights as float16, at half the size and three decimal digits; `load` gives float32 in any case.
+    Adapters of LoRA are merged into the weights. `half` keeps the weights as float16, at half the size and three
+    decimal digits; `load` gives float32 in any case.
 
     Raises:
         BadInput: the folder holds other files, or cannot be written.
     """
+    model = merge_adapters(model)
     description: dict[str, Any] = {
         "format": FORMAT,
         "name": model.name,
         "arguments": model.arguments,
         "kind": model.kind,
         "preprocessing": asdict(model.preprocessing),
-        "provenance": asdict(model.provenance),
+        "provenance": {**asdict(model.provenance), "figures": _finite(model.provenance.figures)},
     }
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
@@ -54,6 +55,14 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
+
+
+def _finite(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    # JSON has no NaN, which a metric is where nothing could be scored.
+    return {
+        data: {metric: score for metric, score in scores.items() if math.isfinite(score)}
+        for data, scores in figures.items()
+    }
 
 
 def fingerprint(model: DepthModel) -> str:
@@ -68,41 +77,75 @@ def fingerprint(model: DepthModel) -> str:
 
 
 def load_folder(folder: StrPath) -> DepthModel:
+    """Load the model that `save` wrote into `folder`, in evaluation mode and as float32.
+
+    Nothing is allocated before the description is checked and the shapes in the weights file are the model's.
+
+    Raises:
+        BadInput: no such folder, or its files do not hold a whole model; the message names the file.
+    """
     folder = Path(folder)
-    description = _description(folder)
-    try:
-        name, kind = str(description["name"]), DepthKind(description["kind"])
-        arguments = dict(description["arguments"])
-        preprocessing = _preprocessing(description["preprocessing"])
-        provenance = Provenance(**description["provenance"])
-    except (KeyError, TypeError, ValueError) as problem:
-        raise BadInput(f"{folder / _DESCRIPTION} does not describe a model ({problem!r}): save it again.") from problem
-    if told := sorted(_SOURCES & arguments.keys()):
-        raise BadInput(f"{folder / _DESCRIPTION} names {told[0]}: a saved model has its own weights. Save it again.")
-    model = build_empty(name, **arguments)
-    if model.kind != kind:
-        raise BadInput(f"{folder / _DESCRIPTION} says {kind}, and {name!r} so built is {model.kind}: save it again.")
-    try:
-        _check_weights(folder / _WEIGHTS, description)
-        weights = load_file(folder / _WEIGHTS)
-    except (OSError, SafetensorError) as problem:
-        raise BadInput(f"{folder / _WEIGHTS} cannot be read ({problem}): save or copy the model again.") from problem
-    if fault := state_dict_mismatch(shapes(model.state_dict()), shapes(weights)):
-        raise BadInput(f"{folder / _WEIGHTS} does not fit {name!r}: {fault}. Save or copy the model again.")
-    weights = {key: tensor.float() if tensor.dtype is torch.float16 else tensor for key, tensor in weights.items()}
+    description_file, weights_file = folder / _DESCRIPTION, folder / _WEIGHTS
+    if not description_file.is_file():
+        raise BadInput(
+            f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}. "
+            f"{DEFAULT} comes with the package; published models go by their names: {', '.join(sorted(RELEASES))}."
+        )
+    told = read_description(description_file)
+    if named := sorted(_SOURCES & told.arguments.keys()):
+        raise BadInput(f"{description_file} names {named[0]}: a saved model has its own weights. Save it again.")
+    model = _built(description_file, lambda: build_on_meta(told.name, **told.arguments))
+    if model.kind != told.kind:
+        raise BadInput(
+            f"{description_file} says {told.kind}, and {told.name!r} so built is {model.kind}: save it again."
+        )
+    if told.preprocessing.multiple % model.preprocessing.multiple:
+        raise BadInput(
+            f"{description_file}: preprocessing.multiple is {told.preprocessing.multiple}, and {told.name!r} takes "
+            f"multiples of {model.preprocessing.multiple}: save it again."
+        )
+    weights = _weights(weights_file, model, told.weights_sha256)
+    model = _built(description_file, lambda: with_tables(model))
     model.load_state_dict(weights, assign=True)
-    model.provenance = provenance
-    model.set_preprocessing(preprocessing)
+    model.provenance = told.provenance
+    model.set_preprocessing(told.preprocessing)
     return model.eval()
 
 
-def _check_weights(file: Path, description: Mapping[str, Any]) -> None:
+def _built(file: Path, make: Callable[[], DepthModel]) -> DepthModel:
+    """The model that `make` builds from the arguments in `file`."""
+    try:
+        return make()
+    except BadInput as problem:
+        raise BadInput(f"{file}: {problem}") from problem
+    except Exception as problem:  # timm and torch raise whatever a stranger's arguments lead them to.
+        raise BadInput(f"{file}: no model can be built from its arguments ({_first_line(problem)}).") from problem
+
+
+def _weights(file: Path, model: DepthModel, checksum: str | None) -> dict[str, Tensor]:
+    """The tensors of a weights file, those of floats as float32; `model` says which there must be, and
+    `checksum` is the SHA-256 that the description states, if any."""
+    expected = model.state_dict()
+    try:
+        if not file.is_file():
+            raise FileNotFoundError("no such file")
+        with safe_open(file, "pt") as opened:
+            found = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+            if fault := state_dict_mismatch(shapes(expected), found):
+                raise BadInput(f"{file} does not fit {model.name!r}: {fault}. Save or copy the model again.")
+            _check_sum(file, checksum)
+            weights = {key: opened.get_tensor(key) for key in found}
+    except (OSError, SafetensorError) as problem:
+        raise BadInput(f"{file} cannot be read ({problem}): save or copy the model again.") from problem
+    return {key: as_dtype_of(expected[key], tensor, f"{key} in {file}") for key, tensor in weights.items()}
+
+
+def _check_sum(file: Path, stated: str | None) -> None:
     """Refuse weights that are not those that were saved.
 
     Raises:
         BadInput: the checksum differs.
     """
-    stated = description.get(_CHECKSUM)
     if stated is not None and _sha256(file) != stated:
         raise BadInput(
             f"{file} is damaged, or of another model (its SHA-256 is not the one in {_DESCRIPTION}): copy the model "
@@ -116,26 +159,5 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    file = folder / _DESCRIPTION
-    if not file.is_file():
-        raise BadInput(
-            f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}. "
-            f"{DEFAULT} comes with the package; published models go by their names: {', '.join(sorted(RELEASES))}."
-        )
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise BadInput(f"{file} is not JSON ({problem}): save or copy the model again.") from problem
-    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
-        raise BadInput(f"{file} does not describe a model: save it again.")
-    if description["format"] > FORMAT:
-        raise BadInput(f"{file} is of format {description['format']}, newer than this leadline: upgrade it.")
-    return description
-
-
-def _preprocessing(told: Mapping[str, Any]) -> Preprocessing:
-    """JSON's lists and text as the tuples and the `Resize` that they were."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
-    values["resize"] = Resize(values["resize"])
-    return Preprocessing(**values)
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip() or repr(problem)).splitlines()[0][:300]

@@ -34,6 +34,10 @@ class TrainingRun:
     protocol: EvalProtocol = field(default_factory=lambda: protocol("indoor"))
     """Of the validation."""
     machine: HardwareConfig = field(default_factory=HardwareConfig)
+    frozen: tuple[str, ...] = ()
+    """Submodules that keep their weights and their statistics, in every stage."""
+    lora: int = 0
+    """Rank of the adapters through which alone the encoder learns; 0: the encoder itself learns."""
 
     def seeded(self, seed: int) -> "TrainingRun":
         """The same course from another seed."""
@@ -58,7 +62,8 @@ class TrainingRun:
             plan,
             out,
             protocol=self.protocol,
-            frozen=frozen,
+            frozen=tuple(dict.fromkeys((*self.frozen, *frozen))),
+            lora=self.lora,
             machine=self.machine,
         )
 

@@ -21,6 +21,8 @@ def multi_stage(course: TrainingRun, out: StrPath) -> DepthModel:
     name, _, arguments = parse_spec(course.network)
     if name != "hybrid":
         raise BadInput(f"multi_stage trains the parts of a hybrid, and {course.network!r} is none: use end_to_end.")
+    if course.frozen or course.lora:
+        raise BadInput("multi_stage decides itself what is frozen in which stage: use --recipe end_to_end.")
     shared = {key: value for key, value in arguments.items() if key in signature(cnn).parameters}
     first = course.plan.steps // 2
 

@@ -35,6 +35,11 @@ class TrainOptions:
     """Loss terms and their weights: `silog=1,l1=0.5`."""
     protocol: str = "indoor"
     """How validation is scored."""
+    frozen: tuple[str, ...] = ()
+    """Parts of the network that keep their weights and their statistics: `--frozen encoder`."""
+    lora: int = 0
+    """Rank of LoRA adapters through which alone the encoder's linear layers learn; the saved model has them merged.
+    Needs `pip install 'leadline[lora]'`; 0: none."""
     skip_unreadable: bool = False
     """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
     plan: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -54,6 +59,8 @@ class TrainOptions:
             objective=Supervised(parse_weights(self.loss)),
             protocol=protocol(self.protocol),
             machine=self.machine,
+            frozen=self.frozen,
+            lora=self.lora,
         )
 
     def splits(self, cache: Path) -> tuple[Dataset, Dataset, Dataset]:

@@ -40,6 +40,7 @@ from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing
 from leadline.models.loading import load
+from leadline.models.lora import add_adapters
 from leadline.models.saving import save
 from leadline.training.objectives import Objective
 
@@ -119,21 +120,23 @@ def fit(
     *,
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
+    lora: int = 0,
     machine: HardwareConfig = HardwareConfig(),
 ) -> DepthModel:
     """Train `model` in the run folder `out` and return the weights that validated best.
 
     A finished run returns at once and a half-done one continues; on one CPU its final weights equal, bit for bit, those
-    of a run that was never interrupted. `frozen` names submodules that keep their weights and their statistics.
+    of a run that was never interrupted. `frozen` names submodules that keep their weights and their statistics;
+    `lora` is the rank of the adapters through which alone the encoder learns, which saved models have merged (0: none).
 
     The folder: `run.json` (the configuration), `last.ckpt` (everything needed to continue), `best/` and `last/`
     (models to load), `log.jsonl`, `tensorboard/`, and `done.json` once finished.
 
     Raises:
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
-            or the loss stopped being a number.
+            the loss stopped being a number, or what `frozen` and `lora` name does not fit the model.
     """
-    return Trainer(model, train, validation, objective, plan, Path(out), protocol, frozen, machine).fit()
+    return Trainer(model, train, validation, objective, plan, Path(out), protocol, frozen, lora, machine).fit()
 
 
 class Trainer:
@@ -149,6 +152,7 @@ class Trainer:
         out: Path,
         protocol: EvalProtocol,
         frozen: tuple[str, ...],
+        lora: int,
         hardware: HardwareConfig,
     ) -> None:
         if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
@@ -156,7 +160,9 @@ class Trainer:
                 f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
                 "with metres. Build the network with kind=metric (midas_small also with head=log)."
             )
-        self.model, self.objective, self.protocol, self.frozen = model, objective, protocol, frozen
+        self.fixed = _fix_weights(model, frozen, lora, config.seed)
+        """Modules that stay in evaluation mode, so that their statistics are kept."""
+        self.model, self.objective, self.protocol, self.frozen, self.lora = model, objective, protocol, frozen, lora
         self.train, self.validation, self.out = train, validation, out
         self.config, self.hardware = config, hardware
 
@@ -183,8 +189,6 @@ class Trainer:
         model, config = self.model, self.config
         learnt_from = [*filter(None, [model.provenance.training_data]), self.train.name]
         model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
-        for name in self.frozen:
-            model.get_submodule(name).requires_grad_(False)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             parts = self.objective.parts(model)
@@ -249,8 +253,8 @@ class Trainer:
         state, config, hardware = self.state, self.config, self.hardware
         loader = self._batches()
         self.wrapped.train()
-        for name in self.frozen:
-            self.model.get_submodule(name).eval()
+        for module in self.fixed:
+            module.eval()
         with closing(_Log(self.out, config, hardware, state, is_silent=not self.fabric.is_global_zero)) as log:
             started_at = time.monotonic() - state.seconds
             saved_at = time.monotonic()
@@ -295,6 +299,7 @@ class Trainer:
             "plan": asdict(self.config),
             "protocol": asdict(self.protocol),
             "frozen": list(self.frozen),
+            **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
         }
 
 
@@ -523,6 +528,29 @@ def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: 
 def _missing_hardware(hardware: HardwareConfig, problem: Exception) -> str:
     said = str(problem).splitlines()[0].rstrip(".")
     return f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
+
+
+def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:
+    """Freeze submodules and add adapters to the encoder; the modules whose statistics must stay as they are."""
+    try:
+        fixed = [model.get_submodule(name) for name in frozen if name]
+    except AttributeError as problem:
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise BadInput(f"Nothing to freeze: {problem}. The parts of {model.name}: {parts}.") from problem
+    if len(fixed) < len(frozen):
+        raise BadInput("Name a part to freeze, such as encoder.")
+    if lora:
+        if any(f"{name}.".startswith("encoder.") for name in frozen):
+            raise BadInput("LoRA trains the encoder's adapters, and a frozen encoder has none: give one of the two.")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            add_adapters(model, lora)
+        fixed.append(model.encoder)
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise BadInput(f"With {', '.join(frozen)} frozen, nothing of {model.name} is left to train.")
+    return fixed
 
 
 def _precision(plan: TrainConfig, accelerator: str) -> Any:

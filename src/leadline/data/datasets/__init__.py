@@ -82,7 +82,7 @@ def open_data(spec: StrPath, split: str, *, cache: StrPath | None = None) -> Dat
     if needed is not None and needed.default is needed.empty and "path" not in options:
         raise BadInput(f"{name} needs the path of its folder: write {name}:PATH.")
     if cache and "cache" in signature(builder).parameters:
-        options.setdefault("cache", str(cache))
+        options.setdefault("cache", os.fspath(cache))
     return builder(split, **parse_options(builder, options, name))
 
 

@@ -129,7 +129,22 @@ def read_manifest(address: str) -> dict[str, Any] | None:
         raise
     if newest > FORMAT:
         raise BadInput(f"{file} is of format {newest}, newer than this leadline: upgrade it.")
+    with _explained(file, "delete the store and prepare it again"):
+        _must_describe_a_store(manifest)
     return manifest
+
+
+def _must_describe_a_store(manifest: dict[str, Any]) -> None:
+    """Raise whatever is wrong with what a reader or `prepare` takes from a manifest."""
+    DepthKind(manifest["kind"])
+    if not (len(manifest["size"]) == 2 and all(type(side) is int and side > 0 for side in manifest["size"])):
+        raise ValueError(f"its size is {manifest['size']}")
+    for split, part in manifest["splits"].items():
+        texts = (part["folder"], part["licence"], part["source"]["name"])
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"of the {split} split it does not say where it comes from")
+        if not all(type(samples) is int and samples >= 0 for samples in part["shards"] or ()):
+            raise ValueError(f"of the {split} split it does not say how many samples it has")
 
 
 def read(file: str, place: int, kind: DepthKind) -> Sample:

@@ -31,7 +31,8 @@ def cnn(
 
     Args:
         size: "paper" or "tiny"; says `encoder`, `decoder`, `width` and `input_size` where they are not given.
-        encoder: any timm network with maps at 1/4 … 1/32.
+        encoder: any timm network with maps at 1/4 … 1/32, or a plain ViT (vit_small_patch14_dinov2), whose tokens are
+            reassembled into such maps and whose patch is what sides divide by.
         encoder_options: timm's own keyword arguments.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
@@ -56,7 +57,9 @@ def cnn(
         max_depth=max_depth,
         kind=kind,
         camera=camera,
-        **chosen,
+        input_size=input_size,
+        default_size=chosen["input_size"],
+        **{name: chosen[name] for name in ("encoder", "decoder", "width")},
     )
-    model.settled = chosen
+    model.settled = {**chosen, "input_size": model.preprocessing.size}
     return model

@@ -16,6 +16,7 @@ from leadline.models.base import Preprocessing, Provenance, Resize
 from leadline.models.decoders import FusionDecoder, FusionModel
 from leadline.models.encoders import timm_options
 from leadline.models.heads import InverseDepth, dense_head
+from leadline.models.vit import SCALES, Reassemble
 
 LARGE, HYBRID = "vit_large_patch16_384", "vit_base_r50_s16_384"
 
@@ -92,9 +93,8 @@ class VitPyramid(nn.Module):
             self.channels[: self.stages] = (stage["num_chs"] for stage in of_stages[: self.stages])
         self.taps = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)][self.stages :]
         """The blocks whose tokens become maps."""
-        scales = (4, 2, 1, 0.5)
         self.reassemble = nn.ModuleList(
-            _Reassemble(dim, self.channels[level], scales[level]) for level in range(self.stages, 4)
+            Reassemble(dim, self.channels[level], SCALES[level], reads_class=True) for level in range(self.stages, 4)
         )
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
@@ -115,7 +115,8 @@ class VitPyramid(nn.Module):
             if number in self.taps:
                 tapped.append(tokens)
         return maps[: self.stages] + [
-            reassemble(tokens, height, width) for reassemble, tokens in zip(self.reassemble, tapped, strict=True)
+            reassemble(tokens[:, 1:], height, width, tokens[:, :1])
+            for reassemble, tokens in zip(self.reassemble, tapped, strict=True)
         ]
 
     def _position(self, height: int, width: int) -> Float[Tensor, "1 N D"]:
@@ -125,24 +126,6 @@ class VitPyramid(nn.Module):
         square = of_patches.transpose(1, 2).unflatten(2, (side, side))
         fitted = F.interpolate(square, (height, width), mode="bilinear", align_corners=False)
         return torch.cat((of_class, fitted.flatten(2).transpose(1, 2)), 1)
-
-
-class _Reassemble(nn.Module):
-    """Tokens → map (DPT, §3.1): project the class token into the others, lay them out, resample."""
-
-    def __init__(self, dim: int, channels: int, scale: float) -> None:
-        super().__init__()
-        self.readout = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU())
-        self.project = nn.Conv2d(dim, channels, 1)
-        if scale > 1:
-            self.resample = nn.ConvTranspose2d(channels, channels, int(scale), stride=int(scale))
-        else:
-            self.resample = nn.Identity() if scale == 1 else nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-
-    def forward(self, tokens: Float[Tensor, "B N D"], height: int, width: int) -> Float[Tensor, "B C h w"]:
-        patches = tokens[:, 1:]
-        read = self.readout(torch.cat((patches, tokens[:, :1].expand_as(patches)), -1))
-        return self.resample(self.project(read.transpose(1, 2).unflatten(2, (height, width))))
 
 
 def _vit(name: str, options: dict[str, Any]) -> nn.Module:

@@ -44,7 +44,7 @@ def hybrid(
     Args:
         size: "paper" or "tiny"; says what is not given of `encoder`, `dim`, `blocks`, `heads`, `decoder`, `width`
             and `input_size`.
-        encoder: any timm network with maps at 1/4 … 1/32.
+        encoder: any timm network with maps at 1/4 … 1/32; plain ViTs, which need no second transformer, go under `cnn`.
         encoder_options: timm's own keyword arguments.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
@@ -87,9 +87,11 @@ def hybrid(
         patch=patch,
         transformer=partial(Transformer, **inside, patch=patch),
         dim=inside["dim"],
-        **{name: chosen[name] for name in ("encoder", "decoder", "width", "input_size")},
+        input_size=input_size,
+        default_size=chosen["input_size"],
+        **{name: chosen[name] for name in ("encoder", "decoder", "width")},
     )
-    model.settled = chosen
+    model.settled = {**chosen, "input_size": model.preprocessing.size}
     return model
 
 

@@ -7,11 +7,12 @@ from typing import Any
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import unknown
+from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.models.decoders import DECODERS, FusionModel, decoder_and_head
-from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder
+from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder, multiple_of
 from leadline.models.heads import output_activation
+from leadline.models.vit import PlainVit, ReassembledPyramid
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def own_network(
     min_depth: float,
     max_depth: float,
     kind: str,
-    input_size: Sequence[int],
+    input_size: Sequence[int] | None,
+    default_size: Sequence[int],
     camera: str,
     patch: int = 1,
     transformer: Callable[[int, tuple[int, int]], nn.Module] | None = None,
@@ -72,13 +74,19 @@ def own_network(
 ) -> FusionModel:
     """A network of these settled arguments, which `cnn` and `hybrid` describe.
 
-    `transformer` makes, for the channels of the encoder's last map and the native height and width of its grid of
-    patches, the module that the map passes; `dim` channels come out of it.
+    `input_size` None is the size nearest to `default_size` that divides. `transformer` makes, for the channels of the
+    encoder's last map and the native height and width of its grid of patches, the module that the map passes;
+    `dim` channels come out of it.
     """
-    preprocessing = encoder_preprocessing(encoder, input_size, mean, std, camera=camera, multiple=32 * patch)
-    pyramid = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
-    *finer, last = channels(pyramid)
-    rows, columns = (side // preprocessing.multiple for side in preprocessing.size)
+    feature_maps = make_encoder(encoder, options=encoder_options, weights=weights, pretrained=pretrained)
+    if transformer and isinstance(feature_maps, PlainVit):
+        raise BadInput(f"{encoder!r} is a transformer from the first layer on: use it as cnn,encoder={encoder}.")
+    multiple = multiple_of(feature_maps) * patch
+    size = input_size or [max(round(side / multiple), 1) * multiple for side in default_size]
+    preprocessing = encoder_preprocessing(encoder, size, mean, std, camera=camera, multiple=multiple)
+    neck = ReassembledPyramid(feature_maps.dim) if isinstance(feature_maps, PlainVit) else None
+    *finer, last = neck.channels if neck else channels(feature_maps)
+    rows, columns = (side // multiple for side in preprocessing.size)
     over_last = transformer(last, (rows, columns)) if transformer else None
     maps = [*finer, dim if transformer else last]
     fusion, top = decoder_and_head(decoder, maps, width, output_activation(head, kind, min_depth, max_depth))
@@ -86,7 +94,8 @@ def own_network(
         DepthKind(kind),
         preprocessing,
         encoder_provenance(encoder, weights, pretrained=pretrained),
-        encoder=pyramid,
+        encoder=feature_maps,
+        neck=neck,
         transformer=over_last,
         decoder=fusion,
         head=top,

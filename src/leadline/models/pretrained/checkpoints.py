@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from zipfile import is_zipfile
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
-from leadline.models.base import DepthModel, Provenance, shapes, state_dict_mismatch
+from leadline.models.base import DepthModel, Provenance, as_dtype_of, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
 from leadline.models.registry import MODELS, build_empty
 from leadline.models.saving import save
@@ -45,7 +46,10 @@ def load_checkpoint(file: StrPath, as_name: str | None = None) -> DepthModel:
     name = _decided(file, layout, as_name)
     model = build_empty(name)
     expected = model.state_dict()
-    read = {key: weights[layout.official(key)].to(tensor.dtype) for key, tensor in expected.items()}
+    read = {
+        key: as_dtype_of(tensor, weights[layout.official(key)], f"{layout.official(key)} in {file}")
+        for key, tensor in expected.items()
+    }
     model.load_state_dict(read, assign=True)
     notes = f"Converted from {file.name}, which has {layout.name}'s layout. {RELEASES[name].terms}"
     model.provenance = replace(_PROVENANCE[name], notes=notes, licence=RELEASES[name].licence)
@@ -82,9 +86,19 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         ) from problem
     if isinstance(held, dict) and "optimizer" in held:
         held = held.get("model")  # MiDaS's training saved both.
-    if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
+    if not isinstance(held, dict) or not all(isinstance(key, str) and _is_plain(held[key]) for key in held):
         raise BadInput(f"{file} is no checkpoint: it holds no names with a tensor each.")
     return held
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether it is a tensor of numbers in memory: not sparse, quantised, nor a shape alone."""
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+    )
 
 
 def _recognised(file: Path, weights: Mapping[str, Tensor]) -> _Layout:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize
+from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, init_on_meta
+from leadline.models.description import check_preprocessing, read_json
+from leadline.models.registry import check_numbers
 
 
 def hub(
@@ -54,6 +56,7 @@ def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None
     settings = _configuration(library, config)
     # All that may be refused is, before the large file is read.
     promised, preprocessing = _kind(settings, kind), _preprocessing(settings, processor)
+    _check_size(library, settings, folder, name)
     try:
         network, report = library.AutoModelForDepthEstimation.from_pretrained(
             folder,
@@ -64,7 +67,7 @@ def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as problem:
+    except Exception as problem:  # The library raises whatever odd settings and files lead it to.
         raise BadInput(
             f"{name} has no weights that fit its configuration as safetensors: {_first_line(problem)} "
             "Pickled weights are never read: look for a revision of it with safetensors."
@@ -75,6 +78,21 @@ def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None
     model.name = "hub"
     model.arguments = {"config": config, "processor": processor, "kind": promised.value}
     return model.eval()
+
+
+def _check_size(library: ModuleType, settings: Any, folder: Path, name: str) -> None:
+    """Refuse a configuration whose network has more weights than the folder's files have bytes, before it is built."""
+    try:
+        with init_on_meta():
+            network = library.AutoModelForDepthEstimation.from_config(settings)
+    except Exception as problem:  # As below.
+        raise BadInput(f"{name}: no network can be built from config.json: {_first_line(problem)}") from problem
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if count > (held := sum(file.stat().st_size for file in folder.glob("*.safetensors"))):
+        raise BadInput(
+            f"{name} has no weights that fit its configuration as safetensors: {count} numbers, and {held} bytes of "
+            "files. Pickled weights are never read: look for a revision of it with safetensors."
+        )
 
 
 class TransformersModel(DepthModel):
@@ -142,21 +160,26 @@ def _library() -> ModuleType:
 def _described(library: ModuleType, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the folder's config.json and preprocessor_config.json hold, the latter with the library's defaults."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
+        if not isinstance(config, dict):
+            raise BadInput("config.json must hold an object.")
         processor = library.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as problem:
         raise BadInput(
             f"{folder} is no depth network of the transformers library, which has config.json and "
             f"preprocessor_config.json: {_first_line(problem)}"
         ) from problem
+    except Exception as problem:  # The library raises whatever odd settings lead it to.
+        raise BadInput(f"{folder / 'preprocessor_config.json'} cannot be used: {_first_line(problem)}") from problem
     return config, json.loads(processor.to_json_string())
 
 
 def _configuration(library: ModuleType, config: Mapping[str, Any]) -> Any:
     """The library's own configuration object; code that the configuration names elsewhere is not used."""
+    check_numbers(config, "config.json")
     try:
         settings = library.AutoConfig.for_model(**_without_code(config))
-    except (TypeError, ValueError) as problem:
+    except Exception as problem:  # The library raises whatever odd settings lead it to.
         raise BadInput(f"transformers {library.__version__} knows no such network: {_first_line(problem)}") from problem
     known = library.models.auto.modeling_auto.MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES
     if settings.model_type not in known:
@@ -201,8 +224,10 @@ def _preprocessing(config: Any, processor: Mapping[str, Any]) -> Preprocessing:
     if name not in _PROCESSORS:
         raise unknown("image processor", name, _PROCESSORS)
     try:
-        return _PROCESSORS[name](config, processor)
-    except (KeyError, TypeError) as problem:
+        return check_preprocessing(_PROCESSORS[name](config, processor))
+    except BadInput as problem:
+        raise BadInput(f"The {name} of this {config.model_type}: {problem}") from problem
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as problem:
         raise BadInput(
             f"The {name} of this {config.model_type} lacks a setting or has an odd one ({problem})."
         ) from problem
