@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from leadline.cli.main import main
+from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.data_quality.checks import CHECKS, examine
 from leadline.data_quality.frame_stats import collect_stats
@@ -448,6 +449,8 @@ def test_what_is_no_dataset_is_refused_with_what_is_needed(tmp_path, capsys):
     assert "frames=0: give at least 1" in capsys.readouterr().err
     assert main(["data", "inspect", "rooms", "--out", "card.pdf"]) == 1
     assert "card.html" in capsys.readouterr().err
+    with pytest.raises(BadInput, match="frames=0 takes no frame"):
+        index_data("rooms", frames=0)
 
 
 def facing_wall(metres: float, *, size: tuple[int, int] = (96, 128), box: bool = True) -> np.ndarray:

@@ -233,7 +233,7 @@ def test_real_indoor_scenes_open(shared: Path) -> None:
 
 
 def test_words_without_a_place_are_refused() -> None:
-    with pytest.raises(BadInput, match="folder needs the place where it lies: write folder:PATH"):
+    with pytest.raises(BadInput, match="folder needs the path of its folder: write folder:PATH"):
         open_data("folder", "train")
 
 

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -116,6 +118,79 @@ def test_a_python_without_blender_is_refused_with_the_way_to_get_it(catalogues: 
     assert main([*command, "--python", str(tmp_path / "python")]) == 1
     assert "pip install 'bpy==4.2.0' 'numpy<2'" in capsys.readouterr().err
     assert not (tmp_path / "rooms").exists()
+
+
+def test_a_missing_reader_of_blenders_files_is_named_before_anything_is_rendered(
+    catalogues: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    command = ["data", "render", "--catalogues", str(catalogues), "--out", str(tmp_path / "rooms")]
+    assert main([*command, "--python", sys.executable]) == 1
+    assert "pip install 'leadline[exr]'" in capsys.readouterr().err
+    assert not (tmp_path / "rooms").exists()
+
+
+STAND_IN = """#!{python}
+import json, sys
+from pathlib import Path
+if "-c" not in sys.argv:
+    import numpy as np
+    import OpenEXR
+    for line in Path(sys.argv[2]).read_text().splitlines():
+        job = json.loads(line)
+        height, width = job["size"]
+        out = Path(job["out"])
+        out.mkdir(parents=True)
+        depth = np.full((height, width), 2.5, np.float32)
+        depth[0] = 1e10
+        index = np.zeros((height, width), np.float32)
+        index[1] = job["pane_index"]
+        planes = {{f"ViewLayer.Combined.{{name}}": np.full((height, width), 0.2, np.float32) for name in "RGBA"}}
+        planes |= {{"ViewLayer.Depth.Z": depth, "ViewLayer.IndexOB.X": index}}
+        views = job["layout"]["views"][: job["views"]]
+        for number in range(len(views)):
+            header = {{"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}}
+            OpenEXR.File(header, planes).write(str(out / f"{{number:04d}}.exr"))
+        (out / "views.json").write_text(json.dumps(views))
+        print("Fra:1 Mem:12M", flush=True)
+        print(f"done {{out}} {{len(views)}}", flush=True)
+"""
+
+
+def test_finished_scenes_become_a_dataset_and_missing_ones_are_made_again(catalogues: Path, tmp_path: Path) -> None:
+    """With a program in the place of Blender that writes the frames it would: grey walls 2.5 m away, sky and a pane."""
+    pytest.importorskip("OpenEXR")
+    blender = tmp_path / "python"
+    blender.write_text(STAND_IN.format(python=sys.executable))
+    blender.chmod(0o755)
+    out = tmp_path / "my rooms"
+    command = ["data", "render", "--catalogues", str(catalogues), "--out", str(out), "--python", str(blender)]
+    command += ["--scenes", "3", "--views", "2", "--size", "48", "64"]
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*.jpg"))}
+    assert len(before) == 6
+    assert (out / "CREDITS.txt").read_text() == "A. Maker (Test, CC-BY-3.0): 11 models\n"
+    shutil.rmtree(out / "train" / "room_00002")
+    assert main(command) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(out.glob(".frames.*"))
+    data = open_data(f"{out},depth_scale=1000", "train")
+    sample = data[1]
+    assert len(data) == 2
+    assert sample.intrinsics is not None
+    assert sample.intrinsics[2:].tolist() == [31.5, 23.5]
+    assert not sample.valid[:, :2].any()
+    assert sample.valid[:, 2:].all()
+    assert (sample.depth[:, 2:] == 2.5).all()
+    assert main([*command, "--seed", "1"]) == 1
+
+
+def test_two_catalogues_of_one_name_are_refused(catalogues: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(catalogues / "Test.sh3f", tmp_path / folder)
+    with pytest.raises(BadInput, match=r"Test\.sh3f and .*Test\.sh3f have one name"):
+        read_catalogues(tmp_path)
 
 
 @pytest.mark.long

@@ -145,7 +145,7 @@ def test_a_tenth_of_the_first_metric_part_is_held_out():
     less, held = hold_out(AlternatingDatasets([(relative, 1.0), (metric, 3.0)]))
     assert isinstance(less, AlternatingDatasets)
     assert [len(part) for part in less.parts] == [4, 18]
-    assert less.shares == (0.25, 0.75)
+    assert less.weights == (0.25, 0.75)
     assert (len(held), held.kind) == (2, DepthKind.METRIC)
 
 

@@ -14,7 +14,7 @@ from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth
-from leadline.data.datasets.rooms import SPLITS, rooms
+from leadline.data.datasets.rooms import SPLIT_SEEDS, rooms
 from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.scene import Camera, furnish
 from leadline.evaluation.alignment import least_squares_scale, least_squares_scale_shift
@@ -122,7 +122,7 @@ def test_what_comes_out_beyond_the_horizon_is_not_valid(truth):
 def seen_floor() -> tuple[Depth, Camera]:
     """A room whose lower third shows much floor, and the camera in it."""
     for index in range(20):
-        camera = furnish(DOMAINS["a"], np.random.default_rng((0, SPLITS["test"][0], index))).camera
+        camera = furnish(DOMAINS["a"], np.random.default_rng((0, SPLIT_SEEDS["test"], index))).camera
         depth = rooms("test", height=48, width=64, holes=False)[index].depth
         fx, _, cx, cy = camera.intrinsics(48, 64)
         rows, columns = np.mgrid[:48, :64]

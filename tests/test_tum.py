@@ -10,7 +10,7 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.data.datasets import Dataset, open_data
-from leadline.data.datasets.tum import associated, tum
+from leadline.data.datasets.tum import associate, tum
 from leadline.io.images import write_image
 
 TIMES = {"rgb": (10.0, 10.033, 10.066, 10.2), "depth": (9.99, 10.045, 10.05)}
@@ -44,10 +44,10 @@ def test_pairs_belong_by_time_and_depth_is_metres_times_5000(path: Path) -> None
 
 
 def test_the_nearest_times_are_taken_first_and_once() -> None:
-    assert associated([0, 1, 2], [1.2, 0.9], 0.5) == [(1, 1)]
-    assert associated([0, 0.01], [0.008], 0.02) == [(1, 0)]
-    assert associated([5.0, 0.0], [0.01, 5.01], 0.02) == [(0, 1), (1, 0)]
-    assert associated([0], [], 0.02) == []
+    assert associate([0, 1, 2], [1.2, 0.9], 0.5) == [(1, 1)]
+    assert associate([0, 0.01], [0.008], 0.02) == [(1, 0)]
+    assert associate([5.0, 0.0], [0.01, 5.01], 0.02) == [(0, 1), (1, 0)]
+    assert associate([0], [], 0.02) == []
 
 
 def test_the_name_of_a_sequence_tells_its_camera(path: Path) -> None:

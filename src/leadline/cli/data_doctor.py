@@ -35,17 +35,17 @@ class DoctorCommand:
     def run(self) -> int:
         check_fields(self)
         collection = index_data(self.data, frames=self.frames)
-        looks = stats_of(collection)
-        faults = diagnose(collection, looks)
+        frames = stats_of(collection)
+        faults = diagnose(collection, frames)
         if self.against:
             others = index_data(self.against, split=self.against_split).entries
-            faults += leaked_images(looks, list(collect_photo_stats(track(others, len(others), "frames", "compared"))))
+            faults += leaked_images(frames, list(collect_photo_stats(track(others, len(others), "frames", "compared"))))
         if self.json:
             told = {
                 "data": self.data,
-                "frames": len(looks),
+                "frames": len(frames),
                 "refused": collection.refused,
-                "unit": missing_unit(collection, looks),
+                "unit": missing_unit(collection, frames),
             }
             print(json.dumps(told | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
         else:
@@ -53,8 +53,8 @@ class DoctorCommand:
                 "\n".join(
                     [
                         *(f"not looked at: {reason}" for reason in collection.refused),
-                        *filter(None, [missing_unit(collection, looks)]),
-                        _told(self.data, looks, faults),
+                        *filter(None, [missing_unit(collection, frames)]),
+                        _told(self.data, frames, faults),
                     ]
                 )
             )
@@ -65,7 +65,7 @@ def _plain(fault: Issue) -> dict[str, str | list[str]]:
     return {"check": fault.check, "message": fault.message, "files": fault.files}
 
 
-def _told(words: str, looks: Sequence[FrameStats], faults: Sequence[Issue]) -> str:
+def _told(words: str, frames: Sequence[FrameStats], faults: Sequence[Issue]) -> str:
     lines = []
     for name in dict.fromkeys(fault.check for fault in faults):
         lines.append(f"{name}: {_MEANINGS[name]}")
@@ -73,9 +73,9 @@ def _told(words: str, looks: Sequence[FrameStats], faults: Sequence[Issue]) -> s
             files = fault.files
             more = [f"… and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
             lines += [f"  {fault.message}", *(f"    {file}" for file in [*files[:SHOWN], *more])]
-    faulty = len({id(look) for fault in faults for look in fault.looks})
+    faulty = len({id(frame) for fault in faults for frame in fault.frames})
     verdict = f"{faulty} of them with a fault" if faults else f"sound, by {len(CHECKS)} checks"
-    return "\n".join([*lines, f"{len(looks)} frames of {words}: {verdict}."])
+    return "\n".join([*lines, f"{len(frames)} frames of {words}: {verdict}."])
 
 
 _MEANINGS = {name: check.meaning for name, check in CHECKS.items()} | {

@@ -51,11 +51,11 @@ class InspectCommand:
         if self.out:
             check_replaceable(self.out, "--out")
         collection = index_data(self.data, frames=self.frames)
-        looks = stats_of(collection)
-        made = dataset_card(collection, looks)
+        frames = stats_of(collection)
+        made = dataset_card(collection, frames)
         print(json.dumps(asdict(made), indent=1, ensure_ascii=False) if self.json else _told(made))
         if self.out:
-            text = page(_report(made, collection, looks))
+            text = page(_report(made, collection, frames))
             with atomic_write(self.out) as half:
                 half.write_text(text, encoding="utf-8")
         return 0
@@ -137,7 +137,7 @@ def _line(scene: SceneCard) -> tuple[str, ...]:
     )
 
 
-def _report(card: DatasetCard, collection: Collection, looks: Sequence[FrameStats]) -> Report:
+def _report(card: DatasetCard, collection: Collection, frames: Sequence[FrameStats]) -> Report:
     figures: list[Chart | Gallery] = []
     if card.histogram:
         starts = [float(start) for start in card.histogram]
@@ -154,7 +154,7 @@ def _report(card: DatasetCard, collection: Collection, looks: Sequence[FrameStat
         Path(card.data.partition(",")[0]).name or card.data,
         (
             Section("What it holds", tables=tables, figures=tuple(figures)),
-            Section("What it looks like", figures=(_gallery(card, collection, looks),)),
+            Section("What it looks like", figures=(_gallery(card, collection, frames),)),
         ),
         f"`{card.data}` is {card.layout}: {_counts(card)}, {card.kind} depth.\n\nLicence: "
         f"{card.licence or 'none stated in the folder'}.",
@@ -164,13 +164,13 @@ def _report(card: DatasetCard, collection: Collection, looks: Sequence[FrameStat
 _CAMERA = ("scene", "fx", "fy", "cx", "cy", "field of view")
 
 
-def _gallery(card: DatasetCard, collection: Collection, looks: Sequence[FrameStats]) -> Gallery:
+def _gallery(card: DatasetCard, collection: Collection, frames: Sequence[FrameStats]) -> Gallery:
     """The middle frame of each scene."""
     near, far = card.nearest or 0.5, card.farthest or 10.0
     metres = depth_color_scale(near, max(far, 1.01 * near))
     exhibits = []
-    for group, scene in list(zip(group_by_scene(looks).values(), card.scenes, strict=True))[:EXHIBITS]:
-        whole = [look for look in group if look.image_size and look.tally and look.tally.levels]
+    for group, scene in list(zip(group_by_scene(frames).values(), card.scenes, strict=True))[:EXHIBITS]:
+        whole = [frame for frame in group if frame.image_size and frame.depth_stats and frame.depth_stats.levels]
         if whole:
             middle = whole[len(whole) // 2]
             image, depth, valid = _shown(middle.entry, collection, scene.unit.scale if scene.unit else 1.0)

@@ -1,4 +1,4 @@
-"""Loading: samples → batches, in an order that depends on the seed and the step only."""
+"""Loader: samples → batches, in an order that depends on the seed and the step only."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,9 +15,8 @@ from leadline.data.datasets import Dataset
 from leadline.data.mixing import AlternatingDatasets
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
-
-
-Thing = TypeVar("Thing")
+"""An augmentation; all its randomness comes from the generator."""
+Item = TypeVar("Item")
 
 
 def batches(
@@ -32,29 +31,43 @@ def batches(
     ranks: int = 1,
     workers: int = 0,
 ) -> Iterator[Sample]:
-    """The batches of steps `first_step` … `last_step` − 1, each of `batch_size` samples over all ranks.
+    """Yield the batches of steps `first_step` … `last_step` − 1, each of `batch_size` samples over all ranks.
 
-    Datasets in `AlternatingDatasets` each have whole steps, and visits of their own.
+    Each epoch takes the samples in a new order, `permutation(seed, epoch)`, and `transform` draws from
+    `default_rng((seed, epoch, index))`: the samples of a step are the same however often the training was interrupted.
+    Each of `AlternatingDatasets` has whole steps, and epochs of its own.
 
-    Each visit to the dataset takes its samples in a new order, `permutation(seed, visit)`, and `transform` draws from
-    `default_rng((seed, visit, index))`: what a step sees is the same however often the training was interrupted.
+    Args:
+        dataset: the samples.
+        transform: augments one sample.
+        seed: of the order and of the augmentation.
+        batch_size: samples of a step, over all ranks.
+        first_step: number of the first step, from 0.
+        last_step: number after that of the last step.
+        rank: number of this process among those that train together.
+        ranks: number of these processes; each has every `ranks`-th sample of a step.
+        workers: processes that load samples; 0 loads them in this one.
+
+    Raises:
+        BadInput: the dataset is empty, or a sample cannot be used.
+        UnreadableFile: a file of a sample cannot be read.
     """
     if len(dataset) == 0:
         raise BadInput(f"{dataset.name} has no samples.")
     positions = range(first_step * batch_size + rank, last_step * batch_size, ranks)
     if isinstance(dataset, AlternatingDatasets):
-        visits = _InTurns(dataset, transform, seed, batch_size=batch_size, steps=last_step)
+        samples = _AlternatingEpochs(dataset, transform, seed, batch_size=batch_size, steps=last_step)
     else:
-        visits = _Visits(dataset, transform, (seed,))
+        samples = _Epochs(dataset, transform, (seed,))
     loader = DataLoader(
-        _Told(visits),
+        _ErrorsReturned(samples),
         batch_size=batch_size // ranks,
         sampler=positions,
         num_workers=workers,
-        collate_fn=_together,
+        collate_fn=_collate_or_error,
         worker_init_fn=use_one_thread,
     )
-    return _raised(loader)
+    return _raise_errors(loader)
 
 
 class Subset:
@@ -72,21 +85,21 @@ class Subset:
 
 
 def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
-    """All samples but every tenth, and every tenth: for data that has no part of its own to choose weights by.
+    """Split a dataset without a validation split into all samples but every tenth (`every`), and every tenth.
 
-    Of datasets in turns, the first that measures metres gives the tenth; of less than ten samples, the last is held.
+    Of alternating datasets, the first one of metric depth gives the tenth; of fewer than ten samples the last is taken.
 
     Raises:
-        BadInput: there is one sample only.
+        BadInput: there are fewer than two samples.
     """
     if isinstance(dataset, AlternatingDatasets):
         number = next((n for n, part in enumerate(dataset.parts) if part.kind is DepthKind.METRIC), 0)
         less, held = hold_out(dataset.parts[number], every)
         parts = [less if n == number else part for n, part in enumerate(dataset.parts)]
-        return AlternatingDatasets(list(zip(parts, dataset.shares, strict=True))), held
+        return AlternatingDatasets(list(zip(parts, dataset.weights, strict=True))), held
     indices = range(len(dataset))
     if len(indices) < 2:
-        raise BadInput(f"{dataset.name} has {len(indices)} samples, and training needs another to choose weights by.")
+        raise BadInput(f"{dataset.name} has {len(indices)} samples, and training needs another for validation.")
     every = min(every, len(indices))
     held = indices[every - 1 :: every]
     return (
@@ -95,11 +108,11 @@ def hold_out(dataset: Dataset, every: int = 10) -> tuple[Dataset, Dataset]:
     )
 
 
-def group_by_size(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
-    """The samples in order, in groups of at most `most` that have one size."""
+def group_by_size(samples: Iterable[Sample], max_count: int) -> Iterator[list[Sample]]:
+    """Group samples of one height and width, in order, at most `max_count` in a group."""
     group: list[Sample] = []
     for sample in samples:
-        if group and (len(group) == most or sample.size != group[0].size):
+        if group and (len(group) == max_count or sample.size != group[0].size):
             yield group
             group = []
         group.append(sample)
@@ -107,20 +120,20 @@ def group_by_size(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]
         yield group
 
 
-def subsample_evenly(things: Sequence[Thing], most: int) -> Sequence[Thing]:
-    """At most so many of them, evenly spread."""
-    return things[:: -(-len(things) // most) or 1]
+def subsample_evenly(items: Sequence[Item], max_count: int) -> Sequence[Item]:
+    """Take every n-th item, so that at most `max_count` are left."""
+    return items[:: -(-len(items) // max_count) or 1]
 
 
 def use_one_thread(_worker: int) -> None:
-    """For a process that loads data: many beside each other have no use for more."""
+    """Let PyTorch use one thread in a process that loads data, as many such processes share the cores."""
     torch.set_num_threads(1)
 
 
 def drop_unreadable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-    """The dataset without the samples whose files cannot be read, and what is wrong with each of those.
+    """Return the dataset without the samples whose files cannot be read, and what is wrong with each of those.
 
-    Reads everything once: the bad files are known before hours of training, not after.
+    Everything is read once, so that bad files are known before hours of training and not after.
     """
     good, faults = [], []
     for index in range(len(dataset)):
@@ -133,7 +146,7 @@ def drop_unreadable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
-    """What tells one dataset from another without reading it whole."""
+    """Return name, number of samples, kind and a checksum of the first sample: enough to tell datasets apart."""
     first = dataset[0]
     maps = [first.image, first.depth, first.valid]
     if first.taught:
@@ -147,8 +160,8 @@ def identity(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _together(samples: Sequence[Sample | BadInput]) -> Sample | BadInput:
-    """One batch of samples, or the first fault among them."""
+def _collate_or_error(samples: Sequence[Sample | BadInput]) -> Sample | BadInput:
+    """Collate samples into a batch, or return the first error among them."""
     good: list[Sample] = []
     for each in samples:
         if isinstance(each, BadInput):
@@ -160,18 +173,17 @@ def _together(samples: Sequence[Sample | BadInput]) -> Sample | BadInput:
         return fault
 
 
-def _raised(batches: Iterable[Sample | BadInput]) -> Iterator[Sample]:
+def _raise_errors(batches: Iterable[Sample | BadInput]) -> Iterator[Sample]:
     for each in batches:
         if isinstance(each, BadInput):
             raise each
         yield each
 
 
-class _Told(torch.utils.data.Dataset[Sample | BadInput]):
-    """Samples, and faults as they are: one raised in a worker would come back with that process's traceback for a
-    message."""
+class _ErrorsReturned(torch.utils.data.Dataset[Sample | BadInput]):
+    """Samples, or the errors of reading them: raised in a worker, an error would have a traceback in its message."""
 
-    def __init__(self, samples: "_Visits | _InTurns") -> None:
+    def __init__(self, samples: "_Epochs | _AlternatingEpochs") -> None:
         self.samples = samples
 
     def __getitem__(self, position: int) -> Sample | BadInput:
@@ -181,31 +193,31 @@ class _Told(torch.utils.data.Dataset[Sample | BadInput]):
             return fault
 
 
-class _Visits(torch.utils.data.Dataset[Sample]):
-    """The endless row of a dataset's visits, each in its own order."""
+class _Epochs(torch.utils.data.Dataset[Sample]):
+    """Endless epochs of a dataset, each in an order of its own."""
 
     def __init__(self, dataset: Dataset, transform: Transform, seed: tuple[int, ...]) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
         self.order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
     def __getitem__(self, position: int) -> Sample:
-        visit, place = divmod(position, len(self.dataset))
-        if self.order[0] != visit:
-            self.order = visit, np.random.default_rng((*self.seed, visit)).permutation(len(self.dataset))
+        epoch, place = divmod(position, len(self.dataset))
+        if self.order[0] != epoch:
+            self.order = epoch, np.random.default_rng((*self.seed, epoch)).permutation(len(self.dataset))
         index = int(self.order[1][place])
-        return self.transform(self.dataset[index], np.random.default_rng((*self.seed, visit, index)))
+        return self.transform(self.dataset[index], np.random.default_rng((*self.seed, epoch, index)))
 
 
-class _InTurns(torch.utils.data.Dataset[Sample]):
-    """The visits of several datasets, of which one gives all samples of a step."""
+class _AlternatingEpochs(torch.utils.data.Dataset[Sample]):
+    """Endless epochs of several datasets, one of which gives all samples of a step."""
 
     def __init__(
-        self, turns: "AlternatingDatasets", transform: Transform, seed: int, *, batch_size: int, steps: int
+        self, datasets: AlternatingDatasets, transform: Transform, seed: int, *, batch_size: int, steps: int
     ) -> None:
-        self.visits = [_Visits(part, transform, (seed, number)) for number, part in enumerate(turns.parts)]
-        self.owners, self.earlier = turns.schedule(steps)
+        self.epochs = [_Epochs(part, transform, (seed, number)) for number, part in enumerate(datasets.parts)]
+        self.owners, self.earlier = datasets.schedule(steps)
         self.batch_size = batch_size
 
     def __getitem__(self, position: int) -> Sample:
         step, place = divmod(position, self.batch_size)
-        return self.visits[self.owners[step]][int(self.earlier[step]) * self.batch_size + place]
+        return self.epochs[self.owners[step]][int(self.earlier[step]) * self.batch_size + place]

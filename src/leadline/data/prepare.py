@@ -1,4 +1,4 @@
-"""`leadline data prepare`: any dataset, at one size, into a store that training reads many times faster."""
+"""Prepare a dataset for training: write its samples at one size into a store that is read many times faster."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.progress import track
-from leadline.data.datasets import Dataset, open_data, store
+from leadline.data.datasets import SPLITS, Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
 from leadline.data.transforms import resize
@@ -25,32 +25,27 @@ from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration
 
-SPLITS = ("train", "val", "test")
-
-
 SHARD_BYTES = 2**25
-"""Of a shard before compression: small enough to be lost and made again, large enough to be worth a request."""
-
-
+"""Bytes of a shard before compression: little to write again if it is lost, and enough to be worth a request."""
 _STORED_METRES = "uint16 millimetres, 0 not measured, or float32 in a shard that reaches beyond 65.535 m"
 _STORED_OTHERS = "float32, NaN not measured"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a store holds of a split, now that it is whole."""
+    """Summary of a split of a store after it was completed."""
 
     split: str
     samples: int
     shards: int
     written: int
-    """Shards that were made now; the others were there."""
+    """Shards that were written now; the others existed."""
     faults: tuple[str, ...]
-    """Why samples were left out, as far as they were read now."""
+    """Why samples of the shards written now were left out."""
 
 
 def prepare(
-    words: StrPath,
+    spec: StrPath,
     out: StrPath,
     size: tuple[int, int],
     *,
@@ -63,16 +58,33 @@ def prepare(
     shard_bytes: int = SHARD_BYTES,
     progress: bool = False,
 ) -> list[Prepared]:
-    """Write a dataset's samples at `size` (height, width) into the store `out`; what is there already stays.
+    """Write a dataset's samples at one size into a store; shards that exist are kept.
 
-    Each shard is written beside and swapped, or put at its address whole, so that a kill leaves none half-written; a
-    split can be read once all its shards are there. `verify` reads those that are, and makes damaged ones again.
+    Each shard is written to a temporary file and renamed, or put at its address whole, so that a killed run leaves none
+    half-written; a split can be read once all its shards exist.
+
+    Args:
+        spec: the dataset, as for `open_data`.
+        out: folder or fsspec address of the store.
+        size: height and width of the samples.
+        split: "train", "val", "test", or "all" for those that the dataset has.
+        workers: processes that make shards; 0 makes them in this one.
+        compression: of the shards: None, "lz4" or "zstd".
+        verify: read existing shards whole, and write damaged ones again.
+        skip_unreadable: leave out samples whose files cannot be read, instead of stopping at the first.
+        licence: what the manifest states; empty: what the dataset's folder or its reader states.
+        shard_bytes: size of a shard before compression.
+        progress: show progress bars.
+
+    Returns:
+        A summary of each split.
 
     Raises:
         BadInput: the store was made otherwise, or of other data, or cannot be written.
+        UnreadableFile: a file of the dataset cannot be read.
     """
-    words, out = os.fspath(words), os.fspath(out)
-    parts = _parts(words, split)
+    spec, out = os.fspath(spec), os.fspath(out)
+    parts = _parts(spec, split)
     kind = next(iter(parts.values())).kind
     manifest = {
         "format": store.FORMAT,
@@ -81,9 +93,9 @@ def prepare(
         "size": list(size),
         "compression": compression,
         "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is DepthKind.METRIC else 7))),
-        "splits": _described(parts, words, licence),
+        "splits": _described(parts, spec, licence),
     }
-    with _undisturbed(out):
+    with _locked(out):
         manifest = _claim(out, json.loads(json.dumps(manifest)))
         prepared = []
         for name, dataset in parts.items():
@@ -104,15 +116,15 @@ def prepare(
     return prepared
 
 
-def _parts(words: str, split: str) -> dict[str, Dataset]:
-    """Split → samples."""
+def _parts(spec: str, split: str) -> dict[str, Dataset]:
+    """Return split → samples."""
     if split != "all":
-        return {split: open_data(words, split)}
+        return {split: open_data(spec, split)}
     parts: dict[str, Dataset] = {}
-    refusal = NoSplit(f"{words} has no samples.")
+    refusal = NoSplit(f"{spec} has no samples.")
     for name in SPLITS:
         try:
-            parts[name] = open_data(words, name)
+            parts[name] = open_data(spec, name)
         except NoSplit as reason:
             refusal = reason
     if not parts:
@@ -126,19 +138,19 @@ def _stored_unit(kind: DepthKind) -> str:
     return f"{kind.unit.replace(',', '')}: {stored_as}"
 
 
-def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[str, Any]:
-    """Split → where it comes from and, later, how many samples each of its shards holds.
+def _described(parts: Mapping[str, Dataset], spec: str, licence: str) -> dict[str, Any]:
+    """Return split → where it comes from and, later, how many samples each of its shards holds.
 
-    A split that is another one under a second name, as a folder's `val` stands in for its `test`, is kept once.
+    A split that equals another one, as a folder's `val` serves as its `test`, is stored once.
     """
     described: dict[str, Any] = {}
     for split, dataset in parts.items():
         source = identity(dataset)
         folder = next((each["folder"] for each in described.values() if each["source"] == source), split)
         described[split] = {
-            "words": words,
+            "words": spec,
             "source": source,
-            "licence": licence or licence_of(words, dataset) or store.UNKNOWN,
+            "licence": licence or licence_of(spec, dataset) or store.UNKNOWN,
             "made by": f"leadline {version('leadline')}",
             "folder": folder,
             "shards": None,
@@ -147,8 +159,8 @@ def _described(parts: Mapping[str, Dataset], words: str, licence: str) -> dict[s
 
 
 @contextmanager
-def _undisturbed(out: str) -> Iterator[None]:
-    """One process at a time in a local folder, swept of what kills left; an address has no locks."""
+def _locked(out: str) -> Iterator[None]:
+    """Lock a local folder for one process and remove what killed ones left; an address has no locks."""
     filesystem, path = store.filesystem_and_path(out)
     if not store.is_local(filesystem):
         if out.partition("://")[0].rpartition("::")[2] in ("http", "https"):
@@ -156,7 +168,7 @@ def _undisturbed(out: str) -> Iterator[None]:
         yield
         return
     folder = Path(path)
-    # Processes of a command that was killed may still be finishing their shards.
+    # Worker processes of a killed command may still be finishing their shards.
     with file_lock(folder / ".lock", f"writing to {out}"):
         for each in (folder, *(folder / split for split in SPLITS)):
             clean_stale(each)
@@ -171,14 +183,14 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     before = known or manifest
     splits = before["splits"]
     shared = splits.keys() & manifest["splits"].keys()
-    told, now = (
+    before_about, now_about = (
         {key: value for key, value in each.items() if key != "splits"}
         | {split: each["splits"][split]["source"] for split in shared}
         for each in (before, manifest)
     )
     check_same_configuration(
-        told,
-        now,
+        before_about,
+        now_about,
         f"{out} holds samples of other data, or made otherwise",
         "Give another place, or delete this one to prepare it anew.",
     )
@@ -188,7 +200,7 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_no_shards(out: str) -> None:
-    """Refuse a local folder in which shards lie without the manifest of a store: they are someone else's."""
+    """Refuse a local folder that has shards but no manifest: they are not of a store."""
     filesystem, path = store.filesystem_and_path(out)
     if store.is_local(filesystem):
         for split in SPLITS:
@@ -205,7 +217,7 @@ class _Written:
 
 @dataclass(frozen=True)
 class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
-    """The shards of a split: getting one makes it, unless it is there."""
+    """The shards of a split: getting one writes it, unless it exists."""
 
     dataset: Dataset
     out: str
@@ -221,7 +233,7 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
         return math.ceil(len(self.dataset) / self.samples)
 
     def __getitem__(self, number: int) -> "_Written | BadInput":
-        """What was written, or why not: an error that is raised in another process loses its type."""
+        """Return what was written, or the error: one that is raised in another process loses its type."""
         file = store.shard_file(self.out, self.folder, number)
         try:
             there = store.record_count(file, is_checked=self.verify)
@@ -243,12 +255,12 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
 
 
 def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
-    """All shards, in order."""
+    """Write the missing shards; yield all, in order."""
     in_memory = store.filesystem_and_path(work.out)[0].protocol == "memory"
     loader = DataLoader(
         work,
         batch_size=None,
-        # What lies in a process's memory ends with it.
+        # What is in the memory of a worker process ends with it.
         num_workers=0 if in_memory else min(workers, len(work)),
         worker_init_fn=use_one_thread,
     )
@@ -259,7 +271,7 @@ def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:
 
 
 def _put(file: str, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     filesystem, path = store.filesystem_and_path(file)
     if store.is_local(filesystem):
         with atomic_write(Path(path)) as half:
@@ -269,13 +281,13 @@ def _put(file: str, content: bytes) -> None:
         try:
             filesystem.pipe_file(path, content)
         except FileNotFoundError:
-            # Most stores of objects know no folders, and the others want them made.
+            # Most object stores have no folders, and the others need them created.
             filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
             filesystem.pipe_file(path, content)
     # Each kind of address fails with errors of its own.
     except Exception as problem:
-        cure = "once that is mended, the same command continues"
-        raise BadInput(f"Cannot write {file}: {problem or type(problem).__name__}; {cure}.") from problem
+        fix = "once that is fixed, the same command continues"
+        raise BadInput(f"Cannot write {file}: {problem or type(problem).__name__}; {fix}.") from problem
 
 
 def _text(manifest: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,10 @@
-"""Augmentation: Sample → Sample; every random choice comes from the generator that is handed in."""
+"""Transforms: Sample → Sample; every random choice comes from the generator that is passed in.
+
+The photometric augmentation is not torchvision's v2 or kornia's, because results would differ by more than rounding:
+their contrast, saturation, blur and noise are defined differently, and they draw from PyTorch's global generator, where
+these draw from `default_rng((seed, epoch, index))` so that a resumed training is bit-equal. Besides, neither is a
+dependency of Leadline, and torchvision is too slow to import at start-up.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,12 +23,12 @@ from leadline.core.sample import ImageTensor, Sample
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training does to a sample before the network sees it."""
+    """Random flip, crop, colours, blur, noise and JPEG of training samples."""
 
     flip: Probability = 0.5
     """Probability of mirroring left and right."""
     crop: Annotated[float, Within(0, 1, above=True)] = 1.0
-    """The smallest side of a random crop, as a share of the largest crop that has the training size's shape. Below 1
+    """The smallest side of a random crop, as a fraction of the largest crop that has the training size's shape. Below 1
     the crop is enlarged to the training size, which changes the focal length in pixels that goes with it."""
     brightness: Annotated[float, Within(0, 1, below=True)] = 0.2
     """Brightness, contrast, saturation and gamma are multiplied by a random factor within 1 ± this."""
@@ -31,17 +37,23 @@ class Augmentation:
     blur: Probability = 0.0
     """Probability of a Gaussian blur of up to 1.5 pixels or, as likely, a motion blur of up to 9."""
     noise: Annotated[float, Within(0, 1)] = 0.0
-    """The largest standard deviation of noise like a sensor's; an image's is anything from 0 to this."""
+    """The largest standard deviation of sensor noise, in units of the image's [0, 1]; drawn between 0 and this."""
     jpeg: Probability = 0.0
     """Probability of JPEG compression, at a quality of 30 to 95."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
-        """A random view of a sample at `size` (height, width)."""
+        """Return a random view of a sample.
+
+        Args:
+            sample: one image with depth, not a batch.
+            rng: makes all random choices.
+            size: height and width of the result.
+        """
         sample = resize(_random_crop(sample, size, self.crop, rng), size)
         if rng.random() < self.flip:
             sample = flip(sample)
         image = _recolour(sample.image, self.brightness, self.colour, rng)
-        # In the order that a camera does them. What is off draws nothing, so that it leaves the other draws alone.
+        # In the order in which a camera does them. What is off draws nothing, so that the other draws stay the same.
         if self.blur and rng.random() < self.blur:
             image = _blurred(image, rng)
         if self.noise:
@@ -52,9 +64,9 @@ class Augmentation:
 
 
 def resize(sample: Sample, size: tuple[int, int]) -> Sample:
-    """The whole sample at `size` (height, width): the image averaged, the depth picked at the nearest pixel.
+    """Resize the whole sample to `size` (height, width): average the image, and take depth from the nearest pixel.
 
-    Averaged depths would put surfaces where there are none, between an edge and what is behind it.
+    Averaged depth would make surfaces where there are none, between an edge and what is behind it.
     """
     if sample.size == size:
         return sample
@@ -72,7 +84,15 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
-    """The window of `height` × `width` pixels whose first pixel is (`top`, `left`); the focal length stays."""
+    """Cut a window out of a sample; the focal length stays, and the principal point moves with it.
+
+    Args:
+        sample: one sample or a batch.
+        top: row of the window's first pixel.
+        left: column of the window's first pixel.
+        height: pixels.
+        width: pixels.
+    """
     rows, columns = slice(top, top + height), slice(left, left + width)
     return sample.replace(
         image=sample.image[..., rows, columns],
@@ -84,7 +104,7 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
 
 
 def flip(sample: Sample) -> Sample:
-    """Mirrored left and right, the principal point with it."""
+    """Mirror a sample left and right, its principal point with it."""
     return sample.replace(
         image=sample.image.flip(-1),
         depth=sample.depth.flip(-1),
@@ -95,12 +115,12 @@ def flip(sample: Sample) -> Sample:
 
 
 def _nearest(old: int, new: int) -> Tensor:
-    """For each of `new` pixels, the index of the one of `old` pixels whose area holds its centre."""
+    """Return for each of `new` pixels the index of the one of `old` pixels whose area holds its centre."""
     return ((torch.arange(new) + 0.5) * (old / new)).long().clamp_max(old - 1)
 
 
 def _random_crop(sample: Sample, size: tuple[int, int], smallest: float, rng: np.random.Generator) -> Sample:
-    """A crop of the training size's shape, at most as large as the sample."""
+    """Cut a random crop of the training size's shape, at most as large as the sample."""
     (old_height, old_width), (height, width) = sample.size, size
     scale = min(old_height / height, old_width / width) * rng.uniform(smallest, 1.0)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
@@ -119,7 +139,7 @@ def _recolour(image: ImageTensor, brightness: float, colour: float, rng: np.rand
 
 
 def _blurred(image: ImageTensor, rng: np.random.Generator) -> ImageTensor:
-    """Out of focus, or shaken along a line."""
+    """Blur by a Gaussian (out of focus), or along a line (motion)."""
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     if rng.random() < 0.5:
         blurred = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.5))
@@ -141,7 +161,7 @@ def _noisy(image: ImageTensor, deviation: float, rng: np.random.Generator) -> Im
 
 
 def _compressed(image: ImageTensor, quality: int) -> ImageTensor:
-    """Through JPEG and back."""
+    """Compress to JPEG and decompress."""
     # OpenCV's order of colours is blue, green, red.
     pixels = (image.flip(0).permute(1, 2, 0) * 255).round().byte().contiguous().numpy()
     _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -1,4 +1,4 @@
-"""Checks: the table of all faults that are looked for, and which of them explain others away."""
+"""Checks: the table of all checks, and which issue explains which others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from leadline.data_quality.near_duplicates import near_duplicates
 
 @dataclass(frozen=True)
 class Check:
-    """One check."""
+    """One check: the function that finds its issues, and what they mean."""
 
     find: Callable[[Sequence[FrameStats], DepthKind], list[Issue]]
     meaning: str
-    after: tuple[str, ...] = ()
-    """Frames that have one of these faults are not asked: it explains what would be found."""
+    explained_by: tuple[str, ...] = ()
+    """Frames with an issue of one of these checks are left out, because it explains what would be found."""
 
 
 CHECKS: Mapping[str, Check] = {
@@ -48,21 +48,21 @@ CHECKS: Mapping[str, Check] = {
     ),
     "twins": Check(near_duplicates, "a picture lies in two splits"),
 }
-"""In the order of asking."""
+"""Name → check, in the order in which they run."""
 
 
-def examine(looks: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
-    """All faults of a dataset, each by the check that it should be found by and no other."""
+def examine(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
+    """Run all checks and return their issues; a fault is reported by one check, though others would find it as well."""
     found: dict[str, list[Issue]] = {}
     for name, check in CHECKS.items():
-        explained = {id(look) for cause in check.after for fault in found[cause] for look in fault.looks}
-        found[name] = check.find([look for look in looks if id(look) not in explained], kind)
-    return [fault for faults in found.values() for fault in _told_once(faults)]
+        explained = {id(frame) for cause in check.explained_by for issue in found[cause] for frame in issue.frames}
+        found[name] = check.find([frame for frame in frames if id(frame) not in explained], kind)
+    return [issue for issues in found.values() for issue in _merge_equal(issues)]
 
 
-def _told_once(faults: Sequence[Issue]) -> list[Issue]:
-    """One fault for all frames of which the same is said."""
+def _merge_equal(issues: Sequence[Issue]) -> list[Issue]:
+    """Merge the issues of one check that have the same message."""
     same: dict[tuple[str, str], list[FrameStats]] = {}
-    for fault in faults:
-        same.setdefault((fault.check, fault.message), []).extend(fault.looks)
-    return [Issue(check, message, tuple(looks)) for (check, message), looks in same.items()]
+    for issue in issues:
+        same.setdefault((issue.check, issue.message), []).extend(issue.frames)
+    return [Issue(check, message, tuple(frames)) for (check, message), frames in same.items()]

@@ -11,25 +11,29 @@ from leadline.data_quality.issues import Issue, group_by_scene
 from leadline.data_quality.units import unit_of
 
 SHOWN = 5
-"""Files of one fault that are printed; `--json` has all."""
+"""Files of one issue that are printed; `--json` has all."""
 
 
 def stats_of(collection: Collection) -> list[FrameStats]:
-    """Every entry, looked at once."""
+    """Read every entry of a dataset once and return its statistics, with a progress bar."""
     return list(collect_stats(collection, track(collection.entries, len(collection.entries), "frames")))
 
 
-def diagnose(collection: Collection, looks: Sequence[FrameStats]) -> list[Issue]:
+def diagnose(collection: Collection, frames: Sequence[FrameStats]) -> list[Issue]:
     """Find what is wrong with the files of a dataset and with what is stated about them."""
-    return [*(Issue("camera", fault, ()) for fault in collection.faults), *examine(looks, collection.kind)]
+    return [*(Issue("camera", fault, ()) for fault in collection.faults), *examine(frames, collection.kind)]
 
 
-def missing_unit(collection: Collection, looks: Sequence[FrameStats]) -> str:
+def missing_unit(collection: Collection, frames: Sequence[FrameStats]) -> str:
     """Say which scale to state where files leave their unit open, which readers refuse; empty where none do."""
-    open_looks = [look for look in looks if look.tally and look.tally.is_integer and look.tally.scale is None]
-    if not open_looks or collection.kind is not DepthKind.METRIC:
+    unscaled = [
+        frame
+        for frame in frames
+        if frame.depth_stats and frame.depth_stats.is_integer and frame.depth_stats.scale is None
+    ]
+    if not unscaled or collection.kind is not DepthKind.METRIC:
         return ""
-    units = [unit for group in group_by_scene(open_looks).values() if (unit := unit_of(group))]
+    units = [unit for group in group_by_scene(unscaled).values() if (unit := unit_of(group))]
     guesses = dict.fromkeys(f"depth_scale={unit.scale:g} fits: {unit.reason}" for unit in units)
-    said = "; ".join(list(guesses)[:SHOWN]) or "no scale in use fits"
-    return f"The files do not state their unit, and readers ask for it: {said}."
+    fitting = "; ".join(list(guesses)[:SHOWN]) or "no scale in use fits"
+    return f"The files do not state their unit, and readers ask for it: {fitting}."

@@ -1,4 +1,4 @@
-"""Looks: what is kept of a photograph and its depth once both were read: sizes, counts and a few small arrays."""
+"""Frame statistics: what is kept of a photograph and its depth after reading: sizes, counts and a few small arrays."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,73 +34,74 @@ from leadline.io.images import read_image
 BINS_PER_OCTAVE, OCTAVES = 8, (-10, 22)
 """The histogram's bins, in powers of two of the numbers in the file."""
 EDGE_FRAMES = 100
-"""Of each scene, the first: so many are enough to find a shift, and comparing edges is the dearest part."""
+"""First frames of each scene whose edges are compared: enough to find a shift, and comparing takes most of the time."""
 
 
 @dataclass(frozen=True, eq=False)
 class DepthStats:
-    """What the numbers of a depth file come to, whatever they mean."""
+    """Statistics of the numbers of a depth file, whatever they mean."""
 
     is_integer: bool
     bits: int
     scale: float | None
-    """Steps that make a metre, as the file, the reader's rule or the user says."""
+    """Steps per metre, as the file, the reader's rule or the user states; None where nobody does."""
     source: str
-    """Who says so: `as stated`, `by the rule of the reader tum`."""
+    """Where the scale is from: `as stated`, `by the rule of the reader tum`."""
     is_ours: bool
-    """The file says itself what its numbers are."""
+    """Whether the file states its unit itself, as those that Leadline writes do."""
     is_rule: bool
-    """A reader of published data says so, whatever the numbers are."""
-    shares: Mapping[str, float]
-    """Of all pixels: `zero`, `NaN`, `infinite`, `negative`, `background`."""
+    """Whether the scale is the rule of a reader of published data, whatever the numbers are."""
+    fractions: Mapping[str, float]
+    """`zero`, `NaN`, `infinite`, `negative` and `background` → the fraction of all pixels that it is."""
     background: float
     """The highest number that no camera measures, left out of all that follows; 0 where there is none."""
     low: float
     high: float
     median: float
-    """These three of the positive numbers; 0 where there is none."""
+    """`low`, `high` and `median` are of the positive numbers; 0 where there is none."""
     top: float
-    """Share of the positive numbers that equal the highest."""
+    """Fraction of the positive numbers that equal the highest."""
     is_cut: bool
-    """So many numbers equal the highest that what was farther seems cut to it, and they are no wall."""
+    """Whether so many numbers equal the highest that farther ones were probably set to it, and they are no wall."""
     levels: int
     """How many different positive numbers there are."""
     divisor: int
     """The largest whole number that divides them all; 1 for floats."""
     histogram: Int[np.ndarray, " bins"]
+    """How many positive numbers lie in each bin, `BINS_PER_OCTAVE` an octave, over `OCTAVES`."""
     planes: tuple[int, int]
-    """Patches that are straight as inverse depth, and those that are as depth."""
+    """Numbers of patches that are straight as inverse depth, and as depth."""
     walls: tuple[int, int]
-    """Patches that are flat as depth, and those that are as distances along the ray; none without a camera."""
+    """Numbers of patches that are flat as depth, and as distances along the ray; zeros without a camera."""
 
     @property
     def holes(self) -> float:
-        """Share of pixels that were not measured."""
-        return sum(self.shares.values())
+        """Fraction of pixels that were not measured."""
+        return sum(self.fractions.values())
 
 
 @dataclass(frozen=True, eq=False)
 class FrameStats:
-    """What was seen of one entry."""
+    """Statistics of one entry: a photograph, its depth map and its camera, as far as they could be read."""
 
     entry: Entry
     scene: str
     refusals: Mapping[str, str] = field(default_factory=dict)
-    """`unreadable`, `picture` or `camera` → why a file, or what is said of the camera, could not be taken."""
+    """`unreadable`, `picture` or `camera` → why a file, or the stated camera, was refused."""
     image_size: tuple[int, int] | None = None
     """Height and width, upright."""
     orientation: int = 1
     """As the photograph's EXIF has it: 1 is upright."""
-    print: int = 0
+    fingerprint: int = 0
     """The fingerprint's 64 bits."""
     thumbnail: UInt8[np.ndarray, "16 16"] | None = None
     camera: Camera | None = None
     depth_size: tuple[int, int] | None = None
-    tally: DepthStats | None = None
+    depth_stats: DepthStats | None = None
     edges: Surface | None = None
-    """How alike the edges of photograph and depth are, over shifts."""
+    """Correlation of the edges of photograph and depth, over shifts."""
     before: float | None = None
-    """How alike the edges of the previous frame's photograph and this depth are."""
+    """Correlation of the edges of the previous frame's photograph and this depth."""
     after: float | None = None
     """The same with the next frame's."""
     stored: float | None = None
@@ -113,40 +114,44 @@ class FrameStats:
 
     @property
     def centre(self) -> float | None:
-        """How alike the edges are as the files lie."""
+        """Correlation of the edges without a shift."""
         return None if self.edges is None else float(self.edges[self.edges.shape[0] // 2, self.edges.shape[1] // 2])
 
 
-TOP = 0.02
-"""Share of the measured pixels that have the highest number; clean maps have at most 0.0035."""
-HEAP = 2.0
-"""And so many times more of them than have any number close below: a Kinect's steps at 10 m are 25 cm, and a wall there
-has few. Such clean maps and crops of them have at most 0.75 where they have more than 0.5 %."""
+MIN_TOP = 0.02
+"""Fraction of the measured pixels that have the highest number; clean maps have at most 0.0035."""
+TOP_RATIO = 2.0
+"""Ratio of the pixels with the highest number to those with any number close below: a Kinect's steps at 10 m are 25 cm,
+and a wall there has few. Such clean maps and crops of them have at most 0.75 where they have more than 0.5 %."""
 
 
 def collect_stats(collection: Collection, entries: Iterable[Entry]) -> Iterator[FrameStats]:
-    """Read all entries once, in their order; of a scene's first frames also how its neighbours fit."""
-    views = (_seen(entry, collection) for entry in entries)
+    """Read all entries once, in order, and yield their statistics.
+
+    The first `EDGE_FRAMES` frames of a scene are also compared with their neighbours' photographs.
+    """
+    views = (_read_entry(entry, collection) for entry in entries)
     counts: dict[tuple[str, str], int] = {}
     for before, now, after in _with_neighbours(views):
-        place = now.look.place
+        place = now.frame.place
         counts[place] = counts.get(place, 0) + 1
-        look = now.look
+        frame = now.frame
         if counts[place] <= EDGE_FRAMES:
-            look = replace(
-                look,
-                edges=_compared(now, now, is_shifted=True),
-                before=_alike(before, now),
-                after=_alike(after, now),
-                stored=_alike_as_stored(now),
+            frame = replace(
+                frame,
+                edges=_edge_surface(now, now, is_shifted=True),
+                before=_edge_correlation(before, now),
+                after=_edge_correlation(after, now),
+                stored=_edge_correlation_as_stored(now),
             )
-        yield look
+        yield frame
 
 
 def collect_photo_stats(entries: Iterable[Entry]) -> Iterator[FrameStats]:
-    """The photographs alone, four times each, for their fingerprints; what cannot be read is left out.
+    """Yield fingerprints of the photographs alone, four of each; those that cannot be read are left out.
 
-    Whole and without NYU's white frame, as many copies of it are cut; and both mirrored, as training mirrors.
+    The four are the whole photograph and the one without NYU's white frame, which many copies of it lack; and both
+    mirrored, as augmentation mirrors.
     """
     for entry in entries:
         try:
@@ -157,66 +162,66 @@ def collect_photo_stats(entries: Iterable[Entry]) -> Iterator[FrameStats]:
             grey = _grey(photograph)
             for cut in (grey, _without_frame(grey)):
                 for view in (cut, cut[:, ::-1]):
-                    yield _recognisable(FrameStats(entry, entry.scene), np.ascontiguousarray(view))
+                    yield _with_fingerprint(FrameStats(entry, entry.scene), np.ascontiguousarray(view))
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A look on its way, with the arrays that its neighbours need."""
+    """Statistics in the making, with the arrays that the neighbours are compared with."""
 
-    look: FrameStats
+    frame: FrameStats
     image: Float[np.ndarray, "h w"] | None = None
     """The photograph's edges, upright."""
     stored: Float[np.ndarray, "lying_h lying_w"] | None = None
     """The same as the file holds it, where that differs."""
     depth: tuple[np.ndarray, np.ndarray] | None = None
-    """The depth's edges, and where they are known."""
+    """The depth's edges, and the mask of where they are known."""
 
 
-def _seen(entry: Entry, collection: Collection) -> _View:
+def _read_entry(entry: Entry, collection: Collection) -> _View:
     refusals = {"camera": entry.camera_fault} if entry.camera_fault else {}
-    look = FrameStats(entry, entry.scene, refusals, camera=entry.camera)
+    frame = FrameStats(entry, entry.scene, refusals, camera=entry.camera)
     if entry.make:
-        return _seen_sample(look, collection)
-    view = _View(look)
+        return _read_sample(frame, collection)
+    view = _View(frame)
     try:
         photograph, orientation = _photograph(entry)
         if photograph is not None:
             view = _with_photograph(view, photograph, orientation)
     except UnreadableFile as reason:
-        view = replace(view, look=_refused(view.look, "unreadable", reason))
+        view = replace(view, frame=_refused(view.frame, "unreadable", reason))
     try:
         if entry.depth:
-            values, words = read_numbers(entry.depth)
-            view = _with_depth(view, values, words, collection)
+            values, metadata = read_numbers(entry.depth)
+            view = _with_depth(view, values, metadata, collection)
     except UnreadableFile as reason:
-        view = replace(view, look=_refused(view.look, "unreadable", reason))
+        view = replace(view, frame=_refused(view.frame, "unreadable", reason))
     except BadInput as reason:
-        view = replace(view, look=_refused(view.look, "picture", reason))
+        view = replace(view, frame=_refused(view.frame, "picture", reason))
     return view
 
 
-def _seen_sample(look: FrameStats, collection: Collection) -> _View:
-    assert look.entry.make
+def _read_sample(frame: FrameStats, collection: Collection) -> _View:
+    assert frame.entry.make
     try:
-        sample = look.entry.make()
+        sample = frame.entry.make()
     except BadInput as reason:
-        return _View(_refused(look, "unreadable", reason))
-    name = str(sample.name) or look.entry.name
+        return _View(_refused(frame, "unreadable", reason))
+    name = str(sample.name) or frame.entry.name
     camera = None if sample.intrinsics is None else tuple(sample.intrinsics.tolist())
-    entry = replace(look.entry, name=name)
+    entry = replace(frame.entry, name=name)
     view = _with_photograph(_View(FrameStats(entry, name.rpartition("/")[0], camera=camera)), sample.image, 1)
     values = np.where(sample.valid[0].numpy(), sample.depth[0].numpy(), np.float32(0))
     return _with_depth(view, values, {}, replace(collection, reading=DepthReading(1.0)))
 
 
-def _refused(look: FrameStats, what: str, reason: BadInput) -> FrameStats:
-    said = "; ".join(filter(None, [look.refusals.get(what), str(reason)]))
-    return replace(look, refusals={**look.refusals, what: said})
+def _refused(frame: FrameStats, what: str, reason: BadInput) -> FrameStats:
+    reasons = "; ".join(filter(None, [frame.refusals.get(what), str(reason)]))
+    return replace(frame, refusals={**frame.refusals, what: reasons})
 
 
 def _photograph(entry: Entry) -> tuple[ImageTensor | None, int]:
-    """The photograph upright, and the EXIF orientation that it had."""
+    """Read the photograph, upright, and the EXIF orientation that it had."""
     if entry.make:
         return entry.make().image, 1
     if entry.image is None:
@@ -228,34 +233,34 @@ def _orientation(path: Path) -> int:
     try:
         with Image.open(path) as picture:
             return picture.getexif().get(274, 1)
-    except Image.UnidentifiedImageError:  # a format that only OpenCV knows; it holds no EXIF that we would obey
+    except Image.UnidentifiedImageError:  # a format that only OpenCV reads; it has no EXIF that would be applied
         return 1
 
 
 def _grey(photograph: ImageTensor) -> Float[np.ndarray, "H W"]:
-    """Luminance in [0, 255] (ITU-R BT.601)."""
+    """Return luminance in [0, 255] (ITU-R BT.601)."""
     red, green, blue = photograph.numpy()
     return 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
 
 
 def _without_frame(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
-    """The part that the NYU toolbox keeps (crop_image.m: rows 45–471, columns 41–601 of 480 × 640), in shares."""
+    """Cut to what the NYU toolbox keeps (crop_image.m: rows 45–471, columns 41–601 of 480 × 640), at any size."""
     height, width = grey.shape
     return grey[height * 44 // 480 : height * 471 // 480, width * 40 // 640 : width * 601 // 640]
 
 
-def _recognisable(look: FrameStats, grey: Float[np.ndarray, "H W"]) -> FrameStats:
+def _with_fingerprint(frame: FrameStats, grey: Float[np.ndarray, "H W"]) -> FrameStats:
     bits, thumbnail = fingerprint(grey)
-    return replace(look, print=bits, thumbnail=thumbnail)
+    return replace(frame, fingerprint=bits, thumbnail=thumbnail)
 
 
 def _with_photograph(view: _View, photograph: ImageTensor, orientation: int) -> _View:
     grey = _grey(photograph)
-    look = replace(_recognisable(view.look, grey), image_size=grey.shape, orientation=orientation)
-    if look.camera:
-        look = replace(look, camera=follow_size(look.camera, look.entry.camera_size, photograph))
+    frame = replace(_with_fingerprint(view.frame, grey), image_size=grey.shape, orientation=orientation)
+    if frame.camera:
+        frame = replace(frame, camera=follow_size(frame.camera, frame.entry.camera_size, photograph))
     turned = None if orientation == 1 else image_edges(shrink(_as_stored(grey, orientation)))
-    return replace(view, look=look, image=image_edges(shrink(grey)), stored=turned)
+    return replace(view, frame=frame, image=image_edges(shrink(grey)), stored=turned)
 
 
 def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.ndarray, "h w"]:
@@ -267,29 +272,31 @@ def _as_stored(pixels: Float[np.ndarray, "H W"], orientation: int) -> Float[np.n
     return np.ascontiguousarray(pixels.T if orientation in (5, 6, 7, 8) else pixels)
 
 
-def _with_depth(view: _View, values: np.ndarray, words: Mapping[str, str], collection: Collection) -> _View:
-    view = _with_stated_camera(view, words)
-    path = view.look.entry.depth or Path(view.look.entry.name)
-    stated = stated_scale(path, words, collection.kind)
+def _with_depth(view: _View, values: np.ndarray, metadata: Mapping[str, str], collection: Collection) -> _View:
+    view = _with_stated_camera(view, metadata)
+    path = view.frame.entry.depth or Path(view.frame.entry.name)
+    stated = stated_scale(path, metadata, collection.kind)
     values = collection.reading.decoded(values, stated)
-    camera = view.look.camera
-    is_believed = camera and values.shape == view.look.image_size and not explain_unlikely_camera(camera, values.shape)
-    if camera and is_believed and collection.reading.along_ray:
+    camera = view.frame.camera
+    is_plausible_camera = (
+        camera and values.shape == view.frame.image_size and not explain_unlikely_camera(camera, values.shape)
+    )
+    if camera and is_plausible_camera and collection.reading.along_ray:
         values = values / ray_lengths(camera, values.shape)
-    tally = _tally(values, stated, collection, camera if is_believed else None)
-    look = replace(view.look, depth_size=values.shape, tally=tally)
-    return replace(view, look=look, depth=depth_edges(_positive(values)))
+    stats = _depth_stats(values, stated, collection, camera if is_plausible_camera else None)
+    frame = replace(view.frame, depth_size=values.shape, depth_stats=stats)
+    return replace(view, frame=frame, depth=depth_edges(_positive(values)))
 
 
-def _with_stated_camera(view: _View, words: Mapping[str, str]) -> _View:
-    """The camera that the depth file states, where nothing else does."""
-    if "intrinsics" not in words or view.look.camera:
+def _with_stated_camera(view: _View, metadata: Mapping[str, str]) -> _View:
+    """Take the camera that the depth file states, where nothing else does."""
+    if "intrinsics" not in metadata or view.frame.camera:
         return view
     try:
-        camera = parse_intrinsics(words["intrinsics"], "the depth file")
+        camera = parse_intrinsics(metadata["intrinsics"], "the depth file")
     except BadInput as fault:
-        return replace(view, look=replace(view.look, refusals={**view.look.refusals, "camera": str(fault)}))
-    return replace(view, look=replace(view.look, camera=None if camera is None else tuple(camera.tolist())))
+        return replace(view, frame=replace(view.frame, refusals={**view.frame.refusals, "camera": str(fault)}))
+    return replace(view, frame=replace(view.frame, camera=None if camera is None else tuple(camera.tolist())))
 
 
 def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
@@ -299,16 +306,16 @@ def _positive(values: np.ndarray) -> Float[np.ndarray, "H W"]:
         return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
 
 
-def _tally(values: np.ndarray, stated: float | None, collection: Collection, camera: Camera | None) -> DepthStats:
+def _depth_stats(values: np.ndarray, stated: float | None, collection: Collection, camera: Camera | None) -> DepthStats:
     is_ours = stated is not None
     scale = stated if is_ours else collection.reading.scale
-    shares, background = dict(_shares(values)), 0.0
+    fractions, background = dict(_fractions(values)), 0.0
     if (
         collection.kind is DepthKind.METRIC
         and values.dtype.itemsize > 1
         and not (is_ours or collection.reading.keeps_background)
     ):
-        values, background, shares["background"] = _without_background(values, scale)
+        values, background, fractions["background"] = _without_background(values, scale)
     positive = _positive(values)
     measured = values[positive > 0]
     levels, counts = _levels(measured)
@@ -328,13 +335,13 @@ def _tally(values: np.ndarray, stated: float | None, collection: Collection, cam
         source=_source(collection, is_ours=is_ours),
         is_ours=is_ours,
         is_rule=bool(collection.reader) and not is_ours,
-        shares=shares,
+        fractions=fractions,
         background=background,
         low=low,
         high=high,
         median=median,
         top=top,
-        is_cut=top > max(TOP, HEAP * below_top) and not is_facing_wall(positive, principal_point),
+        is_cut=top > max(MIN_TOP, TOP_RATIO * below_top) and not is_facing_wall(positive, principal_point),
         levels=levels.size,
         divisor=int(np.gcd.reduce(levels.astype(np.int64))) if is_integer and levels.size else 1,
         histogram=_histogram(levels, counts),
@@ -350,7 +357,7 @@ def _source(collection: Collection, *, is_ours: bool) -> str:
 
 
 def _without_background(values: np.ndarray, scale: float | None) -> tuple[np.ndarray, float, float]:
-    """The numbers with 0 where no camera measures, the highest of those, and their share."""
+    """Return the numbers with 0 where no camera measures, the highest number replaced, and the fraction replaced."""
     if scale is None:
         middle = float(np.median(values[values > 0])) if (values > 0).any() else 0.0
         scale = 1.0 if is_plausible(middle) else 1000.0
@@ -360,7 +367,7 @@ def _without_background(values: np.ndarray, scale: float | None) -> tuple[np.nda
 
 
 def _levels(measured: Shaped[np.ndarray, " n"]) -> tuple[Shaped[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """The different numbers, from the lowest up, and how often each occurs."""
+    """Return the different numbers, in ascending order, and how often each occurs."""
     if measured.dtype.kind == "f" or (measured.size and measured.max() > 65535):
         return np.unique(measured, return_counts=True)
     counts = np.bincount(measured)  # ten times as fast as sorting
@@ -368,7 +375,7 @@ def _levels(measured: Shaped[np.ndarray, " n"]) -> tuple[Shaped[np.ndarray, " m"
     return levels, counts[levels]
 
 
-def _shares(values: np.ndarray) -> Mapping[str, float]:
+def _fractions(values: np.ndarray) -> Mapping[str, float]:
     if values.dtype.kind != "f":
         return {"zero": float((values <= 0).mean())}
     return {
@@ -387,7 +394,7 @@ def _histogram(levels: Shaped[np.ndarray, " n"], counts: Int[np.ndarray, " n"]) 
 
 
 def _with_neighbours(views: Iterable[_View]) -> Iterator[tuple[_View | None, _View, _View | None]]:
-    """Each view between those before and after it in its scene."""
+    """Yield each view between those before and after it in its scene."""
     before: _View | None = None
     now: _View | None = None
     for after in views:
@@ -399,11 +406,11 @@ def _with_neighbours(views: Iterable[_View]) -> Iterator[tuple[_View | None, _Vi
 
 
 def _same_place(view: _View | None, now: _View) -> _View | None:
-    return view if view and view.look.place == now.look.place else None
+    return view if view and view.frame.place == now.frame.place else None
 
 
-def _compared(photographed: _View, measured: _View, *, is_shifted: bool = False) -> Surface | None:
-    """The likeness of one view's photograph, as it lies in the file if only so its size fits, and another's depth."""
+def _edge_surface(photographed: _View, measured: _View, *, is_shifted: bool = False) -> Surface | None:
+    """Correlate the edges of one view's photograph, as stored if only that fits in size, with another's depth."""
     if measured.depth is None:
         return None
     for edges in (photographed.image, photographed.stored):
@@ -412,12 +419,12 @@ def _compared(photographed: _View, measured: _View, *, is_shifted: bool = False)
     return None
 
 
-def _alike(photographed: _View | None, measured: _View) -> float | None:
-    surface = _compared(photographed, measured) if photographed else None
+def _edge_correlation(photographed: _View | None, measured: _View) -> float | None:
+    surface = _edge_surface(photographed, measured) if photographed else None
     return None if surface is None else float(surface[0, 0])
 
 
-def _alike_as_stored(view: _View) -> float | None:
+def _edge_correlation_as_stored(view: _View) -> float | None:
     if view.stored is None or view.depth is None or view.stored.shape != view.depth[0].shape:
         return None
     surface = edge_agreement(view.stored, *view.depth, is_shifted=False)

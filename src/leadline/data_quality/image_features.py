@@ -1,4 +1,4 @@
-"""Evidence: what pixels alone tell of a photograph and its depth, as pure functions of arrays."""
+"""Image features that the checks compare: edges, planes, walls and fingerprints, as pure functions of arrays."""
 
 import cv2
 import numpy as np
@@ -7,20 +7,20 @@ from jaxtyping import Bool, Float, UInt8
 from leadline.core.camera import ray_lengths
 
 Grey = Float[np.ndarray, "h w"]
-"""Luminance in [0, 255], at most `WORKING_SIDE` pixels long."""
+"""Luminance in [0, 255], at most `WORKING_SIDE` pixels along the longer side."""
 Numbers = Float[np.ndarray, "H W"]
 """Depth in any unit, 0 where not measured."""
 Surface = Float[np.ndarray, "side side"]
-"""How alike the edges are, for shifts of −reach … reach rows and columns; 1 is the same."""
+"""Correlation of edges for shifts of −reach … reach rows and columns; 1 is the same."""
 
 WORKING_SIDE = 256
-"""Pixels: edges are compared at this length of the longer side, where a sensor's noise is gone and a pixel is 0.4 %."""
+"""Pixels of the longer side at which edges are compared: sensor noise is averaged out there, and a pixel is 0.4 %."""
 REACH = 0.08
-"""Shifts that are tried, as a share of the longer side: an unregistered Kinect is off by 3–7 %."""
+"""Largest shift that is tried, as a fraction of the longer side: an unregistered Kinect is off by 3–7 %."""
 
 
 def shrink(picture: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
-    """The mean of the pixels that fall together when the longer side becomes `WORKING_SIDE`; never larger."""
+    """Shrink a picture (H, W) to a longer side of `WORKING_SIDE`, averaging pixels; smaller ones keep their size."""
     height, width = picture.shape
     factor = min(1.0, WORKING_SIDE / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -28,8 +28,11 @@ def shrink(picture: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
 
 
 def image_edges(grey: Grey) -> Float[np.ndarray, "h w"]:
-    """How steep a photograph is, relative to its surroundings, so that shade and light count alike."""
-    # The root evens out shot noise; 4 grey levels keep the dark from counting.
+    """Compute the gradient magnitude relative to its surroundings, so that dark and bright parts count alike.
+
+    The input is luminance in [0, 255], (h, w).
+    """
+    # The root makes shot noise even; 4 grey levels keep the noise of dark parts small.
     root = np.sqrt(grey + 4)
     steep = np.hypot(cv2.Sobel(root, cv2.CV_32F, 1, 0), cv2.Sobel(root, cv2.CV_32F, 0, 1))
     around = cv2.blur(steep, (31, 31)) + 0.5 * steep.mean() + 1e-6
@@ -37,7 +40,7 @@ def image_edges(grey: Grey) -> Float[np.ndarray, "h w"]:
 
 
 def depth_edges(depth: Numbers) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Jumps in the ratio of neighbouring depths, at the working size, and where depth is known.
+    """Compute jumps in the ratio of neighbouring depths (h, w), at the working size, and the mask of known depth.
 
     Slanted surfaces (ratios under 4 % over two working pixels) are no edge; jumps of more than a third count alike.
     Holes make no edge: their borders follow the sensor, not the picture.
@@ -60,10 +63,17 @@ def edge_agreement(
     *,
     is_shifted: bool = True,
 ) -> Surface | None:
-    """Correlation of a photograph's edges with a depth map's, for every shift within `REACH`; None: no edges.
+    """Correlate a photograph's edges with a depth map's, for every shift within `REACH`.
 
-    The value in row r, column c belongs to depth that must move (r − reach) down and (c − reach) to the right to fit.
-    Without shifts it is the one value in the middle.
+    Args:
+        image: edges of the photograph, by `image_edges`.
+        depth: edges of the depth map, by `depth_edges`.
+        valid: where they are known.
+        is_shifted: without it the surface is the one value of no shift, (1, 1).
+
+    Returns:
+        (2 reach + 1, 2 reach + 1): the value in row r, column c is the correlation after moving the depth map by
+        r − reach pixels down and c − reach to the right. None where either has no edges.
     """
     height, width = image.shape
     reach = min(round(REACH * max(height, width)), min(height, width) // 4)
@@ -80,20 +90,20 @@ def edge_agreement(
 
 
 TILES = 5
-"""Patches along each side in which a plane is looked for."""
+"""Patches along each side in which a plane is fitted."""
 SLANT = 0.15
-"""A plane's depth must change by this share within its patch, or depth and inverse depth are both straight."""
-FLAT = 0.04
-"""And its points lie off it by this share of that change at most (on average), or it is no plane."""
-STRAIGHTER = 0.9
-"""And as the other of the two it must be off by more than 1 ∕ this, or the sensor's noise has decided."""
+"""Fraction by which a plane's depth must change within its patch, or depth and inverse depth are both straight."""
+PLANARITY = 0.04
+"""Mean distance of its points from it, as a fraction of that change, above which it is no plane."""
+STRAIGHTER_RATIO = 0.9
+"""Ratio of the two distances, as depth and as inverse depth, that must be undercut, or the difference may be noise."""
 
 
 def count_planes(depth: Numbers) -> tuple[int, int]:
-    """How many patches are straighter as inverse depth (as they must be), and how many as the numbers themselves.
+    """Count the patches that are straighter as inverse depth (true of depth), and those straighter as the numbers.
 
     Of a plane, inverse depth is linear in the pixels and depth is not (Hartley and Zisserman 2004, 13.1), whatever the
-    camera, the unit and a shift of the inverse.
+    camera, the unit and a shift of the inverse. `depth` is (H, W) in any unit, 0 where not measured.
     """
     depth = _strided(depth)
     patches, rows, columns = _patches(depth)
@@ -105,22 +115,22 @@ def count_planes(depth: Numbers) -> tuple[int, int]:
     bent, slant = _off_plane(metres, known, rows, columns)
     straight, inverse_slant = _off_plane(1 / metres, known, rows, columns)
     bent, straight = bent / slant, straight / inverse_slant
-    is_plane = (np.minimum(slant, inverse_slant) > SLANT) & (np.minimum(bent, straight) < FLAT)
+    is_plane = (np.minimum(slant, inverse_slant) > SLANT) & (np.minimum(bent, straight) < PLANARITY)
     return (
-        int((is_plane & (straight < STRAIGHTER * bent)).sum()),
-        int((is_plane & (bent < STRAIGHTER * straight)).sum()),
+        int((is_plane & (straight < STRAIGHTER_RATIO * bent)).sum()),
+        int((is_plane & (bent < STRAIGHTER_RATIO * straight)).sum()),
     )
 
 
-EVEN = 0.01
+FLATNESS = 0.01
 """Relative distance from its plane that a patch may have on average to be part of a wall."""
-FLATTER = 0.8
-"""A wall must be flatter by this factor as depth or as distance along the ray. Of 300 walls of eight sensors and
-renders, 296 were so as depth; of the same as distances along the ray, 3 of 255."""
+FLATTER_RATIO = 0.8
+"""Ratio of the two distances, as depth and as distance along the ray, that must be undercut. Of 300 walls of eight
+sensors and renders, 296 were flatter as depth; of the same as distances along the ray, 3 of 255."""
 
 
 def count_walls(depth: Numbers, camera: tuple[float, ...]) -> tuple[int, int]:
-    """How many patches are flatter if the numbers are depth, and how many if they are distances along the ray.
+    """Count the patches that are flatter if the numbers are depth, and those flatter if distances along the ray.
 
     Of a plane, inverse depth is linear in the pixels; distances along the ray are depth × √(1 + x² + y²).
 
@@ -138,21 +148,21 @@ def count_walls(depth: Numbers, camera: tuple[float, ...]) -> tuple[int, int]:
     numbers = np.where(known, patches, 1)
     as_depth, _ = _off_plane(1 / numbers, known, rows, columns)
     as_distance, _ = _off_plane(lengths / numbers, known, rows, columns)
-    is_wall = np.minimum(as_depth, as_distance) < EVEN
+    is_wall = np.minimum(as_depth, as_distance) < FLATNESS
     return (
-        int((is_wall & (as_depth < FLATTER * as_distance)).sum()),
-        int((is_wall & (as_distance < FLATTER * as_depth)).sum()),
+        int((is_wall & (as_depth < FLATTER_RATIO * as_distance)).sum()),
+        int((is_wall & (as_distance < FLATTER_RATIO * as_depth)).sum()),
     )
 
 
 def _strided(numbers: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
-    """Every so many-th pixel, so that some 160 are left along the longer side."""
+    """Take every n-th pixel, so that some 160 are left along the longer side."""
     stride = max(1, round(max(numbers.shape) / 160))
     return numbers[::stride, ::stride]
 
 
 def _patches(numbers: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n p"], int, int]:
-    """`TILES` × `TILES` patches, a row each, and their height and width; none of a map that is too small."""
+    """Cut `TILES` × `TILES` patches, each a row of pixels; return them and their sides; none of a small map."""
     rows, columns = numbers.shape[0] // TILES, numbers.shape[1] // TILES
     if min(rows, columns) < 3:
         return np.zeros((0, 1)), rows, columns
@@ -163,7 +173,7 @@ def _patches(numbers: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n p"
 def _off_plane(
     values: Float[np.ndarray, "n p"], known: Bool[np.ndarray, "n p"], rows: int, columns: int
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Mean distance of each patch's values from their plane, and how far that plane rises, in units of the mean."""
+    """Fit a plane to each patch; return the values' mean distance and the plane's rise, in units of their mean."""
     values = values / (values * known).sum(1, keepdims=True) * known.sum(1, keepdims=True)
     y, x = np.mgrid[:rows, :columns].reshape(2, -1)
     basis = np.stack([np.ones(x.size), x / columns - 0.5, y / rows - 0.5], 1)
@@ -181,11 +191,11 @@ right angles have all of theirs within 0.02 in renders, and cuts of rooms and ph
 
 
 def is_facing_wall(depth: Numbers, principal_point: tuple[float, float]) -> bool:
-    """Whether the pixels of the highest number may be one wall that faces the camera, rather than a cut.
+    """Return whether the pixels of the highest number may be one wall that faces the camera, rather than a cut.
 
-    What reaches up to such a wall (floor, ceiling, side walls, furniture along them) meets it at a right angle, and so
-    contains the direction of the optical axis: its inverse depth is linear and 0 at the principal point. A cut goes
-    through surfaces of any slant. Where only things far before it border on it, it is taken for a wall.
+    Surfaces that end at such a wall (floor, ceiling, side walls, furniture along them) meet it at a right angle, and so
+    contain the direction of the optical axis: their inverse depth is linear and 0 at the principal point. A cut goes
+    through surfaces of any slant. Where only things far in front of it border on it, it counts as a wall.
 
     Args:
         depth: numbers in any unit, 0 where not measured.
@@ -196,8 +206,8 @@ def is_facing_wall(depth: Numbers, principal_point: tuple[float, float]) -> bool
     beside = (depth > 0.9 * highest) & ~plateau
     around = cv2.dilate(plateau.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     reaching = around & (cv2.erode(beside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0) > 0)
-    if reaching.sum() <= REACHING * (around & ~plateau).sum():
-        return bool((depth > 0).mean() > 0.5)  # neighbours of a sparse map tell nothing
+    if reaching.sum() <= MIN_BORDER * (around & ~plateau).sum():
+        return bool((depth > 0).mean() > 0.5)  # in a sparse map neighbours say nothing
     inverse = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), 0).astype(np.float64)
     rows, columns = np.nonzero(reaching)
     rise = (columns - principal_point[0]) * cv2.Sobel(inverse, cv2.CV_64F, 1, 0)[reaching]
@@ -205,14 +215,15 @@ def is_facing_wall(depth: Numbers, principal_point: tuple[float, float]) -> bool
     return bool(np.mean(np.abs(rise / 8 / inverse[reaching] - 1) < FACING) > 0.5)
 
 
-REACHING = 0.02
-"""Share of the pixels around a plateau that belong to surfaces that reach up to it, or else nothing does."""
+MIN_BORDER = 0.02
+"""Fraction of the pixels around a plateau that must belong to surfaces that end at it, or none is taken to."""
 
 
 def fingerprint(grey: Float[np.ndarray, "H W"]) -> tuple[int, UInt8[np.ndarray, "16 16"]]:
-    """64 bits that survive JPEG, resizing and brightness, and a thumbnail to confirm by.
+    """Compute a perceptual hash of 64 bits that survives JPEG, resizing and brightness, and a 16 × 16 thumbnail.
 
-    The signs, about their median, of the 64 lowest waves (but the mean) of the cosine transform of 32 × 32 means.
+    The bits are the signs, about their median, of the 64 lowest coefficients (but the mean) of the cosine transform of
+    32 × 32 means; the thumbnail confirms a match.
     """
     means = cv2.resize(grey.astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA)
     waves = cv2.dct(means)[:9, :8].ravel()[1:65]

@@ -1,4 +1,4 @@
-"""Entries: where the photographs and depth maps of a dataset lie, found without asking whether they are sound."""
+"""Index of a dataset: where its photographs and depth maps lie, found without reading them."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from leadline.core.errors import BadInput, NoSplit
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
-from leadline.data.datasets import DATASETS, Dataset, open_data
+from leadline.data.datasets import DATASETS, SPLITS, Dataset, open_data
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair, folder
 from leadline.data.datasets.licences import licence_of, stated_licence
-from leadline.data.datasets.pair_files import SPLITS, FoundPair, find_pairs, is_wanted
+from leadline.data.datasets.pair_files import FoundPair, find_pairs, is_wanted
 from leadline.data.datasets.pairs import FilePairs
 
 Camera = tuple[float, ...]
@@ -35,15 +35,15 @@ class Entry:
     depth: Path | None = None
     camera: Camera | None = None
     camera_size: tuple[int, int] | None = None
-    """Height and width of the pictures that the camera is known for, where it follows smaller copies."""
+    """Height and width of the photographs that the camera is stated for, where copies are of another size."""
     make: Callable[[], Sample] | None = None
     pair_fault: str = ""
     """Why the files cannot be a pair, where more than one missing partner is wrong."""
     camera_fault: str = ""
-    """Why the stated camera is none."""
+    """Why the stated camera is refused."""
 
     def files(self, which: str | None = None) -> tuple[str, ...]:
-        """What to look at when this one is named in a complaint: its "image", its "depth" or both."""
+        """Return the files to name in a message: the "image", the "depth" or (None) both; else the sample's name."""
         files = {"image": self.image, "depth": self.depth}
         named = [file for part, file in files.items() if file and which in (None, part)]
         return tuple(map(str, named)) or (f"{self.split}/{self.name}",)
@@ -51,52 +51,54 @@ class Entry:
 
 @dataclass(frozen=True)
 class Collection:
-    """All entries of a dataset, and what was said about them."""
+    """All entries of a dataset, and what is stated about them."""
 
-    words: str
+    spec: str
+    """What it was named by, `NAME[:PATH][,option=value]…`."""
     layout: str
-    """What it was taken for."""
+    """The layout that was recognised."""
     entries: tuple[Entry, ...]
     reading: DepthReading
-    """What is said of the numbers in the depth files."""
+    """How the numbers in the depth files are read."""
     kind: DepthKind
     licence: str
     """As the folder or the dataset states it."""
     reader: str = ""
-    """The reader of published data whose rule the unit is, whatever the files hold."""
+    """The reader of published data that sets the unit by its rule; empty for a folder or a CSV file."""
     refused: tuple[str, ...] = ()
     """Splits that could not be opened while others could, and why."""
     faults: tuple[str, ...] = ()
-    """What is wrong with the file of the cameras."""
+    """What is wrong with `scenes.json`, the file of the cameras."""
 
 
-def index_data(words: StrPath, *, split: str | None = None, frames: int | None = None) -> Collection:
-    """The entries of what `open_data` would take, or of a folder that it would refuse.
+def index_data(spec: StrPath, *, split: str | None = None, frames: int | None = None) -> Collection:
+    """List the entries of a dataset, also of a folder that `open_data` would refuse.
 
     Args:
-        split: only this one.
-        frames: no more than this many of each scene, the first by name.
+        spec: as for `open_data`; the layouts of published datasets are recognised without their names.
+        split: only this one; None takes all.
+        frames: at most this many of each scene, the first ones; None takes all.
 
     Raises:
-        BadInput: nothing is there.
+        BadInput: no such dataset, folder or file, or nothing in it.
     """
     if frames is not None and frames < 1:
-        raise BadInput(f"--frames {frames} looks at nothing: state 1 or more, or leave it out for all.")
-    words = os.fspath(words)
-    name, path, options = parse_spec(words)
-    place = Path(path if name == "folder" else words.partition(",")[0])
+        raise BadInput(f"frames={frames} takes no frame: state 1 or more, or leave it out for all.")
+    spec = os.fspath(spec)
+    name, path, options = parse_spec(spec)
+    place = Path(path if name == "folder" else spec.partition(",")[0])
     if name not in DATASETS and place.is_dir() and (recognised := _recognised(place)):
-        return index_data(",".join([recognised, *words.split(",")[1:]]), split=split, frames=frames)
+        return index_data(",".join([recognised, *spec.split(",")[1:]]), split=split, frames=frames)
     if name == "folder" or (name not in DATASETS and place.exists()):
-        return _collected_files(words, place, parse_options(folder, options, "folder"), split, frames)
-    return _collected_samples(words, name, split, frames)
+        return _collected_files(spec, place, parse_options(folder, options, "folder"), split, frames)
+    return _collected_samples(spec, name, split, frames)
 
 
 def _recognised(place: Path) -> str | None:
-    """The words of the dataset of ours whose files lie here."""
-    for pattern, words in _MARKS.items():
+    """Return the spec of the published dataset whose files lie here."""
+    for pattern, spec in _MARKS.items():
         if any(place.glob(pattern)):
-            name, comma, options = words.partition(",")
+            name, comma, options = spec.partition(",")
             return f"{name}:{place}{comma}{options}"
     return None
 
@@ -120,19 +122,19 @@ _MARKS: Mapping[str, str] = {
     "*/*/DEPTH/*_DEPTH.png": "pandora",
     "*/[HL]R/*/color": "diml",
     "*/*/*/col": "diml",
-    # Which scenes are for the test is in another folder, that may not be here.
+    # Which scenes are for the test is stated in another folder, which may be missing.
     "*/d-*.pgm": "nyu_raw,labelled=none",
     "*/*/d-*.pgm": "nyu_raw,labelled=none",
 }
-"""A file or folder that no other dataset has → the words of the dataset; the first that fits."""
+"""Pattern of a file or folder that no other dataset has → the spec of the dataset; the first that matches counts."""
 
 
 def _collected_files(
-    words: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
+    spec: str, place: Path, options: Mapping[str, Any], split: str | None, frames: int | None
 ) -> Collection:
     invalid = options.get("invalid", ())
-    said = {name: options[name] for name in ("depth_scale", "max_depth", "along_ray", "encoding") if name in options}
-    reading = DepthReading(invalid=None if invalid is None else tuple(invalid), **said)
+    stated = {name: options[name] for name in ("depth_scale", "max_depth", "along_ray", "encoding") if name in options}
+    reading = DepthReading(invalid=None if invalid is None else tuple(invalid), **stated)
     listing = find_pairs(place)
     include, exclude = options.get("include", ""), options.get("exclude", "")
     pairs = listing.pairs if place.is_file() else _in_natural_order(listing.pairs)
@@ -143,7 +145,7 @@ def _collected_files(
             "folders, or a CSV file with the columns image,depth. See docs/datasets.md."
         )
     return Collection(
-        words,
+        spec,
         "a CSV file of pairs" if place.is_file() else "a folder of rgb/ and depth/",
         tuple(_first_of_each_scene(wanted, frames)),
         reading,
@@ -154,7 +156,7 @@ def _collected_files(
 
 
 def _in_natural_order(pairs: Sequence[FoundPair]) -> list[FoundPair]:
-    """The pairs of each scene as they were taken, so that neighbours can be compared."""
+    """Sort the pairs of each scene as they were taken, so that neighbours can be compared."""
     scenes: dict[tuple[str, str], list[FoundPair]] = {}
     for pair in pairs:
         scenes.setdefault((pair.split, pair.scene), []).append(pair)
@@ -175,7 +177,7 @@ def _entry(pair: FoundPair) -> Entry:
 
 
 def _natural(pair: FoundPair) -> list[tuple[int, str]]:
-    """Frame 2 comes before frame 10."""
+    """Return a key that sorts frame 2 before frame 10."""
     parts = re.split(r"(\d+)", pair.name.rpartition("/")[2])
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
@@ -189,31 +191,31 @@ def _first_of_each_scene(entries: list[Entry], frames: int | None) -> Iterator[E
             yield entry
 
 
-def _collected_samples(words: str, name: str, split: str | None, frames: int | None) -> Collection:
-    """What a reader of ours makes of its own files."""
+def _collected_samples(spec: str, name: str, split: str | None, frames: int | None) -> Collection:
+    """List the samples that a reader makes of its own files."""
     entries, kind, licence, reading = [], DepthKind.METRIC, "", DepthReading(1.0)
     absent: list[BadInput] = []
     refused: dict[str, BadInput] = {}
     for each in (split,) if split else SPLITS:
         try:
-            dataset = open_data(words, each)
+            dataset = open_data(spec, each)
         except NoSplit as reason:
             absent.append(reason)
             continue
         except BadInput as reason:
             refused[each] = reason
             continue
-        kind, licence = dataset.kind, licence_of(words, dataset)
+        kind, licence = dataset.kind, licence_of(spec, dataset)
         reading = dataset.reading if isinstance(dataset, FolderDataset) else reading
         entries += _first_of_each_scene(list(_made(each, name, dataset)), frames)
     if not entries:
-        raise next(iter([*refused.values(), *absent]), BadInput(f"{words} holds nothing."))
-    told = tuple(f"{each}: {reason}" for each, reason in refused.items())
-    return Collection(words, f"the dataset {name}", tuple(entries), reading, kind, licence, name, told)
+        raise next(iter([*refused.values(), *absent]), BadInput(f"{spec} holds nothing."))
+    reasons = tuple(f"{each}: {reason}" for each, reason in refused.items())
+    return Collection(spec, f"the dataset {name}", tuple(entries), reading, kind, licence, name, reasons)
 
 
 def _made(split: str, name: str, dataset: Dataset) -> Iterator[Entry]:
-    """The samples of a dataset, with the files that they come from where it tells."""
+    """Yield the samples of a dataset, with the files that they come from where they are known."""
     for index in range(len(dataset)):
         make = partial(dataset.__getitem__, index)
         if isinstance(dataset, FolderDataset):

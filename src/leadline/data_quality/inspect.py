@@ -17,19 +17,15 @@ from leadline.data_quality.units import Unit, unit_of
 
 BAR = 40
 """Characters of the longest bar."""
-
-
 EXHIBITS = 12
 """Scenes at most that the page shows, one frame of each."""
-
-
-LEAST = 0.0005
-"""Share of the depths that a bin at either end must hold to be shown."""
+MIN_BIN = 0.0005
+"""Fraction of the depths that a bin at either end must hold to be shown."""
 
 
 @dataclass(frozen=True)
 class CameraCard:
-    """Intrinsics in pixels, and what they let in."""
+    """Intrinsics in pixels, and the field of view in degrees."""
 
     fx: float
     fy: float
@@ -42,6 +38,7 @@ class CameraCard:
 
     @property
     def field_of_view(self) -> str:
+        """`62° × 49°`: across and down."""
         return f"{self.across:.0f}° × {self.down:.0f}°"
 
 
@@ -55,17 +52,17 @@ class SceneCard:
     image_sizes: tuple[str, ...]
     """Width × height in pixels."""
     depth: str
-    """Format and depth of the numbers."""
+    """File format and type of the numbers."""
     unit: Unit | None
     """Steps per metre; None where nothing makes metres of the numbers."""
     median: float | None
-    """Metres, as the next two."""
+    """Metres, as are the next two."""
     nearest: float | None
     """1st percentile of all that was measured."""
     farthest: float | None
     """99th percentile."""
     holes: float | None
-    """Mean share of pixels that were not measured."""
+    """Mean fraction of pixels that were not measured."""
     cameras: tuple[CameraCard, ...]
     """Each once."""
     unreadable: tuple[str, ...]
@@ -84,21 +81,21 @@ class DatasetCard:
     nearest: float | None
     """Metres: 1st percentile of all that was measured."""
     farthest: float | None
-    """And the 99th."""
+    """Metres: 99th percentile."""
     histogram: Mapping[str, float]
-    """Metres where a bin begins → share of what was measured; half an octave each."""
+    """Metres where a bin of half an octave begins → fraction of what was measured."""
     refused: tuple[str, ...]
     """Splits that could not be opened, and why."""
 
 
-def dataset_card(collection: Collection, looks: Sequence[FrameStats]) -> DatasetCard:
-    """What the looks at a dataset come to."""
-    by_scene = group_by_scene(looks)
+def dataset_card(collection: Collection, frames: Sequence[FrameStats]) -> DatasetCard:
+    """Summarise a dataset, scene by scene, from the statistics of its frames."""
+    by_scene = group_by_scene(frames)
     is_metric = collection.kind is DepthKind.METRIC
     units = {place: unit_of(group) if is_metric else None for place, group in by_scene.items()}
     total = sum((_in_metres(group, units[place]) for place, group in by_scene.items()), _in_metres([], None))
     return DatasetCard(
-        collection.words,
+        collection.spec,
         collection.layout,
         str(collection.kind),
         collection.licence,
@@ -111,53 +108,53 @@ def dataset_card(collection: Collection, looks: Sequence[FrameStats]) -> Dataset
 
 
 def _in_metres(group: Sequence[FrameStats], unit: Unit | None) -> Float[np.ndarray, " bins"]:
-    """How many pixels lie in each bin of metres; a scene weighs as much as it has pixels."""
+    """Count the pixels in each bin of metres, over all frames."""
     counts = np.zeros((OCTAVES[1] - OCTAVES[0]) * BINS_PER_OCTAVE)
-    for look in group:
-        if look.tally and unit:
-            counts += np.roll(look.tally.histogram, -round(math.log2(unit.scale) * BINS_PER_OCTAVE))
+    for frame in group:
+        if frame.depth_stats and unit:
+            counts += np.roll(frame.depth_stats.histogram, -round(math.log2(unit.scale) * BINS_PER_OCTAVE))
     return counts
 
 
 def _half_octaves(counts: Float[np.ndarray, " bins"]) -> Mapping[str, float]:
     merged = counts.reshape(-1, BINS_PER_OCTAVE // 2).sum(1) / max(counts.sum(), 1)
-    shown = np.flatnonzero(merged > LEAST)
+    shown = np.flatnonzero(merged > MIN_BIN)
     if not shown.size:
         return {}
     return {f"{2 ** (OCTAVES[0] + place / 2):.2g}": float(merged[place]) for place in range(shown[0], shown[-1] + 1)}
 
 
 def _scene_card(place: tuple[str, str], group: Sequence[FrameStats], unit: Unit | None) -> SceneCard:
-    tallies = [look.tally for look in group if look.tally and look.tally.median]
+    all_stats = [frame.depth_stats for frame in group if frame.depth_stats and frame.depth_stats.median]
     counts = _in_metres(group, unit)
-    sizes = dict.fromkeys(look.image_size for look in group if look.image_size)
-    cameras = dict.fromkeys((look.camera, look.image_size) for look in group if look.camera and look.image_size)
+    sizes = dict.fromkeys(frame.image_size for frame in group if frame.image_size)
+    cameras = dict.fromkeys((frame.camera, frame.image_size) for frame in group if frame.camera and frame.image_size)
     return SceneCard(
         *place,
         frames=len(group),
         image_sizes=tuple(f"{width} × {height}" for height, width in sizes),
-        depth=", ".join(dict.fromkeys(_format(look) for look in group if look.tally)),
+        depth=", ".join(dict.fromkeys(_format(frame) for frame in group if frame.depth_stats)),
         unit=unit,
-        median=median(tally.median for tally in tallies) / unit.scale if tallies and unit else None,
+        median=median(stats.median for stats in all_stats) / unit.scale if all_stats and unit else None,
         nearest=_percentile(counts, 0.01),
         farthest=_percentile(counts, 0.99),
-        holes=float(np.mean([tally.holes for tally in tallies])) if tallies else None,
+        holes=float(np.mean([stats.holes for stats in all_stats])) if all_stats else None,
         cameras=tuple(_camera_card(camera, size) for camera, size in cameras),
-        unreadable=tuple("; ".join(look.refusals.values()) for look in group if look.refusals),
+        unreadable=tuple("; ".join(frame.refusals.values()) for frame in group if frame.refusals),
     )
 
 
-def _format(look: FrameStats) -> str:
-    assert look.tally
-    suffix = look.entry.depth.suffix if look.entry.depth and not look.entry.make else "sample"
-    return f"{suffix} {look.tally.bits}-bit {'integers' if look.tally.is_integer else 'floats'}"
+def _format(frame: FrameStats) -> str:
+    assert frame.depth_stats
+    suffix = frame.entry.depth.suffix if frame.entry.depth and not frame.entry.make else "sample"
+    return f"{suffix} {frame.depth_stats.bits}-bit {'integers' if frame.depth_stats.is_integer else 'floats'}"
 
 
-def _percentile(counts: Float[np.ndarray, " bins"], share: float) -> float | None:
-    """Metres below which this share lies, to 9 %."""
+def _percentile(counts: Float[np.ndarray, " bins"], fraction: float) -> float | None:
+    """Return the metres below which this fraction lies, to 9 %."""
     if not counts.sum():
         return None
-    place = int(np.searchsorted(counts.cumsum(), share * counts.sum()))
+    place = int(np.searchsorted(counts.cumsum(), fraction * counts.sum()))
     return float(2 ** (OCTAVES[0] + (place + 0.5) / BINS_PER_OCTAVE))
 
 

@@ -1,4 +1,4 @@
-"""Units: how many steps of a scene's numbers make a metre, as stated, or guessed with the reason said."""
+"""Units: how many steps of a scene's numbers make a metre, as stated, or guessed with the reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from leadline.data_quality.frame_stats import DepthStats, FrameStats
 from leadline.io.depth_units import COMMON_DEPTH_SCALES, format_metres, is_plausible, likely_scales
 
 INDOOR = (0.2, 7.0)
-"""Metres: a scene whose median in millimetres lies between is taken for millimetres."""
+"""Metres between which the median of a scene must lie, if its numbers are to be millimetres."""
 ROTATED = 8
 """SUN RGB-D's numbers are millimetres with their bits rotated left by three: all below 8.19 m are multiples of this."""
 
@@ -21,71 +21,76 @@ class Unit:
     reason: str
 
 
-def unit_of(looks: Sequence[FrameStats]) -> Unit | None:
-    """What a scene's numbers mean; None if no scale in use makes plausible metres of them.
+def unit_of(frames: Sequence[FrameStats]) -> Unit | None:
+    """Return the unit of a scene's numbers, stated or guessed; None if no scale in use makes plausible metres of them.
 
-    What was stated is believed here: the check `unit` judges it.
+    A stated scale is taken as it is: the check `unit` judges it.
     """
-    tallies = [look.tally for look in looks if look.tally and look.tally.median]
-    if not tallies:
+    all_stats = [frame.depth_stats for frame in frames if frame.depth_stats and frame.depth_stats.median]
+    if not all_stats:
         return None
-    scales = {tally.scale for tally in tallies}
-    middle = median(tally.median for tally in tallies)
+    scales = {stats.scale for stats in all_stats}
+    middle = median(stats.median for stats in all_stats)
     if len(scales) == 1 and (scale := scales.pop()):
-        sources = ", ".join(dict.fromkeys(tally.source for tally in tallies))
-        is_rule = all(tally.is_rule and tally.is_integer for tally in tallies)
+        sources = ", ".join(dict.fromkeys(stats.source for stats in all_stats))
+        is_rule = all(stats.is_rule and stats.is_integer for stats in all_stats)
         others = _others(middle, 5000 if scale == 1000 else 1000) if is_rule else ""
-        return Unit(scale, f"{sources}; it makes the median {format_metres(middle / scale)}{others}{_warning(tallies)}")
-    return _guess(tallies, middle, looks)
+        return Unit(
+            scale, f"{sources}; it makes the median {format_metres(middle / scale)}{others}{_warning(all_stats)}"
+        )
+    return _guess(all_stats, middle, frames)
 
 
-def is_like_kitti(looks: Sequence[FrameStats]) -> bool:
-    """Three times as wide as high, and less than half measured."""
+def is_like_kitti(frames: Sequence[FrameStats]) -> bool:
+    """Return whether all maps are more than three times as wide as high and less than half measured, as KITTI's are."""
     return all(
-        look.depth_size and look.tally and look.depth_size[1] > 3 * look.depth_size[0] and look.tally.holes > 0.5
-        for look in looks
-        if look.tally
+        frame.depth_size
+        and frame.depth_stats
+        and frame.depth_size[1] > 3 * frame.depth_size[0]
+        and frame.depth_stats.holes > 0.5
+        for frame in frames
+        if frame.depth_stats
     )
 
 
-def is_like_sunrgbd(tallies: Sequence[DepthStats]) -> bool:
-    """Whether most maps have multiples of 8 only, which are rooms once their bits are rotated back."""
-    rotated = [tally for tally in tallies if tally.is_integer and tally.divisor == ROTATED and tally.levels > ROTATED]
-    is_room = INDOOR[0] <= median(tally.median for tally in tallies) / ROTATED / 1000 <= INDOOR[1]
-    return len(rotated) > 0.8 * len(tallies) and is_room
+def is_like_sunrgbd(all_stats: Sequence[DepthStats]) -> bool:
+    """Return whether most maps hold multiples of 8 only, and have depths of rooms once their bits are rotated back."""
+    rotated = [stats for stats in all_stats if stats.is_integer and stats.divisor == ROTATED and stats.levels > ROTATED]
+    is_room = INDOOR[0] <= median(stats.median for stats in all_stats) / ROTATED / 1000 <= INDOOR[1]
+    return len(rotated) > 0.8 * len(all_stats) and is_room
 
 
 IN_SUNRGBD = "all numbers are multiples of 8: they are SUN RGB-D's, millimetres with their bits rotated left by three"
 ROTATE_BACK = "state encoding=sunrgbd"
 
 
-def _warning(tallies: Sequence[DepthStats]) -> str:
-    """What contradicts a stated scale."""
+def _warning(all_stats: Sequence[DepthStats]) -> str:
+    """Return what contradicts a stated scale; empty if nothing."""
     return (
         f"; but {IN_SUNRGBD}, so {ROTATE_BACK}"
-        if is_like_sunrgbd(tallies) and tallies[0].scale != 1000 * ROTATED
+        if is_like_sunrgbd(all_stats) and all_stats[0].scale != 1000 * ROTATED
         else ""
     )
 
 
 def _others(middle: float, scale: int) -> str:
-    """What another camera's scale would make of a median that a reader's rule is applied to."""
+    """Return what another camera's scale would make of the median, where a reader's rule sets the scale."""
     return (
         f" (depth_scale={scale} would make it {format_metres(middle / scale)})" if is_plausible(middle / scale) else ""
     )
 
 
-def _guess(tallies: Sequence[DepthStats], middle: float, looks: Sequence[FrameStats]) -> Unit | None:
-    if not all(tally.is_integer for tally in tallies):
+def _guess(all_stats: Sequence[DepthStats], middle: float, frames: Sequence[FrameStats]) -> Unit | None:
+    if not all(stats.is_integer for stats in all_stats):
         return _guess_floats(middle)
-    if is_like_kitti(looks):
+    if is_like_kitti(frames):
         return Unit(
             256, f"wide and sparse as KITTI's, where 256 steps make a metre: median {format_metres(middle / 256)}"
         )
-    if is_like_sunrgbd(tallies):
+    if is_like_sunrgbd(all_stats):
         scale = 1000 * ROTATED
         return Unit(scale, f"{IN_SUNRGBD}, so {ROTATE_BACK}: median {format_metres(middle / scale)}")
-    if all(tally.divisor % 5 == 0 for tally in tallies) and is_plausible(middle / 5000):
+    if all(stats.divisor % 5 == 0 for stats in all_stats) and is_plausible(middle / 5000):
         return Unit(
             5000, f"all numbers are multiples of 5, millimetres in TUM's unit: median {format_metres(middle / 5000)}"
         )
@@ -107,7 +112,7 @@ def _guess(tallies: Sequence[DepthStats], middle: float, looks: Sequence[FrameSt
 
 
 def _guess_floats(middle: float) -> Unit | None:
-    """Metres if they may be, as the reader takes them; else what the reader refuses until it is stated."""
+    """Return metres if they are plausible, as readers take them; else millimetres, which readers want stated."""
     if is_plausible(middle):
         return Unit(1, f"floats of median {middle:.3g}: metres, as readers take them")
     if is_plausible(middle / 1000):

@@ -17,16 +17,16 @@ from leadline.core.specs import parse_options, parse_spec
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A finite, ordered collection of samples that answers the same sample for the same index, always."""
+    """A finite, ordered collection of samples that always returns the same sample for the same index."""
 
     @property
     def name(self) -> str:
-        """Names the data and the split in tables and run folders: `nyu test`."""
+        """Name of the data and the split in tables and run folders: `nyu test`."""
         ...
 
     @property
     def kind(self) -> DepthKind:
-        """What its depth promises."""
+        """What its depth guarantees."""
         ...
 
     def __len__(self) -> int: ...
@@ -34,6 +34,8 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+SPLITS = ("train", "val", "test")
+"""Names of the splits, in the order in which commands take them."""
 DATASETS: Mapping[str, str] = {
     "diml": "leadline.data.datasets.diml:diml",
     "folder": "leadline.data.datasets.folder:folder",
@@ -53,19 +55,22 @@ DATASETS: Mapping[str, str] = {
 """Name → builder `(split, *, option=…) -> Dataset`; nothing is imported until it is opened."""
 
 
-def open_data(words: StrPath, split: str, *, cache: StrPath | None = None) -> Dataset:
+def open_data(spec: StrPath, split: str, *, cache: StrPath | None = None) -> Dataset:
     """Open a dataset from `NAME[:PATH][,option=value]…`, or from the path of a folder or of a CSV of pairs.
 
-    `rooms`, `rooms,domain=b`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. `split` is "train", "val" or "test".
-    `cache` is where a dataset that renders its samples may keep them, unless the words say where.
+    Args:
+        spec: `rooms`, `rooms,domain=b`, `nyu:data/nyu`, `data/mine,depth_scale=1000`.
+        split: "train", "val" or "test".
+        cache: where a dataset that renders its samples may keep them, unless the spec says where.
 
     Raises:
-        BadInput: an unknown dataset, option or split, or data that is not where the words say.
+        BadInput: an unknown dataset, option or split, or data that is not where the spec says.
+        NoSplit: the data has no such split.
     """
-    words = os.fspath(words)
-    name, path, options = parse_spec(words)
+    spec = os.fspath(spec)
+    name, path, options = parse_spec(spec)
     if name not in DATASETS:
-        place = words.partition(",")[0]
+        place = spec.partition(",")[0]
         if not Path(place).exists():
             raise BadInput(f"No folder or file {place}.") if "/" in place else unknown("dataset", name, DATASETS)
         name, path = "folder", place
@@ -75,16 +80,16 @@ def open_data(words: StrPath, split: str, *, cache: StrPath | None = None) -> Da
     builder = getattr(import_module(module), builder_name)
     needed = signature(builder).parameters.get("path")
     if needed is not None and needed.default is needed.empty and "path" not in options:
-        raise BadInput(f"{name} needs the place where it lies: write {name}:PATH.")
+        raise BadInput(f"{name} needs the path of its folder: write {name}:PATH.")
     if cache and "cache" in signature(builder).parameters:
         options.setdefault("cache", os.fspath(cache))
     return builder(split, **parse_options(builder, options, name))
 
 
-def open_for_evaluation(words: StrPath, split: str) -> Dataset:
-    """Open what a model is scored on: as `open_data`, but a folder or a list without splits serves for any of them.
+def open_for_evaluation(spec: StrPath, split: str) -> Dataset:
+    """Open the data of an evaluation: as `open_data`, but a folder or a CSV file without splits serves as any of them.
 
-    The dataset's name then says so. Training must not use this: it would be scored on what it learned from.
+    The dataset's name then says so. Training must not use this: it would be evaluated on what it was trained on.
 
     Raises:
         NoSplit: the data has splits, and none of this name.
@@ -93,9 +98,9 @@ def open_for_evaluation(words: StrPath, split: str) -> Dataset:
     from leadline.data.datasets.folder import FolderDataset
 
     try:
-        return open_data(words, split)
+        return open_data(spec, split)
     except NoSplit:
-        whole = open_data(words, "train")
+        whole = open_data(spec, "train")
         if not isinstance(whole, FolderDataset) or whole.has_splits:
             raise
     return replace(whole, name=f"{whole.name.replace(' train', '', 1)}, all {len(whole)} pairs: it has no splits")

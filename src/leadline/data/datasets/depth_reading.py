@@ -1,4 +1,4 @@
-"""Read depth files as a user says: their scale, what is not measured in them, and along what they were measured."""
+"""Read depth files as the user states: their scale, what is not measured in them, and along which direction."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from leadline.core.camera import ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.core.sample import Intrinsics
 from leadline.io.depth_backgrounds import background_mask
 from leadline.io.depth_maps import DepthMap, read_depth, read_numbers, stated_scale
@@ -22,7 +23,7 @@ MILLIMETRES = 1000.0
 
 @dataclass(frozen=True)
 class DepthReading:
-    """What a user says of the depth files of a dataset."""
+    """How the depth files of a dataset are read, as the user states it."""
 
     depth_scale: float | None = None
     """Steps that make a metre; None leaves it to the files."""
@@ -47,19 +48,19 @@ class DepthReading:
 
     @property
     def scale(self) -> float | None:
-        """Steps that make a metre, as stated or as the encoding has it."""
+        """Steps that make a metre, as stated or as the encoding defines it."""
         return MILLIMETRES if self.encoding else self.depth_scale
 
     @property
     def keeps_background(self) -> bool:
-        """Whether the user has decided what is too far to be measured."""
+        """Whether the user has stated what is too far to be measured."""
         return self.invalid is None or self.max_depth is not None
 
     def decoded(self, numbers: np.ndarray, stated: float | None = None) -> np.ndarray:
-        """Return the numbers of a file, with 0 for what is said not to be measured, before they become metres.
+        """Return the numbers of a file, with 0 for what is stated not to be measured, before they become metres.
 
         Args:
-            numbers: as they lie in the file.
+            numbers: as stored in the file.
             stated: steps that make a metre, as the file itself states it.
         """
         if self.encoding and not stated and numbers.dtype.itemsize > 1 and numbers.dtype.kind != "f":
@@ -71,18 +72,19 @@ class DepthReading:
             wrong |= numbers > self.max_depth * (stated or self.scale or 1)
         return np.where(wrong, np.zeros_like(numbers), numbers) if wrong.any() else numbers
 
-    def read(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
+    def read(self, path: StrPath, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
         """Read one depth map of the kind.
 
         Args:
             path: the file.
-            kind: what its numbers promise.
+            kind: what its numbers guarantee.
             intrinsics: fx, fy, cx, cy in pixels of the map, where they are known and the file does not state them.
 
         Raises:
             BadInput: the unit is not known, the numbers contradict it, or no camera measures them.
             UnreadableFile: truncated, empty or no depth map.
         """
+        path = Path(path)
         if self.encoding:
             return self._read_encoded(path, kind, intrinsics)
         measured = read_depth(
@@ -95,13 +97,13 @@ class DepthReading:
             intrinsics=intrinsics,
         )
         if kind is DepthKind.METRIC and self._may_hold_background(measured):
-            numbers, words = read_numbers(path)
-            if stated_scale(path, words) is None:
+            numbers, metadata = read_numbers(path)
+            if stated_scale(path, metadata) is None:
                 self.check(self.decoded(numbers), str(path))
         return measured
 
     def check(self, numbers: np.ndarray, where: str) -> None:
-        """Refuse numbers that nobody says are metres and that cannot be, or that no camera measures.
+        """Refuse numbers that are not stated to be metres and cannot be, or that no camera measures.
 
         Args:
             numbers: of a file that does not state its kind, as `decoded` gave them, meant as metres.
@@ -112,8 +114,8 @@ class DepthReading:
         """
         measured = numbers[np.isfinite(numbers) & (numbers > 0)]
         middle = float(np.median(measured)) if measured.size else 1.0
-        if self.scale is None and (said := explain_implausible_median(middle)):
-            raise BadInput(f"{where} does not say its unit, and {said}.")
+        if self.scale is None and (reason := explain_implausible_median(middle)):
+            raise BadInput(f"{where} does not say its unit, and {reason}.")
         nothing = background_mask(numbers, self.scale or 1.0)
         if nothing.any() and not self.keeps_background:
             number = numbers[nothing].max()
@@ -124,13 +126,13 @@ class DepthReading:
             )
 
     def _may_hold_background(self, measured: DepthMap) -> bool:
-        """Whether metres are so far that the numbers in their file have to be looked at."""
+        """Return whether metres are so far that the numbers in their file have to be checked."""
         scale = self.scale or 1.0
         farthest = np.full((1, 1), float(measured.depth.max()) * scale).round()
         return not self.keeps_background and bool(background_mask(farthest, scale).any())
 
     def _read_encoded(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
-        """Without its encoding a file holds numbers of no unit, which is a kind of their own."""
+        """Read a file of an encoding: its raw numbers have no unit, so they are read as `SCALE_FREE` first."""
         numbers = read_depth(path, depth_scale=1.0, kind=DepthKind.SCALE_FREE).depth[0].numpy().astype(np.uint16)
         depth = self.decoded(numbers).astype(np.float32) / np.float32(MILLIMETRES)
         if self.along_ray:

@@ -1,7 +1,6 @@
 """DIML/CVL RGB-D, indoor: photographs with Kinect One depth registered to them, from Korean rooms, shops and churches.
 
-Cho et al. 2021 (arXiv 2110.11590), https://dimlrgbd.github.io: read the terms on the page before use; none is stated
-for weights trained on it.
+Cho et al. 2021 (arXiv 2110.11590), https://dimlrgbd.github.io.
 
 Expected tree, of the sample package (1609 for training, 503 for test; HR is 756 × 1344, LR 288 × 512):
 
@@ -30,8 +29,9 @@ from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import check_split, missing_files, scenes_for
 
+LICENCE = "Read the terms at https://dimlrgbd.github.io before use; none are stated for weights trained on it"
 TRUTHS = {"filled": ("up_png", "ud"), "raw": ("warp_png", "wd")}
-"""Name → folder and ending of the full packages."""
+"""Name → folder and file ending in the full packages."""
 SIZES = ("HR", "LR")
 
 
@@ -44,9 +44,10 @@ def diml(
     val: str = "",
     test: str = "",
 ) -> FolderDataset:
-    """The indoor part, from the sample package or from the full ones, whichever lies there.
+    """Open the indoor part, from the sample package or from the full ones, whichever is found.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of `train` and `test`, or of the places.
         truth: "filled", or "raw" (registered, with its holes), which only the full packages have.
         size: "HR" or "LR" of the sample package.
@@ -92,7 +93,7 @@ def _full(path: Path, folder: str, ending: str) -> list[Pair]:
 
 
 def _paired(root: Path, photos: list[Path], folder: str, ending: str) -> list[Pair]:
-    """`PLACE/color/NAME_c.png` with `PLACE/FOLDER/NAME_ENDING.png`."""
+    """Pair `PLACE/color/NAME_c.png` with `PLACE/FOLDER/NAME_ENDING.png`."""
     pairs = []
     for photo in photos:
         stem, place = photo.stem.removesuffix("_c"), photo.parent.parent

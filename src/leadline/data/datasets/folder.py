@@ -1,4 +1,4 @@
-"""Folder: your own photographs and depth maps, matched by name, or listed in a CSV file.
+"""Folder: your own photographs and depth maps, paired by name, or listed in a CSV file.
 
 Expected tree (SCENE may be left out where there is one only, SPLIT where all is for training):
 
@@ -7,8 +7,8 @@ Expected tree (SCENE may be left out where there is one only, SPLIT where all is
     DIR/SPLIT/SCENE/depth/0007.png      .png .npz .pfm .tiff of the same size
 
 or a CSV file with the header `image,depth` and, as wanted, `split` and `fx,fy,cx,cy`; its paths start at its folder.
-Unit: `depth_scale` says how many steps of the depth files make a metre; files of ours say it themselves.
-Trap: a split by frames instead of scenes shows the validation what the training has seen.
+Unit: `depth_scale` says how many steps of the depth files make a metre; files that Leadline wrote state it themselves.
+Trap: split by frames instead of by scenes, the validation shows places that the training has as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,9 @@ from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.pair_files import FoundPair, PairListing, find_pairs, is_wanted
 from leadline.io.images import read_image
 
+LICENCE = ""
+"""Only the folder can state it."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -41,14 +44,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """Pairs of files as samples."""
+    """Pairs of files as samples; build it with `folder`."""
 
     name: str
     kind: DepthKind
     pairs: tuple[Pair, ...]
     reading: DepthReading
     camera_size: tuple[int, int] | None = None
-    """Height and width of the pictures that the cameras are known for, where they follow smaller copies."""
+    """Height and width of the photographs that the cameras are stated for, where copies are of another size."""
     has_splits: bool = True
     """Whether its folders or its list say what is for training and what is not."""
 
@@ -74,7 +77,13 @@ class FolderDataset:
 
 
 def check_camera(pair: Pair, intrinsics: Intrinsics | None, image: ImageTensor) -> None:
-    """Raise BadInput, naming the photograph, if no camera that took it has these intrinsics."""
+    """Raise BadInput if these intrinsics cannot be of the camera that took the photograph.
+
+    Args:
+        pair: the files, for the message.
+        intrinsics: fx, fy, cx, cy in pixels of the image, or None, which passes.
+        image: the photograph, (3, H, W).
+    """
     if intrinsics is not None and (
         fault := explain_impossible_camera(intrinsics.tolist(), (image.shape[1], image.shape[2]))
     ):
@@ -82,7 +91,13 @@ def check_camera(pair: Pair, intrinsics: Intrinsics | None, image: ImageTensor) 
 
 
 def follow_size(camera: tuple[float, ...], known_for: tuple[int, int] | None, image: ImageTensor) -> tuple[float, ...]:
-    """Return the camera of a picture that may be smaller or larger than the one it is known for."""
+    """Return the camera of a photograph that may be of another size than the one it is stated for.
+
+    Args:
+        camera: fx, fy, cx, cy in pixels.
+        known_for: height and width that the camera is stated for; None leaves it as it is.
+        image: the photograph, (3, H, W).
+    """
     return resize_intrinsics(camera, known_for, (image.shape[1], image.shape[2])) if known_for else camera
 
 
@@ -99,19 +114,21 @@ def folder(
     include: str = "",
     exclude: str = "",
 ) -> FolderDataset:
-    """Photographs and depth maps in `path`, a folder or a CSV file.
+    """Open photographs and depth maps in a folder or a CSV file.
 
     Without folders (or a CSV column) of splits all pairs are "train". Where "test" is missing "val" serves as the
     test, and the dataset's name says so.
 
     Args:
+        split: "train", "val" or "test".
+        path: the folder or the CSV file.
         depth_scale: steps of the depth files that make a metre: 1000 for millimetres, 256 for KITTI, 5000 for TUM.
         invalid: numbers in the depth files that mean "not measured", as renderers write for their background:
             `65535:1e10`; None takes all numbers as depth.
         max_depth: what is farther, in metres, is not measured either.
         along_ray: the numbers are distances along the ray; with the camera they become depth along the optical axis.
         encoding: "sunrgbd" for that dataset's files: millimetres with their bits rotated left by three.
-        kind: what the depth promises: "metric", "scale_free" or "relative".
+        kind: what the depth guarantees: "metric", "scale_free" or "relative".
         include: patterns of scene names, separated by `|`; none takes all.
         exclude: patterns of scene names to leave out.
 
@@ -140,7 +157,7 @@ def folder(
 
 
 def _complete_pairs(path: Path, listing: PairListing) -> Mapping[str, list[Pair]]:
-    """Split → pairs, none of which lacks a file or has a camera that is none."""
+    """Return split → pairs, after checking that all have both files and a plausible camera or none."""
     faults = [*listing.faults, *(fault for each in listing.pairs for fault in (each.fault, each.camera_fault))]
     if fault := next(filter(None, faults), ""):
         raise BadInput(fault)
@@ -167,8 +184,8 @@ def _taken_split(path: Path, split: str, pairs: Mapping[str, list[Pair]]) -> str
         return split
     if split == "test" and "val" in pairs:
         return "val"
-    cure = f"make a folder {split} with scenes of its own (or, in a CSV file, a column split)"
-    raise NoSplit(f"{path} has no {split} split, only {', '.join(sorted(pairs))}: {cure}.")
+    fix = f"make a folder {split} with scenes of its own (or, in a CSV file, a column split)"
+    raise NoSplit(f"{path} has no {split} split, only {', '.join(sorted(pairs))}: {fix}.")
 
 
 def _scene(pair: Pair) -> str:

@@ -1,6 +1,6 @@
 """Hub: any dataset of the Hugging Face `datasets` library that has a column of photographs and one of depth.
 
-https://huggingface.co/docs/datasets. Each dataset has a licence and a unit of its own: read its card.
+https://huggingface.co/docs/datasets. Each dataset has a unit of its own: read its card.
 
 Expected: `hub:OWNER/NAME`, or `hub:DIR` of one that was kept with `save_to_disk`; a column of pictures, and one of
 pictures of one channel (16 or 32 bits) or of arrays (height × width). "val" is the split `validation`, `val`, `valid`.
@@ -25,15 +25,17 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.depth_reading import DepthReading
+from leadline.data.datasets.pairs import check_split
 from leadline.io.images import _decoding, decode_image
 
-SPLITS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
-"""Our name of a split → what it may be called."""
+LICENCE = "Each dataset has its own: read its card at https://huggingface.co/datasets"
+SPLIT_ALIASES = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
+"""Name of a split here → its names on the hub, of which the first that a dataset has is taken."""
 
 
 @dataclass(frozen=True)
 class HubDataset:
-    """Rows of a table as samples."""
+    """Rows of a table as samples; build it with `hub`."""
 
     name: str
     kind: DepthKind
@@ -56,7 +58,7 @@ class HubDataset:
         return Sample(photo, depth.where(valid, 0), valid, self.kind, None, f"{index:06d}")
 
     def _numbers(self, value: Any, where: str) -> np.ndarray:
-        """One value of the depth column, (height, width), once it is found to be depth."""
+        """Return one value of the depth column, (height, width), after checking that it is depth."""
         numbers = np.asarray(value)
         numbers = numbers[..., 0] if numbers.ndim == 3 and numbers.shape[2] == 1 else numbers
         if numbers.ndim != 2 or (isinstance(value, Image.Image) and value.mode == "P"):
@@ -64,8 +66,8 @@ class HubDataset:
         if numbers.dtype.itemsize == 1 and self.kind == DepthKind.METRIC:
             raise BadInput(f"{where}: its depth has 8 bits, too few for metres: state kind=relative, if it is that.")
         if self.reading.scale is None and numbers.dtype.kind != "f" and self.kind == DepthKind.METRIC:
-            cure = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
-            raise BadInput(f"{where}: its depth does not say its unit: {cure}.")
+            fix = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
+            raise BadInput(f"{where}: its depth does not say its unit: {fix}.")
         numbers = self.reading.decoded(numbers)
         if self.kind == DepthKind.METRIC:
             self.reading.check(numbers, where)
@@ -73,7 +75,7 @@ class HubDataset:
 
 
 def _photograph(value: Any, where: str) -> ImageTensor:
-    """One value of the column of photographs, which the library leaves undecoded: it would cut 16 bits to 8."""
+    """Decode one value of the column of photographs (the library, which is not asked to, would cut 16 bits to 8)."""
     content = _content(value, where)
     if not isinstance(content, bytes | Image.Image):
         raise BadInput(f"{where}: its photograph is no picture but {type(content).__name__}: state image=COLUMN.")
@@ -81,7 +83,7 @@ def _photograph(value: Any, where: str) -> ImageTensor:
 
 
 def _depth(value: Any, where: str) -> Any:
-    """One value of the depth column: a picture, or an array."""
+    """Decode one value of the depth column: a picture, or an array."""
     content = _content(value, where)
     if not isinstance(content, bytes):
         return content
@@ -90,7 +92,7 @@ def _depth(value: Any, where: str) -> Any:
 
 
 def _content(value: Any, where: str) -> Any:
-    """A picture's bytes, or whatever else the table holds."""
+    """Return a picture's bytes, or whatever else the table holds."""
     if not isinstance(value, dict) or value.keys() != {"bytes", "path"}:
         return value
     if value["bytes"] is not None or value["path"] is None:
@@ -113,9 +115,10 @@ def hub(
     kind: str = "metric",
     config: str | None = None,
 ) -> HubDataset:
-    """A table of photographs and depth, from the hub or from a folder of ours.
+    """Open a table of photographs and depth, from the hub or from a folder of `save_to_disk`.
 
     Args:
+        split: "train", "val" or "test"; "val" may have any name in `SPLIT_ALIASES`.
         path: `OWNER/NAME` on the hub, or the folder of `save_to_disk`.
         image: the column of photographs.
         depth: the column of depth.
@@ -123,7 +126,7 @@ def hub(
         invalid: numbers that mean "not measured", `65535:1e10`; None takes all as depth.
         max_depth: what is farther, in metres, is not measured.
         encoding: "sunrgbd" for millimetres with their bits rotated left by three.
-        kind: what the depth promises: "metric", "scale_free" or "relative" (inverse depth, larger is nearer).
+        kind: what the depth guarantees: "metric", "scale_free" or "relative" (inverse depth, larger is nearer).
         config: the part of a dataset that has several.
 
     Raises:
@@ -133,8 +136,7 @@ def hub(
     reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth, encoding=encoding)
     if kind not in tuple(DepthKind):
         raise unknown("kind", kind, DepthKind)
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    check_split(split)
     try:
         library = import_module("datasets")
     except ImportError as error:
@@ -151,7 +153,7 @@ def hub(
 
 
 def _rows(library: Any, path: str, config: str | None, split: str) -> Any:
-    """The split under whichever of its names; what the library cannot find is the user's to mend."""
+    """Load the split under whichever of its names it has."""
     try:
         if Path(path).is_dir() and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
             table = library.load_from_disk(path)
@@ -163,12 +165,12 @@ def _rows(library: Any, path: str, config: str | None, split: str) -> Any:
         if isinstance(error, BadInput):
             raise
         reason = str(error).splitlines()[0].rstrip(".")
-        cure = "state OWNER/NAME, and config=NAME where it asks"
-        raise BadInput(f"Cannot open the dataset {path}: {reason}: {cure}.") from error
+        fix = "state OWNER/NAME, and config=NAME where it asks"
+        raise BadInput(f"Cannot open the dataset {path}: {reason}: {fix}.") from error
 
 
 def _named(split: str, names: list[str], path: str) -> str:
-    for name in SPLITS[split]:
+    for name in SPLIT_ALIASES[split]:
         if name in names:
             return name
     raise NoSplit(f"{path} has no {split} split, only {', '.join(names)}.")

@@ -2,7 +2,7 @@
 
 Geiger et al. 2013, https://www.cvlibs.net/datasets/kitti/raw_data.php (photographs, calibration, LiDAR), and Uhrig et
 al. 2017, https://www.cvlibs.net/datasets/kitti/eval_depth.php?benchmark=depth_prediction ("annotated depth maps":
-eleven LiDAR turns put together and cleaned). CC BY-NC-SA 3.0: not for commerce.
+eleven LiDAR turns put together and cleaned).
 
 Expected tree (`DRIVE` is `2011_09_26_drive_0002_sync`):
 
@@ -21,10 +21,10 @@ and for the LiDAR itself
 Unit: 16-bit PNG, metres × 256, 0 where no ray came back; LiDAR points in metres, float32 x y z reflectance.
 Traps: `train` and `val` of the annotated maps are not Eigen's split: his test drives lie in both. 45 of his 697 test
 frames have no annotated map (the lists say `None`), so 652 count there and 697 with the LiDAR. A LiDAR sees no sky.
-The benchmark's crops are shares of the whole photograph: train with `crop=kb`, evaluate without.
+The benchmark's crops are fractions of the whole photograph: train with `crop=kb`, evaluate without.
 
 The lists are those of Lee et al. 2019 (BTS), https://github.com/cleinc/bts, `train_test_inputs/`, which is under the
-GPL-3.0 and so not shipped here: their SHA-256 are below, and the name of the dataset tells of other ones.
+GPL-3.0 and so not shipped here: their SHA-256 are below; with others the dataset's name says `own list`.
 """
 
 from dataclasses import replace
@@ -45,10 +45,11 @@ from leadline.data.datasets.projection import nearest_wins
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
+LICENCE = "CC BY-NC-SA 3.0, not for commercial use: https://www.cvlibs.net/datasets/kitti"
 TRUTHS = ("annotated", "lidar", "lidar_as_published")
 CROPS = ("none", "kb")
 KB_CROP = (352, 1216)
-"""Height and width of what all photographs can be cut to."""
+"""Height and width that all photographs can be cropped to."""
 LISTS = {
     "train": ("eigen_train_files_with_gt.txt", "3655308ee4a017094dc620402db3fc587d769cfbfa9a16c6d0f8de6dcbe109ec"),
     "test": ("eigen_test_files_with_gt.txt", "8d0499af9ab4c0d1cd7944d572b0e0e4412feab1e73f4003038426fde699b53a"),
@@ -65,9 +66,10 @@ def kitti(
     lists: StrPath | None = None,
     val: str = "",
 ) -> FilePairs:
-    """The frames of Eigen's split; for a validation set name drives of the training with `val`.
+    """Open the frames of Eigen's split; for a validation set name drives of the training with `val`.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of the dates, and of the annotated maps.
         truth: "annotated" is the cleaned map; "lidar" one turn of the LiDAR, metres along the optical axis;
             "lidar_as_published" the same as numbers on Eigen's split were taken before 2017, along the LiDAR's own
@@ -96,7 +98,7 @@ def kitti(
 
 
 def _list(split: str, folder: Path, path: Path) -> tuple[Path, bool]:
-    """The list of a split, and whether it is the published one."""
+    """Return the list of a split, and whether it is the published one."""
     name, digest = LISTS[split]
     if not (folder / name).is_file():
         raise missing_files("KITTI", folder, name)
@@ -104,7 +106,7 @@ def _list(split: str, folder: Path, path: Path) -> tuple[Path, bool]:
 
 
 def _listed(file: Path, path: Path, truth: str) -> list[Pair]:
-    """The frames of a list that have the truth asked for."""
+    """Return the frames of a list that have the requested ground truth."""
     pairs: list[Pair] = []
     maps: dict[str, Path] = {}
     cameras: dict[Path, tuple[float, ...] | None] = {}
@@ -135,7 +137,7 @@ def _listed(file: Path, path: Path, truth: str) -> list[Pair]:
 
 
 def _maps(path: Path, depth: str) -> Path:
-    """The folder below which the annotated maps of a drive lie."""
+    """Find the folder of the annotated maps of a drive."""
     drive = Path(depth).parts[0]
     for folder in (path / "train", path / "val", path, path / "data_depth_annotated"):
         if (folder / drive / "proj_depth").is_dir():
@@ -159,7 +161,7 @@ def _read(pair: Pair, *, truth: str, crop: str) -> Sample:
 
 
 def _lidar(pair: Pair, size: tuple[int, int], truth: str) -> np.ndarray:
-    """One turn of the LiDAR in a camera, 0 where no point fell: Eigen et al. 2014's ground truth."""
+    """Project one turn of the LiDAR into a camera, 0 where no point falls: Eigen et al. 2014's ground truth."""
     if not pair.depth.is_file():
         raise BadInput(f"No file {pair.depth}: it comes with the raw drive, in velodyne_points/.")
     numbers = np.fromfile(pair.depth, "<f4")
@@ -179,7 +181,7 @@ def _lidar(pair: Pair, size: tuple[int, int], truth: str) -> np.ndarray:
 
 
 def _kb_cropped(sample: Sample) -> Sample:
-    """The lowest 352 rows and the middle 1216 columns: the camera's centre moves with them."""
+    """Crop to the lowest 352 rows and the middle 1216 columns; the principal point moves with them."""
     height, width = KB_CROP
     top, left = sample.size[0] - height, (sample.size[1] - width) // 2
     if top < 0 or left < 0:
@@ -194,7 +196,7 @@ def _kb_cropped(sample: Sample) -> Sample:
 
 
 def _intrinsics(date: Path, camera: str) -> tuple[float, ...] | None:
-    """fx, fy, cx, cy of a rectified camera, counted from 0; None where the calibration was not fetched."""
+    """Read fx, fy, cx, cy of a rectified camera, counted from 0; None where the calibration is missing."""
     file = date / "calib_cam_to_cam.txt"
     if not file.is_file():
         return None
@@ -204,7 +206,7 @@ def _intrinsics(date: Path, camera: str) -> tuple[float, ...] | None:
 
 @lru_cache(maxsize=64)
 def _projection(date: Path, camera: str) -> np.ndarray:
-    """LiDAR point (x, y, z, 1) → (column × depth, row × depth, depth along the optical axis)."""
+    """Return the matrix: LiDAR point (x, y, z, 1) → (column × depth, row × depth, depth along the optical axis)."""
     files = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt")
     if absent := [file for file in files if not (date / file).is_file()]:
         raise missing_files("KITTI's LiDAR", date, *absent)
@@ -217,7 +219,7 @@ def _projection(date: Path, camera: str) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _calibration(file: Path) -> dict[str, np.ndarray]:
-    """The numbers of each line `NAME: …`; the date of the calibration is none."""
+    """Read the numbers of each line `NAME: …`, leaving out the date of the calibration."""
     lines = (line.partition(":") for line in file.read_text(encoding="utf-8").splitlines())
     texts = {name: words.split() for name, _, words in lines if name != "calib_time"}
     expected = {"R": 9, "T": 3} if "velo" in file.name else {"P_rect_02": 12, "R_rect_00": 9}

@@ -1,4 +1,4 @@
-"""Licences: what a dataset says of its own."""
+"""Licences of datasets, as a store, a folder or a reader states them."""
 
 import re
 from importlib import import_module
@@ -9,20 +9,25 @@ from leadline.data.datasets import DATASETS, Dataset
 from leadline.data.datasets.store import ArrowDataset
 
 
-def licence_of(words: str, dataset: Dataset) -> str:
-    """What a dataset's store, its folder or else its reader says; empty where none of them does."""
+def licence_of(spec: str, dataset: Dataset) -> str:
+    """Return the licence that a dataset's store, its folder or else its reader states; empty where none of them does.
+
+    Args:
+        spec: what the dataset was opened from, `NAME[:PATH][,option=value]…`.
+        dataset: what `open_data` made of it.
+    """
     if isinstance(dataset, ArrowDataset):
         return dataset.licence
-    name, path, _ = parse_spec(words)
+    name, path, _ = parse_spec(spec)
     if name not in DATASETS:
-        return stated_licence(Path(words.partition(",")[0]))
+        return stated_licence(Path(spec.partition(",")[0]))
     return (path and stated_licence(Path(path))) or _published(name)
 
 
 def stated_licence(place: Path) -> str:
-    """The first line of a licence file in a folder, or of its README's lines that speak of one.
+    """Return the first line of a folder's licence file, or the first line of its README that mentions a licence.
 
-    Beside a file it is looked for in that file's folder.
+    For a file, its folder is searched; the result is empty where neither is found.
     """
     folder = place if place.is_dir() else place.parent
     texts = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()} if place.exists() else {}
@@ -32,14 +37,12 @@ def stated_licence(place: Path) -> str:
             return f"{next(filter(None, lines), 'nothing')} ({name})"
     for name, file in texts.items():
         if re.match(r"readme\b", name, re.IGNORECASE):
-            said = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
-            if said:
-                return f"{said[0].strip(' #*|')} ({name})"
+            found = re.search(r"^.*licen[cs]e.*$", file.read_text(errors="replace"), re.IGNORECASE | re.MULTILINE)
+            if found:
+                return f"{found[0].strip(' #*|')} ({name})"
     return ""
 
 
 def _published(name: str) -> str:
-    """The second paragraph of a reader's docstring, where it names the page and the licence of published data."""
-    paragraphs = (import_module(DATASETS[name].partition(":")[0]).__doc__ or "").split("\n\n")
-    said = " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
-    return said if "://" in said else ""
+    """Return the constant `LICENCE` of a reader's module; a docstring would be gone under `python -OO`."""
+    return import_module(DATASETS[name].partition(":")[0]).LICENCE

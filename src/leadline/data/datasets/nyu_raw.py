@@ -1,7 +1,6 @@
-"""NYU Depth v2, raw: 407,024 frames of 464 scenes as the Kinect v1 gave them, brought to the labelled set's form.
+"""NYU Depth v2, raw: 407,024 frames of 464 scenes as the Kinect v1 recorded them, registered as the labelled set is.
 
-Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html ("Raw dataset", 428 GB, in parts). For
-research; no licence to redistribute is stated, nor one for weights trained on it.
+Silberman et al. 2012, https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html ("Raw dataset", 428 GB, in parts).
 
 Expected tree (a part's folder may stand between):
 
@@ -11,8 +10,8 @@ Expected tree (a part's folder may stand between):
     data/nyu/                                                        the labelled set, which says what is for the test
 
 Unit: 11-bit numbers of the sensor; metres = 351.3 / (1092.5 − number), 2047 where nothing was measured.
-Traps: the PGM files are little-endian against their format, so that readers see swapped bytes (files that somebody put
-right are noticed); photographs and depth were taken at different times, by two cameras, each with its own lens; the
+Traps: the PGM files are little-endian against their format, so that readers see swapped bytes (corrected files are
+recognised); photographs and depth were taken at different times, by two cameras, each with its own lens; the
 test rooms of the labelled set are among these scenes.
 
 The numbers are those of the dataset's toolbox (`camera_params.m`, `depth_rel2depth_abs.m`, `project_depth_map.m`,
@@ -39,10 +38,12 @@ from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.nyu import CAMERA, nyu, room
+from leadline.data.datasets.nyu import LICENCE as NYU_LICENCE
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
 from leadline.data.datasets.projection import nearest_wins, pixel_rays
 from leadline.io.images import read_image
 
+LICENCE = NYU_LICENCE
 SIZE = (480, 640)
 COLOUR_LENS = (
     2.0796615318809061e-01,
@@ -71,9 +72,12 @@ ROTATION = np.array(
 TRANSLATION = np.array([2.5031875059141302e-02, -2.9342312935846411e-04, 6.6238747008330102e-04])
 """A point before the colour camera is `inv(ROTATION)` times that before the depth camera, less this, in metres. The
 toolbox takes the last two the other way round than it names them; so do all data made with it."""
-NEAREST, LAST = 600, 2047
-"""What the toolbox takes for distortion's doing, and what the sensor says for "nothing"."""
+MIN_NUMBER = 600
+"""The toolbox takes lower numbers for errors of the distortion."""
+NOT_MEASURED = 2047
+"""The sensor's highest number: nothing was measured."""
 MAX_DEPTH = 10.0
+"""Metres that the toolbox cuts depth to."""
 
 
 def nyu_raw(
@@ -85,13 +89,15 @@ def nyu_raw(
     every: int = 1,
     max_difference: float = 0.1,
 ) -> FilePairs:
-    """Every depth map with the photograph nearest in time, undistorted and projected to the colour camera.
+    """Open the depth maps, each with the photograph nearest in time, undistorted and projected to the colour camera.
 
     Args:
+        split: "train", "val" or "test", as the rooms of the labelled set.
         path: the folder of the scenes, or of the parts that hold them.
-        labelled: the folder of the labelled set: a scene is in the split that its room is in there (`holdout` as
-            for `nyu`), and scenes of the test's rooms are never for training. None takes all scenes for "train".
-        every: takes every so many-th frame of a scene: 20 or 30 a second hardly differ.
+        labelled: the folder of the labelled set: a scene is in the split that its room is in there, and scenes of the
+            test's rooms are never for training. None takes all scenes for "train".
+        holdout: every n-th room is kept for "val", as in `nyu`.
+        every: takes every n-th frame of a scene: 20 or 30 a second hardly differ.
         max_difference: seconds that may lie between a photograph and its depth; the toolbox sets no limit.
 
     Raises:
@@ -120,7 +126,7 @@ def nyu_raw(
 
 
 def _scenes(path: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders of frames and what lies in them, in the order of their names."""
+    """Yield folders of frames and the names of their files, in the order of their names."""
     for folder, below, names in os.walk(path):
         below.sort()
         if any(name.startswith("d-") for name in names):
@@ -128,7 +134,7 @@ def _scenes(path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _synchronised(folder: Path, names: list[str], max_difference: float) -> list[Pair]:
-    """Each depth map of a scene with the photograph nearest in time."""
+    """Pair each depth map of a scene with the photograph nearest in time."""
     depths, photos = (
         sorted((_seconds(folder / name), name) for name in names if name.startswith(start) and name.endswith(end))
         for start, end in (("d-", ".pgm"), ("r-", ".ppm"))
@@ -159,7 +165,7 @@ def _read(pair: Pair) -> Sample:
 
 
 def _numbers(file: Path) -> np.ndarray:
-    """The sensor's own numbers, whichever way round their bytes lie: 11 bits tell."""
+    """Read the sensor's numbers, in whichever byte order gives 11 bits."""
     content = file.read_bytes()
     header = re.match(rb"P5\s+(\d+)\s+(\d+)\s+65535\s", content)
     size = header and (int(header[2]), int(header[1]))
@@ -168,15 +174,15 @@ def _numbers(file: Path) -> np.ndarray:
         raise UnreadableFile(f"Cannot read {file}: {what}. Copy it again, or leave it out.")
     for order in ("<u2", ">u2"):
         numbers = np.frombuffer(content, order, offset=header.end()).reshape(SIZE)
-        if numbers.max() <= LAST:
+        if numbers.max() <= NOT_MEASURED:
             return numbers
-    raise UnreadableFile(f"{file} holds {numbers.max()}, and the Kinect's numbers end at {LAST}. Leave it out.")
+    raise UnreadableFile(f"{file} holds {numbers.max()}, and the Kinect's numbers end at {NOT_MEASURED}. Leave it out.")
 
 
 def _registered(numbers: np.ndarray) -> np.ndarray:
-    """The sensor's numbers as metres in the pixels of the undistorted photograph, 0 where none fell."""
+    """Project the sensor's numbers, as metres, to the pixels of the undistorted photograph; 0 where none falls."""
     metres = 351.3 / (1092.5 - numbers.astype(np.float64))
-    measured = (numbers >= NEAREST) & (metres > 0) & (metres < MAX_DEPTH)
+    measured = (numbers >= MIN_NUMBER) & (metres > 0) & (metres < MAX_DEPTH)
     z = metres[measured]
     x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, SIZE)[:, measured] * z
     seen = np.linalg.inv(ROTATION) @ np.stack([x, y, z]) - TRANSLATION[:, None]
@@ -185,7 +191,7 @@ def _registered(numbers: np.ndarray) -> np.ndarray:
 
 
 def _undistorted(photo: ImageTensor, file: Path) -> ImageTensor:
-    """The photograph without its lens's distortion; what it does not show is white, as in the labelled set."""
+    """Undistort the photograph; pixels outside of it are white, as in the labelled set."""
     if photo.shape[1:] != SIZE:
         raise BadInput(f"{file} is {photo.shape[2]} × {photo.shape[1]} pixels, and raw frames are 640 × 480.")
     pixels = photo.permute(1, 2, 0).numpy()
@@ -195,7 +201,7 @@ def _undistorted(photo: ImageTensor, file: Path) -> ImageTensor:
 
 @lru_cache(maxsize=1)
 def _map() -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel of the undistorted photograph, where it lies in the one that was taken."""
+    """Return for each pixel of the undistorted photograph its place in the original."""
     camera, lens = camera_matrix(CAMERA), np.array(COLOUR_LENS)
     columns, rows = cv2.initUndistortRectifyMap(camera, lens, np.eye(3), camera, SIZE[::-1], cv2.CV_32FC1)
     return columns, rows

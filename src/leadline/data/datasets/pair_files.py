@@ -1,4 +1,4 @@
-"""Find the photographs and depth maps of a folder or a CSV file, complete or not: readers and data checks share it."""
+"""Find the photographs and depth maps of a folder or a CSV file, complete or not, for readers and data checks."""
 
 import csv
 import json
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadInput
+from leadline.data.datasets import SPLITS
 from leadline.io.depth_maps import DEPTH_SUFFIXES
 from leadline.io.images import PHOTO_SUFFIXES
 
-SPLITS = ("train", "val", "test")
 PHOTO_FOLDERS = ("rgb", "color", "image")
-"""Where the photographs of a scene lie beside `depth/`: ours, and Open3D's three."""
+"""Folders of a scene's photographs beside `depth/`: `rgb`, and those of Open3D."""
 CAMERA_FILES = ("intrinsic.json", "camera_intrinsic.json")
-"""In a scene: Open3D's `PinholeCameraIntrinsic`."""
+"""Files of a scene with Open3D's `PinholeCameraIntrinsic`."""
 COLOUR_PICTURES = (".colour", ".color")
-"""How the stems of pictures end that `leadline predict` puts beside its depth maps."""
+"""Endings of the stems of the colour pictures that `leadline predict` writes beside its depth maps."""
 
 
 @dataclass(frozen=True)
@@ -36,46 +36,52 @@ class FoundPair:
     fault: str = ""
     """Why the files cannot be a pair, where more than one missing partner is wrong."""
     camera_fault: str = ""
-    """Why the stated camera is none."""
+    """Why the stated camera is refused."""
 
     @property
     def scene(self) -> str:
-        """What stands before the last `/` of the name."""
+        """The part of the name before its last `/`."""
         return self.name.rpartition("/")[0]
 
     @property
     def is_complete(self) -> bool:
-        """Whether both files are there."""
+        """Whether both files exist."""
         return bool(self.image and self.depth)
 
 
 @dataclass(frozen=True)
 class PairListing:
-    """All that lies in a folder or stands in a CSV file."""
+    """All photographs and depth maps of a folder or a CSV file."""
 
     pairs: tuple[FoundPair, ...]
     faults: tuple[str, ...] = ()
-    """What is wrong with the file of the cameras."""
+    """What is wrong with `scenes.json`, the file of the cameras."""
     has_splits: bool = True
-    """Whether folders or a column say what is for training and what is not."""
+    """Whether folders or a CSV column state the splits."""
 
 
 def find_pairs(path: Path) -> PairListing:
     """List the pairs of a folder of scenes or of a CSV file, in the order of their names or lines.
 
     Raises:
-        BadInput: the CSV file is none.
+        BadInput: it is not a CSV file of pairs.
     """
     return _listed(path) if path.is_file() else _found(path)
 
 
 def matches(scene: str, patterns: str) -> bool:
-    """Whether a scene's name fits one of the patterns, separated by `|`; nothing fits an empty text."""
+    """Return whether a scene's name matches one of the patterns, separated by `|`; nothing matches an empty text."""
     return bool(patterns) and any(fnmatch(scene, pattern) for pattern in patterns.split("|"))
 
 
 def is_wanted(scene: str, include: str, exclude: str) -> bool:
-    """Whether a scene is among those to take: all without `include`, and none that `exclude` names."""
+    """Return whether a scene is to be taken.
+
+    Args:
+        scene: its name.
+        include: patterns of names to take, separated by `|`; empty takes all.
+        exclude: patterns of names to leave out, likewise; empty leaves out none.
+    """
     return not matches(scene, exclude) and (not include or matches(scene, include))
 
 
@@ -90,20 +96,21 @@ def _listed(path: Path) -> PairListing:
 
 
 def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, str]]]:
-    """Number of the line and columns of each row."""
+    """Return the line number and the columns of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="", skipinitialspace=True)
             rows = [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
-        cure = "save it as UTF-8, or convert it by `iconv -f latin1 -t utf-8`"
-        raise BadInput(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): {cure}.") from error
+        fix = "save it as UTF-8, or convert it by `iconv -f latin1 -t utf-8`"
+        raise BadInput(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): {fix}.") from error
     except csv.Error as error:
         raise BadInput(
             f"{path} is no CSV file of pairs ({error}): look for a quotation mark that is not closed."
         ) from error
     if not rows or not {"image", "depth"} <= rows[0][1].keys():
-        raise BadInput(f"{path} must begin with the line `image,depth` (or `image,depth,split,fx,fy,cx,cy`) and go on.")
+        header = "`image,depth` (or `image,depth,split,fx,fy,cx,cy`)"
+        raise BadInput(f"{path} must begin with the line {header} and have a line for each pair.")
     return rows
 
 
@@ -150,7 +157,7 @@ def _found(path: Path) -> PairListing:
         key = next((key for key in keys if key in stated), "")
         camera, where = (stated.pop(key), f"{path}/scenes.json") if key else _scene_camera(scene)
         pairs += _pairs_of(scene, split, camera, where)
-    # A catalogue may speak of splits that were not copied; all else it names has to be here.
+    # scenes.json may name splits that were not copied; everything else that it names must exist.
     absent = set(SPLITS) - roots.keys()
     unknown = [key for key in stated if key.partition("/")[0] not in absent]
     if unknown:
@@ -162,15 +169,15 @@ def _found(path: Path) -> PairListing:
 
 
 def _is_scene(path: Path) -> bool:
-    """Whether there are photographs or depth maps; a folder `color` alone may be anything."""
+    """Return whether a folder has photographs or depth maps; a folder `color` alone may be anything."""
     return any((path / name).is_dir() for name in ("rgb", "depth"))
 
 
 def _pairs_of(scene: Path, split: str, stated: Any, where: str) -> Iterator[FoundPair]:
-    """The pairs of one scene and the files that have no partner."""
+    """Yield the pairs of one scene and the files without a partner."""
     photos = next((scene / name for name in PHOTO_FOLDERS if (scene / name).is_dir()), scene / PHOTO_FOLDERS[0])
     images = _by_stem(photos, (PHOTO_SUFFIXES,))
-    # Depth in a photograph's format is no depth, which is worth saying where there is no other.
+    # A photograph's format holds no depth; such files count only where there are no others, to be refused by name.
     depths = _by_stem(scene / "depth", (DEPTH_SUFFIXES, PHOTO_SUFFIXES - DEPTH_SUFFIXES))
     name = scene.resolve().name
     stems = sorted(images.keys() | depths.keys())
@@ -190,7 +197,7 @@ def _pairs_of(scene: Path, split: str, stated: Any, where: str) -> Iterator[Foun
 
 
 def _by_stem(folder: Path, formats: Sequence[frozenset[str]]) -> Mapping[str, list[Path]]:
-    """Name without suffix → its files, of the first of the formats that it has."""
+    """Return name without suffix → its files, of the first of the formats that it has."""
     files = sorted(file for file in folder.iterdir() if not file.name.startswith(".")) if folder.is_dir() else []
     found: dict[str, list[Path]] = {}
     for suffixes in formats:
@@ -203,13 +210,13 @@ def _by_stem(folder: Path, formats: Sequence[frozenset[str]]) -> Mapping[str, li
 
 
 def _catalogue_keys(scene: Path, split: str, path: Path, *, has_splits: bool) -> list[str]:
-    """What a scene may be called in scenes.json."""
+    """Return the keys that a scene may have in scenes.json."""
     keys = [scene.relative_to(path).as_posix(), f"{split}/{scene.resolve().name}"]
     return keys if has_splits else [*keys, scene.resolve().name]
 
 
 def _stated_cameras(catalogue: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Key → one camera for all frames of the scene, or a list of one each; and what is wrong with the file."""
+    """Read key → one camera for all frames of the scene, or a list of one each; and what is wrong with the file."""
     try:
         scenes = json.loads(catalogue.read_text(encoding="utf-8")) if catalogue.is_file() else {}
         return {scene: entry["intrinsics_fx_fy_cx_cy"] for scene, entry in scenes.items()}, ()
@@ -219,7 +226,7 @@ def _stated_cameras(catalogue: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _scene_camera(scene: Path) -> tuple[Any, str]:
-    """What Open3D's file in a scene says, whose matrix lies column after column, and its path; None without one."""
+    """Read Open3D's camera file of a scene, whose matrix is in column-major order; return the camera and the path."""
     file = next((scene / name for name in CAMERA_FILES if (scene / name).is_file()), None)
     if not file:
         return None, str(scene)
@@ -231,7 +238,7 @@ def _scene_camera(scene: Path) -> tuple[Any, str]:
 
 
 def _camera_of_each(stated: Any, count: int, frames: str, where: str) -> tuple[Sequence[Any], str]:
-    """One stated camera for each frame; and what is wrong with their number."""
+    """Return one stated camera for each frame, and what is wrong with their number."""
     if not isinstance(stated, list) or any(isinstance(each, int | float) for each in stated):
         return [stated] * count, ""
     if len(stated) != count:
@@ -240,7 +247,7 @@ def _camera_of_each(stated: Any, count: int, frames: str, where: str) -> tuple[S
 
 
 def read_camera(stated: Any, where: str) -> tuple[tuple[float, ...] | None, str]:
-    """fx, fy, cx, cy of what a file states, or None; and what is wrong with it."""
+    """Return fx, fy, cx, cy in pixels of what a file states, or None; and what is wrong with it, or an empty text."""
     if stated is None:
         return None, ""
     if not isinstance(stated, list) or len(stated) != 4 or "" in stated:

@@ -1,4 +1,4 @@
-"""Pairs: what readers of published layouts share: files that a function reads, scenes as splits, what is missing."""
+"""Pairs: what the readers of published layouts share: pairs of files, splits by scenes, errors for missing files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,20 @@ from pathlib import Path
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, unknown
 from leadline.core.sample import Sample
+from leadline.data.datasets import SPLITS
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pair_files import SPLITS, matches
+from leadline.data.datasets.pair_files import matches
 
 
 @dataclass(frozen=True)
 class FilePairs:
-    """Pairs of files, each made a sample when it is asked for."""
+    """Pairs of files, each read into a sample when it is requested."""
 
     name: str
     kind: DepthKind
     pairs: tuple[Pair, ...]
     read: Callable[[Pair], Sample]
-    """A function of a module, or a `partial` of one, so that other processes can have it."""
+    """A function of a module, or a `partial` of one, so that it can be pickled for other processes."""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -30,27 +31,29 @@ class FilePairs:
 
 
 def missing_files(dataset: str, path: Path, *expected: str) -> BadInput:
-    """The error for a folder that is not laid out as published: what was expected, and what lies there instead."""
+    """Return the error for a folder that is not laid out as published: what was expected, and what was found."""
     found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     there = f"found {', '.join(found[:5])}{' …' if len(found) > 5 else ''}" if found else "found nothing"
     return BadInput(f"{dataset} needs {' and '.join(expected)} in {path} ({there}). See docs/datasets.md.")
 
 
 def is_published(listed: bytes, digest: str) -> bool:
-    """Whether a list is the one of this SHA-256; its line ends may have been changed on the way."""
+    """Return whether a list has this SHA-256, with Unix or Windows line ends."""
     return sha256(listed.replace(b"\r\n", b"\n")).hexdigest() == digest
 
 
 def check_split(split: str) -> None:
-    """Raise BadInput unless it is one of `SPLITS`."""
+    """Raise BadInput unless a split is one of `SPLITS`."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
 
 
 def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test: str) -> tuple[Pair, ...]:
-    """The pairs of the scenes that `val` or `test` name, or for "train" those of all others.
+    """Return the pairs of the scenes that `val` or `test` name, or for "train" those of all others.
 
     Args:
+        split: "train", "val" or "test".
+        pairs: all pairs, named `SCENE/FRAME`.
         where: the dataset's folder, for messages.
         val: patterns of scene names, separated by `|`; none leaves no such split.
         test: likewise.
@@ -62,8 +65,8 @@ def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test
     check_split(split)
     chosen = {"val": val, "test": test, "train": "|".join(filter(None, (val, test)))}[split]
     if not chosen and split != "train":
-        cure = f"state {split}=PATTERN|PATTERN, the scenes to keep for it"
-        raise NoSplit(f"{where} has no published {split} split: {cure}.")
+        fix = f"state {split}=PATTERN|PATTERN, the scenes to keep for it"
+        raise NoSplit(f"{where} has no published {split} split: {fix}.")
     taken = tuple(pair for pair in pairs if matches(scene(pair), chosen) == (split != "train"))
     if not taken:
         scenes = sorted({scene(pair) for pair in pairs})
@@ -73,5 +76,5 @@ def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test
 
 
 def scene(pair: Pair) -> str:
-    """What stands before the last `/` of its name."""
+    """Return the scene of a pair: the part of its name before the last `/`."""
     return pair.name.rpartition("/")[0]

@@ -1,6 +1,6 @@
 """Pandora: 250,000 frames of 22 people before a Kinect One, sitting as drivers do and turning their heads.
 
-Borghi et al. 2017 (POSEidon), https://aimagelab.ing.unimore.it/pandora: on request, for science, not for commerce.
+Borghi et al. 2017 (POSEidon), https://aimagelab.ing.unimore.it/pandora.
 
 Expected tree (`NN` is a person, `base_1_ID01` a sequence of theirs):
 
@@ -36,13 +36,14 @@ from leadline.data.datasets.projection import nearest_wins, pixel_rays, shrink_p
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
+LICENCE = "On request, for science, not for commercial use: https://aimagelab.ing.unimore.it/pandora"
 PHOTO_SIZE, DEPTH_SIZE, SIZE = (1080, 1920), (424, 512), (360, 640)
 COLOUR_CAMERA = (1081.3720703125, 1081.3720703125, 959.5, 539.5)
-"""fx, fy, cx, cy of the whole photograph; its lens hardly bends."""
+"""fx, fy, cx, cy of the whole photograph; its lens hardly distorts."""
 DEPTH_CAMERA = (365.456, 365.456, 254.878, 205.395)
 DEPTH_LENS = (0.0905474, -0.26819, 0.0, 0.0, 0.0950862)
 """k1, k2, p1, p2, k3."""
-BASELINE = 0.052
+CAMERA_BASELINE = 0.052
 """Metres between the two cameras."""
 TEST = "10|14|16|20"
 """The people whom the paper keeps for its test."""
@@ -57,11 +58,12 @@ def pandora(
     val: str = "",
     test: str = TEST,
 ) -> FilePairs:
-    """Frames of people, their depth projected into the photograph as far as published numbers go.
+    """Open frames of people, their depth projected into the photograph with published numbers: approximate.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of the people.
-        every: takes every so many-th frame of a sequence: 30 a second hardly differ.
+        every: takes every n-th frame of a sequence: 30 a second hardly differ.
         is_mirrored: frames are as the Kinect gives them, as in a mirror; it says on which side the other camera is.
         val: people to keep for "val", separated by `|`: `04|05`.
         test: likewise, other than the paper's.
@@ -84,7 +86,7 @@ def pandora(
     val, test = ("|".join(f"{person}/*" for person in people.split("|") if person) for people in (val, test))
     taken = scenes_for(split, pairs, path, val=val, test=test)
     remarks = [f"every={every}"] if every > 1 else []
-    read = partial(_read, baseline=BASELINE if is_mirrored else -BASELINE)
+    read = partial(_read, baseline=CAMERA_BASELINE if is_mirrored else -CAMERA_BASELINE)
     return FilePairs(", ".join([f"pandora {split}", *remarks]), DepthKind.METRIC, taken, read)
 
 
@@ -111,7 +113,7 @@ def _read(pair: Pair, *, baseline: float) -> Sample:
 
 
 def _registered(metres: np.ndarray, camera: tuple[float, ...], baseline: float) -> np.ndarray:
-    """A depth map of the Kinect One in the pixels of a photograph, 0 where none fell."""
+    """Project a depth map of the Kinect One into the pixels of a photograph, 0 where none falls."""
     measured = metres > 0
     z = metres[measured].astype(np.float64)
     x, y = pixel_rays(DEPTH_CAMERA, DEPTH_LENS, DEPTH_SIZE)[:, measured]

@@ -1,8 +1,8 @@
 """Photos: a folder of photographs whose depth nobody measured, for a teacher to label.
 
 Expected tree: any; every file below the folder that looks like a photograph counts, in the order of the names.
-Unit: none, no pixel is valid. Trap: pictures of all sizes; a store of labels has one size.
-What has more than 25 megapixels is read at a half or a quarter of its sides.
+Unit: none, no pixel is valid. Trap: pictures are of all sizes, and a store of pseudo-labels has one size.
+Photographs of more than 25 megapixels are read at a half or a quarter of their sides.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,20 @@ from leadline.core.sample import Sample
 from leadline.io.discovery import find_images
 from leadline.io.images import read_photograph
 
+LICENCE = ""
+"""Only the folder can state it."""
+
 
 @dataclass(frozen=True)
 class PhotosDataset:
-    """The photographs below a folder."""
+    """The photographs below a folder; build it with `photos`."""
 
     name: str
     kind: DepthKind
     path: Path
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
-    """What else is in the folder and why it is no photograph, in words."""
+    """Which files were left out, and why."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,7 +44,7 @@ class PhotosDataset:
 
 
 def photos(split: str, *, path: StrPath) -> PhotosDataset:
-    """All photographs below `path`, as "train"; there is no other split.
+    """Open all photographs below `path`, as "train"; there is no other split.
 
     Raises:
         NoSplit: another split.
@@ -49,7 +52,7 @@ def photos(split: str, *, path: StrPath) -> PhotosDataset:
     """
     path = Path(path)
     if split != "train":
-        raise NoSplit(f"Photographs without depth have no {split!r} part: they can only be learnt from.")
+        raise NoSplit(f"Photographs without depth have no {split!r} part: they are for training only.")
     if not path.is_dir():
         raise BadInput(f"No folder {path}.")
     found = find_images([str(path)])

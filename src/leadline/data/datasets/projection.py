@@ -1,4 +1,4 @@
-"""Projection: what one sensor measured, as the depth map of another camera, and photographs made smaller."""
+"""Projection: depth of one sensor as the depth map of another camera, and photographs made smaller."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from leadline.core.sample import ImageTensor
 
 
 def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points as a depth map (height, width), float32: the nearest hides those behind it, 0 where none fell.
+    """Rasterise points to a depth map (height, width), float32: the nearest hides those behind it, 0 where none falls.
 
     Args:
         columns: of the pixel that each point falls on, whole numbers; outside the map and behind it are left out.
@@ -30,7 +30,7 @@ def nearest_wins(columns: np.ndarray, rows: np.ndarray, metres: np.ndarray, size
 
 @lru_cache(maxsize=8)
 def pixel_rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
-    """x/z and y/z of what each pixel of a distorted camera sees, (2, height, width); computed once for a camera.
+    """Compute x/z and y/z of the ray of each pixel of a distorted camera, (2, height, width); cached for a camera.
 
     Args:
         camera: fx, fy, cx, cy in pixels.
@@ -44,6 +44,6 @@ def pixel_rays(camera: tuple[float, ...], distortion: tuple[float, ...], size: t
 
 
 def shrink_photo(photo: ImageTensor, size: tuple[int, int]) -> Tensor:
-    """A photograph of a smaller size (height, width): each pixel is the mean of those that it covers."""
+    """Shrink a photograph to `size` (height, width): each pixel is the mean of those that it covers."""
     small = cv2.resize(photo.permute(1, 2, 0).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small).permute(2, 0, 1).contiguous()

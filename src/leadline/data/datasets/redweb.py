@@ -1,6 +1,6 @@
 """ReDWeb: 3600 photographs of all kinds from stereo pairs on the web, with relative depth from optical flow.
 
-Xian et al. 2018, https://sites.google.com/site/redwebcvpr18/: for research; no licence is stated.
+Xian et al. 2018, https://sites.google.com/site/redwebcvpr18/.
 
 Expected tree:
 
@@ -9,8 +9,8 @@ Expected tree:
 
 Unit: none; inverse depth up to a factor and a shift. Traps: the files hold the disparity negated, 0 nearest and 254
 farthest, so that larger is farther, as if it were depth, and 255 is sky and what was not measured (as MiDaS's authors
-read it, https://github.com/isl-org/MiDaS/issues/16, without full certainty from those of ReDWeb). This reader turns it
-round: larger is nearer. 8 bits leave some 250 steps.
+read it, https://github.com/isl-org/MiDaS/issues/16, without full certainty from those of ReDWeb). This reader
+inverts it: larger is nearer. 8 bits leave some 250 steps.
 There is no official split; the photographs are not of one another's places, so every tenth is kept for "val".
 """
 
@@ -26,13 +26,16 @@ from leadline.data.datasets.folder import Pair
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files
 from leadline.io.images import PHOTO_SUFFIXES, read_image
 
+LICENCE = "For research; no licence is stated: https://sites.google.com/site/redwebcvpr18/"
+
 
 def redweb(split: str, *, path: StrPath = Path("data/redweb"), holdout: int = 10) -> FilePairs:
-    """ReDWeb v1, as "train" and "val"; it is no test set.
+    """Open ReDWeb v1, as "train" and "val"; it has no test.
 
     Args:
+        split: "train" or "val".
         path: the folder of `Imgs` and `RDs`.
-        holdout: every how many-th photograph, in the order of their names, is kept for "val"; 0 keeps none.
+        holdout: every n-th photograph, in the order of their names, is kept for "val"; 0 keeps none.
 
     Raises:
         NoSplit: "test", or "val" where none is kept.
@@ -54,7 +57,7 @@ def redweb(split: str, *, path: StrPath = Path("data/redweb"), holdout: int = 10
 
 
 def _by_stem(path: Path, name: str) -> dict[str, Path]:
-    """The pictures of a folder by their names, whether it is written Imgs or imgs."""
+    """Return name → picture of a folder, whether it is written Imgs or imgs."""
     folder = next((folder for folder in (path / name, path / name.lower()) if folder.is_dir()), None)
     if folder is None:
         raise missing_files("ReDWeb", path, "Imgs/NAME.jpg", "RDs/NAME.png")

@@ -1,6 +1,6 @@
 """ScanNet, exported: 1513 scans of rooms with a Structure sensor on a tablet, depth 480 × 640, photographs 968 × 1296.
 
-Dai et al. 2017, http://www.scan-net.org: terms to be signed, for research only. Many other scans are exported alike.
+Dai et al. 2017, http://www.scan-net.org. Many other scans are exported alike.
 
 Expected tree (what ScanNet's `SensReader` writes with all its exports):
 
@@ -9,8 +9,8 @@ Expected tree (what ScanNet's `SensReader` writes with all its exports):
     data/scannet/scene0000_00/intrinsic/intrinsic_color.txt      4 × 4, of the photograph's size
     data/scannet/scannetv2_{train,val,test}.txt                  a scene a line
 
-The lists are those of https://github.com/ScanNet/ScanNet, `Tasks/Benchmark/`: their SHA-256 are below, and the name of
-the dataset tells of other ones. The MIT licence there is for code, so they are not shipped.
+The lists are those of https://github.com/ScanNet/ScanNet, `Tasks/Benchmark/`: their SHA-256 are below; with others the
+dataset's name says `own list`. The MIT licence there is for code, so they are not shipped.
 
 Unit: millimetres along the optical axis, 16-bit PNG, 0 not measured. The files do not say so: it is this reader's
 rule, and scans of another unit need `depth_scale`.
@@ -36,6 +36,7 @@ from leadline.data.datasets.pairs import FilePairs, check_split, is_published, m
 from leadline.data.datasets.projection import shrink_photo
 from leadline.io.images import read_image
 
+LICENCE = "Terms to be signed, for research only: http://www.scan-net.org"
 LISTS = {
     "train": "96acca299b7855f02824c496b19077904d80996e7ced1bb9f0dac98f7dd4d0c8",
     "val": "d75d4971c3fa7128c643695840e279042c212ef904fe933bd00cf9918c61b083",
@@ -43,7 +44,7 @@ LISTS = {
 }
 """Split → SHA-256 of its list: 1201, 312 and 100 scenes."""
 STEPS = 1000.0
-"""That make a metre, as published."""
+"""Steps per metre, as published."""
 
 
 def scannet(
@@ -55,12 +56,13 @@ def scannet(
     val: str = "",
     test: str = "",
 ) -> FilePairs:
-    """Scenes exported as ScanNet's, in its official splits if their lists lie there, else in yours.
+    """Open scenes exported as ScanNet's, in its official splits where their lists are found, else in stated ones.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of the scenes.
         depth_scale: steps of the depth files that make a metre, where another camera's scans were exported alike.
-        every: takes every so many-th frame of a scene: neighbours hardly differ.
+        every: takes every n-th frame of a scene: neighbours hardly differ.
         val: without lists, patterns of scenes to keep for "val", separated by `|`: `scene07*`.
         test: likewise.
 
@@ -94,7 +96,7 @@ def scannet(
 
 
 def _pairs(scene: Path) -> list[Pair]:
-    """The frames of a scene, in the order in which they were taken."""
+    """Return the frames of a scene, in the order in which they were taken."""
     camera = _camera(scene / "intrinsic" / "intrinsic_color.txt")
     depths = sorted((scene / "depth").glob("*.png"), key=_number)
     photos = {file.stem: file for file in (scene / "color").iterdir() if file.suffix in (".jpg", ".png")}
@@ -108,7 +110,7 @@ def _number(file: Path) -> tuple[int, str]:
 
 
 def _camera(file: Path) -> tuple[float, ...] | None:
-    """fx, fy, cx, cy of the photograph at its own size; None where they were not exported."""
+    """Read fx, fy, cx, cy of the photograph at its own size; None where they were not exported."""
     if not file.is_file():
         return None
     try:

@@ -1,7 +1,6 @@
 """Scene Flow: FlyingThings3D, Monkaa and Driving, 39,000 rendered stereo pairs of 540 × 960, without holes.
 
-Mayer et al. 2016, https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html: for research,
-no commercial use.
+Mayer et al. 2016, https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html.
 
 Expected tree (of each part the packages "RGB images (cleanpass)" and "Disparity"):
 
@@ -32,6 +31,10 @@ from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, 
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
+LICENCE = (
+    "For research, not for commercial use: "
+    "https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html"
+)
 PARTS = ("flyingthings3d", "monkaa", "driving")
 PASSES = ("cleanpass", "finalpass")
 VIEWS = ("left", "right")
@@ -50,9 +53,10 @@ def sceneflow(
     val: str = "",
     test: str = "",
 ) -> FilePairs:
-    """One part of Scene Flow; only FlyingThings3D comes with a test.
+    """Open one part of Scene Flow; only FlyingThings3D has a test.
 
     Args:
+        split: "train", "val" or "test".
         path: the folder of the three parts.
         part: "flyingthings3d", "monkaa" or "driving".
         render: "cleanpass", or "finalpass" with blur of motion and focus.
@@ -83,7 +87,7 @@ def sceneflow(
 
 
 def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
-    """The frames of one view below a folder of disparities, in the order of their names."""
+    """Return the frames of one view below a folder of disparities, in the order of their names."""
     known = [root / f"frames_{render}", root / f"frames_{render}_webp"]
     photos = next((each for each in known if each.is_dir()), None)
     if photos is None or not folder.is_dir():
@@ -106,7 +110,7 @@ def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
 
 def _read(pair: Pair) -> Sample:
     image = read_image(pair.image)
-    # A disparity is inverse depth: its own kind is checked here, and its promise made stronger below.
+    # A disparity is inverse depth, so the file is read as `RELATIVE`; depth up to a factor is made from it below.
     measured = read_depth(pair.depth, kind=DepthKind.RELATIVE)
     valid = measured.valid & (measured.depth > 0)
     intrinsics = torch.tensor(pair.intrinsics)

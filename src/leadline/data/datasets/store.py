@@ -1,19 +1,19 @@
-"""Store: samples at one size that `leadline data prepare` made of any dataset, in a folder or at an address.
+"""Store: samples of one size that `leadline data prepare` wrote from any dataset, in a folder or at an address.
 
-    OUT/manifest.json         what the samples come from, their kind, size and number, split by split
+    OUT/manifest.json         the source of the samples, their kind, size and number, split by split
     OUT/train/00000.arrow     some 32 MB of samples, each a record batch of its own:
                               name, image (3, H, W), depth (1, H, W), intrinsics (4), crc32 of all these
 
 The shards are Arrow IPC files (<https://arrow.apache.org/docs/format/Columnar.html>). Their specification has been
-stable since 1.0 (2020), and pandas, Polars, DuckDB and a dozen languages read them without us. One file holds many
-samples, and its end says where each begins: any of them is found at once, mapped from a local disk without a copy, or
-fetched from an address as a range of bytes. Of the others, Zarr keeps arrays in chunks that a sample has to be put
-together from, behind an event loop that does not outlive a fork, and maps nothing; a WebDataset is a tar file, to be
-read from one end to the other; HDF5 unpacks one chunk at a time under a lock.
+stable since 1.0 (2020), and pandas, Polars, DuckDB and a dozen languages read them without Leadline. One file holds
+many samples, and its footer says where each begins: any of them is found at once, memory-mapped from a local disk
+without a copy, or fetched from an address as a range of bytes. Of the alternatives, Zarr keeps arrays in chunks that a
+sample has to be assembled from, behind an event loop that does not survive a fork, and maps nothing; a WebDataset is a
+tar file, to be read from beginning to end; HDF5 decompresses one chunk at a time under a lock.
 
-Unit: metres as whole millimetres (uint16, 0 is not measured) in a shard that nothing is beyond 65.535 m in; metres in
-other shards, and depth of the other kinds, as the very float32 (NaN is not measured). Images have 8 bits a channel.
-Trap: the size is part of the data: a store made small has lost the details, and its name in tables tells the size.
+Unit: metres as whole millimetres (uint16, 0 is not measured) in a shard where nothing is beyond 65.535 m; metres in
+other shards, and depth of the other kinds, as float32 (NaN is not measured). Images have 8 bits a channel.
+Trap: the size is part of the data: a store of small samples has lost the details; its name in tables states the size.
 """
 
 import json
@@ -39,21 +39,23 @@ from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 
+LICENCE = ""
+"""The manifest of each store states it, as its source does."""
 FORMAT = 1
-"""Of a store; a reader refuses what is newer."""
+"""Version of the format; a newer one is refused."""
 MANIFEST = "manifest.json"
 UNKNOWN = "unknown"
 """A licence that nobody stated."""
 STEPS = 1000
-"""Of a metre, where depth is kept in whole millimetres."""
+"""Steps per metre, where depth is stored in whole millimetres."""
 _LAST_STEP = 65535
 _OPEN = 32
-"""Shards that a process keeps mapped, some gigabyte of addresses, however large the store."""
+"""Shards that a process keeps mapped, about a gigabyte of addresses, however large the store."""
 
 
 @dataclass(frozen=True)
 class ArrowDataset:
-    """One split of a store; it holds no open file, so that processes share nothing."""
+    """One split of a store; build it with `store`. It holds no open file, so that processes share nothing."""
 
     name: str
     kind: DepthKind
@@ -63,14 +65,16 @@ class ArrowDataset:
     """Number of the first sample of each."""
     count: int
     licence: str
-    """What the manifest says of it; empty where it is unknown."""
+    """As the manifest states it; empty where it is unknown."""
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        """Raises:
-        UnreadableFile: the shard is missing, damaged or out of reach.
+        """Read one sample.
+
+        Raises:
+            UnreadableFile: the shard is missing, damaged or out of reach.
         """
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has samples 0 … {self.count - 1}, and not {index}.")
@@ -79,9 +83,10 @@ class ArrowDataset:
 
 
 def store(split: str, *, path: StrPath) -> ArrowDataset:
-    """The samples of one split, at the size that they were prepared at.
+    """Open the samples of one split, at the size that they were prepared at.
 
     Args:
+        split: "train", "val" or "test".
         path: a local folder, or any address that fsspec knows: s3://…, gs://…, https://…, simplecache::https://….
 
     Raises:
@@ -107,14 +112,14 @@ def store(split: str, *, path: StrPath) -> ArrowDataset:
 
 
 def read_manifest(address: str) -> dict[str, Any] | None:
-    """What a store says of itself; None where there is none.
+    """Read the manifest of a store; return None where there is none.
 
     Raises:
         BadInput: it cannot be read, or is newer than this code.
     """
     file = join_address(address, MANIFEST)
     try:
-        with _explained(file, "if it is damaged, delete the store and prepare it again"):
+        with _unreadable_file(file, "if it is damaged, delete the store and prepare it again"):
             filesystem, path = filesystem_and_path(file)
             manifest = json.loads(filesystem.cat_file(path))
             newest = int(manifest["format"])
@@ -124,7 +129,7 @@ def read_manifest(address: str) -> dict[str, Any] | None:
         raise
     if newest > FORMAT:
         raise BadInput(f"{file} is of format {newest}, newer than this leadline: upgrade it.")
-    with _explained(file, "delete the store and prepare it again"):
+    with _unreadable_file(file, "delete the store and prepare it again"):
         _must_describe_a_store(manifest)
     return manifest
 
@@ -143,12 +148,17 @@ def _must_describe_a_store(manifest: dict[str, Any]) -> None:
 
 
 def read(file: str, place: int, kind: DepthKind) -> Sample:
-    """One sample of a shard, checked against its sum the first time that a process reads it.
+    """Read one sample of a shard, verified against its checksum the first time that a process reads it.
+
+    Args:
+        file: address of the shard.
+        place: number of the sample in the shard, from 0.
+        kind: of the depth, as the manifest states it.
 
     Raises:
         UnreadableFile: the shard is missing, damaged or out of reach.
     """
-    with _explained(file, "the `leadline data prepare` that wrote it, with --verify, makes it anew"):
+    with _unreadable_file(file, "the `leadline data prepare` that wrote it, with --verify, writes it again"):
         shard = _opened(file, os.getpid())
         record = shard.reader.get_batch(place)
         if place not in shard.checked:
@@ -158,12 +168,12 @@ def read(file: str, place: int, kind: DepthKind) -> Sample:
 
 
 def record_count(file: str, *, is_checked: bool = False) -> int | None:
-    """How many samples a whole shard holds; None if it is missing or damaged.
+    """Return how many samples a shard holds; None if it is missing or damaged.
 
-    A shard whose end is missing is always found out; a changed byte in it only if all is read and `is_checked`.
+    A truncated shard is always noticed; a changed byte only with `is_checked`, which reads all samples.
     """
     try:
-        with _explained(file, ""):
+        with _unreadable_file(file, ""):
             _opened.cache_clear()
             reader = _opened(file, os.getpid()).reader
             if is_checked:
@@ -177,9 +187,15 @@ def record_count(file: str, *, is_checked: bool = False) -> int | None:
 def encode_shard(
     samples: Sequence[Sample], size: tuple[int, int], kind: DepthKind, compression: str | None = None
 ) -> bytes:
-    """A shard of samples of one size (height, width) and one kind; `compression` is None, "lz4" or "zstd".
+    """Encode samples of one size and one kind as the bytes of a shard.
 
-    Depth of less than half a millimetre becomes one millimetre, so that it stays measured.
+    Depth of less than half a millimetre becomes one millimetre, because 0 means not measured.
+
+    Args:
+        samples: what to encode.
+        size: height and width of all of them.
+        kind: of their depth.
+        compression: None, "lz4" or "zstd".
     """
     height, width = size
     dtype = np.uint16
@@ -209,24 +225,30 @@ def encode_shard(
                 _tensor(image, schema.field("image").type),
                 _tensor(depth, schema.field("depth").type),
                 pa.array([camera], schema.field("intrinsics").type),
-                pa.array([_sum(name, image, depth, camera)], pa.uint32()),
+                pa.array([_checksum(name, image, depth, camera)], pa.uint32()),
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     return sink.getvalue().to_pybytes()
 
 
 def shard_file(address: str, folder: str, number: int) -> str:
-    """Where a shard lies."""
+    """Return the address of a shard.
+
+    Args:
+        address: of the store.
+        folder: of the split in it.
+        number: of the shard, from 0.
+    """
     return join_address(address, f"{folder}/{number:05d}.arrow")
 
 
 def join_address(address: str, name: str) -> str:
-    """A file of a store; of `simplecache::https://host/store`, too."""
+    """Append a file's name to the address of a store; chained addresses, `simplecache::https://…`, work as well."""
     return f"{address.rstrip('/')}/{name}"
 
 
 def filesystem_and_path(address: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, made anew in a process that was forked, and the path in it.
+    """Return the fsspec file system of an address, new in a forked process, and the path in it.
 
     Raises:
         BadInput: no such kind of address, or its package is not installed.
@@ -235,16 +257,17 @@ def filesystem_and_path(address: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(address)
     except ImportError as missing:
         raise BadInput(f"{address}: {missing}: `pip install` it first.") from missing
-    except ValueError as stranger:
-        raise BadInput(f"{address}: {stranger}.") from stranger
+    except ValueError as mistake:
+        raise BadInput(f"{address}: {mistake}.") from mistake
 
 
 def is_local(filesystem: Any) -> bool:
+    """Return whether an fsspec file system is that of this machine's disks."""
     return isinstance(filesystem, LocalFileSystem)
 
 
 def close() -> None:
-    """Let go of all open shards: what was written anew is read anew."""
+    """Close all open shards, so that files written since are read again."""
     _opened.cache_clear()
 
 
@@ -252,18 +275,18 @@ def close() -> None:
 class _Shard:
     reader: Any
     checked: set[int]
-    """Places whose sums were found right."""
+    """Numbers of the samples whose checksums were right."""
 
 
 @lru_cache(maxsize=_OPEN)
 def _opened(file: str, _process: int) -> _Shard:
-    """A shard, opened; a forked process opens its own, as connections and places in files cannot be shared."""
+    """Open a shard; a forked process opens its own, because connections and file positions cannot be shared."""
     filesystem, path = filesystem_and_path(file)
-    # Threads would be too many beside the loader's processes.
+    # The loader's processes already use all cores.
     options = pa.ipc.IpcReadOptions(use_threads=False)
     if is_local(filesystem):
         return _Shard(pa.ipc.open_file(pa.memory_map(path), options=options), set())
-    # Arrow asks for a record's head first: what is fetched with it, about a sample, answers its next question.
+    # Arrow reads a record's header first: reading about a sample ahead saves the next request.
     source = filesystem.open(path, "rb", block_size=2**18, cache_type="readahead")
     shard = _Shard(pa.ipc.open_file(source, options=options), set())
     weakref.finalize(shard, source.close)
@@ -271,21 +294,21 @@ def _opened(file: str, _process: int) -> _Shard:
 
 
 @contextmanager
-def _explained(file: str, cure: str) -> Iterator[None]:
-    """Whatever goes wrong with a file becomes an `UnreadableFile` that names it."""
+def _unreadable_file(file: str, fix: str) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into an `UnreadableFile` that names it and says how to fix it."""
     try:
         yield
     except BadInput:
         raise
     # Each kind of address fails with errors of its own, and a damaged file with any.
     except Exception as problem:
-        said = str(problem).rstrip(".") or type(problem).__name__
-        raise UnreadableFile(f"{file} is missing, damaged or out of reach ({said}): {cure}.") from problem
+        reason = str(problem).rstrip(".") or type(problem).__name__
+        raise UnreadableFile(f"{file} is missing, damaged or out of reach ({reason}): {fix}.") from problem
 
 
 def _check(record: pa.RecordBatch) -> None:
     name, image, depth, camera = _columns(record)
-    if record.column("crc32")[0].as_py() != _sum(name, image, depth, camera):
+    if record.column("crc32")[0].as_py() != _checksum(name, image, depth, camera):
         raise ValueError("its numbers are not those that were written")
 
 
@@ -308,7 +331,7 @@ def _decoded(record: pa.RecordBatch, kind: DepthKind) -> Sample:
 
 
 def _columns(record: pa.RecordBatch) -> tuple[str, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Name, image, depth and intrinsics as they lie in the file."""
+    """Return name, image, depth and intrinsics as stored."""
     image, depth, camera = (record.column(name) for name in ("image", "depth", "intrinsics"))
     return (
         record.column("name")[0].as_py(),
@@ -323,6 +346,6 @@ def _tensor(numbers: np.ndarray, kind: pa.FixedShapeTensorType) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(values, numbers.size))
 
 
-def _sum(name: str, image: np.ndarray, depth: np.ndarray, camera: np.ndarray | None) -> int:
+def _checksum(name: str, image: np.ndarray, depth: np.ndarray, camera: np.ndarray | None) -> int:
     total = zlib.crc32(depth.data, zlib.crc32(image.data, zlib.crc32(name.encode())))
     return total if camera is None else zlib.crc32(camera.data, total)

@@ -1,6 +1,6 @@
 """TUM RGB-D: hand-held Kinect v1 and Xtion sequences of 480 × 640, the common format of SLAM benchmarks.
 
-Sturm et al. 2012, https://cvg.cit.tum.de/data/datasets/rgbd-dataset: CC BY 4.0 unless a sequence says otherwise.
+Sturm et al. 2012, https://cvg.cit.tum.de/data/datasets/rgbd-dataset.
 
 Expected tree, one sequence or a folder of them:
 
@@ -12,8 +12,8 @@ Unit: 16-bit PNG, metres × 5000 (also where tools say 5208: the files are corre
 registered to the photograph. The files do not say so: it is this reader's rule, and what another camera wrote in the
 same layout needs its own, `depth_scale=1000` for millimetres.
 Traps: photographs and depth are taken at different times and have different names; pairing them by order shifts them.
-The intrinsics are those of https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats; those of freiburg1 and 2
-come with a lens distortion that neither the pictures nor these four numbers take out.
+The intrinsics are those of https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats; the lenses of
+freiburg1 and 2 distort, which neither the pictures nor these four numbers correct.
 """
 
 import re
@@ -28,16 +28,17 @@ from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair
 from leadline.data.datasets.pairs import missing_files, scenes_for
 
+LICENCE = "CC BY 4.0 unless a sequence states otherwise: https://cvg.cit.tum.de/data/datasets/rgbd-dataset"
 CAMERAS = {
     "freiburg1": (517.3, 516.5, 318.6, 255.3),
     "freiburg2": (520.9, 521.0, 325.1, 249.7),
     "freiburg3": (535.4, 539.2, 320.1, 247.6),
 }
-"""What a sequence's name tells → fx, fy, cx, cy of its colour camera."""
+"""Part of a sequence's name → fx, fy, cx, cy of its colour camera in pixels."""
 CAMERA_SIZE = (480, 640)
-"""Of the pictures that they are for."""
+"""Height and width of the photographs that they are for."""
 STEPS = 5000.0
-"""That make a metre, as published."""
+"""Steps per metre, as published."""
 
 
 def tum(
@@ -49,9 +50,10 @@ def tum(
     val: str = "",
     test: str = "",
 ) -> FolderDataset:
-    """Sequences in TUM's format; which of them are for "val" and "test" is yours to say.
+    """Open sequences in TUM's format; which of them are for "val" and "test" has to be stated.
 
     Args:
+        split: "train", "val" or "test".
         path: a sequence, or the folder of several.
         depth_scale: steps of the depth files that make a metre, where another camera wrote the same layout.
         max_difference: seconds that may lie between a photograph and its depth.
@@ -77,24 +79,30 @@ def tum(
 
 
 def _pairs(sequence: Path, max_difference: float) -> list[Pair]:
-    """The photographs of a sequence in the order of their times, each with the depth nearest in time."""
+    """Pair the photographs of a sequence, in the order of their times, with the depth nearest in time."""
     photos, maps = _listed(sequence / "rgb.txt"), _listed(sequence / "depth.txt")
-    matches = associated([time for time, _ in photos], [time for time, _ in maps], max_difference)
+    matches = associate([time for time, _ in photos], [time for time, _ in maps], max_difference)
     if not matches:
         raise BadInput(f"No photograph of {sequence} has depth within {max_difference:g} s: state max_difference=….")
     name = sequence.resolve().name
-    told = re.search(r"freiburg[123]", name)
-    camera = CAMERAS[told[0]] if told else None
+    found = re.search(r"freiburg[123]", name)
+    camera = CAMERAS[found[0]] if found else None
     return [
         Pair(f"{name}/{Path(photos[i][1]).stem}", sequence / photos[i][1], sequence / maps[j][1], camera)
         for i, j in matches
     ]
 
 
-def associated(ones: list[float], others: list[float], max_difference: float) -> list[tuple[int, int]]:
-    """Places of times that belong together: the nearest first, each taken once, in the order of `ones`.
+def associate(ones: list[float], others: list[float], max_difference: float) -> list[tuple[int, int]]:
+    """Match times, the nearest first, each once, by the rule of TUM's `associate.py`.
 
-    The rule of TUM's own `associate.py`.
+    Args:
+        ones: seconds.
+        others: seconds.
+        max_difference: seconds that may lie between two that match.
+
+    Returns:
+        Pairs of indices into `ones` and `others`, in the order of `ones`.
     """
     times = np.array(others)
     order = np.argsort(times, kind="stable")
@@ -112,7 +120,7 @@ def associated(ones: list[float], others: list[float], max_difference: float) ->
 
 
 def _listed(file: Path) -> list[tuple[float, str]]:
-    """Seconds and file of each line."""
+    """Read the seconds and the file of each line."""
     if not file.is_file():
         raise missing_files("TUM RGB-D", file.parent, file.name)
     rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]

@@ -1,12 +1,12 @@
-"""Build and render layouts: a script for a Python that has Blender's module `bpy`, and nothing of Leadline.
+"""Build and render layouts: a script for a Python that has Blender's module `bpy` and not Leadline.
 
     python blender.py JOBS.jsonl
 
 Each line of the file is `{"layout": …, "models": DIR, "out": DIR, "size": [height, width], "samples": 4, "views": 10,
 "pane_index": 1}`:
-`models` holds the unpacked OBJ files as ARCHIVE_STEM/PATH, and `out` gets one multi-layer EXR a view (linear RGB, depth
-along the optical axis in metres, index of the object: `pane_index` for a
-window's pane) and `views.json`, written last.
+`models` holds the unpacked OBJ files as ARCHIVE_STEM/PATH. Into `out` are written one multi-layer EXR a view (linear
+RGB, depth along the optical axis in metres, index of the object, which is `pane_index` for a window's pane) and, last,
+`views.json`.
 """
 
 import json
@@ -19,7 +19,7 @@ from mathutils import Euler, Matrix, Vector  # pyright: ignore[reportMissingImpo
 
 
 def main(jobs: Path) -> None:
-    """Render every job of the file, and say so a line each."""
+    """Render every job of the file, and print a line `done OUT FRAMES` for each."""
     for line in jobs.read_text().splitlines():
         job = json.loads(line)
         frames = render_scene(job)
@@ -27,7 +27,7 @@ def main(jobs: Path) -> None:
 
 
 def render_scene(job: dict) -> int:
-    """Render one layout; return how many views were worth it."""
+    """Render one layout; return how many of its views were accepted."""
     layout, out = job["layout"], Path(job["out"])
     out.mkdir(parents=True, exist_ok=True)
     _empty()
@@ -100,7 +100,7 @@ def _block(block: dict) -> None:
 
 
 def _surface(surface: dict):
-    """A material in metres: object coordinates are the room's, because no block is moved or scaled."""
+    """Make a material in metres: object coordinates are the room's, because no block is moved or scaled."""
     material = bpy.data.materials.new(surface["texture"])
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
@@ -139,7 +139,7 @@ def _surface(surface: dict):
 
 
 def _upright(nodes, links, place):
-    """Coordinates for a brick texture: (x, y) on floors and ceilings, (x + y, z) on walls."""
+    """Make coordinates for a brick texture: (x, y) on floors and ceilings, (x + y, z) on walls."""
     split = nodes.new("ShaderNodeSeparateXYZ")
     links.new(place.outputs["Object"], split.inputs[0])
     normal = nodes.new("ShaderNodeNewGeometry")
@@ -202,7 +202,7 @@ def _model(placed: dict, models: Path) -> None:
 
 
 def _drop_missing_pictures(material) -> None:
-    """Where a file names a picture that is not there, the plain colour shows instead of Blender's magenta."""
+    """Remove textures whose files are missing, so that the plain colour shows instead of Blender's magenta."""
     if material is None or not material.use_nodes:
         return
     for node in list(material.node_tree.nodes):
@@ -221,7 +221,7 @@ def _tint(material, tint) -> None:
 
 
 def _lamp(lamp: dict, pane_index: int) -> None:
-    """A ball gives light from a point with a radius; a pane shines inwards and shows the sky."""
+    """Add a light: a ball shines from a point with a radius; a pane shines inwards and shows the sky."""
     if lamp["kind"] == "ball":
         light = bpy.data.lights.new("ball", "POINT")
         light.shadow_soft_size = lamp["size"][0]
@@ -291,7 +291,7 @@ def _aim(camera, view: dict) -> None:
 
 
 def _is_worthwhile(camera, view: dict, height: int, width: int) -> bool:
-    """Nothing touches the camera, and it looks at more than one near surface or out of the room."""
+    """Return whether nothing touches the camera, and it sees several surfaces at several distances."""
     bpy.context.view_layer.update()
     graph = bpy.context.evaluated_depsgraph_get()
     half = math.tan(math.radians(view["field_of_view"]) / 2)

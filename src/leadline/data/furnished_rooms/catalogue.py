@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 
 _PROPERTIES = "PluginFurnitureCatalog.properties"
 
@@ -23,7 +24,7 @@ class Role(StrEnum):
     TABLE = "table"
     CHAIR = "chair"
     ITEM = "item"
-    """Lies on a surface."""
+    """Lies on a table, a desk or the like."""
     FLOOR = "floor"
     """Stands anywhere: plants, lamps, bins."""
     RUG = "rug"
@@ -41,24 +42,24 @@ class FurnitureModel:
     name: str
     role: Role
     category: str
-    """The catalogue's own: Bedroom, Kitchen, Office …"""
+    """As the catalogue has it: Bedroom, Kitchen, Office …"""
     archive: str
-    """File of the catalogue."""
+    """File of the catalogue, `*.sh3f`."""
     path: str
     """The OBJ file in it."""
     width: float
     depth: float
     height: float
     elevation: float
-    """Of its foot above the floor."""
+    """Height of its lowest point above the floor."""
     top: float | None
-    """Height above its foot at which things are put on it; None: nothing is."""
+    """Height above its lowest point at which things are put on it; None: nothing is."""
     creator: str
     licence: str
 
 
 _LICENCES = {"BlendSwap-CC-0": "CC0-1.0"}
-"""Of the catalogues; all others are under CC BY 3.0."""
+"""Catalogue → its licence; all others are under CC BY 3.0."""
 _SKIPPED = frozenset({"Exterior", "Vehicles", "Staircases"})
 _NAMES: Sequence[tuple[Role, str]] = (
     (Role.RUG, r"carpet|rug\b|bathmat|doormat|tatami"),
@@ -75,26 +76,29 @@ _NAMES: Sequence[tuple[Role, str]] = (
 )
 
 
-def read_catalogues(folder: Path | str) -> list[FurnitureModel]:
-    """Read every `*.sh3f` of a folder, in the order of their names.
+def read_catalogues(folder: StrPath) -> list[FurnitureModel]:
+    """Read the furniture models of every `*.sh3f` of a folder, in the order of their names.
 
     Args:
         folder: where the catalogues lie, at any depth: a package unpacked by `dpkg-deb -x`, say.
 
     Raises:
-        BadInput: there is none, or one is no catalogue.
+        BadInput: there is none, one cannot be read, or two have one name.
     """
-    files = sorted(Path(folder).rglob("*.sh3f"))
+    folder = Path(folder)
+    files = sorted(folder.rglob("*.sh3f"))
     if not files:
         raise BadInput(
             f"No furniture catalogue (*.sh3f) in {folder}. Unpack Debian's package sweethome3d-furniture there: "
             "apt-get download sweethome3d-furniture && dpkg-deb -x sweethome3d-furniture*.deb FOLDER."
         )
+    if twice := [file for file in files if sum(file.stem == other.stem for other in files) > 1]:
+        raise BadInput(f"{' and '.join(map(str, twice))} have one name: keep one of them.")
     return [model for file in files for model in _models(file)]
 
 
 def list_credits(models: Iterable[FurnitureModel]) -> list[str]:
-    """List who made the models, a line for each creator and licence: what CC BY asks to be said."""
+    """List who made the models, a line for each creator and licence, as CC BY requires."""
     lines: dict[tuple[str, str, str], int] = {}
     for model in models:
         key = (model.creator, Path(model.archive).stem, model.licence)
@@ -118,14 +122,14 @@ def _models(file: Path) -> list[FurnitureModel]:
 
 
 def _model(file: Path, entry: dict[str, str]) -> FurnitureModel | None:
-    """None where a room has no use for it."""
+    """Make the model of an entry; None where it does not belong in a room."""
     try:
         width, depth, height = (float(entry[key]) / 100 for key in ("width", "depth", "height"))
         elevation = float(entry.get("elevation", "0")) / 100
         top = float(entry.get("dropOnTopElevation", entry["height"])) / 100
         name, category, path = entry["name"], entry["category"], entry["model"].lstrip("/")
     except (KeyError, ValueError) as problem:
-        raise BadInput(f"{file} describes a model without {problem}: download the package again.") from problem
+        raise BadInput(f"{file} has a model with a missing or wrong entry ({problem}): download it again.") from problem
     role = _role(entry, width, depth, height, elevation)
     if role is None:
         return None

@@ -19,21 +19,21 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Surface:
-    """What a wall, floor or ceiling is made of."""
+    """The material of a wall, floor or ceiling."""
 
     texture: str
     """plain, planks, tiles, bricks, carpet, stripes or plaster."""
     colour: Colour
     second: Colour
-    """Of joints, stripes and spots."""
+    """Colour of joints, stripes and spots."""
     scale: float
-    """Metres of a plank, tile or stripe."""
+    """Size of a plank, tile or stripe in metres."""
     roughness: float
 
 
 @dataclass(frozen=True)
 class Block:
-    """An upright box of one surface."""
+    """A box along the axes, of one material; metres."""
 
     low: Vector
     high: Vector
@@ -42,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Placed:
-    """A furniture model in its place."""
+    """A furniture model in its place; metres."""
 
     archive: str
     path: str
@@ -57,16 +57,16 @@ class Placed:
 
 @dataclass(frozen=True)
 class Lamp:
-    """A light: a ball of this radius, or a window's pane."""
+    """A light: a ball, or a window's pane."""
 
     kind: str
     """ball or pane."""
     place: Vector
     power: float
-    """Watts as Blender counts them."""
+    """Watts, as Blender defines them for lights."""
     colour: Colour
     size: tuple[float, float]
-    """Radius twice, or width and height."""
+    """Metres: of a ball (radius, radius), of a pane (width, height)."""
     turned: float = 0.0
 
 
@@ -76,17 +76,17 @@ class View:
 
     place: Vector
     yaw: float
-    """Direction of sight, counter-clockwise from the east."""
+    """Direction of the optical axis, counter-clockwise from the east."""
     pitch: float
     """Upwards."""
     roll: float
     field_of_view: float
-    """From the left edge to the right one."""
+    """Horizontal."""
 
 
 @dataclass
 class Layout:
-    """One scene."""
+    """One scene: boxes, furniture, lights and cameras."""
 
     seed: tuple[int, ...]
     blocks: list[Block] = field(default_factory=list)
@@ -97,20 +97,20 @@ class Layout:
     """Strength of the light that comes from everywhere."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold, for Blender's Python."""
+        """Return the layout as what JSON can hold, for Blender's Python."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class _RoomKind:
-    share: float
-    """Of all rooms."""
+    probability: float
+    """Of a room being of this kind."""
     sides: tuple[float, float]
     """Shortest and longest, metres."""
     categories: tuple[str, ...]
     """Of the catalogues, that its furniture comes from."""
     needs: Mapping[Role, tuple[int, int]]
-    """What stands there: least and most."""
+    """Role → least and largest number of pieces."""
 
 
 _HOME = ("Living room", "Office", "Miscellaneous")
@@ -143,9 +143,9 @@ def make_layout(models: Sequence[FurnitureModel], seed: tuple[int, ...], views: 
     """Furnish one room, and often a second one behind a doorway.
 
     Args:
-        models: what may stand there, as `read_catalogues` gives it.
+        models: furniture to choose from, as `read_catalogues` returns it.
         seed: the same seed and models give the same layout.
-        views: cameras to propose; some may turn out to look at nothing but a near wall.
+        views: number of cameras to propose, more than needed: the renderer rejects those that face a near wall.
     """
     return _Builder(models, seed).build(views)
 
@@ -177,11 +177,11 @@ class _Builder:
         self.layout = Layout(seed)
         self.taken: list[_Area] = []
         self.surfaces: list[tuple[Placed, float]] = []
-        """What carries things, and the height of its top above the floor."""
+        """Furniture that things may lie on, and the height of its top above the floor."""
 
     def build(self, views: int) -> Layout:
         rng = self.rng
-        kind = str(rng.choice(list(_KINDS), p=[each.share for each in _KINDS.values()]))
+        kind = str(rng.choice(list(_KINDS), p=[each.probability for each in _KINDS.values()]))
         about = _KINDS[kind]
         low, high = about.sides
         width, depth = rng.uniform(low, high, 2)
@@ -200,7 +200,7 @@ class _Builder:
     def _shell(
         self, floor: tuple[float, float, float, float], height: float, *, opening: bool
     ) -> tuple[float, float] | None:
-        """Floor, ceiling and walls; returns where a doorway in the northern wall is, from x to x."""
+        """Build floor, ceiling and walls; return where a doorway in the northern wall is, from x to x."""
         x0, y0, x1, y1 = floor
         rng, t = self.rng, _THICKNESS
         walls, ground, above = self._wall_surface(), self._floor_surface(), _plain(_near_white(rng))
@@ -240,7 +240,7 @@ class _Builder:
             self.layout.blocks.append(Block((a, b, 0.0), (c, d, tall), surface))
 
     def _second_room(self, doorway: tuple[float, float], height: float) -> None:
-        """A room behind the northern wall, its southern side open where that wall stands."""
+        """Build a room behind the northern wall, which is its southern wall as well."""
         rng, t = self.rng, _THICKNESS
         wide, deep = rng.uniform(2.0, 5.0), rng.uniform(1.5, 5.0)
         middle = sum(doorway) / 2
@@ -285,7 +285,7 @@ class _Builder:
         self._clutter()
 
     def _openings(self, floor: tuple[float, float, float, float], height: float) -> None:
-        """Doors and windows on the walls; the sky behind a window lights the room."""
+        """Add doors and windows to the walls; the sky behind a window lights the room."""
         rng = self.rng
         for role, most in ((Role.WINDOW, 3), (Role.DOOR, 2)):
             for _ in range(int(rng.integers(0, most))):
@@ -329,7 +329,7 @@ class _Builder:
     def _against(
         self, floor: tuple[float, float, float, float], side: str, model: FurnitureModel, *, depth: float
     ) -> Vector | None:
-        """A place with the back to a wall; None if the wall is too short."""
+        """Draw a place with the back to a wall; None if the wall is too short."""
         x0, y0, x1, y1 = floor
         half, off = model.width / 2, depth / 2 + (0.02 if depth else 0.0)
         low, high = (x0, x1) if side in ("north", "south") else (y0, y1)
@@ -369,7 +369,7 @@ class _Builder:
                 return
 
     def _chairs(self, floor: tuple[float, float, float, float], count: int) -> None:
-        """Chairs at tables and desks that stand there, facing them; the others anywhere."""
+        """Place most chairs at tables and desks, facing them, and the others anywhere."""
         tables = [placed for placed, top in self.surfaces if 0.6 < top < 1.0]
         model = self._choose(Role.CHAIR, None)
         if model is None:
@@ -408,7 +408,7 @@ class _Builder:
             self._put(model, foot, _TURNS[side], is_on_floor=False)
 
     def _picture(self, floor: tuple[float, float, float, float], height: float) -> None:
-        """A flat board with colours on a wall."""
+        """Hang a flat coloured board on a wall."""
         rng = self.rng
         x0, y0, x1, y1 = floor
         wide, tall = rng.uniform(0.2, 1.2, 2)
@@ -424,7 +424,7 @@ class _Builder:
             self.layout.blocks.append(Block((low, at, foot), (high, at + wide, foot + tall), surface))
 
     def _clutter(self) -> None:
-        """Things on what carries them."""
+        """Put things on tables, desks and the like."""
         for placed, top in list(self.surfaces):
             low_is_bare = 0.3 if top > 0.55 else 0.75
             if self.rng.random() < low_is_bare:
@@ -502,7 +502,7 @@ class _Builder:
         self.layout.lamps.append(Lamp("ball", place, float(self.rng.uniform(15, 120)), colour, (radius, radius)))
 
     def _propose_views(self, floor: tuple[float, float, float, float], height: float, count: int) -> None:
-        """Views at the heights of hands, of robots, and over tables: all distances from 0.3 m to the far wall."""
+        """Propose views from eye height, from near the floor and down at tables, from 0.3 m to the far wall."""
         rng = self.rng
         x0, y0, x1, y1 = floor
         tables = [(placed, top) for placed, top in self.surfaces if 0.35 < top < 1.1]
@@ -568,7 +568,7 @@ def _grey(rng: np.random.Generator) -> Colour:
 
 
 def _any_colour(rng: np.random.Generator) -> Colour:
-    """Mostly muted: strong colours are rare in rooms."""
+    """Draw a colour, mostly a muted one: strong colours are rare in rooms."""
     strength = rng.beta(1.2, 3.0)
     grey = rng.uniform(0.04, 0.75)
     return _colour(grey * (1 - strength) + strength * rng.uniform(0.03, 0.8, 3))

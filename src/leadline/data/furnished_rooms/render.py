@@ -1,5 +1,6 @@
-"""Render furnished rooms with Blender into a folder of photographs and depth maps; a killed run continues."""
+"""Render furnished rooms with Blender into a folder of photographs and depth maps; a killed run is resumed."""
 
+import importlib.util
 import json
 import math
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 
 from leadline.core.camera import centered_camera, focal_length
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.data.furnished_rooms.catalogue import FurnitureModel, list_credits, read_catalogues
 from leadline.data.furnished_rooms.layout import make_layout
 from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
@@ -24,22 +26,22 @@ from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 
 VERSION = 1
-"""Of layouts and rendering: another version makes other rooms from the same seed."""
+"""Version of layouts and rendering: raise it when the same seed no longer gives the same rooms."""
 _VAL_EVERY = 20
-"""One scene in so many is for validation, and the next one for the test."""
+"""One scene of this many is for validation, and the next one for the test."""
 _BLENDER = Path(__file__).with_name("blender.py")
-"""Run by another Python, which has Blender and nothing of Leadline."""
+"""Script for another Python, which has Blender's module and not Leadline."""
 _PANE = 1
 """Object index of window panes: behind them lies no measurable surface."""
 _SCENES_A_PROCESS = 6
-"""Blender keeps some memory of every scene."""
-_FARTHEST_METRES = 60.0
-"""What is farther is the sky."""
+"""Blender does not free all memory of a scene, so that a process renders only a few."""
+_SKY_METRES = 60.0
+"""Metres beyond which a pixel shows the sky and has no depth."""
 
 
 @dataclass(frozen=True)
 class RoomsConfig:
-    """What is rendered; the same configuration renders the same rooms."""
+    """Configuration of a rendering; the same one gives the same rooms."""
 
     scenes: int = 2000
     views: int = 10
@@ -47,37 +49,38 @@ class RoomsConfig:
     size: tuple[int, int] = (192, 256)
     """Height and width."""
     samples: int = 4
-    """Of light, for each pixel; a denoiser smooths what they leave."""
+    """Light samples of each pixel; a denoiser removes the noise that remains."""
     seed: int = 0
 
 
 def render_rooms(
-    catalogues: Path | str,
-    out: Path | str,
+    catalogues: StrPath,
+    out: StrPath,
     config: RoomsConfig,
     *,
     python: str,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Render what is missing of the rooms in `out`, as SPLIT/SCENE/rgb and SPLIT/SCENE/depth (millimetres).
+    """Render the rooms that are missing in a folder, as SPLIT/SCENE/rgb and SPLIT/SCENE/depth (millimetres).
 
     Args:
         catalogues: folder that holds the `*.sh3f` files.
         out: folder to fill; it belongs to one configuration.
+        config: number of rooms and views, size, quality and seed.
         python: a Python that has Blender's `bpy` (a version for Python 3.11 is on the package index).
         jobs: Blender processes at a time, of one thread each.
-        progress: told how many scenes are there, of how many.
+        progress: called with the number of finished scenes and of all.
 
     Returns:
-        The number of photographs.
+        The number of photographs in the folder.
 
     Raises:
-        BadInput: no catalogue, no Blender, or a folder of another configuration.
+        BadInput: no catalogue, no Blender, no OpenEXR, a Blender that failed, or a folder of another configuration.
     """
     out = Path(out)
     models = read_catalogues(catalogues)
-    _check_blender(python)
+    _check_programs(python)
     about = {"rooms": config.__dict__ | {"version": VERSION, "size": list(config.size)}, "models": len(models)}
     check_same_configuration(
         create_or_read(out / "rooms.json", about),
@@ -105,7 +108,9 @@ def render_rooms(
         return _write_cameras(out, folders)
 
 
-def _check_blender(python: str) -> None:
+def _check_programs(python: str) -> None:
+    if importlib.util.find_spec("OpenEXR") is None:
+        raise BadInput("Blender's files need the library OpenEXR: pip install 'leadline[exr]'.")
     try:
         subprocess.run([python, "-c", "import bpy"], check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.SubprocessError) as problem:
@@ -116,7 +121,7 @@ def _check_blender(python: str) -> None:
 
 
 def _unpacked(models: Sequence[FurnitureModel], folder: Path) -> Path:
-    """The catalogues' files, unpacked once."""
+    """Unpack the catalogues, each once."""
     for archive in sorted({model.archive for model in models}):
         target = folder / Path(archive).stem
         if not target.exists():
@@ -138,7 +143,7 @@ def _render_batch(
     python: str,
     numbers: Sequence[int],
 ) -> int:
-    """Render scenes in one Blender process and keep each as soon as it is complete."""
+    """Render scenes in one Blender process and move each to its folder as soon as it is complete."""
     with tempfile.TemporaryDirectory(dir=out, prefix=".frames.") as scratch:
         jobs = Path(scratch) / "jobs.jsonl"
         places = {number: Path(scratch) / str(number) for number in numbers}
@@ -149,14 +154,14 @@ def _render_batch(
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process:
-            said = list(
+            output = list(
                 _keep_finished(
                     process.stdout or [], out, config, {str(place): number for number, place in places.items()}
                 )
             )
         if process.returncode != 0:
             raise BadInput(
-                f"Blender ended with {process.returncode}: {' '.join(said[-3:])}. What was rendered is kept."
+                f"Blender ended with {process.returncode}: {' '.join(output[-3:])}. What was rendered is kept."
             )
     return len(numbers)
 
@@ -164,7 +169,7 @@ def _render_batch(
 def _job(
     models: Sequence[FurnitureModel], unpacked: Path, config: RoomsConfig, number: int, place: Path
 ) -> dict[str, Any]:
-    # More views than needed: some turn out to look at nothing but a near wall.
+    # More views than needed: those that face a near wall are rejected.
     layout = make_layout(models, (VERSION, config.seed, number), 3 * config.views)
     return {
         "layout": layout.as_json(),
@@ -178,31 +183,33 @@ def _job(
 
 
 def _keep_finished(lines: Any, out: Path, config: RoomsConfig, numbers: dict[str, int]) -> Iterator[str]:
+    """Move each scene that Blender prints as done to its folder; yield all else that it prints."""
     for line in lines:
-        said = line.strip()
-        if said.startswith("done "):
-            place = said.split()[1]
+        printed = line.strip()
+        if printed.startswith("done "):
+            # The path may hold spaces.
+            place = printed.removeprefix("done ").rpartition(" ")[0]
             _keep(Path(place), _folder(out, numbers[place]), config, numbers[place])
             shutil.rmtree(place)
-        elif said:
-            yield said
+        elif printed:
+            yield printed
 
 
 def _keep(frames: Path, folder: Path, config: RoomsConfig, number: int) -> None:
-    """Develop the frames of a scene into photographs and depth maps."""
+    """Convert the frames of a scene to photographs and depth maps."""
     views = json.loads((frames / "views.json").read_text())
     rng = np.random.default_rng((VERSION, config.seed, number, 1))
     cameras = []
     with atomic_folder(folder) as half:
         for name in ("rgb", "depth"):
             (half / name).mkdir()
-        look = _Development(rng)
+        response = _CameraResponse(rng)
         for index, view in enumerate(views):
             light, depth = _read_frame(frames / f"{index:04d}.exr")
             height, width = depth.shape
             cv2.imwrite(
                 str(half / "rgb" / f"{index:04d}.jpg"),
-                look.develop(light, rng)[..., ::-1],
+                response.apply(light, rng)[..., ::-1],
                 [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(85, 97))],
             )
             cv2.imwrite(str(half / "depth" / f"{index:04d}.png"), np.rint(depth * 1000).astype(np.uint16))
@@ -212,7 +219,7 @@ def _keep(frames: Path, folder: Path, config: RoomsConfig, number: int) -> None:
 
 
 def _read_frame(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Linear RGB and depth in metres; 0 where a window or nothing is seen."""
+    """Read linear RGB and depth in metres, which is 0 where a window or nothing is seen."""
     import OpenEXR
 
     channels = {
@@ -221,19 +228,19 @@ def _read_frame(file: Path) -> tuple[np.ndarray, np.ndarray]:
     }
     light = np.stack([channels[f"Combined.{name}"] for name in "RGB"], axis=-1)
     depth, index = channels["Depth.Z"], channels["IndexOB.X"]
-    return light, np.where((index == _PANE) | ~(depth < _FARTHEST_METRES), 0.0, depth)
+    return light, np.where((index == _PANE) | ~(depth < _SKY_METRES), 0.0, depth)
 
 
-class _Development:
-    """From linear light to the 8 bits of a camera, with the same white balance and curve throughout a scene."""
+class _CameraResponse:
+    """From linear light to the 8 bits of a camera, with one white balance and tone curve for all frames of a scene."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.gains = np.exp(rng.normal(0, 0.08, 3))
         self.contrast = float(rng.uniform(0.85, 1.3))
         self.saturation = float(rng.uniform(0.6, 1.2))
 
-    def develop(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """RGB of 8 bits; a tenth of the photographs is rather dark, a tenth over-exposed."""
+    def apply(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return RGB of 8 bits; a tenth of the photographs is under-exposed, a tenth over-exposed."""
         light = np.maximum(light, 0) * self.gains
         middle = math.exp(float(np.log(light.mean(-1) + 1e-4).mean()))
         stops = rng.normal(0, 0.4) + rng.choice([0.0, -1.5, 1.3], p=[0.8, 0.1, 0.1])
@@ -247,7 +254,7 @@ class _Development:
 
 
 def _write_cameras(out: Path, folders: Sequence[Path]) -> int:
-    """One file of all cameras, as the `folder` dataset reads it; returns the number of photographs."""
+    """Write the cameras of all scenes as the `folder` dataset reads them; return the number of photographs."""
     cameras = {
         folder.relative_to(out).as_posix(): {
             "intrinsics_fx_fy_cx_cy": json.loads((folder / "cameras.json").read_text())

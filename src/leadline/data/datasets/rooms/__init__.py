@@ -1,7 +1,6 @@
 """Rooms: procedural indoor scenes with exact depth, in as many domains as `DOMAINS` has entries."""
 
 import warnings
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,14 +13,17 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
+from leadline.data.datasets.pairs import check_split
 from leadline.data.datasets.rooms.domains import DOMAINS
-from leadline.data.datasets.rooms.furniture import ALL_FURNITURE
 from leadline.data.datasets.rooms.render import render
 from leadline.data.datasets.rooms.scene import furnish
 from leadline.io.atomic import atomic_write
 
-SPLITS: Mapping[str, tuple[int, int]] = {"train": (0, 4096), "val": (1, 128), "test": (2, 256)}
-"""Split → its number in the randomness' address, and how many samples it has by default."""
+LICENCE = "Apache-2.0, as the code"
+SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2}
+"""Split → the second number of its samples' seeds `(seed, split, index)`, so that no two splits share a room."""
+DEFAULT_COUNTS: Mapping[str, int] = {"train": 4096, "val": 128, "test": 256}
+"""Split → how many samples it has unless `count` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class RoomsDataset:
     holes: bool
     seed: int
     folder: Path | None
-    """Where rendered samples are kept."""
+    """Where rendered samples are cached; None keeps none."""
 
     def __len__(self) -> int:
         return self.count
@@ -46,7 +48,7 @@ class RoomsDataset:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has samples 0 … {self.count - 1}, and not {index}.")
-        frame = self._kept(index)
+        frame = self._cached(index)
         depth = torch.from_numpy(frame["depth"])[None]
         valid = torch.from_numpy(frame["measured"])[None] if self.holes else torch.ones_like(depth, dtype=torch.bool)
         return Sample(
@@ -58,12 +60,12 @@ class RoomsDataset:
             name=f"rooms-{self.domain}/{self.split}/{index:06d}",
         )
 
-    def _kept(self, index: int) -> np.ndarray:
-        """A sample's record, from the cache if it is there and whole."""
+    def _cached(self, index: int) -> np.ndarray:
+        """Return a sample's record, from the cache if it is there and undamaged."""
         if self.folder is None:
             return self._rendered(index)
         path = self.folder / f"{index:06d}.npy"
-        # Missing, or cut off by a power failure: both are made again.
+        # Missing, or truncated by a power failure: both are rendered again.
         with suppress(OSError, ValueError, EOFError):
             return np.load(path)
         record = self._rendered(index)
@@ -76,7 +78,7 @@ class RoomsDataset:
         return record
 
     def _rendered(self, index: int) -> np.ndarray:
-        rng = np.random.default_rng((self.seed, SPLITS[self.split][0], index))
+        rng = np.random.default_rng((self.seed, SPLIT_SEEDS[self.split], index))
         scene = furnish(DOMAINS[self.domain], rng)
         view = render(scene, self.height, self.width, rng)
         record = np.empty((), _record(self.height, self.width))
@@ -96,45 +98,41 @@ def rooms(
     seed: int = 0,
     cache: StrPath | None = None,
 ) -> RoomsDataset:
-    """Rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
+    """Open rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
 
-    `count` says how many; "val" and "test" never have more than their 128 and 256, however many the training has.
-    `holes` leaves out what a structured-light camera would not measure; without them all depth is valid, and the images
-    are the same. `cache` is a folder that keeps what was rendered; any number of processes may share it.
+    Args:
+        split: "train", "val" or "test".
+        count: how many; unset, `DEFAULT_COUNTS`, which "val" and "test" never exceed, so that they stay comparable.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        domain: a key of `DOMAINS`: "a" homes, "b" offices and corridors, "c" anything indoors.
+        holes: leave out what a structured-light camera would not measure; without, all depth is valid, and the images
+            are the same.
+        seed: another seed makes other rooms.
+        cache: a folder that keeps what was rendered; any number of processes may share it. Its key holds the domain's
+            `version`, so that a cache never returns pixels of another version.
 
     Raises:
         BadInput: an unknown split or domain, or a size or count that is not positive.
     """
     cache = None if cache is None else Path(cache)
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    check_split(split)
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
-    usual = SPLITS[split][1]
+    usual = DEFAULT_COUNTS[split]
     count = usual if count is None else count if split == "train" else min(count, usual)
     if min(count, height, width) < 1:
         raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
     if cache is not None:
-        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-{_version(domain):08x}"
+        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-v{DOMAINS[domain].version}"
     return RoomsDataset(
         f"rooms-{domain} {split}", DepthKind.METRIC, split, count, height, width, domain, holes, seed, cache
     )
 
 
 def _record(height: int, width: int) -> np.dtype:
-    """One sample as it lies in the cache, four-byte fields first so that all are aligned."""
+    """Return the layout of one sample in the cache, four-byte fields first so that all are aligned."""
     pixels = (height, width)
     return np.dtype(
         [("intrinsics", "f4", (4,)), ("depth", "f4", pixels), ("image", "u1", (3, *pixels)), ("measured", "?", pixels)]
     )
-
-
-def _version(domain: str) -> int:
-    """A number that changes with the code here and with what the domain is drawn from: a cache never answers for older
-    ones, and other domains' tables do not touch it."""
-    folder = Path(__file__).parent
-    code = [file.read_bytes() for file in sorted(folder.glob("*.py")) if file.stem not in ("pieces", "stock")]
-    drawn = DOMAINS[domain]
-    names = {*drawn.furniture, *drawn.ornaments, *drawn.clutter}
-    tables = [repr(drawn), repr({name: ALL_FURNITURE[name] for name in sorted(names)})]
-    return zlib.crc32(b"".join([*(table.encode() for table in tables), *code]))

@@ -1,4 +1,4 @@
-"""What rooms are made from: finishes and domains, as tables."""
+"""Domains of rooms: the ranges that their sizes, finishes, lights and cameras are drawn from, as tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from leadline.data.datasets.rooms.furniture import CLUTTER, FURNITURE, MORE_FURN
 
 @dataclass(frozen=True)
 class Finish:
-    """The materials that a part may be made of."""
+    """The materials that a part may be made of: ranges to draw from."""
 
     textures: tuple[str, ...]
     hue: Range = (0.0, 1.0)
@@ -16,7 +16,7 @@ class Finish:
     value: Range = (0.5, 0.9)
     """Brightness of the lighter colour, as in HSV."""
     contrast: Range = (0.6, 0.9)
-    """Brightness of the darker colour, as a share of the lighter one's."""
+    """Brightness of the darker colour, as a fraction of the lighter one's."""
     scale: Range = (0.1, 0.2)
     shine: Range = (0.0, 0.1)
     glow: float = 0.0
@@ -29,33 +29,35 @@ class Viewpoint:
     height: Range
     pitch: Range
     """Positive is upwards."""
-    looks: int = 6
+    directions: int = 6
     """How many directions are tried; the one with the farthest wall is taken."""
-    elbow_room: float = 0.6
-    """Half the side of the square around the camera where nothing stands."""
+    clearance: float = 0.6
+    """Half the side, in metres, of the square around the camera where nothing stands."""
     distance: Range | None = None
-    """From a table top that it looks down at, at its `pitch` and from whatever height that gives; None, and where no
-    table fits, looks at the room."""
+    """Metres from a table top that it looks down at, at its `pitch` and from whatever height that gives; with None, and
+    where no table fits, it looks at the room."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """The ranges that a kind of rooms is drawn from; metres and degrees."""
+    """The ranges that rooms of one kind are drawn from; metres and degrees."""
 
+    version: int
+    """Part of the key of the cache: raise it with every change after which a seed no longer gives the same pixels."""
     sides: tuple[Range, ...]
     """Each of a room's two sides is drawn from one of these."""
     ceiling: Range
     views: tuple[Viewpoint, ...]
-    """Drawn alike, as are the finishes; twice there is twice as likely."""
+    """Drawn with equal probability, as are the finishes; an entry that is there twice is twice as likely."""
     field_of_view: Range
     """Horizontal."""
     roll: Range
     walls: tuple[str, ...]
     """What the four walls get, each entry for one wall at most: bare, door, doorway (once), niche, pictures, window."""
     furniture: tuple[str, ...]
-    """Names in `PIECES`, drawn alike; twice named is twice as likely."""
-    pieces: tuple[int, int]
-    """How many are tried; fewer find room."""
+    """Names in `ALL_FURNITURE`, drawn with equal probability; one that is there twice is twice as likely."""
+    furniture_count: tuple[int, int]
+    """How many pieces are tried; not all of them fit."""
     finishes: tuple[Mapping[str, Finish], ...]
     lamps: tuple[int, int]
     lamp_power: Range
@@ -67,17 +69,17 @@ class Domain:
     noise: Range
     vignetting: Range
     ornaments: tuple[str, ...] = tuple(ORNAMENTS)
-    """Names in `PIECES` of what stands on tops."""
+    """Names in `ALL_FURNITURE` of what stands on table tops and the like."""
     on_top: tuple[int, int] = (0, 3)
-    """How many stand on one."""
+    """How many stand on one top."""
     on_top_seen: tuple[int, int] = (0, 3)
     """How many stand on the one that a camera looks down at."""
     clutter: tuple[str, ...] = ()
-    """Names in `PIECES` of what lies about on the floor."""
-    things: tuple[int, int] = (0, 0)
-    """How many of them are tried."""
+    """Names in `ALL_FURNITURE` of what lies about on the floor."""
+    clutter_count: tuple[int, int] = (0, 0)
+    """How many things on the floor are tried."""
     near: float = 0.3
-    """Solids nearer to the camera than this are not seen."""
+    """Solids nearer to the camera than this are not rendered."""
 
 
 _HOME: Mapping[str, Finish] = {
@@ -128,7 +130,7 @@ _OFFICE: Mapping[str, Finish] = {
 
 
 def _either(one: Finish, other: Finish) -> Finish:
-    """Whatever one of two finishes may have, or lies between."""
+    """Return the finish whose ranges span those of two finishes."""
     ranges = ("hue", "saturation", "value", "contrast", "scale", "shine")
     spans = {name: _span(getattr(one, name), getattr(other, name)) for name in ranges}
     return replace(one, textures=(*one.textures, *other.textures), **spans)
@@ -156,6 +158,7 @@ _MIXED: Mapping[str, Finish] = {
 DOMAINS: Mapping[str, Domain] = {
     # Homes: warm, by daylight and lamps, seen from a standing person's eyes.
     "a": Domain(
+        version=1,
         sides=((3.0, 8.0),),
         ceiling=(2.4, 3.2),
         views=(Viewpoint(height=(1.0, 1.8), pitch=(-20.0, -2.0)),),
@@ -163,7 +166,7 @@ DOMAINS: Mapping[str, Domain] = {
         roll=(-3.0, 3.0),
         walls=("window", "window", "pictures", "pictures", "door", "doorway", "niche", "bare"),
         furniture=(*FURNITURE, "table", "chair", "chair", "sofa", "bed", "shelf", "cupboard", "rug"),
-        pieces=(8, 18),
+        furniture_count=(8, 18),
         finishes=(_HOME,),
         lamps=(1, 2),
         lamp_power=(0.8, 2.0),
@@ -176,6 +179,7 @@ DOMAINS: Mapping[str, Domain] = {
     ),
     # Offices, cellars and corridors: small, cool, hard light, seen from a cart by a wider and noisier camera.
     "b": Domain(
+        version=1,
         sides=((2.0, 4.5),),
         ceiling=(2.2, 2.7),
         views=(Viewpoint(height=(0.6, 1.4), pitch=(-15.0, 8.0)),),
@@ -186,7 +190,7 @@ DOMAINS: Mapping[str, Domain] = {
             "bin", "boxes", "boxes", "counter", "desk", "desk", "fridge", "office chair", "office chair", "plant",
             "radiator", "shelf", "stool", "wardrobe",
         ),
-        pieces=(3, 9),
+        furniture_count=(3, 9),
         finishes=(_OFFICE,),
         lamps=(1, 3),
         lamp_power=(1.0, 3.0),
@@ -197,17 +201,18 @@ DOMAINS: Mapping[str, Domain] = {
         noise=(0.015, 0.04),
         vignetting=(0.1, 0.5),
     ),
-    # Anything indoors, from corridors to halls, as people, robots and those who scan their desks photograph it.
+    # Anything indoors, from corridors to halls, as seen by people, by robots and by hand-held scanners of desks.
     "c": Domain(
+        version=1,
         sides=((1.5, 3.0), (3.0, 6.0), (3.0, 6.0), (4.0, 8.0), (4.0, 12.0)),
         ceiling=(2.3, 3.6),
         views=(
-            *4 * (Viewpoint(height=(1.1, 1.9), pitch=(-30.0, 3.0), looks=7, elbow_room=0.5),),
-            *2 * (Viewpoint(height=(0.5, 2.1), pitch=(-45.0, 15.0), looks=4, elbow_room=0.4),),
+            *4 * (Viewpoint(height=(1.1, 1.9), pitch=(-30.0, 3.0), directions=7, clearance=0.5),),
+            *2 * (Viewpoint(height=(0.5, 2.1), pitch=(-45.0, 15.0), directions=4, clearance=0.4),),
             # Low ones look ahead: from there a steep look down shows a carpet and nothing else.
-            *2 * (Viewpoint(height=(0.12, 0.5), pitch=(-15.0, 15.0), looks=3, elbow_room=0.35),),
-            Viewpoint(height=(0.8, 1.6), pitch=(-45.0, -18.0), looks=3, elbow_room=0.45, distance=(0.5, 1.5)),
-            Viewpoint(height=(0.8, 1.6), pitch=(-75.0, -20.0), looks=3, elbow_room=0.3, distance=(0.2, 0.6)),
+            *2 * (Viewpoint(height=(0.12, 0.5), pitch=(-15.0, 15.0), directions=3, clearance=0.35),),
+            Viewpoint(height=(0.8, 1.6), pitch=(-45.0, -18.0), directions=3, clearance=0.45, distance=(0.5, 1.5)),
+            Viewpoint(height=(0.8, 1.6), pitch=(-75.0, -20.0), directions=3, clearance=0.3, distance=(0.2, 0.6)),
         ),
         field_of_view=(45.0, 90.0),
         roll=(-6.0, 6.0),
@@ -216,7 +221,7 @@ DOMAINS: Mapping[str, Domain] = {
             *FURNITURE, *MORE_FURNITURE, *MORE_FURNITURE,
             "table", "chair", "chair", "office chair", "desk", "sofa", "bed", "shelf", "cupboard", "rug",
         ),
-        pieces=(3, 28),
+        furniture_count=(3, 28),
         finishes=(_HOME, _OFFICE, _MIXED),
         lamps=(1, 3),
         lamp_power=(0.5, 3.0),
@@ -230,7 +235,7 @@ DOMAINS: Mapping[str, Domain] = {
         on_top=(0, 6),
         on_top_seen=(4, 14),
         clutter=tuple(CLUTTER),
-        things=(0, 14),
+        clutter_count=(0, 14),
         near=0.1,
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What may stand in a room: furniture and small things, as tables of convex parts."""
+"""Furniture and small things that may stand in a room, as tables of convex parts."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of furniture's part, in shares of the piece's width, depth and height; its front looks along +y."""
+    """A part of a piece of furniture, in fractions of the piece's width, depth and height; its front faces +y."""
 
     centre: Vector
     size: Vector
@@ -28,15 +28,15 @@ class Furniture:
     parts: tuple[Part, ...]
     is_at_wall: bool = True
     turn: float = 0.3
-    """How far from square to the walls it may stand if it is not at one; radians."""
+    """Largest angle to the walls if it does not stand at one, in radians."""
     has_top: bool = False
-    """Things may stand on it."""
+    """Whether things may stand on it."""
     top: float = 1.0
-    """Where, as a share of its height."""
+    """Height at which they stand, as a fraction of its own."""
 
 
 def _legs(height: float, thickness: float, finish: str) -> tuple[Part, ...]:
-    """Four legs at the corners, up to a share of the height."""
+    """Make four legs at the corners, up to a fraction of the height."""
     inset = 0.5 - thickness / 2
     return tuple(
         Part((x * inset, y * inset, height / 2), (thickness, thickness, height), finish)
@@ -46,17 +46,17 @@ def _legs(height: float, thickness: float, finish: str) -> tuple[Part, ...]:
 
 
 def _boards(count: int, finish: str) -> tuple[Part, ...]:
-    """Shelves between two sides, evenly up the height."""
+    """Make shelves between two sides, evenly over the height."""
     return tuple(Part((0, 0, (i + 0.1) / count), (0.96, 0.96, 0.02), finish) for i in range(count))
 
 
 def _thing(width: Range, depth: Range, height: Range, *parts: Part) -> Furniture:
-    """Something small that stands anywhere and looks anywhere."""
+    """Make something small that stands anywhere, at any angle."""
     return Furniture((width, depth, height), parts, is_at_wall=False, turn=math.pi / 4)
 
 
 def _block(finish: str, shape: Literal["box", "ball", "cylinder"] = "box") -> Part:
-    """A part that is all of its piece."""
+    """Make a part that is all of its piece."""
     return Part((0, 0, 0.5), (1, 1, 1), finish, shape)
 
 
@@ -412,7 +412,7 @@ MORE_FURNITURE: Mapping[str, Furniture] = {
         is_at_wall=False,
     ),
 }  # fmt: skip
-"""What domain c has besides."""
+"""Furniture of domain c only."""
 
 MORE_ORNAMENTS: Mapping[str, Furniture] = {
     "bottle": _thing((0.06, 0.1), (0.06, 0.1), (0.2, 0.34),
@@ -441,7 +441,7 @@ MORE_ORNAMENTS: Mapping[str, Furniture] = {
         Part((0, 0, 0.92), (0.9, 0.9, 0.16), "metal", "cylinder")),
     "block": _thing((0.04, 0.2), (0.04, 0.2), (0.03, 0.3), _block("bright")),
 }  # fmt: skip
-"""What stands on the tops of domain c besides."""
+"""Things that stand on tops in domain c only."""
 
 CLUTTER: Mapping[str, Furniture] = {
     "carton": _thing((0.2, 0.6), (0.15, 0.5), (0.1, 0.5), _block("card")),
@@ -475,6 +475,6 @@ CLUTTER: Mapping[str, Furniture] = {
         Part((0, 0, 0.3), (0.6, 0.6, 0.5), "bright", "cylinder"),
         Part((0, 0, 0.75), (0.35, 0.35, 0.5), "bright", "cylinder")),
 }  # fmt: skip
-"""What lies about on the floors of domain c."""
+"""Things that lie on the floors of domain c."""
 
 ALL_FURNITURE: Mapping[str, Furniture] = {**FURNITURE, **MORE_FURNITURE, **ORNAMENTS, **MORE_ORNAMENTS, **CLUTTER}

@@ -1,4 +1,4 @@
-"""Rendering rooms: rays cast at convex bodies, textures and light, and what a depth camera would miss."""
+"""Rendering of rooms: ray casting of convex bodies, textures, light, and the holes of a depth camera."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,17 +11,17 @@ from leadline.data.datasets.rooms.furniture import Vector
 from leadline.data.datasets.rooms.scene import Body, Material, Scene, Sensor
 from leadline.data.datasets.rooms.textures import TEXTURES, noise
 
-NEAREST = 0.3
-"""Metres; what is nearer a depth camera does not measure."""
-FARTHEST = 10.0
-"""Metres beyond which a depth camera measures nothing."""
-BASELINE = 0.075
+SENSOR_MIN_DEPTH = 0.3
+"""Metres: the depth camera measures nothing nearer."""
+SENSOR_MAX_DEPTH = 10.0
+"""Metres: the depth camera measures nothing farther."""
+SENSOR_BASELINE = 0.075
 """Metres from the depth camera to its projector on the right."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a camera sees of a scene."""
+    """Image and depth of a scene from its camera."""
 
     image: np.ndarray
     """(3, H, W) uint8, RGB."""
@@ -32,19 +32,26 @@ class View:
 
 
 def render(scene: Scene, height: int, width: int, rng: np.random.Generator) -> View:
-    """Render a scene at any size; `rng` draws the noise of the image and of the depth camera."""
+    """Render a scene at any size.
+
+    Args:
+        scene: bodies, lights, camera and sensor.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        rng: draws the noise of the image and of the depth camera.
+    """
     rays = _rays(scene, height, width)
-    # A ray parallel to a face meets it at infinity, and one that misses a ball meets it at NaN: both compare rightly.
+    # A ray parallel to a face meets it at infinity, and one that misses a ball at NaN: both compare as a miss.
     with np.errstate(divide="ignore", invalid="ignore"):
         depth, hit = _cast(scene, rays)
-    seen = _look(scene, rays, depth, hit)
+    seen = _surfaces(scene, rays, depth, hit)
     albedo = _albedo(seen)
     image = _develop(scene.sensor, seen, albedo, *_light(scene, seen, rays), rng)
     return View(image=image, depth=depth, measured=_measured(seen, albedo, depth, rng))
 
 
 def _rays(scene: Scene, height: int, width: int) -> np.ndarray:
-    """(3, H, W) directions in the world whose component along the optical axis is 1: a ray's length is its depth."""
+    """Compute (3, H, W) directions in the world of length 1 along the optical axis: a multiple of one is its depth."""
     fx, fy, cx, cy = scene.camera.intrinsics(height, width)
     right, down, forward = scene.camera.rotation().T[:, :, None, None]
     across = (np.arange(width) - cx) / fx
@@ -53,10 +60,9 @@ def _rays(scene: Scene, height: int, width: int) -> np.ndarray:
 
 
 def _cast(scene: Scene, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (H, W) and the number of the body seen there.
+    """Compute depth (H, W) and the number of the body that is seen there.
 
-    A ray starts at depth 0 in the main room and goes on through each space that it finds itself in; then the solids
-    in its way shorten it.
+    A ray starts at depth 0 in the main room and is extended through each space that it enters; then solids shorten it.
     """
     _, height, width = rays.shape
     depth = np.zeros((height, width), np.float32)
@@ -77,11 +83,11 @@ def _cast(scene: Scene, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _windows(scene: Scene, height: int, width: int) -> list[tuple[slice, slice] | None]:
-    """The rows and columns of the image that each body may cover; None for a body out of sight."""
+    """Return the rows and columns of the image that each body may cover; None for a body out of sight."""
     corners = (_corners(scene) - np.array(scene.camera.eye)) @ scene.camera.rotation()
     start, end = corners[:, _EDGES[0]], corners[:, _EDGES[1]]
-    # Of an edge that reaches behind the camera only what lies ahead is seen.
-    x, y, z = np.moveaxis(np.concatenate([_pulled_ahead(start, end), _pulled_ahead(end, start)], axis=1), 2, 0)
+    # Only the part of an edge that lies ahead of the camera is seen.
+    x, y, z = np.moveaxis(np.concatenate([_clip_behind(start, end), _clip_behind(end, start)], axis=1), 2, 0)
     is_ahead = z > 0.99 * _AHEAD
     fx, fy, cx, cy = scene.camera.intrinsics(height, width)
     sides = []
@@ -98,15 +104,15 @@ _AHEAD = 0.05
 """Metres before the eye where edges are cut."""
 
 
-def _pulled_ahead(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Starting points of edges, moved along them until they lie ahead of the camera if the edge ever does."""
+def _clip_behind(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Move starting points of edges along them until they lie ahead of the camera, if the edge ever does."""
     behind, ahead = start[..., 2:], end[..., 2:]
     share = np.where(behind < _AHEAD, (_AHEAD - behind) / np.where(ahead > behind, ahead - behind, 1), 0)
     return start + np.clip(share, 0, 1) * (end - start)
 
 
 def _corners(scene: Scene) -> np.ndarray:
-    """(N, 8, 3) the corners of every body's box; bits 4, 2 and 1 of a corner's number say: far end of x, y and z."""
+    """Compute (N, 8, 3) the corners of every body's box; bits 4, 2 and 1 of a corner's number: far in x, y and z."""
     centre, half, cos, sin = _placement(scene)
     signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
     x, y, z = np.moveaxis(signs * half[:, None], 2, 0)
@@ -115,7 +121,7 @@ def _corners(scene: Scene) -> np.ndarray:
 
 
 def _placement(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of every body: centre and half extent (N, 3), cosine and sine of its turn (N,)."""
+    """Return of every body the centre and half extent (N, 3), and the cosine and sine of its yaw (N,)."""
     yaw = np.array([body.yaw for body in scene.bodies])
     return (
         np.array([body.centre for body in scene.bodies], np.float32),
@@ -126,7 +132,7 @@ def _placement(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
 
 
 def _into_body(body: Body, eye: Vector, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The eye (3, 1, 1) and the rays (3, h, w) seen from a body that is turned straight and scaled to half extent 1."""
+    """Transform the eye (3, 1, 1) and the rays (3, h, w) to where the body has yaw 0 and half extent 1."""
     cos, sin = math.cos(body.yaw), math.sin(body.yaw)
     x, y, z = (point - centre for point, centre in zip(eye, body.centre, strict=True))
     half_x, half_y, half_z = body.half
@@ -143,14 +149,14 @@ Interval = tuple[np.ndarray, np.ndarray]
 
 
 def _through_box(origin: np.ndarray, directions: np.ndarray) -> Interval:
-    """Three slabs, each −1 … 1."""
+    """Intersect rays with three slabs, each −1 … 1."""
     inverse = 1 / directions
     middle, reach = -origin * inverse, np.abs(inverse)
     return (middle - reach).max(axis=0), (middle + reach).min(axis=0)
 
 
 def _through_ball(origin: np.ndarray, directions: np.ndarray) -> Interval:
-    """The unit ball (or in two dimensions the disc), from the point of the ray that is nearest to its centre."""
+    """Intersect rays with the unit ball (or in two dimensions the disc), from their points nearest to its centre."""
     square = _dot(directions, directions)
     middle = -_dot(origin, directions) / square
     nearest = origin + directions * middle
@@ -165,7 +171,7 @@ def _through_cylinder(origin: np.ndarray, directions: np.ndarray) -> Interval:
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Scalar products of vectors that lie along the first axis."""
+    """Return scalar products of vectors along the first axis."""
     return np.einsum("i...,i...->...", one, other)
 
 
@@ -199,12 +205,12 @@ class _Seen:
     """(H, W) which of the materials."""
 
     def each(self, field: str) -> np.ndarray:
-        """A field of the material behind every pixel: (H, W), or (…, H, W) of a field of vectors."""
+        """Return a field of the material behind every pixel: (H, W), or (…, H, W) of a field of vectors."""
         return _spread(np.array([getattr(material, field) for material in self.materials], np.float32), self.material)
 
 
-def _look(scene: Scene, rays: np.ndarray, depth: np.ndarray, hit: np.ndarray) -> _Seen:
-    """Where, on what and at which angle every ray ends."""
+def _surfaces(scene: Scene, rays: np.ndarray, depth: np.ndarray, hit: np.ndarray) -> _Seen:
+    """Find where, on what and at which angle every ray ends."""
     focal, *_ = scene.camera.intrinsics(*depth.shape)
     points = rays * depth + _vector(scene.camera.eye)
 
@@ -241,25 +247,25 @@ def _look(scene: Scene, rays: np.ndarray, depth: np.ndarray, hit: np.ndarray) ->
         along=along,
         # Between the pixel's extent along and across the slope: sharp enough, and it hardly flickers.
         pixel=depth / focal / np.sqrt(np.maximum(facing, 0.02)),
-        disparity=BASELINE * focal / depth,
+        disparity=SENSOR_BASELINE * focal / depth,
         materials=materials,
         material=faces.ravel()[6 * hit + face],
     )
 
 
 def _vector(values: Vector) -> np.ndarray:
-    """(3, 1, 1), to go with (3, H, W)."""
+    """Return (3, 1, 1), which broadcasts with (3, H, W)."""
     return np.array(values, np.float32)[:, None, None]
 
 
 def _spread(table: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """(…, H, W) the row of a table (rows, …) for every pixel; far faster than indexing all columns at once."""
+    """Return (…, H, W) the row of a table (rows, …) for every pixel; far faster than indexing all columns at once."""
     columns = np.ascontiguousarray(table.reshape(len(table), -1).T)
     return np.stack([column[row] for column in columns]).reshape(*table.shape[1:], *row.shape)
 
 
 def _round(share: np.ndarray, half: np.ndarray, stands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outward normals (3, n) and metres around the vertical (n,) on balls and standing cylinders."""
+    """Compute outward normals (3, n) and metres around the vertical (n,) on balls and standing cylinders."""
     outward = share / half
     is_end = stands & (np.abs(share[2]) >= np.hypot(share[0], share[1]))
     outward[2, stands] = 0
@@ -269,7 +275,7 @@ def _round(share: np.ndarray, half: np.ndarray, stands: np.ndarray) -> tuple[np.
 
 
 def _faces(scene: Scene) -> tuple[tuple[Material, ...], np.ndarray]:
-    """All materials, and (bodies, 6) which of them each face has."""
+    """Return all materials, and (bodies, 6) which of them each face has."""
     number = {id(material): material for body in scene.bodies for material in body.faces}
     places = {key: place for place, key in enumerate(number)}
     faces = [[places[id(material)] for material in body.faces] * (6 // len(body.faces)) for body in scene.bodies]
@@ -277,7 +283,7 @@ def _faces(scene: Scene) -> tuple[tuple[Material, ...], np.ndarray]:
 
 
 def _albedo(seen: _Seen) -> np.ndarray:
-    """(3, H, W) the share of red, green and blue light that every pixel's surface throws back."""
+    """Compute (3, H, W) the fraction of red, green and blue light that every pixel's surface reflects."""
     scale = seen.each("scale")
     places = seen.across + seen.each("phase"), seen.along, seen.pixel
     across, along, blur = ((metres / scale).ravel() for metres in places)
@@ -293,7 +299,7 @@ def _albedo(seen: _Seen) -> np.ndarray:
 
 
 def _light(scene: Scene, seen: _Seen, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Light that falls on every pixel's surface, and light that it mirrors: each (3, H, W)."""
+    """Compute the light that falls on every pixel's surface, and the light that it mirrors: each (3, H, W)."""
     heights = _height_map(scene)
     off_surface = seen.points + 0.06 * seen.normals
     # Ambient light comes a little more from some sides, so that walls of one colour differ.
@@ -320,7 +326,7 @@ def _light(scene: Scene, seen: _Seen, rays: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _height_map(scene: Scene) -> np.ndarray:
-    """How high things stand over each cell of the main room's floor: enough for soft shadows."""
+    """Compute the height of things over each cell of the main room's floor: enough for soft shadows."""
     half_x, half_y, _ = scene.bodies[0].half
     heights = np.zeros((int(2 * half_y / _CELL) + 1, int(2 * half_x / _CELL) + 1), np.float32)
     corners = _corners(scene)
@@ -334,24 +340,24 @@ def _height_map(scene: Scene) -> np.ndarray:
 
 
 _CELL = 0.05
-"""Metres that a cell of the map of heights is wide."""
+"""Width of a cell of the height map in metres."""
 _FOOTPRINT = [0, 2, 6, 4]
 """Corners of a box, once around its bottom."""
 
 
 def _cells(scene: Scene, points: np.ndarray) -> np.ndarray:
-    """Points (3, …) as columns and rows of the map of heights, and metres above the floor."""
+    """Convert points (3, …) to columns and rows of the height map, and metres above the floor."""
     half_x, half_y, _ = scene.bodies[0].half
     return (points + _vector((half_x, half_y, 0))) * _vector((1 / _CELL, 1 / _CELL, 1))
 
 
 def _height(heights: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """(H, W) what the map says below every point, and 0 beside it."""
+    """Read (H, W) the height map below every point, and 0 beside it."""
     return cv2.remap(heights, cells[0], cells[1], cv2.INTER_NEAREST)
 
 
 def _openness(scene: Scene, heights: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(H, W) what share of the ambient light gets into the corners of the room and between the furniture."""
+    """Compute (H, W) the fraction of ambient light that reaches the corners of the room and between the furniture."""
     room = scene.bodies[0]
     gap = np.maximum(_vector(room.half) - np.abs(points - _vector(room.centre)), 0)
     corners = (1 - 0.4 * np.exp(-4 * gap)).prod(axis=0)
@@ -360,10 +366,10 @@ def _openness(scene: Scene, heights: np.ndarray, points: np.ndarray) -> np.ndarr
 
 
 def _unshadowed(scene: Scene, heights: np.ndarray, points: np.ndarray, to_light: np.ndarray) -> np.ndarray:
-    """(H, W) what share of a light gets past the furniture; looked at in every second row and column, and smoothed."""
+    """Compute (H, W) the fraction of a light that the furniture lets through, at half the resolution, interpolated."""
     _, height, width = points.shape
     points, to_light = np.ascontiguousarray(points[:, ::2, ::2]), to_light[:, ::2, ::2]
-    # Above the tallest thing nothing is in the way, so that part of it is not looked at.
+    # Above the tallest thing nothing is in the way, so that part of the ray is skipped.
     low = np.clip((heights.max() - points[2]) / np.maximum(to_light[2], 0.01), 0, 1)
     step = to_light * (low / _SHADOW_STEPS)
     step[:2] /= _CELL
@@ -381,7 +387,7 @@ _SHADOW_STEPS = 8
 def _develop(
     sensor: Sensor, seen: _Seen, albedo: np.ndarray, falling: np.ndarray, mirrored: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Light → (3, H, W) uint8: exposure, tone, lens and noise."""
+    """Convert light to (3, H, W) uint8: exposure, tone curve, lens and noise."""
     reflected = albedo * falling + mirrored
     gain = sensor.exposure**2 / reflected.mean()
     picture = (gain * reflected + seen.each("glow") * albedo) * _vector(sensor.white_balance)
@@ -397,13 +403,13 @@ def _develop(
 
 
 def _sensor_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise of mean 0 and deviation 1: the sum of three bytes is near enough to normal, and far sooner drawn."""
+    """Draw noise of mean 0 and deviation 1: the sum of three bytes is nearly normal, and much faster to draw."""
     sums = np.frombuffer(rng.bytes(3 * math.prod(shape)), np.uint8).reshape(3, *shape).sum(axis=0, dtype=np.uint16)
     return (sums - np.float32(1.5 * 255)) / np.float32(128)
 
 
 def _measured(seen: _Seen, albedo: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) where a structured-light camera would have measured depth.
+    """Return (H, W) where a structured-light camera would have measured depth.
 
     It misses what its projector, to its right, cannot see; what returns too little infrared light (dark, slanting, far
     or mirroring surfaces, windows, lamps); what is too near or too far; and a few pixels for no reason.
@@ -414,10 +420,10 @@ def _measured(seen: _Seen, albedo: np.ndarray, depth: np.ndarray, rng: np.random
     patch = 0.5 + noise(seen.across, seen.along)
     reflectance = albedo.mean(axis=0) * (1 - 0.9 * seen.each("shine")) * (seen.each("glow") == 0)
     power = reflectance * seen.facing * patch / depth**2
-    is_strong = power > _FAINTEST
+    is_strong = power > _MIN_POWER
     is_speckle = np.frombuffer(rng.bytes(depth.size), np.uint8).reshape(depth.shape) == 0
-    return is_lit & is_strong & (depth > NEAREST) & (depth < FARTHEST) & ~is_speckle
+    return is_lit & is_strong & (depth > SENSOR_MIN_DEPTH) & (depth < SENSOR_MAX_DEPTH) & ~is_speckle
 
 
-_FAINTEST = 0.007
-"""Power that still counts; a white wall, seen straight on from one metre, returns 1."""
+_MIN_POWER = 0.007
+"""Smallest power that is measured; a white wall, seen straight on from one metre, returns 1."""

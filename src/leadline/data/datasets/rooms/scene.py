@@ -1,4 +1,4 @@
-"""What stands in a room: random but sensible indoor scenes, as convex bodies in metres."""
+"""Scenes of rooms: random but plausible indoor scenes, as convex bodies in metres."""
 
 import colorsys
 import math
@@ -15,17 +15,17 @@ from leadline.data.datasets.rooms.furniture import ALL_FURNITURE, Furniture, Ran
 
 
 class Material(NamedTuple):
-    """How a face looks: two colours that a texture mixes, and how it throws light back."""
+    """Appearance of a face: two colours that a texture mixes, and how it reflects light."""
 
     texture: str
     colours: tuple[Vector, Vector]
     """Linear RGB where the texture is 0 and where it is 1."""
     scale: float
-    """Metres that one period of the texture takes."""
+    """Metres of one period of the texture."""
     shine: float
-    """Share of the light that is mirrored rather than scattered."""
+    """Fraction of the light that is mirrored rather than scattered."""
     glow: float
-    """Light that the face gives off itself."""
+    """Light that the face emits."""
     phase: float
     """Shifts the texture, so that no two rooms have the same floor."""
 
@@ -44,9 +44,11 @@ class Body(NamedTuple):
 
 
 class Light(NamedTuple):
+    """A point light."""
+
     position: Vector
     colour: Vector
-    """Linear RGB, as bright as it lights a face one metre away."""
+    """Linear RGB of its light on a face one metre away."""
 
 
 class Camera(NamedTuple):
@@ -59,10 +61,10 @@ class Camera(NamedTuple):
     field_of_view: float
     """Horizontal; this and the angles in radians."""
     near: float = 0.3
-    """Metres; of solids nearer than this only what lies behind is seen."""
+    """Metres: solids nearer than this are not rendered."""
 
     def rotation(self) -> np.ndarray:
-        """(3, 3): columns are the image's right, down and forward in the world."""
+        """Return (3, 3): columns are the image's right, down and forward in the world."""
         cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
         cos_pitch, sin_pitch = math.cos(self.pitch), math.sin(self.pitch)
         forward = np.array([cos_pitch * cos_yaw, cos_pitch * sin_yaw, sin_pitch])
@@ -72,24 +74,26 @@ class Camera(NamedTuple):
         return np.stack([cos_roll * right + sin_roll * down, cos_roll * down - sin_roll * right, forward], axis=1)
 
     def intrinsics(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """fx, fy, cx, cy in pixels; the centre of the top left pixel is (0, 0)."""
+        """Return fx, fy, cx, cy in pixels; the centre of the top left pixel is (0, 0)."""
         return centered_camera(width / 2 / math.tan(self.field_of_view / 2), (height, width))
 
 
 class Sensor(NamedTuple):
-    """What the camera makes of the light."""
+    """How the camera turns light into an image."""
 
     exposure: float
-    """Brightness that the mean of the picture is brought to."""
+    """Mean brightness of the image."""
     white_balance: Vector
     contrast: float
     noise: float
-    """Standard deviation of a mid-grey pixel, of 1."""
+    """Standard deviation of a mid-grey pixel, in units of the image's [0, 1]."""
     vignetting: float
-    """Share of the light that the corners lose."""
+    """Fraction of the light that the corners lose."""
 
 
 class Scene(NamedTuple):
+    """A room with its lights, and the camera in it."""
+
     bodies: tuple[Body, ...]
     """Spaces first, each reached through those before it, the main room first of all; then the solids."""
     lights: tuple[Light, ...]
@@ -101,7 +105,7 @@ class Scene(NamedTuple):
 def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
     """Draw a room, the camera in it, what its walls have, its lights, and the furniture.
 
-    The photographer stands first and furniture goes where he does not, so no scene is ever drawn again.
+    The camera is placed first and furniture only where it is not, so that no scene has to be drawn again.
     """
     room = _Room(domain, rng)
     camera = _camera(room)
@@ -109,9 +113,9 @@ def furnish(domain: Domain, rng: np.random.Generator) -> Scene:
         _FEATURES[str(feature)](room, wall)
     for _ in range(room.count(domain.lamps)):
         _lamp(room)
-    for _ in range(room.count(domain.pieces)):
+    for _ in range(room.count(domain.furniture_count)):
         _try_to_place(room, ALL_FURNITURE[room.pick(domain.furniture)])
-    for _ in range(room.count(domain.things) if domain.clutter else 0):
+    for _ in range(room.count(domain.clutter_count) if domain.clutter else 0):
         _try_to_place(room, ALL_FURNITURE[room.pick(domain.clutter)])
     return Scene(
         bodies=(*room.spaces, *room.solids),
@@ -132,7 +136,7 @@ T = TypeVar("T")
 
 
 class _Room:
-    """A room that is being furnished."""
+    """A room while it is being furnished."""
 
     def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
         self.domain, self.rng = domain, rng
@@ -149,7 +153,7 @@ class _Room:
         self.solids: list[Body] = []
         self.lights: list[Light] = []
         self.taken: list[tuple[float, float, float, float]] = []
-        """Floor that nothing more may stand on: left, right, near and far end."""
+        """Occupied rectangles of floor: left, right, near and far end."""
 
     def draw(self, of: Range) -> float:
         return of[0] + (of[1] - of[0]) * self.rng.random()
@@ -161,7 +165,7 @@ class _Room:
         return options[int(self.rng.random() * len(options))]
 
     def one_of(self, options: Sequence[T]) -> T:
-        """As `pick`, but where there is no choice nothing is drawn: domains without one stay as they are."""
+        """Pick one of several options; of a single one draw nothing, so that rooms of such domains stay the same."""
         return options[0] if len(options) == 1 else self.pick(options)
 
     def chance(self, of: float) -> bool:
@@ -179,7 +183,7 @@ class _Room:
         finish = self.finishes[name]
         hue, saturation, value = self.draw(finish.hue), self.draw(finish.saturation), self.draw(finish.value)
         contrast = self.draw(finish.contrast)
-        # The less two colours match in brightness, the less they need to in hue.
+        # The more two colours differ in brightness, the more they may differ in hue.
         other_hue = hue + (1 - contrast) * self.draw((-0.3, 0.3))
         return Material(
             texture=self.pick(finish.textures),
@@ -191,11 +195,11 @@ class _Room:
         )
 
     def span(self, wall: int) -> float:
-        """A wall's length."""
+        """Return a wall's length."""
         return self.length if wall % 2 else self.width
 
     def at(self, wall: int, along: float, inward: float, z: float) -> Vector:
-        """A point seen from the middle of a wall's foot; wall 0 lies at −y, and the others follow leftwards round."""
+        """Return a point relative to the middle of a wall's foot; wall 0 is at −y, the next ones counter-clockwise."""
         across, ahead = math.sin(wall * math.pi / 2), math.cos(wall * math.pi / 2)
         inward -= self.span(wall + 1) / 2
         return along * ahead - inward * across, along * across + inward * ahead, z
@@ -215,7 +219,7 @@ class _Room:
         self.taken.append((x - half_x, x + half_x, y - half_y, y + half_y))
 
     def is_free(self, x: float, y: float, half_x: float, half_y: float) -> bool:
-        """Is this rectangle of floor inside the room and clear of everything placed before?"""
+        """Return whether this rectangle of floor is inside the room and free of everything placed before."""
         if abs(x) + half_x > self.width / 2 or abs(y) + half_y > self.length / 2:
             return False
         return all(
@@ -230,7 +234,7 @@ def _linear(hue: float, saturation: float, value: float) -> Vector:
 
 
 def _camera(room: _Room) -> Camera:
-    """A camera that looks down at a table or around in the room."""
+    """Place a camera that looks down at a table or around in the room."""
     domain, view = room.domain, room.one_of(room.domain.views)
     eye, yaw, pitch = (view.distance and _at_a_table(room, view, view.distance)) or _in_the_room(room, view)
     return Camera(
@@ -244,29 +248,29 @@ def _camera(room: _Room) -> Camera:
 
 
 def _in_the_room(room: _Room, view: Viewpoint) -> tuple[Vector, float, float]:
-    """Eye, yaw and pitch of a camera off the walls that looks more often towards the room's depth than at a wall."""
-    margin = view.elbow_room - 0.1
+    """Draw eye, yaw and pitch of a camera away from the walls that looks more often along the room than at a wall."""
+    margin = view.clearance - 0.1
     free_x, free_y = room.width / 2 - margin, room.length / 2 - margin
     x, y = room.draw((-free_x, free_x)), room.draw((-free_y, free_y))
-    room.keep_free(x, y, view.elbow_room, view.elbow_room)
+    room.keep_free(x, y, view.clearance, view.clearance)
 
     def depth(yaw: float) -> float:
-        """How far the opposite wall is."""
+        """Return the distance to the opposite wall."""
         ahead, across = math.cos(yaw), math.sin(yaw)
         return min(
             (math.copysign(room.width / 2, ahead) - x) / ahead, (math.copysign(room.length / 2, across) - y) / across
         )
 
     height = room.draw(view.height)
-    yaw = max((room.draw((-math.pi, math.pi)) for _ in range(view.looks)), key=depth)
+    yaw = max((room.draw((-math.pi, math.pi)) for _ in range(view.directions)), key=depth)
     return (x, y, height), yaw, math.radians(room.draw(view.pitch))
 
 
 def _at_a_table(room: _Room, view: Viewpoint, distance: Range) -> tuple[Vector, float, float] | None:
-    """Eye, yaw and pitch of a camera before a table that is put there for it; None if there is no room for both."""
+    """Draw eye, yaw and pitch of a camera before a table that is placed for it; None if there is no room for both."""
     piece = ALL_FURNITURE[room.pick([name for name in room.domain.furniture if ALL_FURNITURE[name].has_top])]
     size = room.size(piece)
-    margin = view.elbow_room - 0.1
+    margin = view.clearance - 0.1
     for _ in range(10):
         table = _somewhere(room, piece, size)
         x, y, z = table.at(room.draw((-0.35, 0.35)), room.draw((-0.25, 0.25)), piece.top)
@@ -277,7 +281,7 @@ def _at_a_table(room: _Room, view: Viewpoint, distance: Range) -> tuple[Vector, 
         eye = x + across * math.cos(side), y + across * math.sin(side), z + up
         is_inside = abs(eye[0]) < room.width / 2 - margin and abs(eye[1]) < room.length / 2 - margin
         if is_inside and eye[2] < room.height - 0.1 and room.is_free(table.foot[0], table.foot[1], *table.footprint()):
-            half = view.elbow_room / 2
+            half = view.clearance / 2
             room.keep_free((x + eye[0]) / 2, (y + eye[1]) / 2, abs(x - eye[0]) / 2 + half, abs(y - eye[1]) / 2 + half)
             room.keep_free(table.foot[0], table.foot[1], *table.footprint())
             _place(room, piece, table, room.domain.on_top_seen)
@@ -286,12 +290,12 @@ def _at_a_table(room: _Room, view: Viewpoint, distance: Range) -> tuple[Vector, 
 
 
 def _bare(room: _Room, wall: int) -> None:
-    """Nothing but a skirting board."""
+    """Add a skirting board and nothing else."""
     room.fix(wall, 0, 0.006, 0.04, (room.span(wall), 0.012, 0.08), room.trim)
 
 
 def _window(room: _Room, wall: int) -> None:
-    """Daylight through a recess with glazing bars, perhaps between curtains."""
+    """Add a window: daylight through a recess with glazing bars, perhaps between curtains."""
     _bare(room, wall)
     width = room.draw((0.7, min(2.0, room.span(wall) - 0.6)))
     height, sill, recess = room.draw((0.9, 1.3)), room.draw((0.75, 1.0)), room.draw((0.06, 0.2))
@@ -313,7 +317,7 @@ def _window(room: _Room, wall: int) -> None:
 
 
 def _door(room: _Room, wall: int) -> None:
-    """A closed door in its frame."""
+    """Add a closed door in its frame."""
     width, height = room.draw((0.75, 0.95)), room.draw((1.98, 2.08))
     along = _along(room, wall, width + 0.2)
     room.fix(wall, along, 0.01, height / 2, (width, 0.04, height), room.material("door"))
@@ -322,7 +326,7 @@ def _door(room: _Room, wall: int) -> None:
 
 
 def _doorway(room: _Room, wall: int) -> None:
-    """An open door and the room behind it."""
+    """Add an open door and the room behind it."""
     width, height, thickness = room.draw((0.8, 1.1)), room.draw((1.98, 2.08)), room.draw((0.1, 0.2))
     along = _along(room, wall, width + 0.2)
     *_, floor, ceiling = room.faces
@@ -336,7 +340,7 @@ def _doorway(room: _Room, wall: int) -> None:
 
 
 def _frame(room: _Room, wall: int, along: float, width: float, height: float) -> None:
-    """The trim around a door, and free floor before it."""
+    """Add the trim around a door, and keep the floor before it free."""
     for side in (-1, 1):
         room.fix(wall, along + side * (width / 2 + 0.035), 0.015, height / 2, (0.07, 0.03, height), room.trim)
     room.fix(wall, along, 0.015, height + 0.035, (width + 0.14, 0.03, 0.07), room.trim)
@@ -345,7 +349,7 @@ def _frame(room: _Room, wall: int, along: float, width: float, height: float) ->
 
 
 def _niche(room: _Room, wall: int) -> None:
-    """The room goes on beside a corner: what makes a floor plan an L."""
+    """Extend the room beside a corner, to an L-shaped floor plan."""
     width, depth = room.draw((0.3, 0.7)) * room.span(wall), room.draw((0.3, 1.8))
     height = room.pick((room.height, room.draw((2.0, 2.3))))
     along = _along(room, wall, width)
@@ -375,13 +379,13 @@ _OVERLAP = 0.001
 
 
 def _along(room: _Room, wall: int, width: float) -> float:
-    """Where on a wall something of this width may hang."""
+    """Draw where on a wall something of this width hangs."""
     reach = max(room.span(wall) - width - 0.1, 0.0) / 2
     return room.draw((-reach, reach))
 
 
 def _lamp(room: _Room) -> None:
-    """A lamp on the ceiling or hanging from it."""
+    """Add a lamp on the ceiling or hanging from it."""
     x, y = room.draw((-0.3, 0.3)) * room.width, room.draw((-0.3, 0.3)) * room.length
     drop = room.pick((0.0, 0.0, room.draw((0.2, 0.7))))
     radius, z, shade = room.draw((0.1, 0.25)), room.height - drop - 0.05, room.material("shade")
@@ -402,20 +406,20 @@ class _Standing(NamedTuple):
     yaw: float
 
     def at(self, x: float, y: float, z: float) -> Vector:
-        """A point of the piece, in shares of its size."""
+        """Return a point of the piece, given in fractions of its size."""
         cos, sin = math.cos(self.yaw), math.sin(self.yaw)
         x, y = x * self.size[0], y * self.size[1]
         return self.foot[0] + cos * x - sin * y, self.foot[1] + sin * x + cos * y, self.foot[2] + z * self.size[2]
 
     def footprint(self) -> tuple[float, float]:
-        """Half the sides of the rectangle along the walls that holds it."""
+        """Return half the sides of the axis-aligned rectangle around it."""
         cos, sin = abs(math.cos(self.yaw)), abs(math.sin(self.yaw))
         width, depth, _ = self.size
         return (cos * width + sin * depth) / 2, (sin * width + cos * depth) / 2
 
 
 def _try_to_place(room: _Room, piece: Furniture, tries: int = 5) -> None:
-    """Put a piece of furniture where the floor is free; after some tries the room is full."""
+    """Place a piece of furniture where the floor is free; give up after some tries."""
     size = room.size(piece)
     for _ in range(tries):
         standing = _somewhere(room, piece, size)
@@ -429,7 +433,7 @@ def _try_to_place(room: _Room, piece: Furniture, tries: int = 5) -> None:
 
 
 def _somewhere(room: _Room, piece: Furniture, size: Vector) -> _Standing:
-    """Against a wall or anywhere, as the piece wants it, whether or not something else stands there."""
+    """Draw a place against a wall or anywhere, as the piece needs, whether or not it is free."""
     if piece.is_at_wall:
         wall = room.count((0, 3))
         yaw, reach = wall * math.pi / 2, (room.span(wall) - size[0]) / 2
@@ -441,7 +445,7 @@ def _somewhere(room: _Room, piece: Furniture, size: Vector) -> _Standing:
 
 
 def _place(room: _Room, piece: Furniture, standing: _Standing, on_top: tuple[int, int]) -> None:
-    """Build a piece of furniture, and perhaps stand things on it."""
+    """Build a piece of furniture, and place things on it."""
     size = standing.size
     materials = {name: (room.material(name),) for name in {part.finish: None for part in piece.parts}}
     for part in piece.parts:

@@ -1,6 +1,6 @@
 """Textures: how two colours mix on a surface, from metres along it.
 
-Where a pixel covers as much as a period (`blur` near 1) each fades to its mean, so that nothing flickers far away.
+Where a pixel covers as much as a period (`blur` near 1) each fades to its mean, which avoids aliasing far away.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def noise(across: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """Cloudy noise in [0, 1] with some sixteen details a unit."""
+    """Return smooth noise in [0, 1] with some sixteen details a unit, at positions in units of the caller."""
     row, column = (along * 16).astype(np.intp) & 255, (across * 16).astype(np.intp) & 255
     return _noise_tile()[(row << 8) + column]
 
@@ -24,7 +24,7 @@ def _plaster(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndar
 
 
 def _paper(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Rows of dots, each second row shifted."""
+    """Draw rows of dots, each second row shifted."""
     x, y = _from_whole(across + 0.5 * (np.floor(along) % 2)), along - np.floor(along) - 0.5
     return _fade(_edge(0.28 - np.hypot(x, y), blur), blur)
 
@@ -44,7 +44,7 @@ def _tiles(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarra
 
 
 def _bricks(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Bricks are one period long, and three rows high."""
+    """Draw bricks one period long, three rows to a period."""
     row = np.floor(3 * along)
     across = across + 0.5 * (row % 2)
     shade = 0.35 + 0.4 * _fade(_any(np.floor(across), row), blur)
@@ -53,7 +53,7 @@ def _bricks(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarr
 
 
 def _planks(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Floor boards one period wide and eight long."""
+    """Draw floor boards one period wide and eight long."""
     row = np.floor(across)
     place = along / 8 + _any(row, row)
     shade = _fade(_any(row, np.floor(place)), blur)
@@ -79,7 +79,7 @@ def _concrete(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.nda
 
 
 def _books(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Backs of books, one a period."""
+    """Draw spines of books, one in each period."""
     return _fade(_any(np.floor(across), np.floor(across)), blur) * (1 - _line(across, 0.15, blur))
 
 
@@ -88,29 +88,29 @@ def _leaves(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarr
 
 
 def _picture(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Something abstract: the contour lines of a hilly country."""
+    """Draw an abstract picture: contour lines of hills."""
     hills = 3 * noise(across / 3, along / 3)
     return hills - np.floor(hills)
 
 
 def _sky(across: np.ndarray, along: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Sky above roofs; a period is the window's height."""
+    """Draw sky above roofs; a period is the window's height."""
     roofs = 0.35 * _any(np.floor(across * 5), np.floor(across * 5)) - 0.35
     return np.where(along > roofs, 0.75 + 0.5 * along, 0.15 + 0.2 * noise(across * 2, along * 2))
 
 
 def _from_whole(x: np.ndarray) -> np.ndarray:
-    """The distance to the nearest whole number, 0 … 0.5."""
+    """Return the distance to the nearest whole number, 0 … 0.5."""
     return np.abs(x - np.rint(x))
 
 
 def _edge(inside: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """How much of a pixel lies inside, by its distance to the edge."""
+    """Return the fraction of a pixel that lies inside, by its distance to the edge."""
     return np.clip(inside / blur + 0.5, 0, 1)
 
 
 def _line(x: np.ndarray, width: float, blur: np.ndarray) -> np.ndarray:
-    """How much of a pixel a line at every whole number covers."""
+    """Return the fraction of a pixel that lines at every whole number cover."""
     return np.clip(((width + blur) / 2 - _from_whole(x)) / blur, 0, np.minimum(1, width / blur))
 
 
@@ -119,13 +119,13 @@ def _fade(mixture: np.ndarray, blur: np.ndarray) -> np.ndarray:
 
 
 def _any(column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """A number in [0, 1] that looks random, for each whole column and row."""
+    """Return a pseudo-random number in [0, 1] for each whole column and row."""
     return _noise_tile()[(column * 9473 + row * 30727).astype(np.intp) & 0xFFFF]
 
 
 @cache
 def _noise_tile() -> np.ndarray:
-    """256 rows of 256: noise in [0, 1] whose power falls with frequency, and which repeats without a seam."""
+    """Make a flat tile of 256 × 256: noise in [0, 1] whose power falls with frequency, and that repeats seamlessly."""
     white = np.fft.rfft2(np.random.default_rng(0).standard_normal((256, 256)))
     frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)[None])
     frequency[0, 0] = np.inf
@@ -151,4 +151,4 @@ TEXTURES: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray
     "stripes": _stripes,
     "tiles": _tiles,
 }
-"""Name → `(across, along, blur)`, all in periods → how much of the lighter colour, 0 … 1."""
+"""Name → function of `(across, along, blur)`, all in periods → fraction of the lighter colour, 0 … 1."""
