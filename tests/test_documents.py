@@ -106,3 +106,5 @@ def test_the_readme_lists_every_module():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     modules = {path.name for path in (ROOT / "src" / "leadline").rglob("*.py")} - {"__init__.py"}
     assert not {name for name in modules if name not in readme}
+    _, _, layout = readme.partition("## Layout")
+    assert not set(re.findall(r"\w+\.py\b", layout)) - {path.name for path in (ROOT / "src").rglob("*.py")}
