@@ -203,7 +203,7 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
             TrainConfig(steps=4, batch_size=2, validate_every=4, learning_rate=1e-3),
             tmp_path / out,
             protocol=protocol("rooms"),
-            machine=HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
+            hardware=HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
         ).state_dict()
 
     labelled = PseudoLabelledDataset(TRAIN, label(network(3), TRAIN, tmp_path / "labels"))
@@ -224,11 +224,11 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
 def test_a_training_with_other_labels_is_another_training(tmp_path):
     def run(model: DepthModel) -> None:
         labelled = PseudoLabelledDataset(TRAIN, label(model, TRAIN, tmp_path / f"labels-{id(model)}"))
-        plan = TrainConfig(steps=1, batch_size=2, validate_every=1)
-        machine = HardwareConfig(accelerator="cpu", workers=0)
+        config = TrainConfig(steps=1, batch_size=2, validate_every=1)
+        hardware = HardwareConfig(accelerator="cpu", workers=0)
         fit(
-            network(), labelled, VALIDATION, Distilled(), plan, tmp_path / "run",
-            protocol=protocol("rooms"), machine=machine,
+            network(), labelled, VALIDATION, Distilled(), config, tmp_path / "run",
+            protocol=protocol("rooms"), hardware=hardware,
         )  # fmt: skip
 
     run(network(3))
@@ -457,9 +457,9 @@ def test_a_mixtures_shares_hold_for_the_student_and_for_its_control(hopeless, tm
     ],
 )
 def test_what_a_relative_teacher_teaches_follows_from_what_can_be_made_of_it(settings, alignment, taught):
-    treatment = DistilCommand(out=Path("unused"), teacher="unused", **settings)._treatment(Seer(DepthKind.RELATIVE))
-    assert treatment.alignment == alignment
-    assert set(treatment.taught) == taught
+    variant = DistilCommand(out=Path("unused"), teacher="unused", **settings)._variant(Seer(DepthKind.RELATIVE))
+    assert variant.alignment == alignment
+    assert set(variant.taught) == taught
 
 
 def finished(out: Path) -> dict[str, int]:
@@ -502,7 +502,7 @@ def test_the_command_compares_a_student_with_its_control_and_runs_again_for_noth
     assert rows["the teacher"]["metrics"]["rmse"] > 2 * rows["distilled"]["metrics"]["rmse"]
     assert "paired by seed" in differences["title"]
     configured = [json.loads((tmp_path / name / "seed-1" / "run.json").read_text()) for name in both]
-    assert configured[0]["plan"] == configured[1]["plan"]
+    assert configured[0]["config"] == configured[1]["config"]
     assert configured[0]["model"] == configured[1]["model"]
 
     before = touched(tmp_path)

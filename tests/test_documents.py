@@ -20,6 +20,7 @@ from leadline.models.loading import open_model
 from leadline.models.pretrained.hub import model_card
 from leadline.models.registry import build
 from leadline.models.saving import save
+from leadline.recipes.train_options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -47,9 +48,10 @@ def test_a_documented_command_is_one(document, line):
     if "--help" in options:
         return
     asked = tyro.cli(getattr(import_module(module), name), args=options, config=(tyro.conf.DisallowNone,))
-    if (lesson := getattr(asked, "lesson", None)) and "/" not in lesson.model and "weights=" not in lesson.model:
+    options = getattr(asked, "options", None)
+    if isinstance(options, TrainOptions) and "/" not in options.model and "weights=" not in options.model:
         # What learns is scored in metres.
-        assert open_model(lesson.model).kind is DepthKind.METRIC
+        assert open_model(options.model).kind is DepthKind.METRIC
 
 
 RUN_BLOCKS = """

@@ -82,9 +82,9 @@ def _as_flyingthings(seen: RoomsDataset, indices: range, path: Path) -> None:
 
 def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, capsys):
     words = f"{places['metric']}*2 + {places['relative']} + {places['scale_free']}"
-    run = TrainCommand(tmp_path / "run", lesson=TrainOptions(words, NETWORK))
-    plan = {"steps": 80, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 80}
-    assert trained(run, plan) == 0
+    run = TrainCommand(tmp_path / "run", options=TrainOptions(words, NETWORK))
+    config = {"steps": 80, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 80}
+    assert trained(run, config) == 0
     assert "nyu val" in capsys.readouterr().out
     before, after = open_model(NETWORK), load(tmp_path / "run" / "model")
     held_out = {"metric": "test", "relative": "val", "scale_free": "test"}
@@ -96,9 +96,9 @@ def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, c
     assert {"silog", "relative ssi", "relative ssi_gradient", "scale_free ssi", "scale_free ssi_gradient"} <= logged
 
 
-def trained(run: TrainCommand, plan: dict) -> int:
-    machine = HardwareConfig(accelerator="cpu", workers=0)
-    return replace(run, lesson=replace(run.lesson, plan=TrainConfig(**plan), machine=machine)).run()
+def trained(run: TrainCommand, config: dict) -> int:
+    hardware = HardwareConfig(accelerator="cpu", workers=0)
+    return replace(run, options=replace(run.options, config=TrainConfig(**config), hardware=hardware)).run()
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ class DistilCommand:
     jobs: AtLeastOne = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
-    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
         check_fields(self)
@@ -84,55 +84,55 @@ class DistilCommand:
     def report(self) -> Report:
         """Train control and student from each seed, evaluate and compare."""
         cache = self.out / "cache"
-        train, validation, test = self.lesson.splits(cache)
+        train, validation, test = self.options.splits(cache)
         # A label belongs to a sample, so that samples are what a mixture's shares are kept by.
         train = as_mixture(train)
         unlabelled = open_data(self.unlabelled, "train", cache=cache) if self.unlabelled else None
-        course = self.lesson.course(train, validation, seed=0)
-        teacher = load(self.teacher).to(course.machine.device)
-        classroom = DistillationExperiment(
-            course, teacher, self.teacher, self.out, unlabelled, unlabelled_labels=self.labels, jobs=self.jobs
+        training_run = self.options.training_run(train, validation, seed=0)
+        teacher = load(self.teacher).to(training_run.hardware.device)
+        experiment = DistillationExperiment(
+            training_run, teacher, self.teacher, self.out, unlabelled, unlabelled_labels=self.labels, jobs=self.jobs
         )
         control = {"control": Variant("no teacher (control)")}
-        treatments = {**control, "distilled": self._treatment(teacher)}
+        variants = {**control, "distilled": self._variant(teacher)}
 
         if self.gate:
-            classroom.train(control, 1)
-            passed = gate(teacher, classroom.student("control", 0), validation, course.protocol)
+            experiment.train(control, 1)
+            passed = gate(teacher, experiment.student("control", 0), validation, training_run.protocol)
         else:
             passed = "The teacher gate was left out (--no-gate)."
-        rows, baselines = evaluate_runs(classroom, treatments, self.seeds, test, training=train)
+        rows, baselines = evaluate_runs(experiment, variants, self.seeds, test, training=train)
         differences = compare_rows(rows["distilled"], rows["control"])
-        best = max(range(self.seeds), key=lambda seed: classroom.merit("distilled", seed))
-        student = classroom.student("distilled", best)
+        best = max(range(self.seeds), key=lambda seed: experiment.merit("distilled", seed))
+        student = experiment.student("distilled", best)
         student.provenance = replace(student.provenance, licence=_inherited(teacher.provenance.licence))
         save(student, self.out / "model")
 
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
             (
-                *(average_runs(treatments[name].name, each) for name, each in rows.items()),
-                teacher_row(teacher, test, course.protocol),
+                *(average_runs(variants[name].name, each) for name, each in rows.items()),
+                teacher_row(teacher, test, training_run.protocol),
                 *baselines,
             ),
-            notes=(describe_budget(self.lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
-            protocol=course.protocol.as_dict(),
+            notes=(describe_budget(self.options, len(train), len(unlabelled) if unlabelled else 0), passed),
+            protocol=training_run.protocol.as_dict(),
         )
         of_rmse = next(each for each in differences if each.metric == "rmse")
         sentence = describe_difference("The distilled student", "its control", of_rmse, seeds=self.seeds)
         sections = (
             Section(
                 "Numbers",
-                f"Protocol {course.protocol.description}.",
+                f"Protocol {training_run.protocol.description}.",
                 (table, differences_table("distilled", "control", differences)),
                 (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero."),),
             ),
-            worst_images(student, test, course.protocol, rows["distilled"][best].worst(6)),
+            worst_images(student, test, training_run.protocol, rows["distilled"][best].worst(6)),
             reading(),
         )
         return Report("A student with a teacher, and without", sections, f"**{sentence}**")
 
-    def _treatment(self, teacher: DepthModel) -> Variant:
+    def _variant(self, teacher: DepthModel) -> Variant:
         alignment = self.alignment
         if alignment not in ALIGNMENTS:
             raise unknown("alignment", alignment, ALIGNMENTS)

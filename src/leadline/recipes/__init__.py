@@ -28,38 +28,38 @@ class TrainingRun:
     """In words: `hybrid,size=tiny`, or the folder of a saved model to go on from."""
     train: Dataset
     validation: Dataset
-    plan: TrainConfig = field(default_factory=TrainConfig)
+    config: TrainConfig = field(default_factory=TrainConfig)
     """Over all stages together."""
     objective: Objective = field(default_factory=Supervised)
     protocol: EvalProtocol = field(default_factory=lambda: protocol("indoor"))
     """Of the validation."""
-    machine: HardwareConfig = field(default_factory=HardwareConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def seeded(self, seed: int) -> "TrainingRun":
-        """The same course from another seed."""
-        return replace(self, plan=replace(self.plan, seed=seed))
+        """The same training_run from another seed."""
+        return replace(self, config=replace(self.config, seed=seed))
 
     def build(self, network: str = "", **arguments: Any) -> DepthModel:
         """The untrained network, or another one that a stage needs: the same weights for the same seed."""
         with torch.random.fork_rng():
-            torch.manual_seed(self.plan.seed)
+            torch.manual_seed(self.config.seed)
             return build(network, **arguments) if network else open_model(self.network)
 
     def fit(
         self, model: DepthModel, out: StrPath, *, steps: int | None = None, frozen: tuple[str, ...] = ()
     ) -> DepthModel:
-        """`leadline.training.trainer.fit` on this course; `steps` where it is one stage of several."""
-        plan = replace(self.plan, steps=self.plan.steps if steps is None else steps)
+        """`leadline.training.trainer.fit` on this training_run; `steps` where it is one stage of several."""
+        config = replace(self.config, steps=self.config.steps if steps is None else steps)
         return fit(
             model,
             self.train,
             self.validation,
             self.objective,
-            plan,
+            config,
             out,
             protocol=self.protocol,
             frozen=frozen,
-            machine=self.machine,
+            hardware=self.hardware,
         )
 
 
@@ -70,7 +70,7 @@ RECIPES: Mapping[str, str] = {
 """Name → recipe."""
 
 Recipe = Callable[[TrainingRun, StrPath], DepthModel]
-"""`(course, out)` → the trained model; the run folders lie in `out`."""
+"""`(training_run, out)` → the trained model; the run folders lie in `out`."""
 
 
 def recipe(name: str) -> Recipe:
@@ -90,7 +90,7 @@ def run_folder(out: StrPath, name: str, seed: int) -> Path:
     return Path(out) / name / f"seed-{seed}"
 
 
-def train_and_save(name: str, course: TrainingRun, out: StrPath) -> None:
+def train_and_save(name: str, training_run: TrainingRun, out: StrPath) -> None:
     """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
     out = Path(out)
-    save(recipe(name)(course, out), out / "model")
+    save(recipe(name)(training_run, out), out / "model")

@@ -71,9 +71,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class DistillationExperiment:
-    """All that treatments share: the student's course, the teachers and the images."""
+    """All that variants share: the student's training_run, the teachers and the images."""
 
-    course: TrainingRun
+    training_run: TrainingRun
     teacher: DepthModel
     place: str
     """Words or the folder of the teacher."""
@@ -81,77 +81,77 @@ class DistillationExperiment:
     """The folder of the stores of labels, `labels/`, and of the runs."""
     unlabelled: Dataset | None = None
     relative_teacher: DepthModel | None = None
-    """The teacher of treatments that ask for a relative one; unset: `teacher`."""
+    """The teacher of variants that ask for a relative one; unset: `teacher`."""
     unlabelled_labels: Path | None = None
     """The store of the unlabelled images' labels; unset: it lies with the others."""
     jobs: int = 1
     """Trainings at a time."""
 
-    def train(self, treatments: Mapping[str, Variant], seeds: int) -> None:
-        """Label what the treatments (folder name → treatment) need, and train a student by each from each seed.
+    def train(self, variants: Mapping[str, Variant], seeds: int) -> None:
+        """Label what the variants (folder name → variant) need, and train a student by each from each seed.
 
         What is killed continues, what is finished is left alone; `student` gives what came out.
         """
-        courses = {name: self._course(treatment) for name, treatment in treatments.items()}
-        # All treatments of a seed before the next seed: a study that is stopped early then has whole comparisons.
+        runs = {name: self._training_run(variant) for name, variant in variants.items()}
+        # All variants of a seed before the next seed: a study that is stopped early then has whole comparisons.
         tasks = [
-            partial(train_and_save, "end_to_end", course.seeded(seed), run_folder(self.out, name, seed))
+            partial(train_and_save, "end_to_end", training_run.seeded(seed), run_folder(self.out, name, seed))
             for seed in range(seeds)
-            for name, course in courses.items()
+            for name, training_run in runs.items()
         ]
         run_parallel(tasks, self.jobs)
 
     def student(self, name: str, seed: int) -> DepthModel:
-        """The trained student of the treatment in the folder `name`."""
-        return load(run_folder(self.out, name, seed) / "model").to(self.course.machine.device)
+        """The trained student of the variant in the folder `name`."""
+        return load(run_folder(self.out, name, seed) / "model").to(self.training_run.hardware.device)
 
     def merit(self, name: str, seed: int) -> float:
         """What this student's weights were chosen for, on validation data; higher is better."""
-        metric = self.course.plan.monitor
+        metric = self.training_run.config.monitor
         done = read_configuration(run_folder(self.out, name, seed) / "done.json")
         return done["best"][metric] * (1 if METRICS[metric].higher_is_better else -1)
 
-    def _course(self, treatment: Variant) -> TrainingRun:
-        train, objective = self._lesson(treatment)
-        options = f",{treatment.network}" if treatment.network else ""
-        plan = self.course.plan
+    def _training_run(self, variant: Variant) -> TrainingRun:
+        train, objective = self._train_data(variant)
+        options = f",{variant.network}" if variant.network else ""
+        config = self.training_run.config
         return replace(
-            self.course,
-            network=self.course.network + options,
+            self.training_run,
+            network=self.training_run.network + options,
             train=train,
             objective=objective,
-            plan=replace(plan, steps=round(plan.steps * treatment.stretch)),
+            config=replace(config, steps=round(config.steps * variant.stretch)),
         )
 
-    def _lesson(self, treatment: Variant) -> tuple[Dataset, Supervised | Distilled]:
-        measured = self.course.train
-        supervised = self.course.objective
+    def _train_data(self, variant: Variant) -> tuple[Dataset, Supervised | Distilled]:
+        measured = self.training_run.train
+        supervised = self.training_run.objective
         assert isinstance(supervised, Supervised)
-        if treatment.holes == "naive":
-            store = self._labels("measured", measured, treatment)
+        if variant.holes == "naive":
+            store = self._labels("measured", measured, variant)
             return HoleFilledDataset(measured, store, confidence=0.0, blends=False, mixes_kinds=True), supervised
-        if treatment.holes == "gated":
-            return HoleFilledDataset(measured, self._labels("measured", measured, treatment)), supervised
-        if not treatment.taught:
+        if variant.holes == "gated":
+            return HoleFilledDataset(measured, self._labels("measured", measured, variant)), supervised
+        if not variant.taught:
             return measured, supervised
         objective = Distilled(
             measured=supervised.weights,
-            taught=treatment.taught,
-            weighs_confidence=treatment.confidence,
-            mixes_kinds=treatment.mixes_kinds,
-            teacher=self.place if feature_terms(treatment.taught) else "",
+            taught=variant.taught,
+            weighs_confidence=variant.confidence,
+            mixes_kinds=variant.mixes_kinds,
+            teacher=self.place if feature_terms(variant.taught) else "",
         )
-        labelled = PseudoLabelledDataset(measured, self._labels("measured", measured, treatment))
-        if not treatment.unlabelled:
+        labelled = PseudoLabelledDataset(measured, self._labels("measured", measured, variant))
+        if not variant.unlabelled:
             return labelled, objective
         assert self.unlabelled is not None
-        store = self._labels("unlabelled", self.unlabelled, replace(treatment, alignment="none"))
+        store = self._labels("unlabelled", self.unlabelled, replace(variant, alignment="none"))
         unmeasured = PseudoLabelledDataset(self.unlabelled, store, keeps_truth=False)
         return Mixture([(labelled, 1), (unmeasured, 1)]), objective
 
-    def _labels(self, what: str, dataset: Dataset, treatment: Variant) -> PseudoLabelStore:
-        relative = self.relative_teacher if treatment.relative else None
-        name = f"{what}-{'relative' if relative else 'teacher'}-{treatment.alignment}"
+    def _labels(self, what: str, dataset: Dataset, variant: Variant) -> PseudoLabelStore:
+        relative = self.relative_teacher if variant.relative else None
+        name = f"{what}-{'relative' if relative else 'teacher'}-{variant.alignment}"
         place, size = self.out / "labels" / name, None
         if what == "unlabelled" and self.unlabelled_labels:
             place = self.unlabelled_labels
@@ -161,7 +161,7 @@ class DistillationExperiment:
             relative or self.teacher,
             dataset,
             place,
-            alignment=treatment.alignment,
+            alignment=variant.alignment,
             size=size,
             repair=True,
             progress=True,
@@ -197,23 +197,23 @@ def gate(
 
 
 def evaluate_runs(
-    classroom: DistillationExperiment,
-    treatments: Mapping[str, Variant],
+    experiment: DistillationExperiment,
+    variants: Mapping[str, Variant],
     seeds: int,
     test: Dataset,
     *,
     training: Dataset,
 ) -> tuple[dict[str, list[Row]], Sequence[Row]]:
-    """Train each treatment (folder name → treatment) from each seed: its rows on the test, and the baselines' rows."""
-    classroom.train(treatments, seeds)
-    protocol = classroom.course.protocol
+    """Train each variant (folder name → variant) from each seed: its rows on the test, and the baselines' rows."""
+    experiment.train(variants, seeds)
+    protocol = experiment.training_run.protocol
     known = constant_baseline(training, protocol)
-    rows: dict[str, list[Row]] = {name: [] for name in treatments}
+    rows: dict[str, list[Row]] = {name: [] for name in variants}
     baselines: Sequence[Row] = ()
     for seed in range(seeds):
-        for name, treatment in treatments.items():
-            student = classroom.student(name, seed)
-            row, *baselines = evaluate(student, test, protocol, training=known, name=treatment.name).rows
+        for name, variant in variants.items():
+            student = experiment.student(name, seed)
+            row, *baselines = evaluate(student, test, protocol, training=known, name=variant.name).rows
             rows[name].append(row)
     return rows, baselines
 
@@ -227,13 +227,13 @@ def _fair(protocol: EvalProtocol, teacher: DepthModel) -> EvalProtocol:
     return protocol if teacher.kind is DepthKind.METRIC else protocol.changed(alignment=_ALIGNED[teacher.kind])
 
 
-def describe_budget(lesson: TrainOptions, measured: int, unlabelled: int) -> str:
+def describe_budget(options: TrainOptions, measured: int, unlabelled: int) -> str:
     """What each training was given, in words."""
-    plan = lesson.plan
+    config = options.config
     besides = f", and {unlabelled:,} unlabelled images where a row says so" if unlabelled else ""
     return (
-        f"Each run had {plan.steps} optimiser steps of {plan.batch_size} images from {measured:,} measured samples"
-        f"{besides}; the weights are those that validated best. Student: {lesson.model}."
+        f"Each run had {config.steps} optimiser steps of {config.batch_size} images from {measured:,} measured samples"
+        f"{besides}; the weights are those that validated best. Student: {options.model}."
     )
 
 

@@ -62,19 +62,21 @@ class TrainSmallCommand:
     """At 96 × 128; a tenth as many at 192 × 256."""
     seed: Seed = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
-    machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
+    hardware: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
 
     def run(self) -> int:
         check_fields(self)
         test = open_data(self.test, "test") if self.test else None
-        course = self._course((96, 128), self.rooms, self.steps, learning_rate=2e-3)
-        network = course.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=self.encoder)
-        small = course.fit(network, self.out / "1-half-size")
-        course = self._course((192, 256), max(self.rooms // 4, 1), max(self.steps // 10, 1), learning_rate=5e-4)
-        network = course.build("cnn", **ARGUMENTS, input_size=(192, 256))
+        training_run = self._training_run((96, 128), self.rooms, self.steps, learning_rate=2e-3)
+        network = training_run.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=self.encoder)
+        small = training_run.fit(network, self.out / "1-half-size")
+        training_run = self._training_run(
+            (192, 256), max(self.rooms // 4, 1), max(self.steps // 10, 1), learning_rate=5e-4
+        )
+        network = training_run.build("cnn", **ARGUMENTS, input_size=(192, 256))
         network.load_state_dict(small.state_dict())
         network.provenance = small.provenance
-        full = course.fit(network, self.out / "2-full-size")
+        full = training_run.fit(network, self.out / "2-full-size")
         full.provenance = replace(full.provenance, licence="Apache-2.0", notes=LIMITS)
         save(full, self.out / "model", half=True)
         if test:
@@ -85,21 +87,23 @@ class TrainSmallCommand:
         print(f"The network is in {self.out / 'model'}")
         return 0
 
-    def _course(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> TrainingRun:
+    def _training_run(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> TrainingRun:
         data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
         if self.measured:
             data += f" + {self.measured}*{self.share / (1 - self.share):g}"
-        plan = TrainConfig(
+        config = TrainConfig(
             steps=steps,
             learning_rate=learning_rate,
             validate_every=max(steps // 8, 1),
             augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
             seed=self.seed,
         )
-        lesson = TrainOptions(data=data, loss="silog=1,l1=1,gradient=0.5", plan=plan, machine=self.machine)
+        options = TrainOptions(data=data, loss="silog=1,l1=1,gradient=0.5", config=config, hardware=self.hardware)
         cache = self.out / "cache"
         # Rooms and photographs in every batch: batch normalisation would tell the two apart if they took turns.
-        return lesson.course(as_mixture(lesson.open("train", cache)), lesson.open("val", cache), seed=self.seed)
+        return options.training_run(
+            as_mixture(options.open("train", cache)), options.open("val", cache), seed=self.seed
+        )
 
 
 def _figures(model: DepthModel, dataset: Dataset) -> dict[str, dict[str, float]]:

@@ -92,7 +92,7 @@ VARIANTS: Mapping[str, Variant] = {
         "holes filled with metres, gated by confidence", relative=True, alignment="truth", holes="gated"
     ),
 }
-"""Folder → treatment, in the order of the table; each row repairs one more thing than the row above it."""
+"""Folder → variant, in the order of the table; each row repairs one more thing than the row above it."""
 CONTROLS: Mapping[str, str] = {"7-longer": "7-control"}
 """Treatments whose steps another control matches."""
 PAPERS = (
@@ -116,7 +116,7 @@ class StudyDistillation:
     out: Path = Path("runs/distillation")
     """Folder for the runs, the labels and the report."""
     seeds: AtLeastOne = 3
-    """Each treatment is trained once from each of the seeds 0 … n − 1."""
+    """Each variant is trained once from each of the seeds 0 … n − 1."""
     quick: bool = False
     """One seed and an eighth of the steps."""
     teacher: str | None = None
@@ -141,12 +141,12 @@ class StudyDistillation:
     jobs: AtLeastOne = 1
     """Trainings of students at a time, each on its share of the cores; on a processor, as many as it has cores is
     fastest."""
-    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(
         default_factory=lambda: TrainOptions(
             data="rooms,domain=b,count=2064,height=64,width=96",
             model="cnn,size=tiny,input_size=64:96",
             loss="silog=1",
-            plan=TrainConfig(steps=1000, batch_size=16, learning_rate=4e-3, validate_every=200),
+            config=TrainConfig(steps=1000, batch_size=16, learning_rate=4e-3, validate_every=200),
         )
     )
 
@@ -177,57 +177,59 @@ class StudyDistillation:
         return " ".join(["leadline study distillation", *_options(replace(self, out=StudyDistillation.out))])
 
     def report(self) -> tuple[Report, dict[str, Any]]:
-        """Train the teacher and every treatment, evaluate and compare; the report, and what JSON keeps of it."""
-        treatments = self._treatments()
+        """Train the teacher and every variant, evaluate and compare; the report, and what JSON keeps of it."""
+        variants = self._variants()
         given = load(self.teacher) if self.teacher else None
         relative = load(self.relative_teacher) if self.relative_teacher else None
         _check_kinds(given, relative)
-        lesson = self.lesson
+        options = self.options
         if self.quick:
-            lesson = replace(lesson, plan=replace(lesson.plan, steps=max(lesson.plan.steps // _QUICK, 1)))
+            options = replace(options, config=replace(options.config, steps=max(options.config.steps // _QUICK, 1)))
         seeds = 1 if self.quick else self.seeds
         cache = self.out / "cache"
-        train, validation, test = lesson.splits(cache)
+        train, validation, test = options.splits(cache)
         train, rest = _parted(as_mixture(train), self.labelled)
         unlabelled = rest if self.unlabelled == "rest" else None
         if self.unlabelled not in ("rest", "none"):
             unlabelled = open_data(self.unlabelled, "train", cache=cache)
-        _check_unlabelled(treatments, unlabelled)
-        course = lesson.course(train, validation, seed=0)
-        place = self.teacher or str(self._trained_teacher(course, cache))
-        teacher = (given or load(place)).to(course.machine.device)
-        relative = relative.to(course.machine.device) if relative else Unscaled(teacher)
-        classroom = DistillationExperiment(course, teacher, place, self.out, unlabelled, relative, jobs=self.jobs)
+        _check_unlabelled(variants, unlabelled)
+        training_run = options.training_run(train, validation, seed=0)
+        place = self.teacher or str(self._trained_teacher(training_run, cache))
+        teacher = (given or load(place)).to(training_run.hardware.device)
+        relative = relative.to(training_run.hardware.device) if relative else Unscaled(teacher)
+        experiment = DistillationExperiment(
+            training_run, teacher, place, self.out, unlabelled, relative, jobs=self.jobs
+        )
 
         passed = "The teacher gate was left out (--no-gate)."
         if self.gate:
-            classroom.train({"control": VARIANTS["control"]}, 1)
-            passed = gate(teacher, classroom.student("control", 0), validation, course.protocol)
-        rows, baselines = evaluate_runs(classroom, treatments, seeds, test, training=train)
+            experiment.train({"control": VARIANTS["control"]}, 1)
+            passed = gate(teacher, experiment.student("control", 0), validation, training_run.protocol)
+        rows, baselines = evaluate_runs(experiment, variants, seeds, test, training=train)
         differences = {
             name: compare_rows(each, rows[CONTROLS.get(name, "control")])
             for name, each in rows.items()
             if name not in ("control", *CONTROLS.values())
         }
-        master = teacher_row(teacher, test, course.protocol)
+        master = teacher_row(teacher, test, training_run.protocol)
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
-            (*(average_runs(treatments[name].name, each) for name, each in rows.items()), master, *baselines),
-            notes=(describe_budget(lesson, len(train), len(unlabelled) if unlabelled else 0), passed),
-            protocol=course.protocol.as_dict(),
+            (*(average_runs(variants[name].name, each) for name, each in rows.items()), master, *baselines),
+            notes=(describe_budget(options, len(train), len(unlabelled) if unlabelled else 0), passed),
+            protocol=training_run.protocol.as_dict(),
         )
         numbers = Section(
             "Numbers",
-            f"Protocol {course.protocol.description}.",
-            (table, _to_control(treatments, rows, differences, master), _papers()),
+            f"Protocol {training_run.protocol.description}.",
+            (table, _to_control(variants, rows, differences, master), _papers()),
             (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero."),),
         )
         # By validation: the best on the test would be ahead by its luck there, too.
-        best = max(differences, key=lambda name: sum(classroom.merit(name, seed) for seed in range(seeds)))
-        prose = "**" + " ".join(_sentences(treatments, differences, best, seeds)) + "**"
+        best = max(differences, key=lambda name: sum(experiment.merit(name, seed) for seed in range(seeds)))
+        prose = "**" + " ".join(_sentences(variants, differences, best, seeds)) + "**"
         record = {
             "command": self.command(),
-            "protocol": course.protocol.as_dict(),
+            "protocol": training_run.protocol.as_dict(),
             "notes": list(table.notes),
             "rows": [
                 {
@@ -246,19 +248,19 @@ class StudyDistillation:
 
     def _time(self) -> str:
         """What the trainings took by their own clocks: more than passed, where some ran beside each other."""
-        folders = [self.out / name for name in ("teacher", *self._treatments())]
+        folders = [self.out / name for name in ("teacher", *self._variants())]
         runs = [json.loads(done.read_text())["seconds"] for each in folders for done in each.rglob("done.json")]
         return f"{len(runs)} trainings, whose own clocks add up to {sum(runs) / 60:.0f} minutes."
 
-    def _treatments(self) -> dict[str, Variant]:
+    def _variants(self) -> dict[str, Variant]:
         """Those that were asked for, with their controls, in the order of the table."""
         for name in self.only:
             if name not in VARIANTS:
-                raise unknown("treatment", name, VARIANTS)
+                raise unknown("variant", name, VARIANTS)
             if VARIANTS[name].unlabelled and self.unlabelled == "none":
                 raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
         if self.only and not set(self.only) - {"control", *CONTROLS.values()}:
-            raise BadInput("--only names controls alone: name a treatment to compare with them.")
+            raise BadInput("--only names controls alone: name a variant to compare with them.")
         had = [name for name, each in VARIANTS.items() if self.unlabelled != "none" or not each.unlabelled]
         wanted = [name for name in had if name in (self.only or VARIANTS)]
         wanted += ["control", *(CONTROLS[name] for name in wanted if name in CONTROLS)]
@@ -268,15 +270,15 @@ class StudyDistillation:
         """A hybrid that learns from the teacher's data, and then from the student's."""
         steps = max(self.teacher_steps // _QUICK, 1) if self.quick else self.teacher_steps
         height, width = student.train[0].size
-        plan = TrainConfig(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
+        config = TrainConfig(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
         apart = TrainingRun(
             network=f"hybrid,size=tiny,input_size={height}:{width}",
             train=open_data(self.teacher_data, "train", cache=cache),
             validation=open_data(self.teacher_data, "val", cache=cache),
-            plan=plan,
+            config=config,
             objective=Supervised({"silog": 1.0, "l1": 1.0}),
             protocol=student.protocol,
-            machine=student.machine,
+            hardware=student.hardware,
         )
         folder = self.out / "teacher"
         model = apart.fit(apart.build(), folder / "1-own-data")
@@ -284,7 +286,7 @@ class StudyDistillation:
             apart,
             train=student.train,
             validation=student.validation,
-            plan=replace(plan, steps=max(steps // 5, 1), learning_rate=5e-4, validate_every=max(steps // 25, 1)),
+            config=replace(config, steps=max(steps // 5, 1), learning_rate=5e-4, validate_every=max(steps // 25, 1)),
         )
         save(tuned.fit(model, folder / "2-students-data"), folder / "model")
         return folder / "model"
@@ -337,10 +339,10 @@ def _check_kinds(teacher: DepthModel | None, relative: DepthModel | None) -> Non
             raise BadInput(f"{option} has to answer {kind.value} depth, and {model.name!r} answers {model.kind.value}.")
 
 
-def _check_unlabelled(treatments: Mapping[str, Variant], unlabelled: Dataset | None) -> None:
+def _check_unlabelled(variants: Mapping[str, Variant], unlabelled: Dataset | None) -> None:
     """Refuse rows that need unlabelled images where no training sample is left over."""
-    for name, treatment in treatments.items():
-        if treatment.unlabelled and unlabelled is None:
+    for name, variant in variants.items():
+        if variant.unlabelled and unlabelled is None:
             raise BadInput(
                 f"{name} needs unlabelled images, and every training sample is labelled: name some with --unlabelled, "
                 "keep the truth of fewer with --labelled, or leave such rows out with --unlabelled none."
@@ -361,12 +363,12 @@ def _parted(train: Dataset, labelled: int) -> tuple[Dataset, Dataset | None]:
 
 
 def _to_control(
-    treatments: Mapping[str, Variant],
+    variants: Mapping[str, Variant],
     rows: Mapping[str, Sequence[Row]],
     differences: Mapping[str, Sequence[Difference]],
     master: Row,
 ) -> Listing:
-    """Each treatment's RMSE against its control's: the ratio, the share of the way to the teacher, the interval."""
+    """Each variant's RMSE against its control's: the ratio, the share of the way to the teacher, the interval."""
     lines = []
     for name, each in differences.items():
         control = average_runs("", rows[CONTROLS.get(name, "control")]).metrics["rmse"]
@@ -377,7 +379,7 @@ def _to_control(
         way = (control - own) / (control - master.metrics["rmse"])
         lines.append(
             (
-                treatments[name].name,
+                variants[name].name,
                 f"{own / control:.2f}",
                 f"{way:.0%}",
                 f"{of_rmse.mean:+.3f}",
@@ -403,13 +405,13 @@ def _papers() -> Listing:
 
 
 def _sentences(
-    treatments: Mapping[str, Variant], differences: Mapping[str, Sequence[Difference]], best: str, seeds: int
+    variants: Mapping[str, Variant], differences: Mapping[str, Sequence[Difference]], best: str, seeds: int
 ) -> list[str]:
-    """The verdicts in RMSE of the paper's setup and of the best treatment, chosen by validation."""
+    """The verdicts in RMSE of the paper's setup and of the best variant, chosen by validation."""
     of_rmse = {name: next(one for one in each if one.metric == "rmse") for name, each in differences.items()}
     told = []
     if "0-paper" in of_rmse:
         told.append(describe_difference("The paper's distillation", "its control", of_rmse["0-paper"], seeds=seeds))
-    student = f"The student that validated best ({treatments[best].name})"
+    student = f"The student that validated best ({variants[best].name})"
     told.append(describe_difference(student, "its control", of_rmse[best], seeds=seeds))
     return told

@@ -47,7 +47,7 @@ class StudyStages:
     jobs: AtLeastOne = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
-    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
         check_fields(self)
@@ -58,14 +58,14 @@ class StudyStages:
     def report(self) -> Report:
         """Train each recipe from each seed, evaluate, and compare."""
         photos = photo_files(self.photos)
-        train, validation, test = self.lesson.splits(self.out / "cache")
-        ruling = protocol(self.lesson.protocol)
+        train, validation, test = self.options.splits(self.out / "cache")
+        ruling = protocol(self.options.protocol)
         known = constant_baseline(train, ruling)
         seeds = range(self.seeds)
-        course = self.lesson.course(train, validation, seed=0)
+        training_run = self.options.training_run(train, validation, seed=0)
         run_parallel(
             [
-                partial(train_and_save, name, course.seeded(seed), run_folder(self.out, name, seed))
+                partial(train_and_save, name, training_run.seeded(seed), run_folder(self.out, name, seed))
                 for seed in seeds
                 for name in VARIANTS
             ],
@@ -83,7 +83,7 @@ class StudyStages:
         table = Table(
             f"Trained on {train.name}, scored on {test.name}",
             (*(average_runs(VARIANTS[name], rows) for name, rows in runs.items()), *baselines),
-            notes=(_budget(self.lesson, len(train)),),
+            notes=(_budget(self.options, len(train)),),
             protocol=ruling.as_dict(),
         )
         shown = min(VARIANTS, key=lambda name: runs[name][0].metrics["rmse"])
@@ -108,10 +108,10 @@ class StudyStages:
         )
 
 
-def _budget(lesson: TrainOptions, samples: int) -> str:
-    plan = lesson.plan
+def _budget(options: TrainOptions, samples: int) -> str:
+    config = options.config
     return (
-        f"Each run had {plan.steps} optimiser steps of {plan.batch_size} images, {plan.steps * plan.batch_size:,} "
+        f"Each run had {config.steps} optimiser steps of {config.batch_size} images, {config.steps * config.batch_size:,} "
         f"in all, from {samples:,} samples; multi-stage spends half of them on the encoder alone. "
-        f"Network: {lesson.model}."
+        f"Network: {options.model}."
     )

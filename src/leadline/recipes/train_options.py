@@ -37,11 +37,11 @@ class TrainOptions:
     """How validation is scored."""
     skip_unreadable: bool = False
     """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
-    plan: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    hardware: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
 
-    def course(self, train: Dataset, validation: Dataset, *, seed: int) -> TrainingRun:
-        """This lesson on these samples.
+    def training_run(self, train: Dataset, validation: Dataset, *, seed: int) -> TrainingRun:
+        """This options on these samples.
 
         Raises:
             BadInput: no such loss term or protocol.
@@ -50,10 +50,10 @@ class TrainOptions:
             network=self.model,
             train=train,
             validation=validation,
-            plan=replace(self.plan, seed=seed),
+            config=replace(self.config, seed=seed),
             objective=Supervised(parse_weights(self.loss)),
             protocol=protocol(self.protocol),
-            machine=self.machine,
+            hardware=self.hardware,
         )
 
     def splits(self, cache: Path) -> tuple[Dataset, Dataset, Dataset]:

@@ -4,15 +4,16 @@ import errno
 import json
 import signal
 import time
+import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ from leadline.models.base import DepthModel, Preprocessing
 from leadline.models.loading import load
 from leadline.models.saving import save
 from leadline.training.objectives import Objective
+
+P, T = ParamSpec("P"), TypeVar("T")
 
 PRECISIONS = ("auto", "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64")
 """What `TrainConfig.precision` takes: `auto`, or a name of Lightning Fabric's."""
@@ -109,17 +112,35 @@ class HardwareConfig:
         return _fabric(self, devices=1).device
 
 
+def _accept_old_keywords(**renamed: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Take keywords of a function by their old names for one release, with a warning."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for old in kwargs.keys() & renamed.keys():
+                said = f"{old}= is called {renamed[old]}= now, and its old name goes with the next release"
+                warnings.warn(said, DeprecationWarning, stacklevel=2)
+                kwargs[renamed[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+@_accept_old_keywords(plan="config", machine="hardware")
 def fit(
     model: DepthModel,
     train: Dataset,
     validation: Dataset,
     objective: Objective,
-    plan: TrainConfig,
+    config: TrainConfig,
     out: StrPath,
     *,
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
-    machine: HardwareConfig = HardwareConfig(),
+    hardware: HardwareConfig = HardwareConfig(),
 ) -> DepthModel:
     """Train `model` in the run folder `out` and return the weights that validated best.
 
@@ -133,7 +154,7 @@ def fit(
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
             or the loss stopped being a number.
     """
-    return Trainer(model, train, validation, objective, plan, Path(out), protocol, frozen, machine).fit()
+    return Trainer(model, train, validation, objective, config, Path(out), protocol, frozen, hardware).fit()
 
 
 class Trainer:
@@ -292,7 +313,7 @@ class Trainer:
             "train": identity(self.train),
             "validation": identity(self.validation),
             "objective": {"name": type(self.objective).__name__, **asdict(self.objective)},  # pyright: ignore[reportArgumentType]
-            "plan": asdict(self.config),
+            "config": asdict(self.config),
             "protocol": asdict(self.protocol),
             "frozen": list(self.frozen),
         }
@@ -481,7 +502,7 @@ class _Log:
             self.board.add_scalar(f"{part}/{name}", figure, self.state.step)
 
 
-_BEFORE = {"encoder_rate": "encoder_lr_scale", "clip": "grad_clip", "ema": "ema_decay", "best_by": "monitor"}
+_RENAMED_FIELDS = {"encoder_rate": "encoder_lr_scale", "clip": "grad_clip", "ema": "ema_decay", "best_by": "monitor"}
 """Names that fields of `TrainConfig` had in run folders before 0.2."""
 
 
@@ -489,12 +510,14 @@ def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
     beside = (_CHECKPOINT, "log.jsonl", "done.json", "best", "last", "model")
     before = create_or_read(out / "run.json", configuration, beside)
-    if isinstance(plan := before.get("plan"), dict):
-        plan = {_BEFORE.get(name, name): value for name, value in plan.items()}
-        # An option that came later was not there to be set: the run had its default.
-        usual = json.loads(json.dumps(asdict(TrainConfig())))
-        plan["augmentation"] = {**usual["augmentation"], **plan.get("augmentation", {})}
-        before["plan"] = {**usual, **plan}
+    if "plan" in before:  # its name before 0.2
+        before["config"] = before.pop("plan")
+    if isinstance(config := before.get("config"), dict):
+        config = {_RENAMED_FIELDS.get(name, name): value for name, value in config.items()}
+        # An option that was added later was not there to be set: the run had its default.
+        defaults = json.loads(json.dumps(asdict(TrainConfig())))
+        config["augmentation"] = {**defaults["augmentation"], **config.get("augmentation", {})}
+        before["config"] = {**defaults, **config}
     check_same_configuration(
         before,
         configuration,
@@ -525,17 +548,17 @@ def _missing_hardware(hardware: HardwareConfig, problem: Exception) -> str:
     return f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
 
 
-def _precision(plan: TrainConfig, accelerator: str) -> Any:
+def _precision(config: TrainConfig, accelerator: str) -> Any:
     """bf16 where the device computes it natively: an x86 processor of this kind takes ten times as long in it."""
-    if plan.precision != "auto":
-        return plan.precision
+    if config.precision != "auto":
+        return config.precision
     on_gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _parameter_groups(model: DepthModel, parts: nn.Module, plan: TrainConfig) -> list[dict[str, Any]]:
+def _parameter_groups(model: DepthModel, parts: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Encoder and rest (with `parts`) at their own rates, each with its matrices decayed, its biases and norms not."""
-    encoder_rate = plan.encoder_lr_scale
+    encoder_rate = config.encoder_lr_scale
     if encoder_rate is None:
         encoder_rate = 0.1 if model.pretrained_encoder else 1.0
     in_encoder = {id(parameter) for parameter in model.encoder.parameters()}
@@ -546,8 +569,8 @@ def _parameter_groups(model: DepthModel, parts: nn.Module, plan: TrainConfig) ->
     return [
         {
             "params": parameters,
-            "lr": plan.learning_rate * (encoder_rate if is_encoder else 1.0),
-            "weight_decay": plan.weight_decay if is_matrix else 0.0,
+            "lr": config.learning_rate * (encoder_rate if is_encoder else 1.0),
+            "weight_decay": config.weight_decay if is_matrix else 0.0,
         }
         for (is_encoder, is_matrix), parameters in groups.items()
     ]
