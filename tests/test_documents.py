@@ -14,7 +14,7 @@ import pytest
 import tyro
 from loopback_hub import TOKEN, hub
 
-from leadline.cli.main import COMMANDS
+from leadline.cli.main import COMMANDS, _renamed
 from leadline.core.depth_kind import DepthKind
 from leadline.models.loading import open_model
 from leadline.models.pretrained.hub import model_card
@@ -44,7 +44,7 @@ def test_a_documented_command_is_one(document, line):
         return
     command = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
     module, _, name = COMMANDS[command][0].partition(":")
-    options = words[len(command.split()) :]
+    options = _renamed(command, words[len(command.split()) :])
     if "--help" in options:
         return
     asked = tyro.cli(getattr(import_module(module), name), args=options, config=(tyro.conf.DisallowNone,))

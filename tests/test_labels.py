@@ -42,7 +42,7 @@ def depth_of(dataset: Dataset, index: int) -> Tensor:
 
 def maps(dataset: Dataset, store: PseudoLabelStore, index: int = 0) -> tuple[Tensor, Tensor]:
     """Depth and confidence of a label."""
-    taught = store.taught(index, dataset[index])
+    taught = store.teacher_prediction(index, dataset[index])
     return taught.depth, taught.confidence
 
 
@@ -168,12 +168,12 @@ def test_a_damaged_shard_is_named_and_made_anew_when_asked(harm, tmp_path):
     harm(shard)
     label(Seer(), data, tmp_path / "other")  # forgets what it had open
     with pytest.raises(UnreadableFile, match=r"Shard 00000\.npy of the labels in .* missing or damaged: .*--repair"):
-        load_pseudo_labels(tmp_path).taught(3, data[3])
+        load_pseudo_labels(tmp_path).teacher_prediction(3, data[3])
     assert label(Seer(), data, tmp_path).manifest
     assert shard.read_bytes() != whole
     store = label(Seer(), data, tmp_path, repair=True)
     assert shard.read_bytes() == whole
-    torch.testing.assert_close(store.taught(3, data[3]).depth, depth_of(data, 3), rtol=PRECISION, atol=0)
+    torch.testing.assert_close(store.teacher_prediction(3, data[3]).depth, depth_of(data, 3), rtol=PRECISION, atol=0)
 
 
 def test_repair_leaves_whole_shards_alone(tmp_path):
@@ -323,7 +323,7 @@ def test_images_of_several_sizes_share_a_store(tmp_path):
     store = label(Seer(), data, tmp_path)
     assert store.manifest["size"] == [32, 48]
     for index, size in enumerate(sizes):
-        taught = store.taught(index, data[index])
+        taught = store.teacher_prediction(index, data[index])
         assert taught.depth.shape == taught.confidence.shape == (1, *size)
         torch.testing.assert_close(taught.depth, depth_of(data, index), rtol=0.1, atol=0)
 
@@ -354,7 +354,7 @@ def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
 def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
     data = views(2, size=(8, 8))
     store = label(Seer(), data, tmp_path)
-    kept, forgotten = PseudoLabelledDataset(data, store)[1], PseudoLabelledDataset(data, store, keeps_truth=False)[1]
+    kept, forgotten = PseudoLabelledDataset(data, store)[1], PseudoLabelledDataset(data, store, keeps_target=False)[1]
     assert torch.equal(kept.depth, data[1].depth)
     assert not forgotten.valid.any()
     assert not forgotten.depth.any()

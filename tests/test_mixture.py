@@ -12,6 +12,7 @@ import scipy.io
 import torch
 
 from leadline.cli.train import TrainCommand
+from leadline.cli.train_arguments import TrainArguments
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import collate
@@ -82,7 +83,7 @@ def _as_flyingthings(seen: RoomsDataset, indices: range, path: Path) -> None:
 
 def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, capsys):
     words = f"{places['metric']}*2 + {places['relative']} + {places['scale_free']}"
-    run = TrainCommand(tmp_path / "run", options=TrainOptions(words, NETWORK))
+    run = TrainCommand(tmp_path / "run", options=TrainArguments(words, NETWORK))
     config = {"steps": 80, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 80}
     assert trained(run, config) == 0
     assert "nyu val" in capsys.readouterr().out

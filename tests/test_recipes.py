@@ -12,6 +12,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from leadline.cli.study_stages import StudyStagesCommand
+from leadline.cli.train_arguments import TrainArguments
+from leadline.cli.train_small import TrainSmallCommand
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.data.datasets.rooms import rooms
@@ -21,9 +24,7 @@ from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
 from leadline.models.loading import load
 from leadline.recipes import RECIPES, TrainingRun, recipe
-from leadline.recipes.leadline_small import TrainSmallCommand
-from leadline.recipes.study_stages import StudyStages
-from leadline.recipes.train_options import TrainOptions
+from leadline.recipes.study_stages import study_stages
 from leadline.training.parallel import run_parallel
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
@@ -108,7 +109,9 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
     assert weights.read_bytes() == before
 
 
-@pytest.mark.parametrize(("options", "said"), [({"share": 1.0}, "--share 1"), ({"test": "nowhere"}, "nowhere")])
+@pytest.mark.parametrize(
+    ("options", "said"), [({"measured_fraction": 1.0}, "measured_fraction=1"), ({"test": "nowhere"}, "nowhere")]
+)
 def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, said, tmp_path):
     with pytest.raises(BadInput, match=said):
         TrainSmallCommand(encoder=tmp_path / "none", out=tmp_path / "run", measured="rooms", **options).run()
@@ -121,8 +124,8 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones():
 
 
 def test_a_study_trains_compares_and_reports(tmp_path):
-    options = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
-    study = StudyStages(out=tmp_path, seeds=2, photos=("examples/photos",), options=options)
+    options = TrainArguments(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
+    study = StudyStagesCommand(out=tmp_path, seeds=2, photos=("examples/photos",), options=options)
     assert study.run() == 0
     told = json.loads((tmp_path / "report.json").read_text())
     rows = {row["name"]: row for row in told["sections"][0]["tables"][0]["rows"]}
@@ -136,11 +139,11 @@ def test_a_study_trains_compares_and_reports(tmp_path):
 
 
 def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
-    options = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
+    options = TrainArguments(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for jobs in (1, 2):
-        StudyStages(out=tmp_path / str(jobs), seeds=1, jobs=jobs, options=options).report()
+        study_stages(StudyStagesCommand(out=tmp_path / str(jobs), seeds=1, jobs=jobs, options=options))
     torch.set_num_threads(threads)
     first, second = (
         [load(saved).state_dict() for saved in sorted((tmp_path / jobs).glob("*/seed-0/model"))] for jobs in "12"

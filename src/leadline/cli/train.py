@@ -7,13 +7,13 @@ from typing import Annotated
 
 import tyro
 
+from leadline.cli.train_arguments import TrainArguments
 from leadline.core.errors import NoSplit
 from leadline.data.loader import hold_out
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.models.saving import save
 from leadline.recipes import recipe
-from leadline.recipes.train_options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TrainCommand:
     """The run folder; the trained model will be in `model/` below it."""
     recipe: str = "end_to_end"
     """end_to_end or multi_stage."""
-    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
+    options: Annotated[TrainArguments, tyro.conf.arg(name="")] = field(default_factory=TrainArguments)
 
     def run(self) -> int:
         chosen = recipe(self.recipe)

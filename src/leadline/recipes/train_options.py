@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
@@ -37,8 +34,8 @@ class TrainOptions:
     """How validation is scored."""
     skip_unreadable: bool = False
     """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    hardware: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
+    config: TrainConfig = field(default_factory=TrainConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def training_run(self, train: Dataset, validation: Dataset, *, seed: int) -> TrainingRun:
         """This options on these samples.

@@ -23,11 +23,11 @@ from leadline.training.distillation_losses import (
 )
 from leadline.training.losses import (
     berhu_loss,
-    gradient_matching_loss,
     l1_loss,
+    log_gradient_loss,
     scale_and_shift_invariant_loss,
     silog_loss,
-    standardize,
+    standardized_gradient_loss,
 )
 
 
@@ -95,9 +95,9 @@ class Distilled:
     A batch's labels say what kind they are of, and terms that compare metres refuse any other.
     """
 
-    measured: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    target_losses: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
     """Terms of `TERMS` and their factors."""
-    taught: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    teacher_losses: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
     """Terms of `leadline.training.distillation_losses.DISTILLATION_TERMS` and their factors."""
     weighs_confidence: bool = True
     """Each pixel of the teacher counts by its confidence; else all alike, but for those of confidence 0."""
@@ -107,18 +107,18 @@ class Distilled:
     """The model whose features the terms `features` and `pairwise` compare, as `leadline.load` names it."""
 
     def __post_init__(self) -> None:
-        Supervised(self.measured)
-        for name in self.taught:
+        Supervised(self.target_losses)
+        for name in self.teacher_losses:
             if name not in DISTILLATION_TERMS:
-                raise unknown("teaching loss", name, DISTILLATION_TERMS)
-        if (names := feature_terms(self.taught)) and not self.teacher:
+                raise unknown("distillation loss", name, DISTILLATION_TERMS)
+        if (names := feature_terms(self.teacher_losses)) and not self.teacher:
             raise BadInput(f"{' and '.join(names)} compare features, which only a running teacher has.")
 
     def parts(self, model: DepthModel) -> nn.Module:
         parts = nn.ModuleDict()
-        if "holistic" in self.taught:
+        if "holistic" in self.teacher_losses:
             parts["discriminator"] = Discriminator()
-        if "features" in self.taught:
+        if "features" in self.teacher_losses:
             widths = [[each.shape[1] for each in _features(one)] for one in (model, _teacher(self.teacher))]
             parts["projections"] = Projections(*widths)
         return parts
@@ -128,10 +128,10 @@ class Distilled:
         if taught is None:
             raise BadInput("A distilled training needs labels: `leadline label` makes them.")
         predicted = model(batch.image, batch.intrinsics).float()
-        terms = _measured_terms(self.measured, predicted, measured_as(model.kind, batch), batch.valid)
+        terms = _measured_terms(self.target_losses, predicted, measured_as(model.kind, batch), batch.valid)
         believed = taught.confidence > 0
         confidence = taught.confidence if self.weighs_confidence else None
-        for name, weight in self.taught.items():
+        for name, weight in self.teacher_losses.items():
             term = DISTILLATION_TERMS[name]
             if not self.mixes_kinds:
                 check_distillation_term(name, taught.kind)
@@ -150,7 +150,7 @@ class Distilled:
                 sides = (*self._sides(term, model.kind, predicted, taught), believed, confidence)
                 critic = (_part(parts, "discriminator"), batch.image) if name == "holistic" else ()
                 loss = term.function(*critic, *sides)
-            terms[f"taught {name}"] = weight * loss
+            terms[f"teacher {name}"] = weight * loss
         return terms
 
     def _sides(
@@ -179,7 +179,7 @@ def feature_terms(taught: Iterable[str]) -> list[str]:
 def check_distillation_term(name: str, kind: DepthKind) -> None:
     """Refuse a term of `DISTILLATION_TERMS` that is unknown, or that cannot compare labels of `kind`."""
     if name not in DISTILLATION_TERMS:
-        raise unknown("teaching loss", name, DISTILLATION_TERMS)
+        raise unknown("distillation loss", name, DISTILLATION_TERMS)
     if kind not in DISTILLATION_TERMS[name].measures:
         compares = DISTILLATION_TERMS[name].compares.value
         raise BadInput(
@@ -234,28 +234,14 @@ def _features(model: DepthModel) -> tuple[Tensor, ...]:
     return features
 
 
-def _log_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:
-    """Gradient matching in log depth, as in Li & Snavely 2018, eq. 3."""
-    return gradient_matching_loss(_safe_log(predicted, valid), _safe_log(measured, valid), valid)
-
-
-def _standardised_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:
-    """Gradient matching of standardised inverse depths, as in Ranftl et al. 2020, eq. 11."""
-    return gradient_matching_loss(standardize(predicted, valid), standardize(measured, valid), valid)
-
-
-def _safe_log(depth: Depth, valid: Mask) -> Depth:
-    return depth.where(valid, 1.0).log()
-
-
 TERMS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
     {
         "silog": silog_loss,
         "l1": l1_loss,
         "berhu": berhu_loss,
-        "gradient": _log_gradient,
+        "gradient": log_gradient_loss,
         "ssi": scale_and_shift_invariant_loss,
-        "ssi_gradient": _standardised_gradient,
+        "ssi_gradient": standardized_gradient_loss,
     }
 )
 """Loss terms by name. `ssi` and `ssi_gradient` are for inverse depth (a relative model), the others for depth."""

@@ -67,7 +67,7 @@ class PseudoLabelStore:
     def __len__(self) -> int:
         return self.manifest["data"]["samples"]
 
-    def taught(self, index: int, sample: Sample) -> TeacherPrediction:
+    def teacher_prediction(self, index: int, sample: Sample) -> TeacherPrediction:
         """The label of a sample, at the sample's own size.
 
         Raises:
@@ -88,7 +88,7 @@ class PseudoLabelStore:
             record = self._record(index)
             yield float(record["scale"]), float(record["shift"])
 
-    def believes_any(self) -> bool:
+    def has_confident_pixels(self) -> bool:
         """Whether any pixel of any label has a confidence above 0."""
         return any(self._record(index)["confidence"].any() for index in range(len(self)))
 
@@ -194,8 +194,8 @@ def label(
 class PseudoLabelledDataset:
     """A dataset with a teacher's answer for each of its samples."""
 
-    def __init__(self, dataset: Dataset, store: PseudoLabelStore, *, keeps_truth: bool = True) -> None:
-        """Without `keeps_truth` what was measured is forgotten: the samples then are unlabelled images.
+    def __init__(self, dataset: Dataset, store: PseudoLabelStore, *, keeps_target: bool = True) -> None:
+        """Without `keeps_target` what was measured is forgotten: the samples then are unlabelled images.
 
         Raises:
             BadInput: the store is of other images, or nothing in it is believed.
@@ -203,23 +203,23 @@ class PseudoLabelledDataset:
         check_same_configuration(
             store.manifest["data"], identity(dataset), f"The labels in {store.path} are of other images", "Label these."
         )
-        if not store.believes_any():
+        if not store.has_confident_pixels():
             raise BadInput(
                 f"No label in {store.path} is believed: the confidence is 0 everywhere, so there is nothing to learn. "
                 "Use another teacher, or another alignment."
             )
-        self.dataset, self.store, self.keeps_truth = dataset, store, keeps_truth
+        self.dataset, self.store, self.keeps_target = dataset, store, keeps_target
         self.name = f"{dataset.name} labelled by {store.manifest['teacher']['name']}"
         # An image without a truth promises whatever is asked, as photographs do.
-        self.kind = dataset.kind if keeps_truth else DepthKind.METRIC
+        self.kind = dataset.kind if keeps_target else DepthKind.METRIC
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
-        sample = sample.replace(taught=self.store.taught(index, sample))
-        if self.keeps_truth:
+        sample = sample.replace(taught=self.store.teacher_prediction(index, sample))
+        if self.keeps_target:
             return sample
         nothing = torch.zeros_like(sample.depth)
         return sample.replace(depth=nothing, valid=nothing.bool(), kind=self.kind)
