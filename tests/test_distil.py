@@ -122,7 +122,7 @@ class TestTheLoss:
     def test_refuses_what_it_does_not_know_or_have(self):
         with pytest.raises(BadInput, match=r"No distillation loss is called 'mimic'\. Known teaching losses: bins, "):
             Distilled(teacher_losses={"mimic": 1.0})
-        with pytest.raises(BadInput, match=r"features compare features, which only a running teacher has"):
+        with pytest.raises(BadInput, match=r"features compare features, which needs a running teacher"):
             Distilled(teacher_losses={"features": 1.0})
         with pytest.raises(BadInput, match="needs labels: `leadline label` makes them"):
             Distilled()(network(), batch().replace(taught=None), torch.nn.Module())
@@ -245,7 +245,7 @@ class TestTheGate:
         assert "on listed train" in said
 
     def test_refuses_a_worse_one_with_both_figures_and_the_cure(self):
-        figures = r"'seer' has nothing to teach: RMSE \(m\) ↓ 2\.\d+ .* student's 0\.000 .*--no-gate"
+        figures = r"'seer' has nothing to teach: RMSE \(m\) ↓ 2\.\d+ .* without a teacher, 0\.000 .*--no-gate"
         with pytest.raises(BadInput, match=figures):
             gate(Seer(bent=lambda depth: 1.5 * depth), Seer(), views(3), protocol("indoor"))
 

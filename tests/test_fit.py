@@ -202,7 +202,7 @@ def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_
 
 
 def test_a_relative_model_is_refused_before_it_learns_what_no_metres_can_be_compared_with(tmp_path):
-    with pytest.raises(BadInput, match=r"answers relative depth, .* Build the network with kind=metric"):
+    with pytest.raises(BadInput, match=r"outputs relative depth, .* Build the network with kind=metric"):
         run(tmp_path / "run", model=model(kind="relative"))
     assert not (tmp_path / "run").exists()
 

@@ -298,7 +298,7 @@ def test_what_comes_out_at_the_horizon_is_not_believed_nor_what_mixes_with_it(tm
 def test_a_store_in_which_nothing_is_believed_cannot_be_learnt_from(tmp_path):
     data = views(2, size=(8, 8))
     store = label(Seer(DepthKind.RELATIVE, torch.ones_like), data, tmp_path)
-    with pytest.raises(BadInput, match=r"No label in .* is believed: the confidence is 0 everywhere"):
+    with pytest.raises(BadInput, match=r"The confidence of the labels in .* is 0 everywhere"):
         PseudoLabelledDataset(data, store)
 
 
@@ -414,7 +414,7 @@ def test_an_image_without_any_truth_is_filled_with_the_teachers_metres(tmp_path)
 def test_relative_numbers_fill_holes_only_by_declared_mistake(tmp_path):
     data = Listed([holed()])
     store = label(Seer(DepthKind.RELATIVE), data, tmp_path, alignment="none")
-    with pytest.raises(BadInput, match="relative labels cannot fill holes in metric depth: align them to the truth"):
+    with pytest.raises(BadInput, match="relative labels cannot fill holes in metric depth: align them to what"):
         HoleFilledDataset(data, store)
     filled = HoleFilledDataset(data, store, confidence=0.0, blends=False, mixes_kinds=True)[0]
     hole = ~data[0].valid

@@ -153,8 +153,8 @@ def test_a_tenth_of_the_first_metric_part_is_held_out():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("rooms*0 + rooms", "share 0 has nothing to give"),
-        ("rooms*much + rooms", r"write the share of a dataset as NAME\*0\.5"),
+        ("rooms*0 + rooms", "the weight of rooms=0.*: give more than 0"),
+        ("rooms*much + rooms", r"write the weight of a dataset as NAME\*0\.5"),
     ],
 )
 def test_shares_that_are_none_are_refused(words: str, message: str, tmp_path: Path):
@@ -163,11 +163,11 @@ def test_shares_that_are_none_are_refused(words: str, message: str, tmp_path: Pa
 
 
 def test_a_mixture_without_metres_is_refused_before_it_is_trained_and_a_lone_share_changes_nothing(places, tmp_path):
-    with pytest.raises(BadInput, match="measures metres, which validation needs: add a part that does"):
+    with pytest.raises(BadInput, match="has metric depth, which validation needs: add one that has"):
         TrainOptions(f"{places['relative']} + {places['scale_free']}*2").open("train", tmp_path)
     assert TrainOptions("rooms,count=2*3").open("train", tmp_path).name == "rooms-a train"
 
 
 def test_terms_that_need_metres_are_refused_for_truth_without():
-    with pytest.raises(BadInput, match="'l1' asks for metres, which such truth has not: use ssi, ssi_gradient"):
+    with pytest.raises(BadInput, match="'l1' needs metres, which such a target has not: use ssi, ssi_gradient"):
         Supervised(unscaled={"l1": 1.0})

@@ -27,5 +27,10 @@ class ProtocolOptions:
     """Take the mean of the predictions for the image and for its mirror image."""
 
     def chosen(self) -> EvalProtocol:
+        """Return the protocol with its departures.
+
+        Raises:
+            BadInput: no such protocol, or a value that it cannot have.
+        """
         changes = {key: value for key, value in vars(self).items() if key != "protocol"}
         return protocols.protocol(self.protocol, **changes)

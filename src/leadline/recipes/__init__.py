@@ -22,10 +22,10 @@ from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What every recipe is given: a network to build, what it learns from, for how long, and how it is judged."""
+    """Hold what every recipe needs: a network to build, what it learns from, for how long, and how it is scored."""
 
     network: str
-    """In words: `hybrid,size=tiny`, or the folder of a saved model to go on from."""
+    """NAME[,option=value]…, as `hybrid,size=tiny`, or the folder of a saved model to start from."""
     train: Dataset
     validation: Dataset
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -36,11 +36,11 @@ class TrainingRun:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def seeded(self, seed: int) -> "TrainingRun":
-        """The same training_run from another seed."""
+        """Return the same run with another seed."""
         return replace(self, config=replace(self.config, seed=seed))
 
     def build(self, network: str = "", **arguments: Any) -> DepthModel:
-        """The untrained network, or another one that a stage needs: the same weights for the same seed."""
+        """Build the untrained network, or another one that a stage needs: the same weights for the same seed."""
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
             return build(network, **arguments) if network else open_model(self.network)
@@ -48,7 +48,14 @@ class TrainingRun:
     def fit(
         self, model: DepthModel, out: StrPath, *, steps: int | None = None, frozen: tuple[str, ...] = ()
     ) -> DepthModel:
-        """`leadline.training.trainer.fit` on this training_run; `steps` where it is one stage of several."""
+        """Call `leadline.training.trainer.fit` for this run.
+
+        Args:
+            model: the network to train.
+            out: its run folder.
+            steps: optimiser steps, where it is one stage of several; None: all.
+            frozen: names of submodules that keep their weights.
+        """
         config = replace(self.config, steps=self.config.steps if steps is None else steps)
         return fit(
             model,
@@ -74,7 +81,7 @@ Recipe = Callable[[TrainingRun, StrPath], DepthModel]
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of this name.
+    """Return the recipe of this name.
 
     Raises:
         BadInput: there is none.
@@ -86,11 +93,23 @@ def recipe(name: str) -> Recipe:
 
 
 def run_folder(out: StrPath, name: str, seed: int) -> Path:
-    """Where a study in `out` keeps its training of this name from this seed."""
+    """Return the run folder of one training of a study.
+
+    Args:
+        out: the study's folder.
+        name: of the run.
+        seed: that it was trained from.
+    """
     return Path(out) / name / f"seed-{seed}"
 
 
 def train_and_save(name: str, training_run: TrainingRun, out: StrPath) -> None:
-    """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
+    """Train by a recipe and save the trained model.
+
+    Args:
+        name: of the recipe.
+        training_run: what to train.
+        out: the run folder; the model will be in `model/` below it.
+    """
     out = Path(out)
     save(recipe(name)(training_run, out), out / "model")

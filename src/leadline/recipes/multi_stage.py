@@ -21,7 +21,7 @@ def multi_stage(training_run: TrainingRun, out: StrPath) -> DepthModel:
     name, _, arguments = parse_spec(training_run.network)
     if name != "hybrid":
         raise BadInput(
-            f"multi_stage trains the parts of a hybrid, and {training_run.network!r} is none: use end_to_end."
+            f"multi_stage trains the parts of a hybrid, and {training_run.network!r} is not one: use end_to_end."
         )
     shared = {key: value for key, value in arguments.items() if key in signature(cnn).parameters}
     first = training_run.config.steps // 2
