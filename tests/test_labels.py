@@ -348,7 +348,7 @@ def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "store")]) == 0
     printed = capsys.readouterr().out
     assert "2 metric labels in" in printed
-    assert "0 of them have too little truth" in printed
+    assert "0 of them have too little measured depth" in printed
 
 
 def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):

@@ -24,7 +24,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
     "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
     "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
-    "distil": ("leadline.cli.distil:DistilCommand", "Teach a small network by a large one, against a control without."),
+    "distil": (
+        "leadline.cli.distil:DistilCommand",
+        "Teach a small network by a large one, and compare with a control.",
+    ),
     "study distillation": (
         "leadline.cli.study_distillation:StudyDistillationCommand",
         "Find out why the source paper's distillation failed, and what fixes it, one change a row.",
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _renamed(command: str, words: Sequence[str]) -> list[str]:
-    """The options by the names that they have now; an old name is taken for one more release, and said."""
+    """The options by their present names; an old name is accepted for one more release, with a line that says so."""
     taken = []
     for word in words:
         option, equals, value = word.partition("=")

@@ -32,7 +32,7 @@ class Job:
 
     @property
     def picture_marks(self) -> dict[str, str]:
-        """What the picture says of itself; a PFM file has no words of its own, so they are kept here with its CRC."""
+        """The picture's own metadata; a PFM file holds none, so its CRC is kept here."""
         crc = {"depth_crc32": checksum(self.depth)} if self.depth.suffix == ".pfm" else {}
         return {"picture": f"depth of {self.depth.name} in colours", **crc}
 
@@ -96,7 +96,7 @@ def _check_target(path: Path, source: Path, overwrite: bool) -> None:
 
 
 def _source_digest(source: Path) -> str:
-    """A photograph's path, told without naming the folders of its owner."""
+    """A hash of a photograph's path, which does not reveal the names of its owner's folders."""
     return hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
 
 

@@ -18,7 +18,7 @@ from leadline.recipes import recipe
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Train a network; run the same command again to continue a training that was interrupted."""
+    """Train a network; run the same command again to resume an interrupted training."""
 
     out: Path
     """The run folder; the trained model will be in `model/` below it."""
