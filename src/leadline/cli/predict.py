@@ -73,7 +73,8 @@ class PredictCommand:
     scale_from: tuple[str, ...] = ()
     """Converts any prediction to metres: measured points X,Y,METRES … (pixels from the top left, metres along the
     optical axis), a sparse depth map of the photograph's size, a folder of them named as the photographs, or a camera's
-    height as floor:1.45,field_of_view=60 with options pitch=DEGREES down (for relative depth) and box=X0:Y0:X1:Y1 of floor."""
+    height as floor:1.45,field_of_view=60 with options pitch=DEGREES down (for relative depth) and box=X0:Y0:X1:Y1 of
+    the floor."""
     depth_scale: float | None = None
     """Numbers in sparse depth maps are metres × this, where the files do not say it: 1000 for millimetres."""
     field_of_view: float | None = None
