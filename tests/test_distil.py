@@ -89,7 +89,7 @@ class TestTheLoss:
     @pytest.mark.parametrize("term", ["silog", "l1", "bins", "holistic"])
     def test_refuses_relative_labels_where_metres_are_compared_and_says_the_cure(self, term):
         objective, model = Distilled(teacher_losses={term: 1.0}), network()
-        cure = r"relative and '\w+' compares metric depth: align the labels to the truth, or choose .* ssi and"
+        cure = r"relative and '\w+' compares metric depth: align the labels to the measured depth, or choose .* ssi and"
         with pytest.raises(BadInput, match=cure):
             objective(model, batch(DepthKind.RELATIVE), objective.parts(model))
 
@@ -120,7 +120,7 @@ class TestTheLoss:
         assert taken["teacher ssi"].isfinite()
 
     def test_refuses_what_it_does_not_know_or_have(self):
-        with pytest.raises(BadInput, match=r"No distillation loss is called 'mimic'\. Known teaching losses: bins, "):
+        with pytest.raises(BadInput, match=r"No distillation loss is called 'mimic'\. Known distillation losses: bins, "):
             Distilled(teacher_losses={"mimic": 1.0})
         with pytest.raises(BadInput, match=r"features compare features, which needs a running teacher"):
             Distilled(teacher_losses={"features": 1.0})

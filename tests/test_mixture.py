@@ -169,5 +169,5 @@ def test_a_mixture_without_metres_is_refused_before_it_is_trained_and_a_lone_sha
 
 
 def test_terms_that_need_metres_are_refused_for_truth_without():
-    with pytest.raises(BadInput, match="'l1' needs metres, which such a target has not: use ssi, ssi_gradient"):
+    with pytest.raises(BadInput, match="'l1' needs metres, which such a target does not have: use ssi, ssi_gradient"):
         Supervised(unscaled={"l1": 1.0})
