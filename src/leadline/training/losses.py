@@ -169,8 +169,8 @@ def log_gradient_loss(
         scales: number of resolutions.
     """
     counted = pixel_weight(valid, weight) > 0
-    logs = (torch.where(counted, depth, 1.0).log() for depth in (predicted, target))
-    return gradient_matching_loss(*logs, counted, weight, scales=scales)
+    logs = [torch.where(counted, depth, 1.0).log() for depth in (predicted, target)]
+    return gradient_matching_loss(logs[0], logs[1], counted, weight, scales=scales)
 
 
 def standardized_gradient_loss(
@@ -186,8 +186,8 @@ def standardized_gradient_loss(
         scales: number of resolutions.
     """
     counted = pixel_weight(valid, weight) > 0
-    sides = (standardize(depth, counted) for depth in (predicted, target))
-    return gradient_matching_loss(*sides, counted, weight, scales=scales)
+    sides = [standardize(depth, counted) for depth in (predicted, target)]
+    return gradient_matching_loss(sides[0], sides[1], counted, weight, scales=scales)
 
 
 def pixel_weight(valid: Valid, weight: Weight | None) -> Weight:

@@ -44,7 +44,8 @@ from leadline.models.loading import load
 from leadline.models.saving import save
 from leadline.training.objectives import Objective
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PRECISIONS = ("auto", "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64")
 """What `TrainConfig.precision` takes: `auto`, or a name of Lightning Fabric's."""
