@@ -213,13 +213,14 @@ def test_a_run_of_an_older_version_continues(tmp_path: Path, half_done: dict[str
     """Options that came later were not there to be set, and some had other names."""
     older = json.loads(half_done["run.json"])
     for now, before in {"monitor": "best_by", "ema_decay": "ema", "grad_clip": "clip"}.items():
-        older["plan"][before] = older["plan"].pop(now)
-    del older["plan"]["augmentation"]["jpeg"]
+        older["config"][before] = older["config"].pop(now)
+    del older["config"]["augmentation"]["jpeg"]
+    older["plan"] = older.pop("config")
     out = lay({**half_done, "run.json": json.dumps(older).encode()}, tmp_path / "run")
     from leadline.training.trainer import _claim
 
     _claim(out, json.loads(half_done["run.json"]))
     changed = json.loads(half_done["run.json"])
-    changed["plan"]["batch_size"] = 3
-    with pytest.raises(BadInput, match=r"plan\.batch_size: 2 → 3"):
+    changed["config"]["batch_size"] = 3
+    with pytest.raises(BadInput, match=r"config\.batch_size: 2 → 3"):
         _claim(out, changed)

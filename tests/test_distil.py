@@ -11,7 +11,6 @@ import torch
 from seer import Listed, Seer, views
 from torch import Tensor
 
-from leadline.cli.distil import DistilCommand
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
@@ -25,7 +24,7 @@ from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
-from leadline.recipes.distil import Variant, gate
+from leadline.recipes.distil import DistilOptions, Variant, choose_variant, gate
 from leadline.training.objectives import Distilled, Supervised
 from leadline.training.pseudo_labels import PseudoLabelledDataset, label
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
@@ -69,7 +68,7 @@ def relative(tmp_path_factory) -> Path:
     return place(tmp_path_factory, kind="relative")
 
 
-def lesson(kind: DepthKind = DepthKind.METRIC) -> Sample:
+def batch(kind: DepthKind = DepthKind.METRIC) -> Sample:
     """Two images and a teacher's answer: twice the measured metres, or their inverse."""
     both = collate([TRAIN[0], TRAIN[1]])
     depth = torch.where(both.valid, 2 * both.depth, 1.0)
@@ -80,32 +79,34 @@ def lesson(kind: DepthKind = DepthKind.METRIC) -> Sample:
 class TestTheLoss:
     def test_names_each_term_and_weighs_it(self):
         once, twice = (
-            Distilled({"silog": 1.0}, {"silog": weight, "l1": weight})(network().eval(), lesson(), torch.nn.Module())
+            Distilled({"silog": 1.0}, {"silog": weight, "l1": weight})(network().eval(), batch(), torch.nn.Module())
             for weight in (1.0, 2.0)
         )
-        assert list(once) == ["silog", "taught silog", "taught l1"]
-        assert twice["taught l1"].item() == pytest.approx(2 * once["taught l1"].item())
+        assert list(once) == ["silog", "teacher silog", "teacher l1"]
+        assert twice["teacher l1"].item() == pytest.approx(2 * once["teacher l1"].item())
         assert twice["silog"].item() == once["silog"].item()
 
     @pytest.mark.parametrize("term", ["silog", "l1", "bins", "holistic"])
     def test_refuses_relative_labels_where_metres_are_compared_and_says_the_cure(self, term):
-        objective, model = Distilled(taught={term: 1.0}), network()
-        cure = r"relative and '\w+' compares metric depth: align the labels to the truth, or choose .* ssi and"
+        objective, model = Distilled(teacher_losses={term: 1.0}), network()
+        cure = r"relative and '\w+' compares metric depth: align the labels to the measured depth, or choose .* ssi and"
         with pytest.raises(BadInput, match=cure):
-            objective(model, lesson(DepthKind.RELATIVE), objective.parts(model))
+            objective(model, batch(DepthKind.RELATIVE), objective.parts(model))
 
     def test_takes_relative_numbers_for_metres_only_by_declared_mistake(self):
         model = network().eval()
-        mistaken = Distilled(taught={"silog": 1.0}, mixes_kinds=True)(
-            model, lesson(DepthKind.RELATIVE), torch.nn.Module()
+        mistaken = Distilled(teacher_losses={"silog": 1.0}, mixes_kinds=True)(
+            model, batch(DepthKind.RELATIVE), torch.nn.Module()
         )
-        right = Distilled(taught={"silog": 1.0})(model, lesson(), torch.nn.Module())
-        assert mistaken["taught silog"].item() != pytest.approx(right["taught silog"].item(), rel=0.01)
+        right = Distilled(teacher_losses={"silog": 1.0})(model, batch(), torch.nn.Module())
+        assert mistaken["teacher silog"].item() != pytest.approx(right["teacher silog"].item(), rel=0.01)
 
     @pytest.mark.parametrize("term", ["ssi", "ssi_gradient"])
     def test_that_ignores_scale_and_shift_is_the_same_for_every_kind_of_teacher(self, term):
         losses = [
-            Distilled(taught={term: 1.0})(network().eval(), lesson(kind), torch.nn.Module())[f"taught {term}"].item()
+            Distilled(teacher_losses={term: 1.0})(network().eval(), batch(kind), torch.nn.Module())[
+                f"teacher {term}"
+            ].item()
             for kind in (DepthKind.METRIC, DepthKind.RELATIVE)
         ]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -114,26 +115,28 @@ class TestTheLoss:
     def test_refuses_a_relative_student_where_metres_are_compared(self):
         objective = Distilled({"ssi": 1.0}, {"l1": 1.0})
         with pytest.raises(BadInput, match=r"student is relative and 'l1' compares metric depth: .*kind=metric"):
-            objective(network(kind="relative"), lesson(), torch.nn.Module())
-        taken = Distilled({"ssi": 1.0}, {"ssi": 1.0})(network(kind="relative"), lesson(), torch.nn.Module())
-        assert taken["taught ssi"].isfinite()
+            objective(network(kind="relative"), batch(), torch.nn.Module())
+        taken = Distilled({"ssi": 1.0}, {"ssi": 1.0})(network(kind="relative"), batch(), torch.nn.Module())
+        assert taken["teacher ssi"].isfinite()
 
     def test_refuses_what_it_does_not_know_or_have(self):
-        with pytest.raises(BadInput, match=r"No teaching loss is called 'mimic'\. Known teaching losses: bins, "):
-            Distilled(taught={"mimic": 1.0})
-        with pytest.raises(BadInput, match=r"features compare features, which only a running teacher has"):
-            Distilled(taught={"features": 1.0})
+        with pytest.raises(
+            BadInput, match=r"No distillation loss is called 'mimic'\. Known distillation losses: bins, "
+        ):
+            Distilled(teacher_losses={"mimic": 1.0})
+        with pytest.raises(BadInput, match=r"features compare features, which needs a running teacher"):
+            Distilled(teacher_losses={"features": 1.0})
         with pytest.raises(BadInput, match="needs labels: `leadline label` makes them"):
-            Distilled()(network(), lesson().replace(taught=None), torch.nn.Module())
+            Distilled()(network(), batch().replace(taught=None), torch.nn.Module())
 
     def test_weighs_pixels_by_confidence_unless_told_not_to_and_never_reads_unbelieved_ones(self):
         def told(confidence: Tensor, **settings) -> float:
-            sample = lesson()
+            sample = batch()
             assert sample.taught
             wild = torch.where(left, 90.0, sample.taught.depth)
             sample = sample.replace(taught=replace(sample.taught, depth=wild, confidence=confidence))
-            loss = Distilled(taught={"l1": 1.0}, **settings)(network().eval(), sample, torch.nn.Module())
-            return loss["taught l1"].item()
+            loss = Distilled(teacher_losses={"l1": 1.0}, **settings)(network().eval(), sample, torch.nn.Module())
+            return loss["teacher l1"].item()
 
         left = torch.arange(SIDE).expand(2, 1, SIDE, SIDE) < SIDE // 2
         sure, doubtful, none = (torch.where(left, share, 1.0) for share in (1.0, 0.1, 0.0))
@@ -142,11 +145,11 @@ class TestTheLoss:
         assert told(none, weighs_confidence=False) == told(none)
 
     def test_gets_nothing_measured_from_images_that_were_not(self):
-        whole = lesson()
+        whole = batch()
         silent = whole.replace(depth=torch.zeros_like(whole.depth), valid=torch.zeros_like(whole.valid))
-        terms = Distilled(taught={"silog": 1.0})(network().eval(), silent, torch.nn.Module())
+        terms = Distilled(teacher_losses={"silog": 1.0})(network().eval(), silent, torch.nn.Module())
         assert terms["silog"].item() == 0
-        assert terms["taught silog"].item() > 0
+        assert terms["teacher silog"].item() > 0
         # Beside a measured image they change nothing that is measured.
         mixed = collate([TRAIN[0], TRAIN[1].replace(depth=torch.zeros(1, SIDE, SIDE), valid=silent.valid[0])])
         alone = collate([TRAIN[0]])
@@ -162,12 +165,12 @@ def weights(parts: torch.nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("term", ["features", "holistic"])
 def test_what_learns_beside_the_student_learns(term, teacher):
     model = network()
-    objective = Distilled(taught={term: 1.0}, teacher=str(teacher) if term == "features" else "")
+    objective = Distilled(teacher_losses={term: 1.0}, teacher=str(teacher) if term == "features" else "")
     parts = objective.parts(model)
     before = weights(parts)
     assert before
     optimizer = torch.optim.AdamW([*model.parameters(), *parts.parameters()], lr=1e-3, weight_decay=0)
-    sum(objective(model.train(), lesson(), parts).values()).backward()  # pyright: ignore[reportAttributeAccessIssue]
+    sum(objective(model.train(), batch(), parts).values()).backward()  # pyright: ignore[reportAttributeAccessIssue]
     optimizer.step()
     after = weights(parts)
     assert all(not torch.equal(was, after[name]) for name, was in before.items())
@@ -199,11 +202,11 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
             network(),
             train,
             VALIDATION,
-            Distilled(taught={"silog": 1.0, "holistic": 0.1, "features": 0.5}, teacher=str(teacher)),
+            Distilled(teacher_losses={"silog": 1.0, "holistic": 0.1, "features": 0.5}, teacher=str(teacher)),
             TrainConfig(steps=4, batch_size=2, validate_every=4, learning_rate=1e-3),
             tmp_path / out,
             protocol=protocol("rooms"),
-            machine=HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
+            hardware=HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1),
         ).state_dict()
 
     labelled = PseudoLabelledDataset(TRAIN, label(network(3), TRAIN, tmp_path / "labels"))
@@ -218,17 +221,17 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
     assert all(torch.equal(tensor, continued[name]) for name, tensor in whole.items())
     logs = [(tmp_path / out / "log.jsonl").read_text() for out in ("whole", "stopped")]
     assert logs[0] == logs[1]
-    assert "taught holistic" in logs[0]
+    assert "teacher holistic" in logs[0]
 
 
 def test_a_training_with_other_labels_is_another_training(tmp_path):
     def run(model: DepthModel) -> None:
         labelled = PseudoLabelledDataset(TRAIN, label(model, TRAIN, tmp_path / f"labels-{id(model)}"))
-        plan = TrainConfig(steps=1, batch_size=2, validate_every=1)
-        machine = HardwareConfig(accelerator="cpu", workers=0)
+        config = TrainConfig(steps=1, batch_size=2, validate_every=1)
+        hardware = HardwareConfig(accelerator="cpu", workers=0)
         fit(
-            network(), labelled, VALIDATION, Distilled(), plan, tmp_path / "run",
-            protocol=protocol("rooms"), machine=machine,
+            network(), labelled, VALIDATION, Distilled(), config, tmp_path / "run",
+            protocol=protocol("rooms"), hardware=hardware,
         )  # fmt: skip
 
     run(network(3))
@@ -240,11 +243,11 @@ class TestTheGate:
     def test_lets_a_better_teacher_pass_and_says_by_how_much(self):
         said = gate(Seer(), Seer(bent=lambda depth: 1.5 * depth), views(3), protocol("indoor"))
         assert said.startswith("The teacher passed the gate: RMSE (m) ↓ 0.000")
-        assert "against the untaught student's 2." in said
+        assert "against the student's without a teacher, 2." in said
         assert "on listed train" in said
 
     def test_refuses_a_worse_one_with_both_figures_and_the_cure(self):
-        figures = r"'seer' has nothing to teach: RMSE \(m\) ↓ 2\.\d+ .* student's 0\.000 .*--no-gate"
+        figures = r"'seer' has nothing to teach: RMSE \(m\) ↓ 2\.\d+ .* without a teacher, 0\.000 .*--no-gate"
         with pytest.raises(BadInput, match=figures):
             gate(Seer(bent=lambda depth: 1.5 * depth), Seer(), views(3), protocol("indoor"))
 
@@ -349,8 +352,8 @@ def test_a_sentence_says_no_more_than_the_interval_does(difference, seeds, sente
 
 
 def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
-    with pytest.raises(BadInput, match="No teaching loss is called 'mimic'"):
-        Variant("taught", {"mimic": 1.0})
+    with pytest.raises(BadInput, match="No distillation loss is called 'mimic'"):
+        Variant("distilled", {"mimic": 1.0})
     with pytest.raises(BadInput, match="'filled' has no use for unlabelled images"):
         Variant("filled", holes="gated", unlabelled=True)
 
@@ -363,10 +366,10 @@ def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
             ["--labelled", "0", "--only", "5-unlabelled"],
             "needs unlabelled images, and every training sample",
         ),
-        (["--teacher", "{relative}"], "--teacher has to answer metric depth, and 'cnn' answers relative"),
+        (["--teacher", "{relative}"], "--teacher has to output metric depth, and 'cnn' outputs relative"),
         (
             ["--relative-teacher", "{teacher}"],
-            "has to answer relative depth, and 'cnn' answers metric",
+            "has to output relative depth, and 'cnn' outputs metric",
         ),
         (["--only", "control", "7-control"], "--only names controls alone"),
     ],
@@ -418,7 +421,7 @@ def test_labels_made_beforehand_are_read_and_checked(teacher, hopeless, tmp_path
 
 def test_images_whose_truth_is_no_metres_may_be_unlabelled_ones(teacher, tmp_path):
     relative = Listed([each.replace(kind=DepthKind.RELATIVE) for each in views(2)], kind=DepthKind.RELATIVE)
-    unlabelled = PseudoLabelledDataset(relative, label(load(teacher), relative, tmp_path), keeps_truth=False)
+    unlabelled = PseudoLabelledDataset(relative, label(load(teacher), relative, tmp_path), keeps_target=False)
     assert unlabelled[0].kind is unlabelled.kind is DepthKind.METRIC
     assert not unlabelled[0].valid.any()
     assert len(Mixture([(TRAIN, 1), (unlabelled, 1)])) == 8
@@ -428,7 +431,7 @@ def test_kinds_that_cannot_meet_are_refused_before_anything_is_trained(relative,
     words = ["distil", "--teacher", str(relative), "--out", str(tmp_path / "run"), *SHORT]
     assert main([*words, "--unlabelled", UNLABELLED, "--alignment", "truth"]) == 1
     assert "which --alignment truth makes metres of for measured images alone" in capsys.readouterr().err
-    assert main([*words, "--unlabelled", UNLABELLED, "--taught", "silog=1"]) == 1
+    assert main([*words, "--unlabelled", UNLABELLED, "--teacher-losses", "silog=1"]) == 1
     assert "labels are relative and 'silog' compares metric depth" in capsys.readouterr().err
     assert main([*words, "--unlabelled", UNLABELLED, "--holes", "gated"]) == 1
     assert "has no use for unlabelled images" in capsys.readouterr().err
@@ -447,7 +450,7 @@ def test_a_mixtures_shares_hold_for_the_student_and_for_its_control(hopeless, tm
 
 
 @pytest.mark.parametrize(
-    ("settings", "alignment", "taught"),
+    ("settings", "alignment", "losses"),
     [
         ({}, "auto", {"silog", "l1"}),
         ({"unlabelled": UNLABELLED}, "none", {"ssi", "ssi_gradient"}),
@@ -456,10 +459,10 @@ def test_a_mixtures_shares_hold_for_the_student_and_for_its_control(hopeless, tm
         ({"holes": "naive"}, "none", set()),
     ],
 )
-def test_what_a_relative_teacher_teaches_follows_from_what_can_be_made_of_it(settings, alignment, taught):
-    treatment = DistilCommand(out=Path("unused"), teacher="unused", **settings)._treatment(Seer(DepthKind.RELATIVE))
-    assert treatment.alignment == alignment
-    assert set(treatment.taught) == taught
+def test_what_a_student_learns_from_a_relative_teacher_follows_from_what_can_be_made_of_it(settings, alignment, losses):
+    variant = choose_variant(DistilOptions(out=Path("unused"), teacher="unused", **settings), Seer(DepthKind.RELATIVE))
+    assert variant.alignment == alignment
+    assert set(variant.teacher_losses) == losses
 
 
 def finished(out: Path) -> dict[str, int]:
@@ -502,7 +505,7 @@ def test_the_command_compares_a_student_with_its_control_and_runs_again_for_noth
     assert rows["the teacher"]["metrics"]["rmse"] > 2 * rows["distilled"]["metrics"]["rmse"]
     assert "paired by seed" in differences["title"]
     configured = [json.loads((tmp_path / name / "seed-1" / "run.json").read_text()) for name in both]
-    assert configured[0]["plan"] == configured[1]["plan"]
+    assert configured[0]["config"] == configured[1]["config"]
     assert configured[0]["model"] == configured[1]["model"]
 
     before = touched(tmp_path)

@@ -24,8 +24,8 @@ from leadline.models.registry import build
 from leadline.training.objectives import Supervised
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit, view
 
-PLAN = TrainConfig(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
-MACHINE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=2)
+CONFIG = TrainConfig(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
+HARDWARE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=2)
 TRAIN = rooms("train", count=8, height=64, width=64)
 VALIDATION = rooms("val", count=2, height=64, width=64)
 
@@ -35,9 +35,9 @@ def model(seed: int = 0, **arguments) -> DepthModel:
     return build("hybrid", size="tiny", dim=48, blocks=1, input_size=(64, 64), **arguments)
 
 
-def run(out: Path, plan: TrainConfig = PLAN, **changes) -> DepthModel:
+def run(out: Path, config: TrainConfig = CONFIG, **changes) -> DepthModel:
     given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised(), **changes}
-    return fit(**given, plan=plan, out=out, protocol=protocol("rooms"), machine=MACHINE)
+    return fit(**given, config=config, out=out, protocol=protocol("rooms"), hardware=HARDWARE)
 
 
 def lines(out: Path, part: str) -> list[dict]:
@@ -65,9 +65,17 @@ def test_a_run_leaves_its_models_its_logs_and_its_summary(whole):
     assert load(whole / "best").provenance.training_data == TRAIN.name
 
 
+def test_the_old_keywords_of_fit_are_taken_with_a_warning(whole):
+    given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised(), "out": whole}
+    with pytest.warns(DeprecationWarning, match="(plan|machine)= is called (config|hardware)= now") as said:
+        again = fit(**given, plan=CONFIG, machine=HARDWARE, protocol=protocol("rooms"))  # pyright: ignore[reportCallIssue]
+    assert len(said) == 2
+    assert torch.equal(next(again.parameters()), next(load(whole / "best").parameters()))
+
+
 def test_training_lowers_the_loss(tmp_path):
-    plan = replace(PLAN, steps=20, batch_size=4, validate_every=20, augmentation=Augmentation(flip=0, brightness=0))
-    run(tmp_path / "run", plan)
+    config = replace(CONFIG, steps=20, batch_size=4, validate_every=20, augmentation=Augmentation(flip=0, brightness=0))
+    run(tmp_path / "run", config)
     losses = [line["silog"] for line in lines(tmp_path / "run", "train")]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -97,8 +105,8 @@ def test_a_finished_run_returns_its_best_weights_at_once(whole):
 
 
 def test_a_changed_configuration_is_refused_with_the_difference(whole):
-    with pytest.raises(BadInput, match=r"plan\.batch_size: 2 → 4\n.*delete this one"):
-        run(whole, replace(PLAN, batch_size=4))
+    with pytest.raises(BadInput, match=r"config\.batch_size: 2 → 4\n.*delete this one"):
+        run(whole, replace(CONFIG, batch_size=4))
     with pytest.raises(BadInput, match=r"objective\.weights\.l1: absent → 1\.0"):
         run(whole, objective=Supervised({"silog": 1.0, "l1": 1.0}))
     with pytest.raises(BadInput, match=r"train\.samples: 8 → 4"):
@@ -185,16 +193,16 @@ def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_
         TRAIN,
         VALIDATION,
         Supervised({"ssi": 1.0, "ssi_gradient": 0.5}),
-        PLAN,
+        CONFIG,
         tmp_path / "run",
         protocol=protocol("rooms", alignment="inverse_scale_shift"),
-        machine=MACHINE,
+        hardware=HARDWARE,
     )
     assert trained.kind is DepthKind.RELATIVE
 
 
 def test_a_relative_model_is_refused_before_it_learns_what_no_metres_can_be_compared_with(tmp_path):
-    with pytest.raises(BadInput, match=r"answers relative depth, .* Build the network with kind=metric"):
+    with pytest.raises(BadInput, match=r"outputs relative depth, .* Build the network with kind=metric"):
         run(tmp_path / "run", model=model(kind="relative"))
     assert not (tmp_path / "run").exists()
 

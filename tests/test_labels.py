@@ -42,7 +42,7 @@ def depth_of(dataset: Dataset, index: int) -> Tensor:
 
 def maps(dataset: Dataset, store: PseudoLabelStore, index: int = 0) -> tuple[Tensor, Tensor]:
     """Depth and confidence of a label."""
-    taught = store.taught(index, dataset[index])
+    taught = store.teacher_prediction(index, dataset[index])
     return taught.depth, taught.confidence
 
 
@@ -168,12 +168,12 @@ def test_a_damaged_shard_is_named_and_made_anew_when_asked(harm, tmp_path):
     harm(shard)
     label(Seer(), data, tmp_path / "other")  # forgets what it had open
     with pytest.raises(UnreadableFile, match=r"Shard 00000\.npy of the labels in .* missing or damaged: .*--repair"):
-        load_pseudo_labels(tmp_path).taught(3, data[3])
+        load_pseudo_labels(tmp_path).teacher_prediction(3, data[3])
     assert label(Seer(), data, tmp_path).manifest
     assert shard.read_bytes() != whole
     store = label(Seer(), data, tmp_path, repair=True)
     assert shard.read_bytes() == whole
-    torch.testing.assert_close(store.taught(3, data[3]).depth, depth_of(data, 3), rtol=PRECISION, atol=0)
+    torch.testing.assert_close(store.teacher_prediction(3, data[3]).depth, depth_of(data, 3), rtol=PRECISION, atol=0)
 
 
 def test_repair_leaves_whole_shards_alone(tmp_path):
@@ -298,7 +298,7 @@ def test_what_comes_out_at_the_horizon_is_not_believed_nor_what_mixes_with_it(tm
 def test_a_store_in_which_nothing_is_believed_cannot_be_learnt_from(tmp_path):
     data = views(2, size=(8, 8))
     store = label(Seer(DepthKind.RELATIVE, torch.ones_like), data, tmp_path)
-    with pytest.raises(BadInput, match=r"No label in .* is believed: the confidence is 0 everywhere"):
+    with pytest.raises(BadInput, match=r"The confidence of the labels in .* is 0 everywhere"):
         PseudoLabelledDataset(data, store)
 
 
@@ -323,7 +323,7 @@ def test_images_of_several_sizes_share_a_store(tmp_path):
     store = label(Seer(), data, tmp_path)
     assert store.manifest["size"] == [32, 48]
     for index, size in enumerate(sizes):
-        taught = store.taught(index, data[index])
+        taught = store.teacher_prediction(index, data[index])
         assert taught.depth.shape == taught.confidence.shape == (1, *size)
         torch.testing.assert_close(taught.depth, depth_of(data, index), rtol=0.1, atol=0)
 
@@ -348,13 +348,13 @@ def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "store")]) == 0
     printed = capsys.readouterr().out
     assert "2 metric labels in" in printed
-    assert "0 of them have too little truth" in printed
+    assert "0 of them have too little measured depth" in printed
 
 
 def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
     data = views(2, size=(8, 8))
     store = label(Seer(), data, tmp_path)
-    kept, forgotten = PseudoLabelledDataset(data, store)[1], PseudoLabelledDataset(data, store, keeps_truth=False)[1]
+    kept, forgotten = PseudoLabelledDataset(data, store)[1], PseudoLabelledDataset(data, store, keeps_target=False)[1]
     assert torch.equal(kept.depth, data[1].depth)
     assert not forgotten.valid.any()
     assert not forgotten.depth.any()
@@ -414,7 +414,7 @@ def test_an_image_without_any_truth_is_filled_with_the_teachers_metres(tmp_path)
 def test_relative_numbers_fill_holes_only_by_declared_mistake(tmp_path):
     data = Listed([holed()])
     store = label(Seer(DepthKind.RELATIVE), data, tmp_path, alignment="none")
-    with pytest.raises(BadInput, match="relative labels cannot fill holes in metric depth: align them to the truth"):
+    with pytest.raises(BadInput, match="relative labels cannot fill holes in metric depth: align them to what"):
         HoleFilledDataset(data, store)
     filled = HoleFilledDataset(data, store, confidence=0.0, blends=False, mixes_kinds=True)[0]
     hole = ~data[0].valid

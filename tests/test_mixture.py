@@ -12,6 +12,7 @@ import scipy.io
 import torch
 
 from leadline.cli.train import TrainCommand
+from leadline.cli.train_arguments import TrainArguments
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import collate
@@ -82,9 +83,9 @@ def _as_flyingthings(seen: RoomsDataset, indices: range, path: Path) -> None:
 
 def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, capsys):
     words = f"{places['metric']}*2 + {places['relative']} + {places['scale_free']}"
-    run = TrainCommand(tmp_path / "run", lesson=TrainOptions(words, NETWORK))
-    plan = {"steps": 80, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 80}
-    assert trained(run, plan) == 0
+    run = TrainCommand(tmp_path / "run", options=TrainArguments(words, NETWORK))
+    config = {"steps": 80, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 80}
+    assert trained(run, config) == 0
     assert "nyu val" in capsys.readouterr().out
     before, after = open_model(NETWORK), load(tmp_path / "run" / "model")
     held_out = {"metric": "test", "relative": "val", "scale_free": "test"}
@@ -96,9 +97,9 @@ def test_a_training_on_three_kinds_of_truth_improves_on_each(places, tmp_path, c
     assert {"silog", "relative ssi", "relative ssi_gradient", "scale_free ssi", "scale_free ssi_gradient"} <= logged
 
 
-def trained(run: TrainCommand, plan: dict) -> int:
-    machine = HardwareConfig(accelerator="cpu", workers=0)
-    return replace(run, lesson=replace(run.lesson, plan=TrainConfig(**plan), machine=machine)).run()
+def trained(run: TrainCommand, config: dict) -> int:
+    hardware = HardwareConfig(accelerator="cpu", workers=0)
+    return replace(run, options=replace(run.options, config=TrainConfig(**config), hardware=hardware)).run()
 
 
 @torch.no_grad()
@@ -152,8 +153,8 @@ def test_a_tenth_of_the_first_metric_part_is_held_out():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("rooms*0 + rooms", "the share of rooms=0: give more than 0"),
-        ("rooms*much + rooms", r"write the share of a dataset as NAME\*0\.5"),
+        ("rooms*0 + rooms", "the weight of rooms=0.*: give more than 0"),
+        ("rooms*much + rooms", r"write the weight of a dataset as NAME\*0\.5"),
     ],
 )
 def test_shares_that_are_none_are_refused(words: str, message: str, tmp_path: Path):
@@ -162,11 +163,11 @@ def test_shares_that_are_none_are_refused(words: str, message: str, tmp_path: Pa
 
 
 def test_a_mixture_without_metres_is_refused_before_it_is_trained_and_a_lone_share_changes_nothing(places, tmp_path):
-    with pytest.raises(BadInput, match="measures metres, which validation needs: add a part that does"):
+    with pytest.raises(BadInput, match="has metric depth, which validation needs: add one that has"):
         TrainOptions(f"{places['relative']} + {places['scale_free']}*2").open("train", tmp_path)
     assert TrainOptions("rooms,count=2*3").open("train", tmp_path).name == "rooms-a train"
 
 
 def test_terms_that_need_metres_are_refused_for_truth_without():
-    with pytest.raises(BadInput, match="'l1' asks for metres, which such truth has not: use ssi, ssi_gradient"):
+    with pytest.raises(BadInput, match="'l1' needs metres, which such a target does not have: use ssi, ssi_gradient"):
         Supervised(unscaled={"l1": 1.0})

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,34 @@ def test_bad_input_ends_with_one_line_and_exit_code_1(capsys, tmp_path):
     assert main(["train", "--out", str(tmp_path / "run"), "--data", "romos"]) == 1
     known = ", ".join(sorted(DATASETS))
     assert capsys.readouterr().err == f"leadline train: No dataset is called 'romos'. Known datasets: {known}.\n"
+
+
+IMPORT_THE_LIBRARY = """
+import sys
+from importlib import import_module
+for module in sys.stdin.read().split():
+    import_module(module)
+sys.exit("tyro" in sys.modules)
+"""
+
+
+def test_the_library_imports_neither_the_commands_parser_nor_their_bars():
+    root = Path(leadline.__file__).parent
+    library = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in ("cli", "__main__.py")]
+    importing = {
+        path.relative_to(root).as_posix(): found
+        for path in library
+        if (found := re.findall(r"^\s*(?:import|from) (tyro|tqdm)\b", path.read_text(encoding="utf-8"), re.MULTILINE))
+    }
+    assert importing.keys() == {"core/progress.py"}
+    assert "tyro" not in importing["core/progress.py"]
+    # blender.py runs in Blender's own Python.
+    names = [
+        ".".join(path.relative_to(root.parent).with_suffix("").parts) for path in library if path.stem != "blender"
+    ]
+    modules = "\n".join(name.removesuffix(".__init__") for name in names)
+    assert "leadline.recipes.study_stages" in modules
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_THE_LIBRARY], input=modules, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

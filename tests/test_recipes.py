@@ -12,6 +12,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from leadline.cli.study_stages import StudyStagesCommand
+from leadline.cli.train_arguments import TrainArguments
+from leadline.cli.train_small import TrainSmallCommand
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.data.datasets.rooms import rooms
@@ -21,27 +24,25 @@ from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
 from leadline.models.loading import load
 from leadline.recipes import RECIPES, TrainingRun, recipe
-from leadline.recipes.leadline_small import TrainSmallCommand
-from leadline.recipes.study_stages import StudyStages
-from leadline.recipes.train_options import TrainOptions
+from leadline.recipes.study_stages import study_stages
 from leadline.training.parallel import run_parallel
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
-PLAN = TrainConfig(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
-MACHINE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
+CONFIG = TrainConfig(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
+HARDWARE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
 NETWORK = "hybrid,size=tiny,dim=48,blocks=1,input_size=64:64"
 DATA = "rooms,count=4,height=64,width=64"
 
 
 @pytest.fixture
-def course() -> TrainingRun:
+def training_run() -> TrainingRun:
     return TrainingRun(
         network=NETWORK,
         train=rooms("train", count=4, height=64, width=64),
         validation=rooms("val", count=2, height=64, width=64),
-        plan=PLAN,
+        config=CONFIG,
         protocol=protocol("rooms"),
-        machine=MACHINE,
+        hardware=HARDWARE,
     )
 
 
@@ -51,32 +52,32 @@ def steps(out: Path) -> int:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_spends_the_same_steps_and_returns_what_it_saved(name, course, tmp_path):
-    model = recipe(name)(course, tmp_path)
-    assert steps(tmp_path) == course.plan.steps
+def test_every_recipe_spends_the_same_steps_and_returns_what_it_saved(name, training_run, tmp_path):
+    model = recipe(name)(training_run, tmp_path)
+    assert steps(tmp_path) == training_run.config.steps
     assert model.name == "hybrid"
     saved = load(sorted(tmp_path.rglob("best"))[-1]).state_dict()
     assert all(torch.equal(tensor, saved[key]) for key, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_run_again_changes_nothing(name, course, tmp_path):
-    first = recipe(name)(course, tmp_path).state_dict()
+def test_a_recipe_run_again_changes_nothing(name, training_run, tmp_path):
+    first = recipe(name)(training_run, tmp_path).state_dict()
     logs = {log: log.read_text() for log in tmp_path.rglob("log.jsonl")}
-    again = recipe(name)(course, tmp_path).state_dict()
+    again = recipe(name)(training_run, tmp_path).state_dict()
     assert all(torch.equal(tensor, again[key]) for key, tensor in first.items())
     assert {log: log.read_text() for log in tmp_path.rglob("log.jsonl")} == logs
 
 
-def test_multi_stage_keeps_the_encoder_that_learnt_depth_alone(course, tmp_path):
-    model = recipe("multi_stage")(course, tmp_path)
+def test_multi_stage_keeps_the_encoder_that_learnt_depth_alone(training_run, tmp_path):
+    model = recipe("multi_stage")(training_run, tmp_path)
     alone = load(tmp_path / "1-encoder" / "best").encoder.state_dict()
     assert all(torch.equal(tensor, alone[key]) for key, tensor in model.encoder.state_dict().items())
 
 
-def test_multi_stage_refuses_a_network_without_a_transformer(course, tmp_path):
+def test_multi_stage_refuses_a_network_without_a_transformer(training_run, tmp_path):
     with pytest.raises(BadInput, match="trains the parts of a hybrid"):
-        recipe("multi_stage")(replace(course, network="cnn,size=tiny"), tmp_path)
+        recipe("multi_stage")(replace(training_run, network="cnn,size=tiny"), tmp_path)
 
 
 def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_nothing(tmp_path):
@@ -89,7 +90,7 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
         test="rooms,domain=b,count=2,height=64,width=96",
         rooms=4,
         steps=5,
-        machine=MACHINE,
+        hardware=HARDWARE,
     )
     assert made.run() == 0
     assert steps(tmp_path) == 5 + 1
@@ -109,8 +110,7 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [({"share": 1.0}, "share=1: give more than 0"), ({"test": "nowhere"}, "nowhere")],
+    ("options", "said"), [({"measured_fraction": 1.0}, "measured_fraction=1"), ({"test": "nowhere"}, "nowhere")]
 )
 def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, said, tmp_path):
     with pytest.raises(BadInput, match=said):
@@ -124,8 +124,8 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones():
 
 
 def test_a_study_trains_compares_and_reports(tmp_path):
-    lesson = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
-    study = StudyStages(out=tmp_path, seeds=2, photos=("examples/photos",), lesson=lesson)
+    options = TrainArguments(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
+    study = StudyStagesCommand(out=tmp_path, seeds=2, photos=("examples/photos",), options=options)
     assert study.run() == 0
     told = json.loads((tmp_path / "report.json").read_text())
     rows = {row["name"]: row for row in told["sections"][0]["tables"][0]["rows"]}
@@ -139,11 +139,11 @@ def test_a_study_trains_compares_and_reports(tmp_path):
 
 
 def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
-    lesson = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", plan=PLAN, machine=MACHINE)
+    options = TrainArguments(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for jobs in (1, 2):
-        StudyStages(out=tmp_path / str(jobs), seeds=1, jobs=jobs, lesson=lesson).report()
+        study_stages(StudyStagesCommand(out=tmp_path / str(jobs), seeds=1, jobs=jobs, options=options))
     torch.set_num_threads(threads)
     first, second = (
         [load(saved).state_dict() for saved in sorted((tmp_path / jobs).glob("*/seed-0/model"))] for jobs in "12"

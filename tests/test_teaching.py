@@ -21,13 +21,12 @@ from leadline.training.distillation_losses import (
     holistic_loss,
     pairwise_similarity_loss,
     soft_bins_loss,
-    taught_gradient_loss,
-    taught_l1_loss,
-    taught_silog_loss,
-    taught_ssi_loss,
 )
 from leadline.training.losses import gradient_matching_loss, scale_and_shift_invariant_loss, silog_loss, standardize
 
+teacher_silog, teacher_l1, teacher_ssi, teacher_gradient = (
+    DISTILLATION_TERMS[name].function for name in ("silog", "l1", "ssi", "ssi_gradient")
+)
 DEPTH_LOSSES = [name for name, entry in DISTILLATION_TERMS.items() if entry.compares is not ComparedSpace.FEATURES]
 
 
@@ -71,11 +70,11 @@ def test_silog_is_weighted_and_trimmed_as_its_formula_says(maps):
         c = c * best(np.abs(g))
         return 10 * np.sqrt(np.average(g**2, weights=c) - 0.85 * np.average(g, weights=c) ** 2)
 
-    assert taught_silog_loss(*maps).item() == pytest.approx(per_image(maps, formula), rel=1e-5)
+    assert teacher_silog(*maps).item() == pytest.approx(per_image(maps, formula), rel=1e-5)
 
 
 def test_silog_without_trim_or_confidence_is_the_supervised_one(maps):
-    assert taught_silog_loss(*maps[:3], trim=0.0).item() == pytest.approx(silog_loss(*maps[:3]).item(), rel=1e-6)
+    assert teacher_silog(*maps[:3], trim=0.0).item() == pytest.approx(silog_loss(*maps[:3]).item(), rel=1e-6)
 
 
 def test_l1_is_the_weighted_mean_of_the_smallest_log_errors(maps):
@@ -83,7 +82,7 @@ def test_l1_is_the_weighted_mean_of_the_smallest_log_errors(maps):
         g = np.abs(np.log(p / t))
         return np.average(g, weights=c * best(g))
 
-    assert taught_l1_loss(*maps).item() == pytest.approx(per_image(maps, formula), rel=1e-5)
+    assert teacher_l1(*maps).item() == pytest.approx(per_image(maps, formula), rel=1e-5)
 
 
 def test_ssi_is_ranftls_loss_over_what_is_kept(maps):
@@ -91,15 +90,15 @@ def test_ssi_is_ranftls_loss_over_what_is_kept(maps):
     valid = torch.ones_like(taught, dtype=torch.bool)
     kept = math.ceil(0.9 * 24 * 32) / (24 * 32)
     theirs = scale_and_shift_invariant_loss(predicted, taught, valid, trim=0.1)
-    assert taught_ssi_loss(predicted, taught, valid).item() == pytest.approx(2 / kept * theirs.item(), rel=1e-5)
+    assert teacher_ssi(predicted, taught, valid).item() == pytest.approx(2 / kept * theirs.item(), rel=1e-5)
 
 
 def test_gradient_is_ranftls_loss_where_all_are_equally_sure(maps):
     predicted, taught, valid, _ = maps
     theirs = gradient_matching_loss(standardize(predicted, valid), standardize(taught, valid), valid)
     even = torch.full_like(predicted, 0.25)
-    assert taught_gradient_loss(predicted, taught, valid).item() == pytest.approx(theirs.item(), rel=1e-5)
-    assert taught_gradient_loss(predicted, taught, valid, even).item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert teacher_gradient(predicted, taught, valid).item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert teacher_gradient(predicted, taught, valid, even).item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 def test_a_difference_weighs_as_its_less_sure_pixel():
@@ -109,10 +108,10 @@ def test_a_difference_weighs_as_its_less_sure_pixel():
     confidence = torch.tensor([1.0, 0.5, 0.5, 0.25]).view(1, 1, 1, 4)
     valid = torch.ones_like(taught, dtype=torch.bool)
     expected = (0.5 * 2 + 0.5 * 4 + 0.25 * 2) / 2.25
-    assert taught_gradient_loss(predicted, taught, valid, confidence, scales=1).item() == pytest.approx(expected)
+    assert teacher_gradient(predicted, taught, valid, confidence, scales=1).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("loss", [taught_ssi_loss, taught_gradient_loss])
+@pytest.mark.parametrize("loss", [teacher_ssi, teacher_gradient])
 def test_scale_and_shift_of_either_side_do_not_matter(maps, loss):
     predicted, taught, valid, confidence = maps
     moved = loss(3.7 * predicted + 11, 0.2 * taught + 4, valid, confidence)
@@ -120,7 +119,7 @@ def test_scale_and_shift_of_either_side_do_not_matter(maps, loss):
     assert moved > 0.1
 
 
-@pytest.mark.parametrize("loss", [taught_silog_loss, taught_l1_loss])
+@pytest.mark.parametrize("loss", [teacher_silog, teacher_l1])
 def test_a_tenth_of_wild_pixels_changes_nothing(maps, loss):
     predicted, _, _, _ = maps
     valid = torch.ones_like(predicted, dtype=torch.bool)
@@ -140,7 +139,7 @@ def test_wild_pixels_pull_the_invariant_loss_less_when_trimmed(maps):
     predicted, taught, valid, _ = maps
     taught = taught.clone()
     taught.flatten(1)[:, :60] = 100.0
-    assert taught_ssi_loss(predicted, taught, valid) < 0.8 * taught_ssi_loss(predicted, taught, valid, trim=0.0)
+    assert teacher_ssi(predicted, taught, valid) < 0.8 * teacher_ssi(predicted, taught, valid, trim=0.0)
 
 
 class TestSoftBins:

@@ -41,20 +41,20 @@ class DoctorCommand:
             others = index_data(self.against, split=self.against_split).entries
             faults += leaked_images(frames, list(collect_photo_stats(track(others, len(others), "frames", "compared"))))
         if self.json:
-            told = {
+            facts = {
                 "data": self.data,
                 "frames": len(frames),
                 "refused": collection.refused,
                 "unit": missing_unit(collection, frames),
             }
-            print(json.dumps(told | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
+            print(json.dumps(facts | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
         else:
             print(
                 "\n".join(
                     [
                         *(f"not looked at: {reason}" for reason in collection.refused),
                         *filter(None, [missing_unit(collection, frames)]),
-                        _told(self.data, frames, faults),
+                        _text(self.data, frames, faults),
                     ]
                 )
             )
@@ -65,7 +65,7 @@ def _plain(fault: Issue) -> dict[str, str | list[str]]:
     return {"check": fault.check, "message": fault.message, "files": fault.files}
 
 
-def _told(words: str, frames: Sequence[FrameStats], faults: Sequence[Issue]) -> str:
+def _text(words: str, frames: Sequence[FrameStats], faults: Sequence[Issue]) -> str:
     lines = []
     for name in dict.fromkeys(fault.check for fault in faults):
         lines.append(f"{name}: {_MEANINGS[name]}")

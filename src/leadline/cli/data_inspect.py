@@ -36,7 +36,7 @@ class InspectCommand:
 
     data: tyro.conf.Positional[str]
     """What a training would take: a folder of rgb/ and depth/, a CSV file, rooms, nyu:DIR, with options as in
-    DIR,depth_scale=1000. Where the scale is not stated it is guessed, and the reason said."""
+    DIR,depth_scale=1000. Where the scale is not stated it is guessed, and the reason printed."""
     out: Path | None = None
     """An HTML page to write, with pictures in it."""
     frames: AtLeastOne | None = None
@@ -53,7 +53,7 @@ class InspectCommand:
         collection = index_data(self.data, frames=self.frames)
         frames = stats_of(collection)
         made = dataset_card(collection, frames)
-        print(json.dumps(asdict(made), indent=1, ensure_ascii=False) if self.json else _told(made))
+        print(json.dumps(asdict(made), indent=1, ensure_ascii=False) if self.json else _text(made))
         if self.out:
             text = page(_report(made, collection, frames))
             with atomic_write(self.out) as half:
@@ -61,7 +61,7 @@ class InspectCommand:
         return 0
 
 
-def _told(card: DatasetCard) -> str:
+def _text(card: DatasetCard) -> str:
     """The card as text."""
     longest = max(card.histogram.values(), default=1.0)
     bars = [
@@ -99,7 +99,7 @@ def _listing(card: DatasetCard) -> Listing:
 
 def _units(card: DatasetCard) -> list[str]:
     measured = [scene for scene in card.scenes if scene.median or not scene.unreadable]
-    return [f"{_name(scene)}: {_unit_told(scene.unit)}" for scene in measured] if card.kind == DepthKind.METRIC else []
+    return [f"{_name(scene)}: {_unit_text(scene.unit)}" for scene in measured] if card.kind == DepthKind.METRIC else []
 
 
 def _unread(card: DatasetCard) -> list[str]:
@@ -118,7 +118,7 @@ def _name(scene: SceneCard) -> str:
     return "/".join(filter(None, (scene.split, scene.scene)))
 
 
-def _unit_told(unit: Unit | None) -> str:
+def _unit_text(unit: Unit | None) -> str:
     return f"{unit.scale:g} steps a metre, {unit.reason}" if unit else "no unit in use makes metres of its numbers"
 
 

@@ -13,7 +13,7 @@ from leadline.data.prepare import prepare
 
 @dataclass(frozen=True)
 class PrepareCommand:
-    """Make a store of a dataset: small, checked, quick to read anywhere; the same command continues after a kill.
+    """Make a store of a dataset: small, checked, quick to read anywhere; the same command resumes.
 
     Reading it is `--data store:OUT`. Images are averaged and depth is picked at the nearest pixel, as training does;
     the whole picture is kept, squeezed where its shape is not that of --size, and the intrinsics follow.

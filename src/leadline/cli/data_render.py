@@ -11,7 +11,7 @@ from leadline.data.furnished_rooms.render import RoomsConfig, render_rooms
 
 @dataclass(frozen=True)
 class RenderCommand:
-    """Render furnished rooms with Blender: photographs with exact depth, for training; the same command continues."""
+    """Render furnished rooms with Blender: photographs with exact depth, for training; the same command resumes."""
 
     catalogues: Path
     """Folder that holds the furniture catalogues (*.sh3f): Debian's package sweethome3d-furniture, unpacked."""
@@ -46,9 +46,9 @@ class _Progress:
     """A line every minute."""
 
     def __init__(self) -> None:
-        self.told_at = -60.0
+        self.printed_at = -60.0
 
     def tell(self, done: int, total: int) -> None:
-        if time.monotonic() - self.told_at >= 60 or done == total:
-            self.told_at = time.monotonic()
+        if time.monotonic() - self.printed_at >= 60 or done == total:
+            self.printed_at = time.monotonic()
             print(f"{done} of {total} rooms", file=sys.stderr, flush=True)

@@ -37,10 +37,11 @@ class EvaluateCommand:
     split: str = "test"
     """Of the dataset: train, val or test; of a folder without splits all, as the table's title then says."""
     train_data: str | None = None
-    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
+    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the measured
+    depth that is scored on."""
     predictions: Path | None = None
-    """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the truths are. Predictions
-    for the benchmark crops of KITTI (352 × 1216) and NYU (426 × 560) are placed back."""
+    """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the measured ones are.
+    Predictions for the benchmark crops of KITTI (352 × 1216) and NYU (426 × 560) are placed back."""
     truth: Path | None = None
     """Folder of measured depth maps."""
     depth_scale: float | None = None
@@ -49,9 +50,9 @@ class EvaluateCommand:
     prediction_scale: float | None = None
     """The same for the predictions, where it is another."""
     kind: Annotated[DepthKind | None, tyro.conf.EnumChoicesFromValues] = None
-    """What the predictions promise, where their files do not say it; unset: metres."""
+    """Kind of depth of the predictions, where their files do not state it; unset: metric."""
     resize: bool = False
-    """Bring predictions of another size, but of the same aspect, to their truth's."""
+    """Resize predictions of another size, but of the same aspect ratio, to their measured map's."""
     batch_size: int = 8
     """Images that are predicted at once."""
     device: str = "auto"

@@ -13,23 +13,23 @@ from leadline.training.pseudo_labels import label
 
 @dataclass(frozen=True)
 class LabelCommand:
-    """Run a teacher once over images and keep its depth and confidence; the same command continues after a kill."""
+    """Run a teacher once over images and keep its depth and confidence; the same command resumes."""
 
     teacher: str
     """Folder of a saved model, a checkpoint, the name of a published model, or hub:USER/NAME."""
     data: str
-    """Images: photos:DIR, or any dataset, whose measured depth then may align the answers."""
+    """Images: photos:DIR, or any dataset, whose measured depth then may align the predictions."""
     out: Path
     """Folder of the store."""
     split: str = "train"
     """Of the dataset."""
     alignment: str = "auto"
-    """How answers become metres: none, truth (each by its own image's measured depth), or auto: `truth` for a teacher
-    that answers none, on data that has some."""
+    """How predictions become metres: none, truth (each by its own image's measured depth), or auto: `truth` for a
+    teacher that does not output metres, on data that has some."""
     size: tuple[Side, Side] | None = None
     """Height and width of the labels; unset: those of the first image."""
     batch_size: AtLeastOne = 8
-    """Images that the teacher sees at once."""
+    """Images that the teacher predicts at once."""
     repair: bool = False
     """Read what is there, and make damaged shards again."""
     device: str = "auto"
@@ -53,5 +53,5 @@ class LabelCommand:
         print(f"{len(store)} {store.kind.value} labels in {self.out}")
         if store.manifest["alignment"] == "truth":
             without = sum(math.isnan(scale) for scale, _ in store.alignments())
-            print(f"{without} of them have too little truth to be aligned by, and are not believed")
+            print(f"{without} of them have too little measured depth to be aligned to: their confidence is 0")
         return 0

@@ -9,7 +9,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.cli.predict:PredictCommand", "Measure the depth of photographs: files, folders or globs."),
     "train": ("leadline.cli.train:TrainCommand", "Train a model by one of the recipes."),
     "train small": (
-        "leadline.recipes.leadline_small:TrainSmallCommand",
+        "leadline.cli.train_small:TrainSmallCommand",
         "Train a network for photographs that weighs little.",
     ),
     "evaluate": (
@@ -24,10 +24,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
     "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
     "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
-    "distil": ("leadline.cli.distil:DistilCommand", "Teach a small network by a large one, against a control without."),
+    "distil": (
+        "leadline.cli.distil:DistilCommand",
+        "Teach a small network by a large one, and compare with a control.",
+    ),
     "study distillation": (
-        "leadline.recipes.study_distillation:StudyDistillation",
-        "Why the source paper's distillation failed, and what mends it, one repair a row.",
+        "leadline.cli.study_distillation:StudyDistillationCommand",
+        "Find out why the source paper's distillation failed, and what fixes it, one change a row.",
     ),
     "data inspect": (
         "leadline.cli.data_inspect:InspectCommand",
@@ -43,7 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Render furnished rooms with Blender, as training data with exact depth.",
     ),
     "study stages": (
-        "leadline.recipes.study_stages:StudyStages",
+        "leadline.cli.study_stages:StudyStagesCommand",
         "Multi-stage against end-to-end training, over seeds.",
     ),
 }
@@ -54,14 +57,16 @@ RENAMED: Mapping[str, str] = {
     "--clip": "--grad-clip",
     "--ema": "--ema-decay",
     "--best-by": "--monitor",
+    "--taught": "--teacher-losses",
+    "--share": "--measured-fraction",
 }
-"""Options' old names."""
+"""Options' old names, taken for one release."""
 TEACHING = frozenset({"distil", "study distillation"})
 """Commands whose --model may be called --student."""
 RESUMED = frozenset(
     {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
 )
-"""Commands that go on where they were interrupted when they are given again."""
+"""Commands that resume where they were interrupted when they are given again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _renamed(command: str, words: Sequence[str]) -> list[str]:
-    """The options by the names that they have now; an old name is taken for one more release, and said."""
+    """The options by their present names; an old name is accepted for one more release, with a line that says so."""
     taken = []
     for word in words:
         option, equals, value = word.partition("=")

@@ -52,7 +52,7 @@ class PredictCommand:
 
     A 16-bit PNG holds millimetres along the optical axis (of what is far, fewer steps a metre), and says so in its own
     text; the picture's colours mean the same metres in every picture. What cannot be read is skipped and named, and
-    the exit code is then 1. The same command again continues, and measures what is new or changed only.
+    the exit code is then 1. The same command again resumes, and measures only what is new or changed.
     """
 
     images: tyro.conf.Positional[tuple[str, ...]]
@@ -69,11 +69,12 @@ class PredictCommand:
     overwrite: bool = False
     """Measure again what is measured, and replace depth of other photographs; files of your own are never replaced."""
     metres: bool = False
-    """Refuse a model that does not promise metres, unless --scale-from makes metres of its answers."""
+    """Refuse a model whose output is not in metres, unless --scale-from converts it to metres."""
     scale_from: tuple[str, ...] = ()
-    """Makes metres of any answer: measured points X,Y,METRES … (pixels from the top left, metres along the optical
-    axis), a sparse depth map of the photograph's size, a folder of them named as the photographs, or a camera's height
-    as floor:1.45,field_of_view=60 with options pitch=DEGREES down (for relative depth) and box=X0:Y0:X1:Y1 of floor."""
+    """Converts any prediction to metres: measured points X,Y,METRES … (pixels from the top left, metres along the
+    optical axis), a sparse depth map of the photograph's size, a folder of them named as the photographs, or a camera's
+    height as floor:1.45,field_of_view=60 with options pitch=DEGREES down (for relative depth) and box=X0:Y0:X1:Y1 of
+    the floor."""
     depth_scale: float | None = None
     """Numbers in sparse depth maps are metres × this, where the files do not say it: 1000 for millimetres."""
     field_of_view: float | None = None
@@ -175,8 +176,8 @@ class PredictCommand:
             except (MemoryError, RuntimeError) as fault:
                 if not _is_out_of_memory(fault):
                     raise
-                cure = "make it smaller, or end other programs"
-                self._say({"image": str(job.source), "error": f"{job.source} does not fit into the memory: {cure}."})
+                fix = "make it smaller, or end other programs"
+                self._say({"image": str(job.source), "error": f"{job.source} does not fit into the memory: {fix}."})
                 continue
             measured += 1
             self._say(about)
@@ -364,7 +365,7 @@ def _is_out_of_memory(fault: BaseException) -> bool:
 
 
 def _said(scaled: ScaledDepth) -> dict[str, Any]:
-    """What a machine is told of how metres were made."""
+    """How metres were made, for the JSON output."""
     numbers = {
         key: getattr(scaled, key) for key in ("scale", "shift", "used", "rejected", "residual", "relative_residual")
     }

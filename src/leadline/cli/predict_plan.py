@@ -23,16 +23,16 @@ class Job:
     picture: Path
 
     def marks(self, request: str) -> dict[str, str]:
-        """The words by which both files are known later: of which photograph they are, and how they were made."""
+        """Return the metadata by which both files are known later: their photograph, and how they were made."""
         return {"photograph": photograph_digest(self.source), "source": _source_digest(self.source), "request": request}
 
     def is_done(self, request: str) -> bool:
-        """Whether both files are there and were made by the same request."""
+        """Return whether both files are there and were made by the same request."""
         return all(read_leadline_metadata(path).get("request") == request for path in (self.depth, self.picture))
 
     @property
     def picture_marks(self) -> dict[str, str]:
-        """What the picture says of itself; a PFM file has no words of its own, so they are kept here with its CRC."""
+        """The picture's own metadata; a PFM file holds none, so its CRC is kept here."""
         crc = {"depth_crc32": checksum(self.depth)} if self.depth.suffix == ".pfm" else {}
         return {"picture": f"depth of {self.depth.name} in colours", **crc}
 
@@ -58,8 +58,7 @@ def plan(
         job = Job(source, place, target.with_suffix(suffix), target.with_suffix(COLOUR_SUFFIX))
         names = [_folded(path) for path in (job.depth, job.picture)]
         try:
-            if others := [claimed[name] for name in names if name in claimed]:
-                raise BadInput(f"{source} would overwrite the depth of {others[0]}: choose another --out or rename it.")
+            _check_unclaimed(source, [claimed[name] for name in names if name in claimed])
             for path in (job.depth, job.picture):
                 _check_target(path, source, overwrite)
         except BadInput as fault:
@@ -71,9 +70,14 @@ def plan(
 
 
 def photograph_digest(source: Path) -> str:
-    """What tells one photograph from another, wherever it lies."""
+    """Return a hash that identifies a photograph by its content, wherever the file is."""
     with source.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _check_unclaimed(source: Path, others: Sequence[Path]) -> None:
+    if others:
+        raise BadInput(f"{source} would overwrite the depth of {others[0]}: choose another --out or rename it.")
 
 
 def _check_target(path: Path, source: Path, overwrite: bool) -> None:
@@ -92,7 +96,7 @@ def _check_target(path: Path, source: Path, overwrite: bool) -> None:
 
 
 def _source_digest(source: Path) -> str:
-    """A photograph's path, told without naming the folders of its owner."""
+    """A hash of a photograph's path, which does not reveal the names of its owner's folders."""
     return hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
 
 

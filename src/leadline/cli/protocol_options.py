@@ -9,14 +9,14 @@ from leadline.evaluation.protocols import EvalProtocol
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """A protocol by name, and departures from it, as options of a command."""
+    """Choose a protocol by name, and changes to it."""
 
     protocol: str = "indoor"
     """indoor, rooms, nyu_eigen, nyu_full, kitti_garg or kitti_eigen."""
     cap: float | None = None
-    """Metres: farther truths do not count, and farther predictions are brought to it."""
+    """Metres: farther targets do not count, and farther predictions are clipped to it."""
     min_depth: float | None = None
-    """Metres: nearer truths do not count, and nearer predictions are brought to it."""
+    """Metres: nearer targets do not count, and nearer predictions are clipped to it."""
     crop: str | None = None
     """none, nyu_eigen, nyu_older, kitti_garg or kitti_eigen."""
     alignment: str | None = None
@@ -27,5 +27,10 @@ class ProtocolOptions:
     """Take the mean of the predictions for the image and for its mirror image."""
 
     def chosen(self) -> EvalProtocol:
+        """Return the protocol with its departures.
+
+        Raises:
+            BadInput: no such protocol, or a value that it cannot have.
+        """
         changes = {key: value for key, value in vars(self).items() if key != "protocol"}
         return protocols.protocol(self.protocol, **changes)

@@ -29,9 +29,10 @@ class ReportCommand:
     split: str = "test"
     """Of the dataset: train, val or test."""
     train_data: str | None = None
-    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the truths."""
+    """Dataset whose train split the mean-depth and median-depth rows take their constants from; unset: the measured
+    depth that is scored on."""
     photos: tuple[str, ...] = ()
-    """Files, folders or patterns of photographs that nobody measured, to be shown with the model's answers."""
+    """Files, folders or patterns of photographs without measured depth, to be shown with the model's predictions."""
     out: Path = Path("report")
     """Folder for report.html, report.md and report.json."""
     worst: int = 8

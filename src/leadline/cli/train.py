@@ -7,36 +7,36 @@ from typing import Annotated
 
 import tyro
 
+from leadline.cli.train_arguments import TrainArguments
 from leadline.core.errors import NoSplit
 from leadline.data.loader import hold_out
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.models.saving import save
 from leadline.recipes import recipe
-from leadline.recipes.train_options import TrainOptions
 
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Train a network; run the same command again to continue a training that was interrupted."""
+    """Train a network; run the same command again to resume an interrupted training."""
 
     out: Path
     """The run folder; the trained model will be in `model/` below it."""
     recipe: str = "end_to_end"
     """end_to_end or multi_stage."""
-    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
+    options: Annotated[TrainArguments, tyro.conf.arg(name="")] = field(default_factory=TrainArguments)
 
     def run(self) -> int:
         chosen = recipe(self.recipe)
-        train = self.lesson.open("train", self.out / "cache")
+        train = self.options.open("train", self.out / "cache")
         try:
-            validation = self.lesson.open("val", self.out / "cache")
+            validation = self.options.open("val", self.out / "cache")
         except NoSplit:
             train, validation = hold_out(train)
-        course = self.lesson.course(train, validation, seed=self.lesson.plan.seed)
-        model = chosen(course, self.out)
-        scores = evaluate_metrics(model, validation, course.protocol)
-        where = f"{validation.name} ({course.protocol.words})"
+        training_run = self.options.training_run(train, validation, seed=self.options.config.seed)
+        model = chosen(training_run, self.out)
+        scores = evaluate_metrics(model, validation, training_run.protocol)
+        where = f"{validation.name} ({training_run.protocol.words})"
         known = {name: score for name, score in scores.items() if math.isfinite(score)}
         model.provenance = replace(model.provenance, figures={where: known})
         save(model, self.out / "model")

@@ -22,49 +22,56 @@ from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What every recipe is given: a network to build, what it learns from, for how long, and how it is judged."""
+    """Hold what every recipe needs: a network to build, what it learns from, for how long, and how it is scored."""
 
     network: str
-    """In words: `hybrid,size=tiny`, or the folder of a saved model to go on from."""
+    """NAME[,option=value]…, as `hybrid,size=tiny`, or the folder of a saved model to start from."""
     train: Dataset
     validation: Dataset
-    plan: TrainConfig = field(default_factory=TrainConfig)
+    config: TrainConfig = field(default_factory=TrainConfig)
     """Over all stages together."""
     objective: Objective = field(default_factory=Supervised)
     protocol: EvalProtocol = field(default_factory=lambda: protocol("indoor"))
     """Of the validation."""
-    machine: HardwareConfig = field(default_factory=HardwareConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
     frozen: tuple[str, ...] = ()
     """Submodules that keep their weights and their statistics, in every stage."""
     lora: int = 0
     """Rank of the adapters through which alone the encoder learns; 0: the encoder itself learns."""
 
     def seeded(self, seed: int) -> "TrainingRun":
-        """The same course from another seed."""
-        return replace(self, plan=replace(self.plan, seed=seed))
+        """Return the same run with another seed."""
+        return replace(self, config=replace(self.config, seed=seed))
 
     def build(self, network: str = "", **arguments: Any) -> DepthModel:
-        """The untrained network, or another one that a stage needs: the same weights for the same seed."""
+        """Build the untrained network, or another one that a stage needs: the same weights for the same seed."""
         with torch.random.fork_rng():
-            torch.manual_seed(self.plan.seed)
+            torch.manual_seed(self.config.seed)
             return build(network, **arguments) if network else open_model(self.network)
 
     def fit(
         self, model: DepthModel, out: StrPath, *, steps: int | None = None, frozen: tuple[str, ...] = ()
     ) -> DepthModel:
-        """`leadline.training.trainer.fit` on this course; `steps` where it is one stage of several."""
-        plan = replace(self.plan, steps=self.plan.steps if steps is None else steps)
+        """Call `leadline.training.trainer.fit` for this run.
+
+        Args:
+            model: the network to train.
+            out: its run folder.
+            steps: optimiser steps, where it is one stage of several; None: all.
+            frozen: names of submodules that keep their weights.
+        """
+        config = replace(self.config, steps=self.config.steps if steps is None else steps)
         return fit(
             model,
             self.train,
             self.validation,
             self.objective,
-            plan,
+            config,
             out,
             protocol=self.protocol,
             frozen=tuple(dict.fromkeys((*self.frozen, *frozen))),
             lora=self.lora,
-            machine=self.machine,
+            hardware=self.hardware,
         )
 
 
@@ -75,11 +82,11 @@ RECIPES: Mapping[str, str] = {
 """Name → recipe."""
 
 Recipe = Callable[[TrainingRun, StrPath], DepthModel]
-"""`(course, out)` → the trained model; the run folders lie in `out`."""
+"""`(training_run, out)` → the trained model; the run folders lie in `out`."""
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of this name.
+    """Return the recipe of this name.
 
     Raises:
         BadInput: there is none.
@@ -91,11 +98,23 @@ def recipe(name: str) -> Recipe:
 
 
 def run_folder(out: StrPath, name: str, seed: int) -> Path:
-    """Where a study in `out` keeps its training of this name from this seed."""
+    """Return the run folder of one training of a study.
+
+    Args:
+        out: the study's folder.
+        name: of the run.
+        seed: that it was trained from.
+    """
     return Path(out) / name / f"seed-{seed}"
 
 
-def train_and_save(name: str, course: TrainingRun, out: StrPath) -> None:
-    """Train by the recipe of this name in the run folder `out`; the trained model is in `model/` below it."""
+def train_and_save(name: str, training_run: TrainingRun, out: StrPath) -> None:
+    """Train by a recipe and save the trained model.
+
+    Args:
+        name: of the recipe.
+        training_run: what to train.
+        out: the run folder; the model will be in `model/` below it.
+    """
     out = Path(out)
-    save(recipe(name)(course, out), out / "model")
+    save(recipe(name)(training_run, out), out / "model")

@@ -5,6 +5,6 @@ from leadline.models.base import DepthModel
 from leadline.recipes import TrainingRun
 
 
-def end_to_end(course: TrainingRun, out: StrPath) -> DepthModel:
+def end_to_end(training_run: TrainingRun, out: StrPath) -> DepthModel:
     """Train the whole network at once; serves any model."""
-    return course.fit(course.build(), out)
+    return training_run.fit(training_run.build(), out)

@@ -1,13 +1,11 @@
-"""Small: a network for photographs that weighs little, from the published data to the file, in one command."""
+"""The small network that comes with the package: trained on published data, first at half size, then at its own."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from leadline.core.depth_kind import DepthKind
-from leadline.core.ranges import AtLeastOne, Seed, Within, check_fields
+from leadline.core.ranges import AtLeastOne, Seed, Within
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.mixing import as_mixture
 from leadline.data.transforms import Augmentation
@@ -34,75 +32,85 @@ LIMITS = (
     "metres indoors, roughly: learned from procedural rooms and a few measured scenes; "
     "do not trust it outdoors, in mirrors and glass, or nearer than half a metre"
 )
-"""What the network says of itself wherever it is used unasked."""
+"""The network's limits, shown wherever it is used by default."""
 
 
 @dataclass(frozen=True)
-class TrainSmallCommand:
-    """Train a small network for photographs; run the same command again to continue.
-
-    It learns from procedural rooms of domain c and from measured photographs: first at 96 × 128, where an hour shows it
-    many pictures, then at its own 192 × 256.
-    """
+class SmallNetworkOptions:
+    """What the small network learns from, and for how long."""
 
     encoder: Path
     """ImageNet weights of timm's mobilenetv2_100, padded as in TensorFlow, as safetensors."""
     out: Path = Path("runs/small")
     """The run folder; the network will be in `model/` below it, in half precision."""
     measured: str = ""
-    """Photographs with measured depth whose licences let weights be published under Apache-2.0, in the words of a
-    dataset; none: rooms alone."""
+    """Photographs with measured depth whose licences let weights be published under Apache-2.0, as the specification of
+    a dataset; unset: rooms alone."""
     test: str = ""
     """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
-    share: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
-    """Of the images, that are measured photographs."""
+    measured_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
+    """Fraction of the images that are measured photographs."""
     rooms: AtLeastOne = 16384
     """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
     steps: AtLeastOne = 4800
     """At 96 × 128; a tenth as many at 192 × 256."""
     seed: Seed = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
-    machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
-    def run(self) -> int:
-        check_fields(self)
-        test = open_data(self.test, "test") if self.test else None
-        course = self._course((96, 128), self.rooms, self.steps, learning_rate=2e-3)
-        network = course.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=self.encoder)
-        small = course.fit(network, self.out / "1-half-size")
-        course = self._course((192, 256), max(self.rooms // 4, 1), max(self.steps // 10, 1), learning_rate=5e-4)
-        network = course.build("cnn", **ARGUMENTS, input_size=(192, 256))
-        network.load_state_dict(small.state_dict())
-        network.provenance = small.provenance
-        full = course.fit(network, self.out / "2-full-size")
-        full.provenance = replace(full.provenance, licence="Apache-2.0", notes=LIMITS)
-        save(full, self.out / "model", half=True)
-        if test:
-            # Read back, for half precision is what is shipped.
-            shipped = load(self.out / "model")
-            shipped.provenance = replace(shipped.provenance, figures=_figures(shipped, test))
-            save(shipped, self.out / "model", half=True)
-        print(f"The network is in {self.out / 'model'}")
-        return 0
 
-    def _course(self, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float) -> TrainingRun:
-        data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
-        if self.measured:
-            data += f" + {self.measured}*{self.share / (1 - self.share):g}"
-        plan = TrainConfig(
-            steps=steps,
-            learning_rate=learning_rate,
-            validate_every=max(steps // 8, 1),
-            augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
-            seed=self.seed,
-        )
-        lesson = TrainOptions(data=data, loss="silog=1,l1=1,gradient=0.5", plan=plan, machine=self.machine)
-        cache = self.out / "cache"
-        # Rooms and photographs in every batch: batch normalisation would tell the two apart if they took turns.
-        return lesson.course(as_mixture(lesson.open("train", cache)), lesson.open("val", cache), seed=self.seed)
+def train_small_network(options: SmallNetworkOptions) -> DepthModel:
+    """Train the small network at 96 × 128, where an hour shows it many pictures, then at its own 192 × 256.
+
+    It is saved in half precision in `model/` below the run folder; an interrupted training resumes.
+
+    Returns:
+        The network as it was saved.
+
+    Raises:
+        BadInput: an option, the data or the run folder cannot be used.
+    """
+    test = open_data(options.test, "test") if options.test else None
+    training_run = _training_run(options, (96, 128), options.rooms, options.steps, learning_rate=2e-3)
+    network = training_run.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=options.encoder)
+    half_size = training_run.fit(network, options.out / "1-half-size")
+    rooms, steps = max(options.rooms // 4, 1), max(options.steps // 10, 1)
+    training_run = _training_run(options, (192, 256), rooms, steps, learning_rate=5e-4)
+    network = training_run.build("cnn", **ARGUMENTS, input_size=(192, 256))
+    network.load_state_dict(half_size.state_dict())
+    network.provenance = half_size.provenance
+    full_size = training_run.fit(network, options.out / "2-full-size")
+    full_size.provenance = replace(full_size.provenance, licence="Apache-2.0", notes=LIMITS)
+    save(full_size, options.out / "model", half=True)
+    # Half precision is what users get, so that is what is scored.
+    shipped = load(options.out / "model")
+    if test:
+        shipped.provenance = replace(shipped.provenance, figures=_figures(shipped, test))
+        save(shipped, options.out / "model", half=True)
+    return shipped
+
+
+def _training_run(
+    options: SmallNetworkOptions, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float
+) -> TrainingRun:
+    data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
+    if options.measured:
+        data += f" + {options.measured}*{options.measured_fraction / (1 - options.measured_fraction):g}"
+    config = TrainConfig(
+        steps=steps,
+        learning_rate=learning_rate,
+        validate_every=max(steps // 8, 1),
+        augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
+        seed=options.seed,
+    )
+    learning = TrainOptions(data=data, loss="silog=1,l1=1,gradient=0.5", config=config, hardware=options.hardware)
+    cache = options.out / "cache"
+    # Rooms and photographs in every batch: batch normalisation would tell the two apart if they alternated.
+    train, validation = as_mixture(learning.open("train", cache)), learning.open("val", cache)
+    return learning.training_run(train, validation, seed=options.seed)
 
 
 def _figures(model: DepthModel, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """What it scores unaligned and, where it errs in nothing but the scale of an image, median-aligned."""
+    """Score it unaligned and, to see its errors other than in an image's scale, median-aligned."""
     rules = [protocol("indoor"), protocol("indoor", alignment="median")]
     return {f"{dataset.name} ({each.words})": evaluate_metrics(model, dataset, each) for each in rules}

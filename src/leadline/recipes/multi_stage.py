@@ -11,24 +11,28 @@ from leadline.models.networks.presets import NetworkConfig
 from leadline.recipes import TrainingRun
 
 
-def multi_stage(course: TrainingRun, out: StrPath) -> DepthModel:
+def multi_stage(training_run: TrainingRun, out: StrPath) -> DepthModel:
     """Train a hybrid in two stages that share the steps, and so the images, of one end-to-end training.
 
     Raises:
         BadInput: the network has no transformer to train apart from its encoder.
     """
     out = Path(out)
-    name, _, arguments = parse_spec(course.network)
+    name, _, arguments = parse_spec(training_run.network)
     if name != "hybrid":
-        raise BadInput(f"multi_stage trains the parts of a hybrid, and {course.network!r} is none: use end_to_end.")
-    if course.frozen or course.lora:
+        raise BadInput(
+            f"multi_stage trains the parts of a hybrid, and {training_run.network!r} is not one: use end_to_end."
+        )
+    if training_run.frozen or training_run.lora:
         raise BadInput("multi_stage decides itself what is frozen in which stage: use --recipe end_to_end.")
     shared = {key: value for key, value in arguments.items() if key in {each.name for each in fields(NetworkConfig)}}
-    first = course.plan.steps // 2
+    first = training_run.config.steps // 2
 
-    alone = course.build("cnn", **{**shared, "decoder": "light", "width": None})
-    alone = course.fit(alone, out / "1-encoder", steps=first)
+    alone = training_run.build("cnn", **{**shared, "decoder": "light", "width": None})
+    alone = training_run.fit(alone, out / "1-encoder", steps=first)
 
-    network = course.build()
+    network = training_run.build()
     network.encoder.load_state_dict(alone.encoder.state_dict())
-    return course.fit(network, out / "2-transformer", steps=course.plan.steps - first, frozen=("encoder",))
+    return training_run.fit(
+        network, out / "2-transformer", steps=training_run.config.steps - first, frozen=("encoder",)
+    )

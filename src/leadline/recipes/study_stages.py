@@ -1,117 +1,76 @@
-"""Studies: recipes against each other over seeds, at equal budgets, and what the figures support."""
+"""The study of stages: multi-stage against end-to-end training over seeds, at equal budgets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from leadline.core.ranges import AtLeastOne, check_fields
-from leadline.evaluation.evaluate import constant_baseline, evaluate
+from leadline.core.ranges import AtLeastOne
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import compare_rows, differences_table, verdict
-from leadline.evaluation.tables import COLUMNS, Row, Table, average_runs
-from leadline.models.loading import load
-from leadline.recipes import run_folder, train_and_save
-from leadline.recipes.train_options import TrainOptions
-from leadline.reporting.charts import metric_bars
-from leadline.reporting.report import (
-    Chart,
-    Report,
-    Section,
-    check_report_folder,
-    photo_files,
-    photographs,
-    publish,
-    reading,
-    worst_images,
+from leadline.evaluation.tables import average_runs
+from leadline.recipes.studies import (
+    describe_budget,
+    numbers_section,
+    results_table,
+    score_over_seeds,
+    train_over_seeds,
+    trained_model,
 )
-from leadline.training.parallel import run_parallel
+from leadline.recipes.train_options import TrainOptions
+from leadline.reporting.report import Report, photo_files, photographs, reading, worst_images
 
 VARIANTS: Mapping[str, str] = {"end_to_end": "end to end", "multi_stage": "multi-stage"}
 """Recipe → what the study's tables call it."""
 
 
 @dataclass(frozen=True)
-class StudyStages:
-    """Multi-stage against end-to-end training over seeds, with equal steps and images; a killed study continues."""
+class StagesStudyOptions:
+    """What the study of stages trains, and where."""
 
     out: Path = Path("runs/stages")
     """Folder for the runs and for report.html, report.md and report.json."""
     seeds: AtLeastOne = 3
     """Each recipe is trained once from each of the seeds 0 … n − 1."""
     photos: tuple[str, ...] = ()
-    """Photographs without a truth to show predictions of in the report: files, folders or patterns."""
+    """Photographs without a target depth to show predictions of in the report: files, folders or patterns."""
     jobs: AtLeastOne = 1
     """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
     is fastest."""
-    lesson: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
-
-    def run(self) -> int:
-        check_fields(self)
-        check_report_folder(self.out)
-        print(f"The report is {publish(self.report(), self.out)}")
-        return 0
-
-    def report(self) -> Report:
-        """Train each recipe from each seed, evaluate, and compare."""
-        photos = photo_files(self.photos)
-        train, validation, test = self.lesson.splits(self.out / "cache")
-        ruling = protocol(self.lesson.protocol)
-        known = constant_baseline(train, ruling)
-        seeds = range(self.seeds)
-        course = self.lesson.course(train, validation, seed=0)
-        run_parallel(
-            [
-                partial(train_and_save, name, course.seeded(seed), run_folder(self.out, name, seed))
-                for seed in seeds
-                for name in VARIANTS
-            ],
-            self.jobs,
-        )
-        runs: dict[str, list[Row]] = {name: [] for name in VARIANTS}
-        baselines: Sequence[Row] = ()
-        for seed in seeds:
-            for name, words in VARIANTS.items():
-                model = load(run_folder(self.out, name, seed) / "model")
-                scored, *baselines = evaluate(model, test, ruling, training=known, name=words).rows
-                runs[name].append(scored)
-
-        differences = compare_rows(runs["end_to_end"], runs["multi_stage"])
-        table = Table(
-            f"Trained on {train.name}, scored on {test.name}",
-            (*(average_runs(VARIANTS[name], rows) for name, rows in runs.items()), *baselines),
-            notes=(_budget(self.lesson, len(train)),),
-            protocol=ruling.as_dict(),
-        )
-        shown = min(VARIANTS, key=lambda name: runs[name][0].metrics["rmse"])
-        model = load(run_folder(self.out, shown, 0) / "model")
-        sections = [
-            Section(
-                "Numbers",
-                f"Protocol {ruling.description}.",
-                (table, differences_table(VARIANTS["end_to_end"], VARIANTS["multi_stage"], differences)),
-                (Chart(metric_bars(table.rows, COLUMNS), "The same as bars from zero, after the paper's Figure 2."),),
-            ),
-            worst_images(model, test, ruling, runs[shown][0].worst(6)),
-            *([photographs(model, photos)] if photos else []),
-            reading(),
-        ]
-        found = verdict(VARIANTS["end_to_end"], VARIANTS["multi_stage"], differences, seeds=self.seeds)
-        return Report(
-            "Multi-stage against end-to-end training",
-            tuple(sections),
-            f"**{found}** "
-            f"Pictures are of {VARIANTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
-        )
+    options: TrainOptions = field(default_factory=TrainOptions)
 
 
-def _budget(lesson: TrainOptions, samples: int) -> str:
-    plan = lesson.plan
-    return (
-        f"Each run had {plan.steps} optimiser steps of {plan.batch_size} images, {plan.steps * plan.batch_size:,} "
-        f"in all, from {samples:,} samples; multi-stage spends half of them on the encoder alone. "
-        f"Network: {lesson.model}."
+def study_stages(study: StagesStudyOptions) -> Report:
+    """Train each recipe from each seed, evaluate, and compare; an interrupted study resumes.
+
+    Raises:
+        BadInput: an option, the data or a run folder cannot be used.
+    """
+    options, photos = study.options, photo_files(study.photos)
+    train, validation, test = options.splits(study.out / "cache")
+    rules = protocol(options.protocol)
+    training_run = options.training_run(train, validation, seed=0)
+    train_over_seeds({name: (name, training_run) for name in VARIANTS}, study.out, seeds=study.seeds, jobs=study.jobs)
+    trained = partial(trained_model, training_run, study.out)
+    rows, baselines = score_over_seeds(trained, VARIANTS, test, rules, seeds=study.seeds, training=train)
+
+    first, second = VARIANTS.values()
+    differences = compare_rows(rows["end_to_end"], rows["multi_stage"])
+    budget = describe_budget(options, len(train), remark="multi-stage spends half of them on the encoder alone")
+    averages = [average_runs(VARIANTS[name], each) for name, each in rows.items()]
+    table = results_table([*averages, *baselines], train, test, rules, notes=[budget])
+    caption = "The same as bars from zero, after the paper's Figure 2."
+    shown = min(VARIANTS, key=lambda name: rows[name][0].metrics["rmse"])
+    model = trained(shown, 0)
+    sections = (
+        numbers_section(table, [differences_table(first, second, differences)], rules, caption=caption),
+        worst_images(model, test, rules, rows[shown][0].worst(6)),
+        *([photographs(model, photos)] if photos else []),
+        reading(),
+    )
+    return Report(
+        "Multi-stage against end-to-end training",
+        sections,
+        f"**{verdict(first, second, differences, seeds=study.seeds)}** "
+        f"Pictures are of {VARIANTS[shown]}, seed 0. The paper claims that end to end wins on every metric.",
     )

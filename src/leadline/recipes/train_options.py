@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
@@ -23,14 +20,14 @@ from leadline.training.trainer import HardwareConfig, TrainConfig
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What is learned from what, as the command line names it."""
+    """Name what is learned from what, as on the command line."""
 
     data: str = "rooms"
-    """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. Several take
-    turns, `nyu:data/nyu*2 + redweb:data/redweb`, each with its share of the steps and the loss that its kind allows;
-    the first that measures metres is what is validated and tested on."""
+    """NAME[:PATH][,option=value]… or a folder: `rooms`, `nyu:data/nyu`, `data/mine,depth_scale=1000`. Several
+    alternate, `nyu:data/nyu*2 + redweb:data/redweb`, each with its fraction of the steps and the loss that its kind
+    allows; the first one with metric depth is what is validated and tested on."""
     model: str = "hybrid,size=tiny"
-    """NAME[,option=value]…, or the folder of a saved model to go on from."""
+    """NAME[,option=value]…, or the folder of a saved model to start from."""
     loss: str = "silog=1"
     """Loss terms and their weights: `silog=1,l1=0.5`."""
     protocol: str = "indoor"
@@ -42,11 +39,16 @@ class TrainOptions:
     Needs `pip install 'leadline[lora]'`; 0: none."""
     skip_unreadable: bool = False
     """Leave out samples whose files cannot be read, and count them, instead of stopping at the first."""
-    plan: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    machine: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)
+    config: TrainConfig = field(default_factory=TrainConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
-    def course(self, train: Dataset, validation: Dataset, *, seed: int) -> TrainingRun:
-        """This lesson on these samples.
+    def training_run(self, train: Dataset, validation: Dataset, *, seed: int) -> TrainingRun:
+        """Make the training run of these options on these samples.
+
+        Args:
+            train: samples to learn from.
+            validation: samples to choose the best weights by.
+            seed: of the weights, the order of the data and the augmentation.
 
         Raises:
             BadInput: no such loss term or protocol.
@@ -55,16 +57,16 @@ class TrainOptions:
             network=self.model,
             train=train,
             validation=validation,
-            plan=replace(self.plan, seed=seed),
+            config=replace(self.config, seed=seed),
             objective=Supervised(parse_weights(self.loss)),
             protocol=protocol(self.protocol),
-            machine=self.machine,
+            hardware=self.hardware,
             frozen=self.frozen,
             lora=self.lora,
         )
 
     def splits(self, cache: Path) -> tuple[Dataset, Dataset, Dataset]:
-        """What to learn from, what to choose the best weights by, and what to score them on: no two share a sample.
+        """Open the training, validation and test samples; no two splits share a sample.
 
         Where the validation split has to serve as the test, every tenth training sample takes its place.
         """
@@ -78,7 +80,7 @@ class TrainOptions:
         return train, validation, test
 
     def open(self, split: str, cache: Path) -> Dataset:
-        """One split of the data; what renders its samples keeps them in `cache`."""
+        """Open one split of the data; a dataset that renders its samples keeps them in `cache`."""
         dataset = self._opened(split, cache)
         if not self.skip_unreadable:
             return dataset
@@ -90,37 +92,39 @@ class TrainOptions:
         return dataset
 
     def _opened(self, split: str, cache: Path) -> Dataset:
-        parts = [_share(part) for part in self.data.split(" + ")]
+        parts = [_weighted(part) for part in self.data.split(" + ")]
         if len(parts) == 1:
             return open_data(parts[0][0], split, cache=cache)
         if split == "train":
-            taking_turns = [(open_data(words, split, cache=cache), share) for words, share in parts]
-            if all(dataset.kind is not DepthKind.METRIC for dataset, _ in taking_turns):
-                raise BadInput(
-                    f"Nothing among {self.data!r} measures metres, which validation needs: add a part that does."
-                )
-            return AlternatingDatasets(taking_turns)
+            alternating = [(open_data(words, split, cache=cache), share) for words, share in parts]
+            if all(dataset.kind is not DepthKind.METRIC for dataset, _ in alternating):
+                raise BadInput(f"No part of {self.data!r} has metric depth, which validation needs: add one that has.")
+            return AlternatingDatasets(alternating)
         for words, _ in parts:
             with suppress(NoSplit):
                 dataset = open_data(words, split, cache=cache)
                 if dataset.kind is DepthKind.METRIC:
                     return dataset
-        raise NoSplit(f"Nothing among {self.data!r} measures metres in a {split!r} part.")
+        raise NoSplit(f"No part of {self.data!r} has a {split!r} split of metric depth.")
 
 
-def _share(words: str) -> tuple[str, float]:
-    """`redweb:data/redweb*0.5` → its words and its share."""
+def _weighted(words: str) -> tuple[str, float]:
+    """`redweb:data/redweb*0.5` → the dataset's specification and its fraction."""
     name, star, share = words.strip().rpartition("*")
     try:
         part, weight = (name, float(share)) if star else (words.strip(), 1.0)
     except ValueError as mistake:
-        raise BadInput(f"{words!r}: write the share of a dataset as NAME*0.5.") from mistake
-    check_value(f"the share of {part}", weight, [Within(0, above=True)])
+        raise BadInput(f"{words!r}: write the weight of a dataset as NAME*0.5.") from mistake
+    check_value(f"the weight of {part}", weight, [Within(0, above=True)])
     return part, weight
 
 
 def parse_weights(words: str) -> Mapping[str, float]:
-    """`silog=1,l1=0.5` → {"silog": 1.0, "l1": 0.5}"""
+    """Parse `silog=1,l1=0.5` to {"silog": 1.0, "l1": 0.5}.
+
+    Raises:
+        BadInput: it is not written so, or a weight is not positive.
+    """
     try:
         weights = {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}
     except ValueError as mistake:

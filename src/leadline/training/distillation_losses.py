@@ -1,13 +1,14 @@
-"""Teaching: what a teacher's depth and features ask of a student, and how far its depth is to be believed.
+"""Distillation losses: how far a student is from a teacher's depth and features, and how reliable that depth is.
 
-As in `losses`, a loss is a mean over the pixels of each image that count, then over the images that have any.
-Confidence, in [0, 1], is a pixel's weight in that mean; a pixel that is not valid, or of confidence 0, is never read.
+As in `losses`, a loss is a mean over the pixels of each image that count, then over the images that have any. The
+teacher's confidence, from 0 to 1, is the weight of a pixel; a pixel that is not valid, or of weight 0, is never read.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -19,17 +20,17 @@ from torch.nn.utils.parametrizations import spectral_norm
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.training.losses import (
-    Confidence,
     Depths,
     Loss,
     Valid,
-    gradient_matching_loss,
-    log_ratio,
+    Weight,
+    log_l1_loss,
     mean,
     mean_over_images,
-    root,
-    standardize,
-    trim_mask,
+    pixel_weight,
+    scale_and_shift_invariant_loss,
+    silog_loss,
+    standardized_gradient_loss,
 )
 
 Map = Float[Tensor, "B _ _ _"]
@@ -37,125 +38,79 @@ Map = Float[Tensor, "B _ _ _"]
 
 
 class DivergedError(BadInput):
-    """A discriminator no longer tells anything: its scores are no numbers, or explode."""
-
-
-def taught_silog_loss(
-    predicted: Depths,
-    taught: Depths,
-    valid: Valid,
-    confidence: Confidence | None = None,
-    *,
-    trim: float = 0.1,
-    lam: float = 0.85,
-    alpha: float = 10.0,
-) -> Loss:
-    """`silog_loss` (Eigen et al. 2014, eq. 4) against the taught depth, less the worst pixels; both sides metric.
-
-    `trim` is the share of an image's pixels, those with the largest |log d̂ − log d|, that are left out.
-    """
-    weight = _weight(valid, confidence)
-    g = log_ratio(predicted, taught, weight > 0)
-    weight = _trimmed(weight, g.abs(), trim)
-    return mean_over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
-
-
-def taught_l1_loss(
-    predicted: Depths, taught: Depths, valid: Valid, confidence: Confidence | None = None, *, trim: float = 0.1
-) -> Loss:
-    """Mean |log d̂ − log d| over the pixels that fit best; both sides metric."""
-    weight = _weight(valid, confidence)
-    return _trimmed_mean(log_ratio(predicted, taught, weight > 0).abs(), weight, trim)
-
-
-def taught_ssi_loss(
-    predicted_inverse: Depths,
-    taught_inverse: Depths,
-    valid: Valid,
-    confidence: Confidence | None = None,
-    *,
-    trim: float = 0.1,
-) -> Loss:
-    """Mean |p* − t*| of `standardize` sides over the pixels that fit best; both sides inverse depth.
-
-    Ranftl et al. 2020, eq. 5–8, with the share of pixels that Yang et al. 2024 (Depth Anything V2) leave out. Unlike
-    there, a mean over what is kept, so that confidence changes which pixels count and not how much the image does.
-    """
-    weight = _weight(valid, confidence)
-    residual = (standardize(predicted_inverse, weight > 0) - standardize(taught_inverse, weight > 0)).abs()
-    return _trimmed_mean(residual, weight, trim)
-
-
-def taught_gradient_loss(
-    predicted_inverse: Depths,
-    taught_inverse: Depths,
-    valid: Valid,
-    confidence: Confidence | None = None,
-    *,
-    scales: int = 4,
-) -> Loss:
-    """Gradient matching of `standardize` sides, Ranftl et al. 2020, eq. 11; both sides inverse depth."""
-    weight = _weight(valid, confidence)
-    student, teacher = standardize(predicted_inverse, weight > 0), standardize(taught_inverse, weight > 0)
-    return gradient_matching_loss(student, teacher, weight > 0, weight, scales=scales)
+    """Report that a discriminator diverged: its scores are not finite, or far too large."""
 
 
 def soft_bins_loss(
     predicted: Depths,
-    taught: Depths,
+    target: Depths,
     valid: Valid,
-    confidence: Confidence | None = None,
+    weight: Weight | None = None,
     *,
     bins: int = 32,
     near: float = 0.1,
     far: float = 100.0,
     temperature: float = 1.0,
 ) -> Loss:
-    """T² KL(teacher ‖ student) of soft bins of log depth between `near` and `far`; both sides metres.
+    """Compute T² KL(teacher ‖ student) of soft bins of log depth.
 
-    Hinton et al. 2015, section 2, where the logits of depth d are −|log d − c_k| / Δ for bins Δ apart. Logits that are
-    squared instead would make the divergence the squared log error and nothing new; these make it quadratic within T
-    bins and linear beyond, so that a teacher's gross errors pull less. T² keeps the first part alike for every T.
-    All depths beyond `near` or `far` are one to it.
+    Hinton et al. 2015, section 2, where the logits of depth d are −|log d − c_k| / Δ for bins Δ apart. Squared logits
+    would make the divergence the squared log error and nothing new; these make it quadratic within T bins and linear
+    beyond, so that a teacher's gross errors pull less. T² keeps the quadratic part the same for every T.
+
+    Args:
+        predicted: the student's depth, B × 1 × H × W, in metres.
+        target: the teacher's, in metres.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        bins: number of bins.
+        near: centre of the nearest bin, in metres; all nearer depths are alike.
+        far: centre of the farthest bin, in metres; all farther depths are alike.
+        temperature: T, in bins.
     """
-    weight = _weight(valid, confidence)
+    weight = pixel_weight(valid, weight)
     centres = torch.linspace(math.log(near), math.log(far), bins, device=predicted.device)[:, None, None]
     softness = temperature * math.log(far / near) / (bins - 1)
     student, teacher = (
         F.log_softmax(-(torch.where(weight > 0, depth, 1.0).log() - centres).abs() / softness, dim=1)
-        for depth in (predicted, taught)
+        for depth in (predicted, target)
     )
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1, keepdim=True)
     return mean_over_images(temperature**2 * mean(divergence, weight), weight > 0)
 
 
 def pairwise_similarity_loss(
-    student_map: Map, teacher_map: Map, confidence: Confidence | None = None, *, pool: int = 2
+    student_map: Map, teacher_map: Map, weight: Weight | None = None, *, pool: int = 2
 ) -> Loss:
-    """Mean (a_ij − b_ij)² of the cosines between the features at any two nodes i, j of student and of teacher.
+    """Compute the mean (a_ij − b_ij)² of the cosines between the features at nodes i, j of student and of teacher.
 
     Liu et al. 2019 (Structured knowledge distillation), "pair-wise distillation"; Liu et al. 2020 pool the maps to
-    nodes as here. A node is `pool` × `pool` places of the smaller map; channels may differ. A pair weighs the product
-    of its nodes' confidences. Memory grows with the square of the number of nodes.
+    nodes as here. Memory grows with the square of the number of nodes.
+
+    Args:
+        student_map: features, B × C × h × w.
+        teacher_map: features, of any channels and size.
+        weight: of each pixel, B × 1 × H × W, from 0 to 1; a pair counts as the product of its nodes' weights.
+        pool: a node is `pool` × `pool` places of the smaller map.
     """
     height, width = _smaller(student_map, teacher_map)
     grid = math.ceil(height / pool), math.ceil(width / pool)
     ours, theirs = (F.normalize(_pooled(each, grid).flatten(2), dim=1) for each in (student_map, teacher_map.detach()))
     difference = (ours.mT @ ours - theirs.mT @ theirs).square()
-    nodes = torch.ones_like(ours[:, :1]) if confidence is None else _pooled(confidence, grid).flatten(2)
-    weight = (nodes.mT @ nodes)[:, None]
-    return mean_over_images(mean(difference[:, None], weight), weight > 0)
+    nodes = torch.ones_like(ours[:, :1]) if weight is None else _pooled(weight, grid).flatten(2)
+    pairs = (nodes.mT @ nodes)[:, None]
+    return mean_over_images(mean(difference[:, None], pairs), pairs > 0)
 
 
 class Projections(nn.Module):
-    """A learned 1 × 1 convolution per level, from the student's channels to the teacher's."""
+    """Map the student's channels to the teacher's by a learned 1 × 1 convolution per level."""
 
     def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
         super().__init__()
         if len(student_channels) != len(teacher_channels):
             raise BadInput(
                 f"The student gives {len(student_channels)} feature maps and the teacher {len(teacher_channels)}: "
-                "features can only be taught level by level. Choose as many of each."
+                "features are compared level by level. Choose as many of each."
             )
         pairs = zip(student_channels, teacher_channels, strict=True)
         self.levels = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in pairs)
@@ -168,24 +123,30 @@ def feature_loss(
     student_maps: Sequence[Map],
     teacher_maps: Sequence[Map],
     projections: Projections,
-    confidence: Confidence | None = None,
+    weight: Weight | None = None,
 ) -> Loss:
-    """Mean over levels and places of 1 − cosine between the student's projected features and the teacher's.
+    """Compute the mean, over levels and places, of 1 − cosine between projected student features and the teacher's.
 
     Romero et al. 2015 (FitNets), eq. 3, ½‖r(s) − t‖², with both vectors of length 1: levels and networks differ by
-    orders of magnitude in scale, which this takes out. Maps of two sizes meet at the smaller one.
+    orders of magnitude in scale, which this takes out.
+
+    Args:
+        student_maps: features of each level, B × C × h × w.
+        teacher_maps: as many; maps of two sizes are pooled to the smaller one.
+        projections: from the student's channels to the teacher's.
+        weight: of each pixel, B × 1 × H × W, from 0 to 1.
     """
     losses = []
     for ours, theirs in zip(projections(student_maps), teacher_maps, strict=True):
         grid = _smaller(ours, theirs)
         distance = 1 - F.cosine_similarity(_pooled(ours, grid), _pooled(theirs.detach(), grid), dim=1)[:, None]
-        weight = torch.ones_like(distance) if confidence is None else _pooled(confidence, grid)
-        losses.append(mean_over_images(mean(distance, weight), weight > 0))
+        places = torch.ones_like(distance) if weight is None else _pooled(weight, grid)
+        losses.append(mean_over_images(mean(distance, places), places > 0))
     return torch.stack(losses).mean()
 
 
 class Discriminator(nn.Module):
-    """Scores how much a depth map looks like the teacher's of that image, at an eighth of the resolution.
+    """Score how much a depth map looks like the teacher's of that image, at an eighth of the resolution.
 
     Spectral norms (Miyato et al. 2018) bound how fast a score may change, which a Wasserstein distance asks for.
     """
@@ -207,30 +168,40 @@ def holistic_loss(
     discriminator: Discriminator,
     image: Float[Tensor, "B 3 H W"],
     predicted: Depths,
-    taught: Depths,
+    target: Depths,
     valid: Valid,
-    confidence: Confidence | None = None,
+    weight: Weight | None = None,
     *,
     limit: float = 1e3,
 ) -> Loss:
-    """Mean score of the student's depth less that of the teacher's, as the discriminator sees them; both sides metric.
+    """Compute the mean score of the student's depth less that of the teacher's.
 
     Liu et al. 2019, "holistic distillation": a Wasserstein distance, which the discriminator widens by minimising this
     while the student narrows it, its gradient being reversed (Ganin & Lempitsky 2015), so that one optimiser serves
     both. The value is minus the gap between them, and 0 where they cannot be told apart. Log depths fade to 0 on both
-    sides with the confidence and in holes.
+    sides with the weight and in holes.
+
+    Args:
+        discriminator: what scores.
+        image: B × 3 × H × W, from 0 to 1.
+        predicted: the student's depth, B × 1 × H × W, in metres.
+        target: the teacher's, in metres.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        limit: the largest gap that counts as sound.
 
     Raises:
-        Diverged: the gap is no number, or beyond `limit`: far more than spectral norms allow of logarithms of metres.
+        DivergedError: the gap is not finite, or beyond `limit`: far more than spectral norms allow of logarithms of
+            metres.
     """
-    weight = _weight(valid, confidence)
-    student, teacher = (weight * torch.where(weight > 0, depth, 1.0).log() for depth in (predicted, taught))
+    weight = pixel_weight(valid, weight)
+    student, teacher = (weight * torch.where(weight > 0, depth, 1.0).log() for depth in (predicted, target))
     seen = torch.cat([_reversed(student), teacher])
     # One pass for both: each pass in training moves the estimates of the spectral norms.
     scores = discriminator(torch.cat([image, image]), seen).mean((1, 2, 3), keepdim=True)
     of_student, of_teacher = scores.chunk(2)
     loss = mean_over_images(of_student - of_teacher, weight > 0)
-    # Depth that itself is no number is not the discriminator's doing: the training says so.
+    # Depth that is not finite itself is not the discriminator's fault: the training reports that.
     if not loss.abs() <= limit and seen.isfinite().all():
         raise DivergedError(
             f"The discriminator of the holistic loss diverged: its scores of student and teacher are {-loss:.3g} "
@@ -242,18 +213,25 @@ def holistic_loss(
 def confidence_from_views(
     views: Float[Tensor, "V B 1 H W"], kind: DepthKind, *, tolerance: float = 0.1
 ) -> Float[Tensor, "B 1 H W"]:
-    """How well a teacher's answers for several views of an image agree: 1 / (1 + (σ / tolerance)²), pixel by pixel.
+    """Compute how well a teacher's predictions for several views of an image agree: 1 / (1 + (σ / tolerance)²).
 
-    The views (mirrored, cropped) are mapped back to the image's frame, NaN where one does not cover a pixel, and all
-    overlap the first. σ is the standard deviation over the covering views: of log depth, where `kind` is scale-free
-    less each view's median log ratio to the first; and of inverse depth where it is relative, in mean deviations of the
+    σ is the standard deviation of a pixel over the views that cover it: of log depth, where `kind` is scale-free less
+    each view's median log ratio to the first; and of inverse depth where it is relative, in mean deviations of the
     first view, to whose median and mean deviation the others are moved.
 
-    A pixel that one view covers gets the image's mean, one that none covers gets 0; a single view is believed (1).
+    Args:
+        views: V × B × 1 × H × W: predictions for the image, its mirror image, a crop …, mapped back to the image's
+            frame; NaN where one does not cover a pixel. All overlap the first.
+        kind: of depth.
+        tolerance: the σ at which confidence is a half.
+
+    Returns:
+        B × 1 × H × W, from 0 to 1. A pixel that one view covers gets the image's mean, one that none covers gets 0; a
+        single view has confidence 1.
     """
-    answers = _comparable(views, kind)
-    covering = answers.isfinite().sum(dim=0)
-    variance = (answers - answers.nanmean(dim=0)).square().nanmean(dim=0)
+    comparable = _comparable(views, kind)
+    covering = comparable.isfinite().sum(dim=0)
+    variance = (comparable - comparable.nanmean(dim=0)).square().nanmean(dim=0)
     compared = covering > 1
     agreement = torch.where(compared, 1 / (1 + variance / tolerance**2), 0.0)
     usual = torch.where(compared.flatten(1).any(1)[:, None, None, None], mean(agreement, compared), 1.0)
@@ -261,7 +239,7 @@ def confidence_from_views(
 
 
 class ComparedSpace(StrEnum):
-    """What a loss takes from student and teacher."""
+    """Name what a loss compares of student and teacher."""
 
     DEPTH = "metric depth"
     INVERSE = "inverse depth up to scale and shift"
@@ -270,44 +248,32 @@ class ComparedSpace(StrEnum):
 
 @dataclass(frozen=True)
 class DistillationTerm:
-    """A loss against a teacher, what it compares, and the kinds of teacher that can give that."""
+    """Describe a loss against a teacher: what it compares, and which kinds of teacher have that."""
 
     function: Callable[..., Tensor]
     compares: ComparedSpace
     measures: frozenset[DepthKind]
 
 
+_TRIM = 0.1
+"""Fraction of the pixels that fit a teacher worst and are left out: Yang et al. 2024 (Depth Anything V2)."""
 _METRIC, _ANY = frozenset({DepthKind.METRIC}), frozenset(DepthKind)
 
 DISTILLATION_TERMS: Mapping[str, DistillationTerm] = MappingProxyType(
     {
-        "silog": DistillationTerm(taught_silog_loss, ComparedSpace.DEPTH, _METRIC),
-        "l1": DistillationTerm(taught_l1_loss, ComparedSpace.DEPTH, _METRIC),
+        "silog": DistillationTerm(partial(silog_loss, trim=_TRIM), ComparedSpace.DEPTH, _METRIC),
+        "l1": DistillationTerm(partial(log_l1_loss, trim=_TRIM), ComparedSpace.DEPTH, _METRIC),
         "bins": DistillationTerm(soft_bins_loss, ComparedSpace.DEPTH, _METRIC),
         "holistic": DistillationTerm(holistic_loss, ComparedSpace.DEPTH, _METRIC),
-        "ssi": DistillationTerm(taught_ssi_loss, ComparedSpace.INVERSE, _ANY),
-        "ssi_gradient": DistillationTerm(taught_gradient_loss, ComparedSpace.INVERSE, _ANY),
+        "ssi": DistillationTerm(
+            partial(scale_and_shift_invariant_loss, trim=_TRIM, averages_kept=True), ComparedSpace.INVERSE, _ANY
+        ),
+        "ssi_gradient": DistillationTerm(standardized_gradient_loss, ComparedSpace.INVERSE, _ANY),
         "pairwise": DistillationTerm(pairwise_similarity_loss, ComparedSpace.FEATURES, _ANY),
         "features": DistillationTerm(feature_loss, ComparedSpace.FEATURES, _ANY),
     }
 )
-"""Teaching losses by name. What compares inverse depth takes a teacher of depth too, once its depth is inverted."""
-
-
-def _weight(valid: Valid, confidence: Confidence | None) -> Confidence:
-    """What each pixel counts."""
-    return valid.float() if confidence is None else torch.where(valid, confidence, 0.0)
-
-
-def _trimmed_mean(residual: Depths, weight: Confidence, trim: float) -> Loss:
-    """The mean residual over the pixels that fit best, then over the images."""
-    weight = _trimmed(weight, residual, trim)
-    return mean_over_images(mean(residual, weight), weight > 0)
-
-
-def _trimmed(weight: Confidence, residual: Depths, trim: float) -> Confidence:
-    """What each pixel counts once the share `trim` of an image's, those with the largest residuals, counts nothing."""
-    return weight * trim_mask(residual, weight > 0, trim)
+"""Losses against a teacher by name. What compares inverse depth takes a teacher of depth too: its depth is inverted."""
 
 
 def _smaller(ours: Map, theirs: Map) -> tuple[int, int]:
@@ -319,12 +285,12 @@ def _pooled(features: Map, grid: tuple[int, int]) -> Map:
 
 
 def _reversed(values: Depths) -> Depths:
-    """The same values, whose gradient arrives with its sign turned."""
+    """The same values, with a gradient of the opposite sign."""
     return 2 * values.detach() - values
 
 
 def _comparable(views: Float[Tensor, "V B 1 H W"], kind: DepthKind) -> Float[Tensor, "V B 1 H W"]:
-    """The views in terms in which they should be equal; NaN where a view says nothing."""
+    """The views in a space in which they should be equal; NaN where a view does not cover a pixel."""
     if kind is not DepthKind.RELATIVE:
         views = torch.where(views > 0, views, torch.nan).log()
     views = torch.where(views.isfinite(), views, torch.nan)

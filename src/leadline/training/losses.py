@@ -1,7 +1,9 @@
-"""Losses: how far a prediction is from the measured depth; pure functions of (predicted, measured, valid).
+"""Losses: how far a predicted depth is from a target; pure functions of (predicted, target, valid, weight=None).
 
-Every loss is a mean over the valid pixels of each image, then over the images that have any: an image without a
-valid pixel adds nothing to the value and nothing to the gradient, and a value under an invalid pixel is never read.
+The target is measured depth or a teacher's. Every loss is a weighted mean over the valid pixels of each image, then a
+mean over the images that have any: an image without a valid pixel adds nothing to the value and nothing to the
+gradient, and a value under an invalid pixel, or under one of weight 0, is never read. Without `weight` all valid pixels
+count alike. `trim` is the fraction of an image's pixels, those with the largest residuals, that count nothing.
 """
 
 import torch
@@ -10,61 +12,139 @@ from torch import Tensor
 
 Depths = Float[Tensor, "B 1 H W"]
 Valid = Bool[Tensor, "B 1 H W"]
+Weight = Float[Tensor, "B 1 H W"]
 Loss = Float[Tensor, ""]
 PerImage = Float[Tensor, "B 1 1 1"]
-Confidence = Float[Tensor, "B 1 H W"]
 
 
-def silog_loss(predicted: Depths, measured: Depths, valid: Valid, *, lam: float = 0.85, alpha: float = 10.0) -> Loss:
-    """α·√(mean g² − λ·(mean g)²) with g = log d̂ − log d: the scale-invariant log loss.
+def silog_loss(
+    predicted: Depths,
+    target: Depths,
+    valid: Valid,
+    weight: Weight | None = None,
+    *,
+    lam: float = 0.85,
+    alpha: float = 10.0,
+    trim: float = 0.0,
+) -> Loss:
+    """Compute the scale-invariant log loss α·√(mean g² − λ·(mean g)²) with g = log d̂ − log d.
 
     Eigen et al. 2014, eq. 4, with the square root and the constants of Lee et al. 2019 (BTS), eq. 2–3, which the
-    source paper uses. λ = 1 ignores the global scale, λ = 0 is α × the root mean square log error. Depth in metres (or
-    in any one unit), positive where valid.
+    source paper uses.
+
+    Args:
+        predicted: depth d̂, B × 1 × H × W, in metres (or in any one unit), positive where valid.
+        target: depth d in the same unit.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        lam: λ; 1 ignores the global scale, 0 makes the loss α × the root mean square log error.
+        alpha: factor α.
+        trim: fraction of an image's pixels, those with the largest |g|, that are left out.
     """
-    g = log_ratio(predicted, measured, valid)
-    return mean_over_images(alpha * root(mean(g.square(), valid) - lam * mean(g, valid).square()), valid)
+    weight = pixel_weight(valid, weight)
+    g = log_ratio(predicted, target, weight > 0)
+    weight = _trimmed(weight, g.abs(), trim)
+    return mean_over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
 
 
-def l1_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
-    """Mean |d̂ − d|, in the unit of the depth."""
-    return mean_over_images(mean(_difference(predicted, measured, valid).abs(), valid), valid)
+def l1_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None) -> Loss:
+    """Compute the mean |d̂ − d|, in the unit of the depth.
+
+    Args:
+        predicted: depth d̂, B × 1 × H × W.
+        target: depth d in the same unit.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+    """
+    weight = pixel_weight(valid, weight)
+    return mean_over_images(mean(_difference(predicted, target, weight > 0).abs(), weight), weight > 0)
 
 
-def berhu_loss(predicted: Depths, measured: Depths, valid: Valid) -> Loss:
-    """The reverse Huber loss: |r| up to c, (r² + c²) / 2c beyond it. Laina et al. 2016, eq. 1–2.
+def log_l1_loss(
+    predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None, *, trim: float = 0.0
+) -> Loss:
+    """Compute the mean |log d̂ − log d|.
+
+    Args:
+        predicted: depth d̂, B × 1 × H × W, positive where valid.
+        target: depth d in the same unit.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        trim: fraction of an image's pixels, those with the largest residuals, that are left out.
+    """
+    weight = pixel_weight(valid, weight)
+    residual = log_ratio(predicted, target, weight > 0).abs()
+    weight = _trimmed(weight, residual, trim)
+    return mean_over_images(mean(residual, weight), weight > 0)
+
+
+def berhu_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None) -> Loss:
+    """Compute the reverse Huber loss: |r| up to c, (r² + c²) / 2c beyond it. Laina et al. 2016, eq. 1–2.
 
     c is a fifth of the largest |r| of the batch, taken as a constant.
+
+    Args:
+        predicted: depth, B × 1 × H × W.
+        target: depth in the same unit; r is the difference.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
     """
-    residual = _difference(predicted, measured, valid).abs()
+    weight = pixel_weight(valid, weight)
+    residual = _difference(predicted, target, weight > 0).abs()
     threshold = (residual.detach().amax() / 5).clamp_min(torch.finfo(residual.dtype).tiny)
     beyond = residual > threshold
     quadratic = (torch.where(beyond, residual, threshold).square() + threshold.square()) / (2 * threshold)
-    return mean_over_images(mean(torch.where(beyond, quadratic, residual), valid), valid)
+    return mean_over_images(mean(torch.where(beyond, quadratic, residual), weight), weight > 0)
 
 
-def scale_and_shift_invariant_loss(predicted: Depths, measured: Depths, valid: Valid, *, trim: float = 0.2) -> Loss:
-    """Mean |p* − m*| over the pixels that fit best, each side with its median at 0 and its mean deviation at 1.
+def scale_and_shift_invariant_loss(
+    predicted: Depths,
+    target: Depths,
+    valid: Valid,
+    weight: Weight | None = None,
+    *,
+    trim: float = 0.2,
+    averages_kept: bool = False,
+) -> Loss:
+    """Compute the mean |p* − t*| over the pixels that fit best, each side standardized: see `standardize`.
 
-    Ranftl et al. 2020 (MiDaS), eq. 5–8 (`ssitrim`): `trim` is the share of pixels with the largest residuals that an
-    image leaves out. Both sides are in the space where scale and shift are free, which is inverse depth.
+    Ranftl et al. 2020 (MiDaS), eq. 5–8 (`ssitrim`). Yang et al. 2024 (Depth Anything V2) trim a tenth for a teacher.
+
+    Args:
+        predicted: inverse depth, B × 1 × H × W: the space where scale and shift are free.
+        target: inverse depth, of any scale and shift.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        trim: fraction of an image's pixels, those with the largest residuals, that are left out.
+        averages_kept: average over the pixels that are kept, so that weights change which pixels count and not how much
+            the image does; else divide by twice the number of all, as Ranftl et al. do.
     """
-    residual = (standardize(predicted, valid) - standardize(measured, valid)).abs()
+    weight = pixel_weight(valid, weight)
+    residual = (standardize(predicted, weight > 0) - standardize(target, weight > 0)).abs()
+    kept = trim_mask(residual, weight > 0, trim)
+    if averages_kept:
+        return mean_over_images(mean(residual, weight * kept), (weight * kept) > 0)
     # Ranftl et al. divide by twice the number of all valid pixels, so that trimming does not reward itself.
-    return mean_over_images(mean(torch.where(trim_mask(residual, valid, trim), residual, 0.0), valid) / 2, valid)
+    return mean_over_images(mean(torch.where(kept, residual, 0.0), weight) / 2, weight > 0)
 
 
 def gradient_matching_loss(
-    predicted: Depths, measured: Depths, valid: Valid, confidence: Confidence | None = None, *, scales: int = 4
+    predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None, *, scales: int = 4
 ) -> Loss:
-    """Mean |∂x R| + |∂y R| of the residual R = p − m at `scales` resolutions, each half of the one before.
+    """Compute the mean |∂x R| + |∂y R| of the residual R = p − t, summed over resolutions.
 
-    Li & Snavely 2018 (MegaDepth), eq. 3, where R is in log depth; Ranftl et al. 2020, eq. 11, where both sides are
-    `standardize` inverse depths. A difference counts where both its pixels are valid, and as much as the less
-    confident of them.
+    Li & Snavely 2018 (MegaDepth), eq. 3. A difference counts where both its pixels are valid, and as much as the one of
+    less weight.
+
+    Args:
+        predicted: p, B × 1 × H × W, in any space.
+        target: t in the same space.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        scales: number of resolutions, each half of the one before.
     """
-    residual = _difference(predicted, measured, valid)
-    weight = valid.to(residual.dtype) if confidence is None else torch.where(valid, confidence, 0.0)
+    weight = pixel_weight(valid, weight)
+    residual = _difference(predicted, target, weight > 0)
     total = residual.new_zeros(())
     for scale in range(scales):
         step = 2**scale
@@ -76,8 +156,47 @@ def gradient_matching_loss(
     return total
 
 
+def log_gradient_loss(
+    predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None, *, scales: int = 4
+) -> Loss:
+    """Compute `gradient_matching_loss` in log depth, as in Li & Snavely 2018, eq. 3.
+
+    Args:
+        predicted: depth, B × 1 × H × W, positive where valid.
+        target: depth in any unit.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        scales: number of resolutions.
+    """
+    counted = pixel_weight(valid, weight) > 0
+    logs = [torch.where(counted, depth, 1.0).log() for depth in (predicted, target)]
+    return gradient_matching_loss(logs[0], logs[1], counted, weight, scales=scales)
+
+
+def standardized_gradient_loss(
+    predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None, *, scales: int = 4
+) -> Loss:
+    """Compute `gradient_matching_loss` of standardized inverse depths, as in Ranftl et al. 2020, eq. 11.
+
+    Args:
+        predicted: inverse depth, B × 1 × H × W.
+        target: inverse depth, of any scale and shift.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        scales: number of resolutions.
+    """
+    counted = pixel_weight(valid, weight) > 0
+    sides = [standardize(depth, counted) for depth in (predicted, target)]
+    return gradient_matching_loss(sides[0], sides[1], counted, weight, scales=scales)
+
+
+def pixel_weight(valid: Valid, weight: Weight | None) -> Weight:
+    """Return how much each pixel counts: `weight` where valid, or 1 without one; 0 elsewhere."""
+    return valid.float() if weight is None else torch.where(valid, weight, 0.0)
+
+
 def standardize(depth: Depths, valid: Valid) -> Depths:
-    """Each image less its median, over its mean deviation from it; 0 where not valid. Ranftl et al. 2020, eq. 5–6."""
+    """Subtract each image's median, divide by its mean deviation; 0 where not valid. Ranftl et al. 2020, eq. 5–6."""
     filled = torch.where(valid, depth, torch.nan).flatten(1)
     median = filled.nanmedian(dim=1).values.nan_to_num(0.0)[:, None, None, None]
     centred = torch.where(valid, depth - median, 0.0)
@@ -86,33 +205,53 @@ def standardize(depth: Depths, valid: Valid) -> Depths:
     return centred / torch.where(deviation > 0, deviation, 1.0)
 
 
-def log_ratio(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
-    """log d̂ − log d; 0 where not valid."""
-    return torch.where(valid, predicted, 1.0).log() - torch.where(valid, measured, 1.0).log()
+def log_ratio(predicted: Depths, target: Depths, valid: Valid) -> Depths:
+    """Compute log d̂ − log d; 0 where not valid.
+
+    Args:
+        predicted: depth d̂, B × 1 × H × W, positive where valid.
+        target: depth d in the same unit.
+        valid: which pixels to compare.
+    """
+    return torch.where(valid, predicted, 1.0).log() - torch.where(valid, target, 1.0).log()
 
 
 def root(squared: PerImage) -> PerImage:
-    """√ with the gradient 0 at 0, where its derivative is infinite: a perfect prediction stays. NaN stays NaN."""
+    """Take the square root, with a gradient of 0 at 0, where its derivative is infinite: a perfect prediction stays.
+
+    NaN stays NaN.
+    """
     perfect = squared <= 0
     return torch.where(perfect, 0.0, torch.where(perfect, 1.0, squared).sqrt())
 
 
 def trim_mask(residual: Depths, valid: Valid, trim: float) -> Valid:
-    """The valid pixels less the share `trim` of them, image by image, whose residuals are largest."""
+    """Return the valid pixels of each image without those whose residuals are largest.
+
+    Args:
+        residual: B × 1 × H × W, at least 0.
+        valid: which pixels to choose from.
+        trim: the fraction of them to leave out.
+    """
     flat = torch.where(valid, residual.detach(), torch.inf).flatten(1)
     kept = (valid.flatten(1).sum(1) * (1 - trim)).ceil().long().clamp_min(1)
     return valid & (residual.detach() <= _smallest(flat, kept)[:, None, None, None])
 
 
-def mean(values: Depths, weight: Valid | Confidence) -> PerImage:
-    """The weighted mean of each image; 0 for an image without weight. Values are finite everywhere."""
+def mean(values: Depths, weight: Valid | Weight) -> PerImage:
+    """Compute the weighted mean of each image; 0 for an image without weight. Values must be finite everywhere."""
     return (values * weight).sum(dim=(1, 2, 3), keepdim=True) / _total(weight)
 
 
 def mean_over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
-    """The mean over the images that have a valid pixel; 0 if none has."""
+    """Average over the images that have a valid pixel; 0 if none has."""
     has_any = valid.flatten(1).any(1)
     return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
+
+
+def _trimmed(weight: Weight, residual: Depths, trim: float) -> Weight:
+    """The weights without those of the fraction `trim` of an image's pixels whose residuals are largest."""
+    return weight * trim_mask(residual, weight > 0, trim) if trim else weight
 
 
 def _smallest(rows: Float[Tensor, "B N"], places: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -124,11 +263,11 @@ def _smallest(rows: Float[Tensor, "B N"], places: Int[Tensor, " B"]) -> Float[Te
     return rows.sort(dim=1).values.gather(1, places[:, None] - 1)[:, 0]
 
 
-def _difference(predicted: Depths, measured: Depths, valid: Valid) -> Depths:
-    return torch.where(valid, predicted, 0.0) - torch.where(valid, measured, 0.0)
+def _difference(predicted: Depths, target: Depths, valid: Valid) -> Depths:
+    return torch.where(valid, predicted, 0.0) - torch.where(valid, target, 0.0)
 
 
 def _total(weight: Bool[Tensor, "B 1 h w"] | Float[Tensor, "B 1 h w"]) -> PerImage:
-    """The weight of each image's pixels, which is their number where all weigh alike; 1 where none weighs anything."""
+    """The sum of each image's weights; 1 where it is 0."""
     total = weight.sum(dim=(1, 2, 3), keepdim=True)
     return torch.where(total > 0, total, 1.0)

@@ -1,8 +1,7 @@
-"""Objectives: what a training minimises, as named loss terms that add up."""
+"""Objectives: what a training minimises, as named loss terms that are summed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
@@ -23,17 +22,17 @@ from leadline.training.distillation_losses import (
 )
 from leadline.training.losses import (
     berhu_loss,
-    gradient_matching_loss,
     l1_loss,
+    log_gradient_loss,
     scale_and_shift_invariant_loss,
     silog_loss,
-    standardize,
+    standardized_gradient_loss,
 )
 
 
 @runtime_checkable
 class Network(Protocol):
-    """What an objective needs of a `DepthModel`, which a training may have wrapped for its devices and precision."""
+    """Name what an objective needs of a `DepthModel`, which may be wrapped for devices and precision."""
 
     @property
     def kind(self) -> DepthKind: ...
@@ -45,154 +44,188 @@ class Network(Protocol):
 
 @runtime_checkable
 class Objective(Protocol):
-    """A frozen dataclass (its fields go into the run's configuration) that a batch can be put to."""
+    """Compute the losses of a batch; a frozen dataclass, whose fields go into the run's configuration."""
 
     def parts(self, model: DepthModel) -> nn.Module:
-        """What learns along with `model` and is thrown away after it: projections, a discriminator."""
+        """Build what is trained beside `model` and discarded after it: projections, a discriminator."""
         ...
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
-        """The weighted loss terms by name; their sum is what is minimised."""
+        """Compute the weighted loss terms by name; their sum is minimised.
+
+        Args:
+            model: the network.
+            batch: images with their target depth.
+            parts: what `parts` built, as trained so far.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """The prediction against the measured depth: names of `TERMS` and their factors."""
+    """Compare the prediction with the target depth, by the losses of `TERMS`."""
 
     weights: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
-    """For truth of the model's own kind."""
+    """Losses and their weights, for a target of the model's own kind of depth."""
     unscaled: Mapping[str, float] = field(default_factory=lambda: {"ssi": 1.0, "ssi_gradient": 0.5})
-    """For truth that promises less than a metric model: both sides then are inverse depths, whose scale and shift are
-    free (Ranftl et al. 2020, eq. 11-12, with their weights)."""
+    """The same for a metric model whose target is not metric: both sides then are inverse depths, whose scale and shift
+    are free (Ranftl et al. 2020, eq. 11–12, with their weights)."""
 
     def __post_init__(self) -> None:
         for name in (*self.weights, *self.unscaled):
             if name not in TERMS:
                 raise unknown("loss", name, TERMS)
         if mistaken := [name for name in self.unscaled if name not in _UNSCALED]:
-            raise BadInput(f"{mistaken[0]!r} asks for metres, which such truth has not: use {', '.join(_UNSCALED)}.")
+            raise BadInput(
+                f"{mistaken[0]!r} needs metres, which such a target does not have: use {', '.join(_UNSCALED)}."
+            )
 
     def parts(self, model: DepthModel) -> nn.Module:
+        """Return an empty module: nothing is trained beside the network."""
         return nn.Module()
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
         # Losses square and take logarithms: in full precision whatever the network computed in.
         predicted = model(batch.image, batch.intrinsics).float()
         if model.kind is DepthKind.METRIC and batch.kind is not DepthKind.METRIC:
-            predicted, measured, weights = 1 / predicted, measured_as(DepthKind.RELATIVE, batch), self.unscaled
-            said = f"{batch.kind.value} "
+            predicted, target, weights = 1 / predicted, target_as(DepthKind.RELATIVE, batch), self.unscaled
+            prefix = f"{batch.kind.value} "
         else:
-            measured, weights, said = measured_as(model.kind, batch), self.weights, ""
-        terms = _measured_terms(weights, predicted, measured, batch.valid)
-        return {said + name: term for name, term in terms.items()}
+            target, weights, prefix = target_as(model.kind, batch), self.weights, ""
+        terms = _target_terms(weights, predicted, target, batch.valid)
+        return {prefix + name: term for name, term in terms.items()}
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """The prediction against the measured depth, and against what a teacher answered for the image.
+    """Compare the prediction with the target depth, and with a teacher's prediction for the image.
 
-    A batch's labels say what kind they are of, and terms that compare metres refuse any other.
+    A batch's labels state their kind of depth, and losses that compare metres refuse any other.
     """
 
-    measured: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
-    """Terms of `TERMS` and their factors."""
-    taught: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
-    """Terms of `leadline.training.distillation_losses.DISTILLATION_TERMS` and their factors."""
+    target_losses: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    """Losses of `TERMS` and their weights."""
+    teacher_losses: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
+    """Losses of `leadline.training.distillation_losses.DISTILLATION_TERMS` and their weights."""
     weighs_confidence: bool = True
-    """Each pixel of the teacher counts by its confidence; else all alike, but for those of confidence 0."""
+    """Weigh each pixel of the teacher by its confidence; else all alike, except those of confidence 0."""
     mixes_kinds: bool = False
     """Take the teacher's numbers for metres whatever they are: a mistake, for studying it."""
     teacher: str = ""
     """The model whose features the terms `features` and `pairwise` compare, as `leadline.load` names it."""
 
     def __post_init__(self) -> None:
-        Supervised(self.measured)
-        for name in self.taught:
+        Supervised(self.target_losses)
+        for name in self.teacher_losses:
             if name not in DISTILLATION_TERMS:
-                raise unknown("teaching loss", name, DISTILLATION_TERMS)
-        if (names := feature_terms(self.taught)) and not self.teacher:
-            raise BadInput(f"{' and '.join(names)} compare features, which only a running teacher has.")
+                raise unknown("distillation loss", name, DISTILLATION_TERMS)
+        if (names := feature_terms(self.teacher_losses)) and not self.teacher:
+            raise BadInput(f"{' and '.join(names)} compare features, which needs a running teacher: name it.")
 
     def parts(self, model: DepthModel) -> nn.Module:
-        parts = nn.ModuleDict()
-        if "holistic" in self.taught:
+        """Build the discriminator, the projections and the running teacher that the losses need."""
+        parts = DistillationParts()
+        if "holistic" in self.teacher_losses:
             parts["discriminator"] = Discriminator()
-        if "features" in self.taught:
-            widths = [[each.shape[1] for each in _features(one)] for one in (model, _teacher(self.teacher))]
+        if feature_terms(self.teacher_losses):
+            with torch.random.fork_rng():
+                parts.run_teacher(load(self.teacher).requires_grad_(False))
+        if "features" in self.teacher_losses:
+            widths = [[each.shape[1] for each in _features(one)] for one in (model, parts.teacher)]
             parts["projections"] = Projections(*widths)
         return parts
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
-        taught = batch.taught
-        if taught is None:
-            raise BadInput("A distilled training needs labels: `leadline label` makes them.")
+        labels = batch.taught
+        if labels is None:
+            raise BadInput("A distillation needs labels: `leadline label` makes them.")
         predicted = model(batch.image, batch.intrinsics).float()
-        terms = _measured_terms(self.measured, predicted, measured_as(model.kind, batch), batch.valid)
-        believed = taught.confidence > 0
-        confidence = taught.confidence if self.weighs_confidence else None
-        for name, weight in self.taught.items():
+        terms = _target_terms(self.target_losses, predicted, target_as(model.kind, batch), batch.valid)
+        valid = labels.confidence > 0
+        confidence = labels.confidence if self.weighs_confidence else None
+        for name, weight in self.teacher_losses.items():
             term = DISTILLATION_TERMS[name]
             if not self.mixes_kinds:
-                check_distillation_term(name, taught.kind)
+                check_distillation_term(name, labels.kind)
             if term.compares is ComparedSpace.DEPTH and model.kind is DepthKind.RELATIVE:
                 raise BadInput(
                     f"The student is {model.kind.value} and {name!r} compares {term.compares.value}: build the student "
                     "with kind=metric, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
                 )
-            if name == "features":
-                student, teacher = self._both_features(model, batch)
-                loss = term.function(student, teacher, _part(parts, "projections"), confidence)
-            elif name == "pairwise":
-                student, teacher = self._both_features(model, batch)
-                loss = term.function(student[-1], teacher[-1], confidence)
+            if term.compares is ComparedSpace.FEATURES:
+                teacher, student = _teacher_features(parts, batch.image), model.features(batch.image)
+                if name == "features":
+                    loss = term.function(student, teacher, parts.get_submodule("projections"), confidence)
+                else:
+                    loss = term.function(student[-1], teacher[-1], confidence)
             else:
-                sides = (*self._sides(term, model.kind, predicted, taught), believed, confidence)
-                critic = (_part(parts, "discriminator"), batch.image) if name == "holistic" else ()
+                sides = (*self._sides(term, model.kind, predicted, labels), valid, confidence)
+                critic = (parts.get_submodule("discriminator"), batch.image) if name == "holistic" else ()
                 loss = term.function(*critic, *sides)
-            terms[f"taught {name}"] = weight * loss
+            terms[f"teacher {name}"] = weight * loss
         return terms
 
     def _sides(
-        self, term: DistillationTerm, kind: DepthKind, predicted: Depth, taught: TeacherPrediction
+        self, term: DistillationTerm, kind: DepthKind, predicted: Depth, labels: TeacherPrediction
     ) -> tuple[Depth, Depth]:
-        """Student and teacher in the terms that a loss compares."""
+        """Student and teacher in the space that a loss compares."""
         if term.compares is ComparedSpace.DEPTH:
-            return predicted, taught.depth.clamp_min(_LEAST)
+            return predicted, labels.depth.clamp_min(_LEAST)
         return (
             predicted if kind is DepthKind.RELATIVE else 1 / predicted,
-            taught.depth if taught.kind is DepthKind.RELATIVE else 1 / taught.depth.clamp_min(_LEAST),
+            labels.depth if labels.kind is DepthKind.RELATIVE else 1 / labels.depth.clamp_min(_LEAST),
         )
 
-    def _both_features(self, model: Network, batch: Sample) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        teacher = _teacher(self.teacher).to(batch.image.device)
-        with torch.no_grad():
-            theirs = teacher.features(batch.image)
-        return model.features(batch.image), theirs
+
+class DistillationParts(nn.ModuleDict):
+    """Hold what is trained beside a student, and the teacher that runs beside it.
+
+    The teacher is neither trained nor saved with a checkpoint, and stays on the device that the parts are on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # In a list, which keeps it out of parameters(), state_dict() and train().
+        self._running: list[DepthModel] = []
+
+    def run_teacher(self, teacher: DepthModel) -> None:
+        """Run this teacher beside the student."""
+        self._running = [teacher]
+
+    @property
+    def teacher(self) -> DepthModel:
+        """The teacher that runs beside the student."""
+        return self._running[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DistillationParts":
+        super()._apply(fn, recurse)
+        for teacher in self._running:
+            teacher._apply(fn)
+        return self
 
 
-def feature_terms(taught: Iterable[str]) -> list[str]:
-    """Those of some terms of `DISTILLATION_TERMS` that compare features, which only a teacher that runs along has."""
-    return [name for name in taught if DISTILLATION_TERMS[name].compares is ComparedSpace.FEATURES]
+def feature_terms(names: Iterable[str]) -> list[str]:
+    """Return those of some terms of `DISTILLATION_TERMS` that compare features: these need a running teacher."""
+    return [name for name in names if DISTILLATION_TERMS[name].compares is ComparedSpace.FEATURES]
 
 
 def check_distillation_term(name: str, kind: DepthKind) -> None:
     """Refuse a term of `DISTILLATION_TERMS` that is unknown, or that cannot compare labels of `kind`."""
     if name not in DISTILLATION_TERMS:
-        raise unknown("teaching loss", name, DISTILLATION_TERMS)
+        raise unknown("distillation loss", name, DISTILLATION_TERMS)
     if kind not in DISTILLATION_TERMS[name].measures:
         compares = DISTILLATION_TERMS[name].compares.value
         raise BadInput(
             f"The teacher's labels are {kind.value} and {name!r} compares {compares}: align the "
-            "labels to the truth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
+            "labels to the measured depth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
         )
 
 
-def measured_as(kind: DepthKind, batch: Sample) -> Depth:
-    """The measured depth in the terms that a model of `kind` answers in.
+def target_as(kind: DepthKind, batch: Sample) -> Depth:
+    """Return the target depth in the space of a model of `kind`: inverse depth for a relative one, else depth.
 
     Raises:
-        BadInput: metric or scale-free depth asked of a truth that promises less.
+        BadInput: metric or scale-free depth is asked of a target that has none.
     """
     if kind is DepthKind.RELATIVE and batch.kind is not DepthKind.RELATIVE:
         return (1 / batch.depth).where(batch.valid, 0.0)
@@ -210,23 +243,20 @@ _LEAST = 1e-3
 """Metres, or whatever a label's unit is: nearer ones count as this far, so that a zero has a logarithm."""
 
 
-def _measured_terms(weights: Mapping[str, float], predicted: Depth, measured: Depth, valid: Mask) -> dict[str, Tensor]:
+def _target_terms(weights: Mapping[str, float], predicted: Depth, target: Depth, valid: Mask) -> dict[str, Tensor]:
     """The weighted terms of `TERMS`, by name."""
-    return {name: weight * TERMS[name](predicted, measured, valid) for name, weight in weights.items()}
+    return {name: weight * TERMS[name](predicted, target, valid) for name, weight in weights.items()}
 
 
-@lru_cache(maxsize=1)
-def _teacher(place: str) -> DepthModel:
-    return load(place).requires_grad_(False)
-
-
-def _part(parts: nn.Module, name: str) -> nn.Module:
-    return parts.get_submodule(name)
+@torch.no_grad()
+def _teacher_features(parts: nn.Module, image: ImageTensor) -> tuple[Tensor, ...]:
+    assert isinstance(parts, DistillationParts)
+    return parts.teacher.features(image)
 
 
 @torch.no_grad()
 def _features(model: DepthModel) -> tuple[Tensor, ...]:
-    """The model's features of nothing, for their shapes."""
+    """The model's features of a black image, for their shapes."""
     was_training = model.training
     side = 2 * model.preprocessing.multiple
     features = model.eval().features(next(model.parameters()).new_zeros(1, 3, side, side))
@@ -234,28 +264,14 @@ def _features(model: DepthModel) -> tuple[Tensor, ...]:
     return features
 
 
-def _log_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:
-    """Gradient matching in log depth, as in Li & Snavely 2018, eq. 3."""
-    return gradient_matching_loss(_safe_log(predicted, valid), _safe_log(measured, valid), valid)
-
-
-def _standardised_gradient(predicted: Depth, measured: Depth, valid: Mask) -> Tensor:
-    """Gradient matching of standardised inverse depths, as in Ranftl et al. 2020, eq. 11."""
-    return gradient_matching_loss(standardize(predicted, valid), standardize(measured, valid), valid)
-
-
-def _safe_log(depth: Depth, valid: Mask) -> Depth:
-    return depth.where(valid, 1.0).log()
-
-
 TERMS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
     {
         "silog": silog_loss,
         "l1": l1_loss,
         "berhu": berhu_loss,
-        "gradient": _log_gradient,
+        "gradient": log_gradient_loss,
         "ssi": scale_and_shift_invariant_loss,
-        "ssi_gradient": _standardised_gradient,
+        "ssi_gradient": standardized_gradient_loss,
     }
 )
-"""Loss terms by name. `ssi` and `ssi_gradient` are for inverse depth (a relative model), the others for depth."""
+"""Losses by name. `ssi` and `ssi_gradient` are for inverse depth (a relative model), the others for depth."""

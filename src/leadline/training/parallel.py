@@ -1,4 +1,4 @@
-"""Side by side: independent trainings in processes of their own, as a small network makes little use of many cores."""
+"""Independent trainings in parallel processes, because a small network makes little use of many cores."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from leadline.core.progress import share_terminal
 
 
 def run_parallel(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
-    """Run the tasks, `jobs` at once, each on its share of the threads; with one job, one after another in this process.
+    """Run the tasks, `jobs` at once, each on an equal part of the threads; with one job, in turn in this process.
 
     A task is a function that can be pickled, and leaves what it makes in files. If one fails nothing new is started,
     those that run are finished, and its error is raised. The processes end with this one, however it ends.
@@ -42,7 +42,7 @@ def run_parallel(tasks: Sequence[Callable[[], object]], jobs: int) -> None:
                 each.result()
         except BrokenProcessPool as killed:
             raise BadInput(
-                "A training was killed, as it is when memory runs out (fewer --jobs take less): the same command "
+                "A training was killed, as happens when memory runs out (fewer --jobs take less): the same command "
                 "continues it."
             ) from killed
         except BaseException:
@@ -58,7 +58,7 @@ def _begin(threads: int, lines: "SimpleQueue[int]", lock: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """A training that goes on alone would write into a folder in which another may have been started."""
+    """End with the parent: a training left alone would write into a folder in which another may have been started."""
     parent = parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""Labels: what a teacher answers for images, kept in a store that training reads instead of running the teacher."""
+"""Pseudo-labels: a teacher's depth of images, in a store that training reads instead of running the teacher."""
 
 import math
 import zlib
@@ -35,40 +35,40 @@ FORMAT = 1
 SHARD = 64
 """Images in a file of a store: as many as an interruption can cost."""
 ALIGNMENTS = ("auto", "none", "truth")
-"""`truth` makes metres of each answer by its image's measured depth, `none` keeps the teacher's own unit, and `auto` is
-`truth` for a teacher that answers no metres on data that has some."""
+"""`truth` scales each prediction to metres by its image's measured depth, `none` keeps the teacher's own unit, and
+`auto` is `truth` for a teacher that does not output metres, on data that has some."""
 _MANIFEST = "store.json"
 _CROP = 0.75
-"""Side of the crop that the teacher has to agree with, as a share of the image's."""
+"""Side of the crop that the teacher has to agree with, as a fraction of the image's."""
 _ENOUGH = 20
-"""Measured pixels that an image needs for its answer to be aligned to them."""
-_GLANCES = 32
-"""Images at most that are looked at, to see whether a dataset has metres to align by."""
+"""Measured pixels that an image needs for its prediction to be aligned to them."""
+_CHECKED_IMAGES = 32
+"""Largest number of images that are read to find out whether a dataset has metres to align by."""
 
 
 @dataclass(frozen=True)
 class PseudoLabelStore:
-    """The labels of one dataset by one teacher; `load_pseudo_labels` reads it, `label` makes it."""
+    """Read a teacher's labels of a dataset; `load_pseudo_labels` opens a store, `label` makes one."""
 
     path: Path
     manifest: dict[str, Any]
 
     @property
     def kind(self) -> DepthKind:
-        """What the labels promise."""
+        """The labels' kind of depth."""
         return DepthKind(self.manifest["kind"])
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a label."""
+        """Height and width of a label in pixels."""
         height, width = self.manifest["size"]
         return height, width
 
     def __len__(self) -> int:
         return self.manifest["data"]["samples"]
 
-    def taught(self, index: int, sample: Sample) -> TeacherPrediction:
-        """The label of a sample, at the sample's own size.
+    def teacher_prediction(self, index: int, sample: Sample) -> TeacherPrediction:
+        """Return the label of a sample, at the sample's own size.
 
         Raises:
             UnreadableFile: its shard is missing or damaged.
@@ -83,13 +83,13 @@ class PseudoLabelStore:
         return TeacherPrediction(depth[0], confidence[0], self.kind)
 
     def alignments(self) -> Iterator[tuple[float, float]]:
-        """Scale and shift by which each answer became its label; NaN where nothing was measured to align it by."""
+        """Yield the scale and shift by which each prediction became its label; NaN where it was not aligned."""
         for index in range(len(self)):
             record = self._record(index)
             yield float(record["scale"]), float(record["shift"])
 
-    def believes_any(self) -> bool:
-        """Whether any pixel of any label has a confidence above 0."""
+    def has_confident_pixels(self) -> bool:
+        """Return whether any pixel of any label has a confidence above 0."""
         return any(self._record(index)["confidence"].any() for index in range(len(self)))
 
     def _record(self, index: int) -> Any:
@@ -101,7 +101,7 @@ class PseudoLabelStore:
 
 
 def load_pseudo_labels(path: StrPath) -> PseudoLabelStore:
-    """The store at `path`.
+    """Open the store at `path`.
 
     Raises:
         BadInput: there is none, or it is of a newer format.
@@ -127,16 +127,27 @@ def label(
     repair: bool = False,
     progress: bool = False,
 ) -> PseudoLabelStore:
-    """Run the teacher once over all images and keep what it answers; an interrupted labelling continues.
+    """Run the teacher once over all images and store its depth and confidence; an interrupted labelling resumes.
 
-    A label is the mean (of depth: the geometric one) of the answers to the image and to its mirror image; its
-    confidence is how well these two and the answer to the image's centre agree. It is kept at `size` (height, width;
-    unset: the first image's) with 11 bits of precision. `repair` reads what is there and makes damaged shards again.
-    `alignment` is one of `ALIGNMENTS`.
+    A label is the mean (of depth: the geometric one) of the predictions for the image and for its mirror image; its
+    confidence is how well these two and the prediction for the image's centre agree. It has 11 bits of precision.
+
+    Args:
+        teacher: the model.
+        dataset: the images, with measured depth where `alignment` needs it.
+        out: folder of the store.
+        alignment: one of `ALIGNMENTS`.
+        size: height and width of the labels in pixels; None: those of the first image.
+        batch_size: images that the teacher predicts at once.
+        repair: read the shards that are there and make damaged ones again.
+        progress: show a progress bar.
+
+    Returns:
+        The store, complete.
 
     Raises:
-        BadInput: the folder holds labels of another teacher, of other images or made otherwise; or an alignment by a
-            truth that no image has.
+        BadInput: the folder holds labels of another teacher, of other images or made otherwise; or no image has the
+            measured depth that the alignment needs.
     """
     out = Path(out)
     if alignment not in ALIGNMENTS:
@@ -144,7 +155,7 @@ def label(
     about = identity(dataset)
     if alignment == "auto":
         needed = teacher.kind is not DepthKind.METRIC and _has_metres(
-            dataset, subsample_evenly(range(len(dataset)), _GLANCES)
+            dataset, subsample_evenly(range(len(dataset)), _CHECKED_IMAGES)
         )
         alignment = "truth" if needed else "none"
     if alignment == "truth" and not _has_metres(dataset, range(len(dataset))):
@@ -181,7 +192,7 @@ def label(
         if file.exists():
             if not repair or _is_whole(file, store.manifest, number):
                 continue
-            print_line(f"Shard {file.name} of the labels in {out} is damaged, and is made anew.")
+            print_line(f"Shard {file.name} of the labels in {out} is damaged, and is made again.")
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
         records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
         with atomic_write(file) as half:
@@ -192,45 +203,60 @@ def label(
 
 
 class PseudoLabelledDataset:
-    """A dataset with a teacher's answer for each of its samples."""
+    """Add a teacher's prediction to each sample of a dataset."""
 
-    def __init__(self, dataset: Dataset, store: PseudoLabelStore, *, keeps_truth: bool = True) -> None:
-        """Without `keeps_truth` what was measured is forgotten: the samples then are unlabelled images.
+    def __init__(self, dataset: Dataset, store: PseudoLabelStore, *, keeps_target: bool = True) -> None:
+        """Pair the samples with their labels.
+
+        Args:
+            dataset: the labelled samples.
+            store: their labels.
+            keeps_target: keep the measured depth; else the samples are images without a target.
 
         Raises:
-            BadInput: the store is of other images, or nothing in it is believed.
+            BadInput: the store is of other images, or its confidence is 0 everywhere.
         """
         check_same_configuration(
             store.manifest["data"], identity(dataset), f"The labels in {store.path} are of other images", "Label these."
         )
-        if not store.believes_any():
+        if not store.has_confident_pixels():
             raise BadInput(
-                f"No label in {store.path} is believed: the confidence is 0 everywhere, so there is nothing to learn. "
+                f"The confidence of the labels in {store.path} is 0 everywhere, so there is nothing to learn. "
                 "Use another teacher, or another alignment."
             )
-        self.dataset, self.store, self.keeps_truth = dataset, store, keeps_truth
+        self.dataset, self.store, self.keeps_target = dataset, store, keeps_target
         self.name = f"{dataset.name} labelled by {store.manifest['teacher']['name']}"
-        # An image without a truth promises whatever is asked, as photographs do.
-        self.kind = dataset.kind if keeps_truth else DepthKind.METRIC
+        # An image without a target goes with any kind, as photographs do.
+        self.kind = dataset.kind if keeps_target else DepthKind.METRIC
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
-        sample = sample.replace(taught=self.store.taught(index, sample))
-        if self.keeps_truth:
+        sample = sample.replace(taught=self.store.teacher_prediction(index, sample))
+        if self.keeps_target:
             return sample
         nothing = torch.zeros_like(sample.depth)
         return sample.replace(depth=nothing, valid=nothing.bool(), kind=self.kind)
 
 
 class HoleFilledDataset:
-    """A dataset whose holes a teacher fills: the source paper's third experiment, and how to do it well.
+    """Fill the holes of a dataset's depth by a teacher: the source paper's third experiment, and a better way.
 
-    The filling takes over the teacher's shape and the truth's level: near a hole's border it is multiplied by what the
-    nearest measured pixels are off, which fades over `fade` of the image's width (`blends`). Where the teacher is less
-    confident than `confidence` the hole stays. Labels must be metres unless `mixes_kinds`.
+    The filling has the teacher's shape and the level of the measured depth: near a hole's border it is multiplied by
+    the ratio of the nearest measured pixels to the teacher's, which fades with distance.
+
+    Args:
+        dataset: samples with holes.
+        store: their labels, in metres unless `mixes_kinds`.
+        confidence: where the teacher is less confident than this, the hole stays.
+        blends: match the level of the measured depth; else take the teacher's numbers as they are.
+        fade: distance over which the ratio fades, as a fraction of the image's width.
+        mixes_kinds: take labels of any kind: a mistake, for studying it.
+
+    Raises:
+        BadInput: the labels are of another kind than the depth, or of other images.
     """
 
     def __init__(
@@ -245,7 +271,8 @@ class HoleFilledDataset:
     ) -> None:
         if store.kind is not dataset.kind and not mixes_kinds:
             raise BadInput(
-                f"{store.kind.value} labels cannot fill holes in {dataset.kind.value} depth: align them to the truth."
+                f"{store.kind.value} labels cannot fill holes in {dataset.kind.value} depth: align them to what was "
+                "measured."
             )
         self.labelled = PseudoLabelledDataset(dataset, store)
         self.confidence, self.blends, self.fade = confidence, blends, fade
@@ -257,19 +284,19 @@ class HoleFilledDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.labelled[index]
-        taught = sample.taught
-        assert taught is not None
-        holes = ~sample.valid & (taught.confidence >= self.confidence) & (taught.depth > 0)
-        depth = self._blended(sample, taught) if self.blends else taught.depth
+        prediction = sample.taught
+        assert prediction is not None
+        holes = ~sample.valid & (prediction.confidence >= self.confidence) & (prediction.depth > 0)
+        depth = self._blended(sample, prediction) if self.blends else prediction.depth
         return sample.replace(depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, taught=None)
 
-    def _blended(self, sample: Sample, taught: TeacherPrediction) -> Depth:
-        """The teacher's depth, level with what was measured at the borders of holes."""
-        comparable = sample.valid & (taught.depth > 0) & (taught.confidence > 0)
+    def _blended(self, sample: Sample, prediction: TeacherPrediction) -> Depth:
+        """The teacher's depth, scaled to match what was measured at the borders of holes."""
+        comparable = sample.valid & (prediction.depth > 0) & (prediction.confidence > 0)
         if not comparable.any():
-            return taught.depth
+            return prediction.depth
         measured = comparable[0].numpy()
-        off = torch.where(comparable, sample.depth.log() - taught.depth.log(), 0)[0].numpy()
+        off = torch.where(comparable, sample.depth.log() - prediction.depth.log(), 0)[0].numpy()
         # The mean over the measured pixels around, rather than one noisy pixel at the border.
         radius = self.fade * sample.size[1] / 4
         weight = ndimage.gaussian_filter(measured.astype(np.float32), radius)
@@ -278,7 +305,7 @@ class HoleFilledDataset:
         rows, columns = np.asarray(nearest)
         places = np.indices(measured.shape)
         fading = np.exp(-np.hypot(*(places - (rows, columns))) / (self.fade * sample.size[1]))
-        return taught.depth * torch.from_numpy((around[rows, columns] * fading).astype(np.float32)).exp()
+        return prediction.depth * torch.from_numpy((around[rows, columns] * fading).astype(np.float32)).exp()
 
 
 def _labelled(
@@ -287,7 +314,7 @@ def _labelled(
     """The records of some samples, in order."""
     for group in group_by_size((dataset[index] for index in indices), batch_size):
         together = collate(group)
-        depth, confidence = _answers(teacher, together)
+        depth, confidence = _predictions(teacher, together)
         scale = torch.full((len(group),), torch.nan)
         shift = scale.clone()
         if manifest["alignment"] == "truth":
@@ -304,8 +331,8 @@ def _labelled(
         yield records
 
 
-def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
-    """The teacher's depth of a batch, and how far its views agree."""
+def _predictions(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
+    """The teacher's depth of a batch, and how well its views agree."""
     whole = predict_tensor(teacher, together.image, together.intrinsics)
     mirror = flip(together)
     mirrored = predict_tensor(teacher, mirror.image, mirror.intrinsics).flip(-1)
@@ -330,7 +357,7 @@ def _answers(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
 def _in_metres(
     depth: Depth, confidence: Confidence, together: Sample, kind: DepthKind
 ) -> tuple[Depth, Confidence, Tensor, Tensor]:
-    """Labels aligned to each image's truth, with scale and shift; an image without enough truth is not believed."""
+    """Labels aligned to each image's measured depth, with scale and shift; confidence 0 without enough of it."""
     enough = together.valid.flatten(1).sum(1) >= _ENOUGH
     metres, scale, shift = alignment.in_metres(depth, together.depth, together.valid, kind=kind)
     # Images that no positive scale fits, and what comes out at the horizon (up to rounding), are no labels.
@@ -340,7 +367,7 @@ def _in_metres(
 
 
 def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Both at a size; what mixes in a pixel that is not believed is not believed."""
+    """Both at a size; what mixes in a pixel of confidence 0 has confidence 0."""
     if depth.shape[-2:] == size:
         return depth, confidence
     maps = torch.cat([depth, confidence, (confidence > 0).float()], dim=1)
@@ -349,7 +376,7 @@ def _at(depth: Tensor, confidence: Tensor, size: tuple[int, int]) -> tuple[Tenso
 
 
 def _has_metres(dataset: Dataset, indices: Iterable[int]) -> bool:
-    """Whether any of these samples has enough measured metres to align an answer by."""
+    """Whether any of these samples has enough measured metres to align a prediction to."""
     return dataset.kind is DepthKind.METRIC and any(int(dataset[index].valid.sum()) >= _ENOUGH for index in indices)
 
 
@@ -387,8 +414,8 @@ def _record_type(manifest: dict[str, Any]) -> np.dtype:
 
 
 def _damaged(file: Path) -> UnreadableFile:
-    cure = "`leadline label --repair` makes it anew, and so does the `distil` or the `study` whose labels they are"
-    return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing or damaged: {cure}.")
+    fix = "`leadline label --repair` makes it again, and so does the `distil` or the `study` whose labels they are"
+    return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing or damaged: {fix}.")
 
 
 def _is_sound(record: Any) -> bool:

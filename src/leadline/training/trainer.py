@@ -1,18 +1,19 @@
-"""Training: the one loop, which owns a run folder and continues in it after any interruption."""
+"""Training: the one loop, which owns a run folder and resumes in it after any interruption."""
 
 import errno
 import json
 import signal
 import time
+import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +45,9 @@ from leadline.models.lora import add_adapters
 from leadline.models.saving import save
 from leadline.training.objectives import Objective
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 PRECISIONS = ("auto", "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64")
 """What `TrainConfig.precision` takes: `auto`, or a name of Lightning Fabric's."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
@@ -52,7 +56,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a training goes: with the model, the data and the objective, all that its result depends on."""
+    """Configure a training: with the model, the data and the objective, all that its result depends on."""
 
     steps: AtLeastOne = 3000
     """Optimiser steps."""
@@ -88,12 +92,12 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class HardwareConfig:
-    """Where a training runs; nothing here changes what it computes, up to the devices' own rounding."""
+    """Configure where a training runs; nothing here changes what it computes, up to the devices' rounding."""
 
     accelerator: Annotated[str, OneOf(ACCELERATORS)] = "auto"
-    """`cpu`, `cuda`, `mps`, or whatever is there."""
+    """`cpu`, `cuda`, `mps`, or `auto`."""
     devices: AtLeastOne = 1
-    """How many; each takes its share of a batch."""
+    """How many; each takes an equal part of a batch."""
     workers: NotNegative = 1
     """Processes that load data, per device."""
     save_every: Annotated[float, Within(0)] = 30.0
@@ -106,41 +110,70 @@ class HardwareConfig:
 
     @property
     def device(self) -> torch.device:
-        """Where a model is put that only answers beside the training: a teacher."""
+        """The device for a model that runs beside the training without being trained: a teacher."""
         return _fabric(self, devices=1).device
 
 
+def _accept_old_keywords(**renamed: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Take keywords of a function by their old names for one release, with a warning."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for old in kwargs.keys() & renamed.keys():
+                said = f"{old}= is called {renamed[old]}= now, and its old name goes with the next release"
+                warnings.warn(said, DeprecationWarning, stacklevel=2)
+                kwargs[renamed[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+@_accept_old_keywords(plan="config", machine="hardware")
 def fit(
     model: DepthModel,
     train: Dataset,
     validation: Dataset,
     objective: Objective,
-    plan: TrainConfig,
+    config: TrainConfig,
     out: StrPath,
     *,
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
     lora: int = 0,
-    machine: HardwareConfig = HardwareConfig(),
+    hardware: HardwareConfig = HardwareConfig(),
 ) -> DepthModel:
     """Train `model` in the run folder `out` and return the weights that validated best.
 
-    A finished run returns at once and a half-done one continues; on one CPU its final weights equal, bit for bit, those
-    of a run that was never interrupted. `frozen` names submodules that keep their weights and their statistics;
-    `lora` is the rank of the adapters through which alone the encoder learns, which saved models have merged (0: none).
+    A finished run returns at once and an interrupted one resumes; on one CPU its final weights equal, bit for bit,
+    those of a run that was never interrupted.
 
-    The folder: `run.json` (the configuration), `last.ckpt` (everything needed to continue), `best/` and `last/`
-    (models to load), `log.jsonl`, `tensorboard/`, and `done.json` once finished.
+    Args:
+        model: the network; it is trained in place.
+        train: samples to learn from.
+        validation: samples to choose the best weights by.
+        objective: the losses.
+        config: steps, batch size, learning rate and the like.
+        out: the run folder: `run.json` (the configuration), `last.ckpt` (everything needed to resume), `best/` and
+            `last/` (models to load), `log.jsonl`, `tensorboard/`, and `done.json` once finished.
+        protocol: how validation is scored.
+        frozen: names of submodules that keep their weights and their statistics.
+        hardware: device, precision, workers; how often to save and log.
+
+    Returns:
+        The model with the moving average of its weights that scored best on the validation samples.
 
     Raises:
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
-            the loss stopped being a number, or what `frozen` and `lora` name does not fit the model.
+            the loss is no longer finite, or what `frozen` and `lora` name does not fit the model.
     """
-    return Trainer(model, train, validation, objective, plan, Path(out), protocol, frozen, lora, machine).fit()
+    return Trainer(model, train, validation, objective, config, Path(out), protocol, frozen, lora, hardware).fit()
 
 
 class Trainer:
-    """One training in its run folder: set up, resume, step, validate, finish. Use `fit`."""
+    """Run one training in its run folder: set up, resume, step, validate, finish. Use `fit`."""
 
     def __init__(
         self,
@@ -157,7 +190,7 @@ class Trainer:
     ) -> None:
         if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
             raise BadInput(
-                f"{model.name} answers {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
+                f"{model.name} outputs {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
                 "with metres. Build the network with kind=metric (midas_small also with head=log)."
             )
         self.fixed = _fix_weights(model, frozen, lora, config.seed)
@@ -183,7 +216,11 @@ class Trainer:
             return load(self.out / "best")
 
     def setup(self, fabric: Fabric) -> None:
-        """Put the network, what learns beside it and their optimiser on the devices."""
+        """Put the network, what is trained beside it and their optimiser on the devices.
+
+        Raises:
+            BadInput: something is trained beside the network, on several devices.
+        """
         fabric.launch()
         clean_stale(self.out)
         model, config = self.model, self.config
@@ -200,14 +237,14 @@ class Trainer:
         self.wrapped.mark_forward_method("features")
         if fabric.world_size > 1 and any(parts.parameters()):
             raise BadInput(
-                "What learns beside the network (features, holistic) learns on one device only: --devices 1."
+                "What is trained beside the network (features, holistic) is trained on one device only: --devices 1."
             )
         parts.to(fabric.device).train()
         average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True)
         self.fabric, self.state = fabric, _State(model, parts, average, optimizer, schedule)
 
     def resume(self) -> None:
-        """Continue from the last checkpoint, if there is one."""
+        """Resume from the last checkpoint, if there is one."""
         if (self.out / _CHECKPOINT).exists():
             self.state.read(self.out / _CHECKPOINT, self.fabric.device)
         elif self.fabric.is_global_zero:
@@ -238,7 +275,7 @@ class Trainer:
         return scores
 
     def finish(self) -> None:
-        """Save the last weights, and say in the run folder that nothing is left to do."""
+        """Save the last weights, and record in the run folder that the training is finished."""
         if self.fabric.is_global_zero:
             save(self.state.average.module, self.out / "last")
             seconds = round(self.state.seconds, 1)
@@ -296,7 +333,7 @@ class Trainer:
             "train": identity(self.train),
             "validation": identity(self.validation),
             "objective": {"name": type(self.objective).__name__, **asdict(self.objective)},  # pyright: ignore[reportArgumentType]
-            "plan": asdict(self.config),
+            "config": asdict(self.config),
             "protocol": asdict(self.protocol),
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
@@ -304,7 +341,7 @@ class Trainer:
 
 
 class StopRequest:
-    """While it is entered, the first SIGTERM or SIGINT waits for `end`; a second one acts at once."""
+    """Delay the first SIGTERM or SIGINT until `end` while it is entered; a second one acts at once."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -321,7 +358,7 @@ class StopRequest:
         self._restore()
 
     def end(self, message: str) -> None:
-        """Do what the signal asked for: SIGTERM ends the process with 143, SIGINT interrupts it."""
+        """Act on the signal: SIGTERM ends the process with 143, SIGINT interrupts it."""
         self._restore()
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
@@ -346,10 +383,17 @@ def view(
     preprocessing: Preprocessing,
     size: tuple[int, int] | None = None,
 ) -> Sample:
-    """A random view of a sample for a network of this preprocessing, at `size` or else at the network's own.
+    """Return a random view of a sample, augmented and resized for a network of this preprocessing.
 
     A photograph by an unknown camera is taken for one by the canonical camera before it is cropped: a crop is a zoom,
     and to take the crop for the whole would teach that what looks large is far.
+
+    Args:
+        sample: one sample.
+        rng: source of the randomness.
+        augmentation: which changes are drawn.
+        preprocessing: the network's.
+        size: height and width in pixels; None: the network's own.
     """
     if sample.intrinsics is None:
         sample = sample.replace(intrinsics=preprocessing.camera(sample.image))
@@ -358,7 +402,7 @@ def view(
 
 @dataclass
 class _State:
-    """Everything that a training needs to continue as if it had never stopped."""
+    """Everything that a training needs to resume as if it had never stopped."""
 
     model: DepthModel
     parts: nn.Module
@@ -388,18 +432,18 @@ class _State:
                 raise OSError(errno.ENOSPC, f"torch cannot write it: {str(problem).splitlines()[0]}") from problem
 
     def read(self, path: Path, device: torch.device) -> None:
-        """Take over what `write` wrote.
+        """Read what `write` wrote.
 
         Raises:
             BadInput: the file is cut or damaged.
         """
-        cure = "restore it from a copy, or delete it to begin this training anew"
+        fix = "restore it from a copy, or delete it to begin this training anew"
         try:
             with zipfile.ZipFile(path) as archive:
                 # torch writes a checksum of each part, and does not look at it when it reads.
                 damaged = archive.testzip()
             if damaged:
-                raise BadInput(f"{path} is damaged (the checksum of {damaged} differs): {cure}.")
+                raise BadInput(f"{path} is damaged (the checksum of {damaged} differs): {fix}.")
             stored = torch.load(path, map_location=device, weights_only=True)
             for name in _LEARNING:
                 getattr(self, name).load_state_dict(stored[name])
@@ -408,7 +452,7 @@ class _State:
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
             if isinstance(problem, BadInput):
                 raise
-            raise BadInput(f"{path} is damaged ({str(problem).splitlines()[0]}): {cure}.") from problem
+            raise BadInput(f"{path} is damaged ({str(problem).splitlines()[0]}): {fix}.") from problem
 
     def improves(self, metric: str, scores: Mapping[str, float]) -> bool:
         if not self.best:
@@ -452,7 +496,7 @@ class _Log:
             self.flush()
 
     def flush(self) -> None:
-        """Write the means since the last time; stop a training whose loss is no number before it is saved."""
+        """Write the means since the last time; stop a training whose loss is not finite before it is saved."""
         sums, counts = self.state.log["sums"], self.state.log["counts"]
         if not counts:
             return
@@ -486,20 +530,26 @@ class _Log:
             self.board.add_scalar(f"{part}/{name}", figure, self.state.step)
 
 
-_BEFORE = {"encoder_rate": "encoder_lr_scale", "clip": "grad_clip", "ema": "ema_decay", "best_by": "monitor"}
+_RENAMED_FIELDS = {"encoder_rate": "encoder_lr_scale", "clip": "grad_clip", "ema": "ema_decay", "best_by": "monitor"}
 """Names that fields of `TrainConfig` had in run folders before 0.2."""
+_RENAMED_LOSSES = {"measured": "target_losses", "taught": "teacher_losses"}
+"""Names that fields of `Distilled` had in run folders before 0.2."""
 
 
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
     beside = (_CHECKPOINT, "log.jsonl", "done.json", "best", "last", "model")
     before = create_or_read(out / "run.json", configuration, beside)
-    if isinstance(plan := before.get("plan"), dict):
-        plan = {_BEFORE.get(name, name): value for name, value in plan.items()}
-        # An option that came later was not there to be set: the run had its default.
-        usual = json.loads(json.dumps(asdict(TrainConfig())))
-        plan["augmentation"] = {**usual["augmentation"], **plan.get("augmentation", {})}
-        before["plan"] = {**usual, **plan}
+    if "plan" in before:  # its name before 0.2
+        before["config"] = before.pop("plan")
+    if isinstance(objective := before.get("objective"), dict):
+        before["objective"] = {_RENAMED_LOSSES.get(name, name): value for name, value in objective.items()}
+    if isinstance(config := before.get("config"), dict):
+        config = {_RENAMED_FIELDS.get(name, name): value for name, value in config.items()}
+        # An option that was added later was not there to be set: the run had its default.
+        defaults = json.loads(json.dumps(asdict(TrainConfig())))
+        config["augmentation"] = {**defaults["augmentation"], **config.get("augmentation", {})}
+        before["config"] = {**defaults, **config}
     check_same_configuration(
         before,
         configuration,
@@ -512,7 +562,7 @@ def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: 
     """Lightning Fabric on the hardware.
 
     Raises:
-        BadInput: it is not here.
+        BadInput: it is not available.
     """
     try:
         return Fabric(accelerator=hardware.accelerator, devices=devices or hardware.devices, precision=precision)
@@ -553,17 +603,17 @@ def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: in
     return fixed
 
 
-def _precision(plan: TrainConfig, accelerator: str) -> Any:
-    """bf16 where the device computes it natively: an x86 processor of this kind takes ten times as long in it."""
-    if plan.precision != "auto":
-        return plan.precision
+def _precision(config: TrainConfig, accelerator: str) -> Any:
+    """bf16 where the device computes it natively: x86 processors take ten times as long in it."""
+    if config.precision != "auto":
+        return config.precision
     on_gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _parameter_groups(model: DepthModel, parts: nn.Module, plan: TrainConfig) -> list[dict[str, Any]]:
+def _parameter_groups(model: DepthModel, parts: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Encoder and rest (with `parts`) at their own rates, each with its matrices decayed, its biases and norms not."""
-    encoder_rate = plan.encoder_lr_scale
+    encoder_rate = config.encoder_lr_scale
     if encoder_rate is None:
         encoder_rate = 0.1 if model.pretrained_encoder else 1.0
     in_encoder = {id(parameter) for parameter in model.encoder.parameters()}
@@ -574,20 +624,20 @@ def _parameter_groups(model: DepthModel, parts: nn.Module, plan: TrainConfig) ->
     return [
         {
             "params": parameters,
-            "lr": plan.learning_rate * (encoder_rate if is_encoder else 1.0),
-            "weight_decay": plan.weight_decay if is_matrix else 0.0,
+            "lr": config.learning_rate * (encoder_rate if is_encoder else 1.0),
+            "weight_decay": config.weight_decay if is_matrix else 0.0,
         }
         for (is_encoder, is_matrix), parameters in groups.items()
     ]
 
 
 def _address(*numbers: int) -> int:
-    """One seed for a place in a training, unlike that of any other place."""
+    """A seed for a place in a training, different from that of any other place."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _drop_lines_after(step: int, path: Path) -> None:
-    """Forget what an interrupted run logged beyond its last checkpoint, and what a kill or damage made unreadable."""
+    """Drop what an interrupted run logged beyond its last checkpoint, and what a kill or damage made unreadable."""
     if not path.exists():
         return
     kept, unreadable = [], 0
