@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import signal
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import tyro
+from PIL import Image
 from torch.nn import functional as F
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
@@ -166,7 +168,7 @@ class PredictCommand:
             try:
                 request = self._request(job, weights)
                 if not self.overwrite and (stored := _stored(job, request)):
-                    about = self._about(job, stored, (stored.depth.shape[-2], stored.depth.shape[-1]))
+                    about = self._about(job, *stored)
                     before += 1
                 else:
                     about = self._measure(job, request, model, camera, scale)
@@ -229,9 +231,11 @@ class PredictCommand:
             if answer.kind is DepthKind.METRIC
             else fit_color_scale(answer.depth, answer.valid, answer.kind)
         )
+        figures = _figures(answer, size)
         picture = render(answer.depth, colours, answer.valid)
-        write_image(job.picture, picture, {**words, **job.picture_marks, "kind": answer.kind.value})
-        return {**self._about(job, answer, size), **(_said(scaled) if scaled else {})}
+        marks = {**job.picture_marks, "kind": answer.kind.value, "figures": json.dumps(figures)}
+        write_image(job.picture, picture, {**words, **marks})
+        return {**self._about(job, answer.provenance, figures), **(_said(scaled) if scaled else {})}
 
     def _camera(self, photo: Photograph, given: tuple[float | None, ...] | None) -> CameraInfo:
         """The camera in pixels of the image as it was read, and where it comes from.
@@ -267,32 +271,21 @@ class PredictCommand:
             raise BadInput(f"{job.source} has depth of {high:g} m, too far for a 16-bit PNG: give --format npz.")
         return next((steps for steps in (1000.0, 256.0, 100.0, 10.0) if high * steps < 65_000), 1.0)
 
-    def _about(self, job: Job, answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
-        """What there is to say of a photograph that is measured."""
-        # By NumPy: PyTorch makes an index of 8 bytes a pixel of a mask, and two copies for a median.
-        known = answer.depth.numpy()[answer.valid.numpy()]
-        low, middle, high = (float(np.quantile(known, share, method="lower")) for share in (0, 0.5, 1))
-        told = answer.provenance
-        across = (
-            round(fields_of_view(answer.intrinsics.tolist(), (answer.depth.shape[-2], answer.depth.shape[-1]))[0], 1)
-            if answer.intrinsics is not None
-            else None
-        )
+    def _about(self, job: Job, told: Mapping[str, str], figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what there is to say of a measured photograph."""
         return {
             "image": str(job.source),
             "depth": str(job.depth),
             "picture": str(job.picture),
-            "height": size[0],
-            "width": size[1],
-            "kind": answer.kind.value,
+            "height": figures["height"],
+            "width": figures["width"],
+            "kind": figures["kind"],
             "camera": told.get("camera", "unknown"),
-            "field_of_view": across,
+            "field_of_view": figures["field_of_view"],
             **({"assumed_camera": told["assumed_camera"]} if "assumed_camera" in told else {}),
             **({"doubts": told["doubts"]} if "doubts" in told else {}),
             **({"scaled_from": told["scaled_from"]} if "scaled_from" in told else {}),
-            "min": round(low, 4),
-            "median": round(middle, 4),
-            "max": round(high, 4),
+            **{name: figures[name] for name in ("min", "median", "max")},
         }
 
     def _say(self, about: dict[str, Any]) -> None:
@@ -322,15 +315,54 @@ def _line(about: dict[str, Any]) -> str:
     return f"{about['image']}: {scaled}{depth}; {camera}.{doubts}"
 
 
-def _stored(job: Job, request: str) -> DepthMap | None:
-    """What was measured before by the same request; None: nothing, or it is damaged."""
+def _figures(answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the numbers that are said of a depth map, which was or will be written at `size`."""
+    # By NumPy: PyTorch makes an index of 8 bytes a pixel of a mask, and two copies for a median.
+    known = answer.depth.numpy()[answer.valid.numpy()]
+    low, middle, high = (round(float(np.quantile(known, part, method="lower")), 4) for part in (0, 0.5, 1))
+    height, width = answer.depth.shape[-2:]
+    across = None
+    if answer.intrinsics is not None:
+        across = round(fields_of_view(answer.intrinsics.tolist(), (height, width))[0], 1)
+    return {
+        "height": size[0],
+        "width": size[1],
+        "kind": answer.kind.value,
+        "field_of_view": across,
+        "min": low,
+        "median": middle,
+        "max": high,
+    }
+
+
+def _stored(job: Job, request: str) -> tuple[dict[str, str], dict[str, Any]] | None:
+    """Return the words and the numbers of what the same request measured before; None: nothing, or it is damaged.
+
+    They lie in the picture's text: to read a large depth map back would take more memory than to measure it.
+    """
     if not job.is_done(request):
         return None
     words = read_leadline_metadata(job.picture)
-    try:
-        return replace(read_depth(job.depth, kind=words.get("kind")), provenance=words)
-    except BadInput:
+    if not _is_whole(job.depth, words.get("kind")):
         return None
+    try:
+        return words, json.loads(words["figures"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _is_whole(depth: Path, kind: str | None) -> bool:
+    """Return whether a file of ours can be read; a PNG by its checksums, without its numbers."""
+    try:
+        if depth.suffix.lower() != ".png":
+            read_depth(depth, kind=kind)
+        else:
+            with warnings.catch_warnings(), Image.open(depth) as picture:
+                warnings.simplefilter("ignore")
+                picture.verify()
+    except (BadInput, OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _enlarged(answer: DepthMap, size: tuple[int, int]) -> DepthMap:

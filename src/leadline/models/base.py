@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib import import_module
 from math import ceil, floor, sqrt
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -191,22 +193,16 @@ class DepthModel(nn.Module, ABC):
 
     def save_pretrained(self, directory: StrPath) -> None:
         """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
-        from leadline.models.pretrained import hub
-
-        hub.write_with_card(self, directory)
+        _hub().write_with_card(self, directory)
 
     @classmethod
     def from_pretrained(cls, place: StrPath, **options: Any) -> "DepthModel":
         """Load the model of a folder or of a hub repository; options as `pretrained.hub.load_pretrained`."""
-        from leadline.models.pretrained import hub
-
-        return hub.load_pretrained(place, **options)
+        return _hub().load_pretrained(place, **options)
 
     def push_to_hub(self, repo: str, **options: Any) -> str:
         """Upload the model with a model card; its address. Options as `leadline.models.pretrained.hub.push`."""
-        from leadline.models.pretrained import hub
-
-        return hub.push(self, repo, **options)
+        return _hub().push(self, repo, **options)
 
     def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Subtract the mean and divide by the standard deviation of the encoder's training images.
@@ -222,6 +218,11 @@ class DepthModel(nn.Module, ABC):
                 "leadline.predict resizes images of any size."
             )
         return (image - self.mean) / self.std
+
+
+def _hub() -> ModuleType:
+    """The module that the three methods above are short for: by name, because it is built on this one."""
+    return import_module("leadline.models.pretrained.hub")
 
 
 def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:

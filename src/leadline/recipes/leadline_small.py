@@ -12,8 +12,7 @@ from leadline.data.transforms import Augmentation
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.base import DepthModel
-from leadline.models.loading import load
-from leadline.models.saving import save
+from leadline.models.saving import load_folder, save
 from leadline.recipes import TrainingRun
 from leadline.recipes.train_options import TrainOptions
 from leadline.training.trainer import HardwareConfig, TrainConfig
@@ -83,7 +82,7 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     full_size.provenance = replace(full_size.provenance, licence="Apache-2.0", notes=LIMITS)
     save(full_size, options.out / "model", half=True)
     # Half precision is what users get, so that is what is scored.
-    shipped = load(options.out / "model")
+    shipped = load_folder(options.out / "model")
     if test:
         shipped.provenance = replace(shipped.provenance, figures=_figures(shipped, test))
         save(shipped, options.out / "model", half=True)

@@ -9,7 +9,7 @@ from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import COLUMNS, Listing, Row, Table
 from leadline.models.base import DepthModel
-from leadline.models.loading import load
+from leadline.models.saving import load_folder
 from leadline.recipes import TrainingRun, run_folder, train_and_save
 from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.charts import metric_bars
@@ -46,7 +46,7 @@ def trained_model(training_run: TrainingRun, out: StrPath, name: str, seed: int)
         name: the run's folder in it.
         seed: which of its trainings.
     """
-    return load(run_folder(out, name, seed) / "model").to(training_run.hardware.device)
+    return load_folder(run_folder(out, name, seed) / "model").to(training_run.hardware.device)
 
 
 def score_over_seeds(

@@ -40,9 +40,8 @@ from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing
-from leadline.models.loading import load
 from leadline.models.lora import add_adapters
-from leadline.models.saving import save
+from leadline.models.saving import load_folder, save
 from leadline.training.objectives import Objective
 
 P = ParamSpec("P")
@@ -160,6 +159,7 @@ def fit(
             `last/` (models to load), `log.jsonl`, `tensorboard/`, and `done.json` once finished.
         protocol: how validation is scored.
         frozen: names of submodules that keep their weights and their statistics.
+        lora: rank of the adapters through which alone the encoder learns, and which saved models have merged; 0: none.
         hardware: device, precision, workers; how often to save and log.
 
     Returns:
@@ -207,13 +207,13 @@ class Trainer:
         with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
             _claim(self.out, self._configuration())
             if (self.out / "done.json").exists():
-                return load(self.out / "best")
+                return load_folder(self.out / "best")
             with StopRequest() as stop:
                 self.setup(fabric)
                 self.resume()
                 self._run(stop)
                 self.finish()
-            return load(self.out / "best")
+            return load_folder(self.out / "best")
 
     def setup(self, fabric: Fabric) -> None:
         """Put the network, what is trained beside it and their optimiser on the devices.

@@ -18,9 +18,8 @@ from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel
-from leadline.models.loading import load
 from leadline.models.pretrained.transformers import load_transformers_folder
-from leadline.models.saving import save
+from leadline.models.saving import load_folder, save
 
 HUB = "hub:"
 """Begins the words for a model that lies on the hub, or in a folder of the transformers library."""
@@ -75,7 +74,7 @@ def load_pretrained(
         return load_transformers_folder(folder, place, kind)
     if kind is not None:
         raise BadInput(f"{place} says itself which kind of depth it gives: leave kind={kind} out.")
-    return load(folder)
+    return load_folder(folder)
 
 
 def write_with_card(model: DepthModel, directory: StrPath) -> None:
