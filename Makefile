@@ -30,7 +30,7 @@ check: install
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 # Proofs that take minutes to hours: trainings killed ten times, large checkpoints.
 test-long: install

@@ -41,7 +41,7 @@ SOURCES = Path(leadline.__file__).parent
 GIVEN_PATHS_BY_OURSELVES = {
     *("io/atomic.py", "io/discovery.py", "io/download.py", "io/locks.py", "io/outputs.py", "io/run_folder.py"),
     *("data/datasets/licences.py", "data/datasets/pair_files.py", "data/datasets/pairs.py"),
-    "data/furnished_rooms/blender.py",
+    *("data/furnished_rooms/blender.py", "models/description.py"),
     *("evaluation/map_pairs.py", "recipes/train_options.py"),
 }
 """Helpers that no user calls: they take a `Path` from a function that takes any path."""

@@ -317,7 +317,7 @@ class TestAMixture:
             Mixture(kinds)
         with pytest.raises(BadInput, match=r"1 of b \(0 of kind metric\)"):
             Mixture([(Counted("a", 1), 1), (Counted("b", 0), 1)])
-        with pytest.raises(BadInput, match=r"positive shares.* 0 of b"):
+        with pytest.raises(BadInput, match=r"positive weights.* 0 of b"):
             Mixture([(Counted("a", 1), 1), (Counted("b", 1), 0)])
         with pytest.raises(BadInput):
             Mixture([])

@@ -289,7 +289,7 @@ def test_up_to_the_bound_nothing_is_reduced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("width", "height"), [(32, 4_390_936), (70_000, 2000), (510, 10)])
 def test_no_photograph_is_a_thread(tmp_path: Path, width: int, height: int) -> None:
     Image.new("1", (width, height)).save(tmp_path / "photo.png")
-    with pytest.raises(UnreadableFile, match=rf"photo\.png has {width} × {height} pixels.*cut it up first"):
+    with pytest.raises(UnreadableFile, match=rf"photo\.png has {width} × {height} pixels.*crop it first"):
         read_image(tmp_path / "photo.png")
     assert main(["predict", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out")]) == 1
 

@@ -142,7 +142,8 @@ def _from_array(array: np.ndarray) -> ImageTensor:
         raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {advice}.")
     if array.dtype.kind not in "fu":
         raise BadInput(_wrong_type(array.dtype))
-    native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused as such
+        native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
     channels = np.broadcast_to(native[..., None], (*native.shape, 3)) if native.ndim == 2 else native
     return _in_unit_range(torch.from_numpy(channels.transpose(2, 0, 1).copy()))
 

@@ -73,8 +73,11 @@ def make_folder(folder: Path) -> None:
     Raises:
         BadInput: it cannot be created.
     """
-    with _writing(folder / "its files"):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, f"make {folder.parent} writable, or choose another folder")
+        raise BadInput(f"Cannot create the folder {folder}: {error.strerror or error}; {advice}.") from error
 
 
 def clean_stale(folder: Path) -> None:
