@@ -181,7 +181,7 @@ def test_two_photographs_of_one_name_are_not_written_over_each_other(folder, tmp
     [
         (["nowhere.jpg"], "nowhere.jpg: no photograph there"),
         (["{photo}", "--near", "5", "--far", "2"], "0 < near < far"),
-        (["{photo}", "--out", "{photo}/out"], "Cannot write"),
+        (["{photo}", "--out", "{photo}/out"], "Cannot create the folder"),
         (["{photo}", "--model", "nowhere"], "nowhere"),
     ],
 )
