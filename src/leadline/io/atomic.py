@@ -76,7 +76,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, f"make {folder.parent} writable, or choose another folder")
+        advice = _advice(error, folder.parent)
         raise BadInput(f"Cannot create the folder {folder}: {error.strerror or error}; {advice}.") from error
 
 
@@ -97,7 +97,7 @@ def _writing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, f"make {path.parent} writable, or choose another folder")
+        advice = _advice(error, path.parent)
         raise BadInput(f"Cannot write {path}: {error.strerror or error}. Nothing was changed; {advice}.") from error
 
 
@@ -114,6 +114,10 @@ _ADVICE = {
     errno.EEXIST: "choose another folder",
 }
 """What to do about an error, where it is not a matter of permission."""
+
+
+def _advice(error: OSError, folder: Path) -> str:
+    return _ADVICE.get(error.errno or 0, f"make {folder} writable, or choose another folder")
 
 
 def _shortened(stem: str, end: str) -> str:
