@@ -22,7 +22,7 @@ from leadline.core.sample import Sample
 from leadline.evaluation.evaluate import ConstantBaseline, constant_baseline, evaluate, evaluate_maps, evaluate_metrics
 from leadline.evaluation.protocols import CROPS, protocol
 from leadline.io.depth_maps import DepthMap, write_depth
-from leadline.models.base import DepthModel, Preprocessing, Provenance
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -43,10 +43,8 @@ BTS_NAMES = {
 class Brightness(DepthModel):
     """Depth is ten times the red channel, which the rooms below hold, and `factor` says by how much it errs."""
 
-    name = "brightness"
-
     def __init__(self, factor: float = 1.0, kind: DepthKind = DepthKind.METRIC) -> None:
-        super().__init__(kind, Preprocessing(size=(8, 12), multiple=1), Provenance())
+        super().__init__(kind, Preprocessing(size=(8, 12), multiple=1), Provenance(), spec=ModelSpec("brightness"))
         self.encoder = nn.Identity()
         self.factor = nn.Parameter(torch.tensor(factor))
 

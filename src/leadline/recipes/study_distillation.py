@@ -19,7 +19,7 @@ from leadline.data.mixing import as_mixture
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.statistics import Difference, compare_rows, describe_difference
 from leadline.evaluation.tables import Listing, Row, Table, average_runs
-from leadline.models.base import DepthModel
+from leadline.models.base import DepthModel, ModelSpec
 from leadline.models.loading import load
 from leadline.models.saving import save
 from leadline.recipes import TrainingRun
@@ -261,8 +261,12 @@ class UnscaledModel(DepthModel):
     """Strip the unit from a metric model: output inverse depth from 0 to 10 over each image, as DPT does."""
 
     def __init__(self, metric: DepthModel) -> None:
-        super().__init__(DepthKind.RELATIVE, replace(metric.preprocessing, focal=None), metric.provenance)
-        self.name, self.arguments = f"{metric.name} without its unit", dict(metric.arguments)
+        super().__init__(
+            DepthKind.RELATIVE,
+            replace(metric.preprocessing, focal=None),
+            metric.provenance,
+            spec=ModelSpec(f"{metric.name} without its unit", metric.arguments),
+        )
         self.metric = metric
         self.encoder = metric.encoder
         self.eval()
