@@ -24,7 +24,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.sample import Depth, ImageTensor, Intrinsics
 from leadline.io.depth_maps import DepthMap
-from leadline.io.exif import CameraInfo
+from leadline.io.exif import CameraInfo, Panorama
 from leadline.io.images import Photograph, decode_photograph, read_photograph
 from leadline.models.base import DepthModel, Interpolation
 from leadline.models.loading import load
@@ -34,6 +34,8 @@ def predict(
     model: DepthModel | StrPath,
     image: StrPath | Image.Image | np.ndarray | Tensor,
     intrinsics: Tensor | np.ndarray | Sequence[float] | None = None,
+    *,
+    panorama: Panorama = "refuse",
 ) -> DepthMap:
     """Predict the depth of one photograph.
 
@@ -46,6 +48,8 @@ def predict(
         intrinsics: fx, fy, cx, cy in pixels of the photograph, the centre of the first pixel being (0, 0), or the
             camera's 3 × 3 matrix. Unset: what EXIF says, of a path and of what `PIL.Image.open` returned; a picture
             that was edited in memory, an array or a tensor has none.
+        panorama: "refuse" a path or an opened picture whose metadata calls it a panorama, which no pinhole camera
+            takes, or measure it as if it were "flat".
 
     Returns:
         The depth at the photograph's own size, in the unit of `model.kind`, valid where the model outputs depth.
@@ -53,11 +57,11 @@ def predict(
 
     Raises:
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
-        UnreadableFile: the file is no photograph.
+        UnreadableFile: the file is no photograph, or a panorama.
     """
     if isinstance(image, DepthModel) or not isinstance(model, (DepthModel, str, os.PathLike)):
         raise BadInput(f"No model is {_named(model)}: predict(model, image) takes the model first.")
-    photo = _photograph(image)
+    photo = _photograph(image, panorama)
     if intrinsics is not None:
         photo = replace(photo, camera=_given_camera(intrinsics, photo))
     network = model if isinstance(model, DepthModel) else load(model)
@@ -119,14 +123,15 @@ def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics
     return depth if image.ndim == 4 else depth[0]
 
 
-def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor) -> Photograph:
+def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor, panorama: Panorama) -> Photograph:
     """Convert an image of any accepted type to what reading it from a file returns."""
     if isinstance(image, (str, os.PathLike)):
-        return read_photograph(image)
+        return read_photograph(image, panorama=panorama)
     if isinstance(image, Image.Image):
-        photo = decode_photograph(image, "The image")
         # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
-        return photo if isinstance(image, ImageFile) else replace(photo, camera=CameraInfo(None))
+        is_original = isinstance(image, ImageFile)
+        photo = decode_photograph(image, "The image", panorama=panorama if is_original else "flat")
+        return photo if is_original else replace(photo, camera=CameraInfo(None))
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
     elif isinstance(image, Tensor):
@@ -221,7 +226,8 @@ def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Phot
     camera = numbers.where(~numbers.isnan(), middle)
     if fault := explain_impossible_camera(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-    return CameraInfo(resize_intrinsics(camera, photo.size, photo.image.shape[-2:]), "given")
+    inside = resize_intrinsics(camera, photo.size, photo.image.shape[-2:])
+    return photo.camera.given(inside)
 
 
 def _resized(
