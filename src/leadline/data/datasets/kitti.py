@@ -36,7 +36,7 @@ import torch
 
 from leadline.core.camera import crop_intrinsics, intrinsics_of_matrix
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
@@ -86,8 +86,7 @@ def kitti(
     path = Path(path)
     check_split(split)
     for what, name, known in (("truth", truth, TRUTHS), ("crop", crop, CROPS)):
-        if name not in known:
-            raise unknown(what, name, known)
+        check_known(what, name, known)
     file, is_official = _list("test" if split == "test" else "train", lists or path, path)
     pairs = _listed(file, path, truth)
     taken = pairs if split == "test" else scenes_for(split, pairs, path, val=val, test="")
