@@ -49,6 +49,7 @@ LICENCE = "CC BY-NC-SA 3.0, not for commercial use: https://www.cvlibs.net/datas
 TRUTHS = ("annotated", "lidar", "lidar_as_published")
 CROPS = ("none", "kb")
 KB_CROP = (352, 1216)
+"""Height and width of the crop of KITTI's benchmark, at the bottom of a photograph and in the middle of its width."""
 """Height and width that all photographs can be cropped to."""
 LISTS = {
     "train": ("eigen_train_files_with_gt.txt", "3655308ee4a017094dc620402db3fc587d769cfbfa9a16c6d0f8de6dcbe109ec"),
