@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.progress import print_line, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
@@ -150,8 +150,7 @@ def label(
             measured depth that the alignment needs.
     """
     out = Path(out)
-    if alignment not in ALIGNMENTS:
-        raise unknown("alignment", alignment, ALIGNMENTS)
+    check_known("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
     if alignment == "auto":
         needed = teacher.kind is not DepthKind.METRIC and _has_metres(
