@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from leadline.evaluation import protocols as protocols
     from leadline.evaluation.evaluate import evaluate, evaluate_maps
     from leadline.evaluation.protocols import EvalProtocol, protocol
+    from leadline.inference.backends import ExportedModel
     from leadline.inference.predict import predict, predict_tensor
+    from leadline.inference.session import load
     from leadline.io import colormaps as colormaps
     from leadline.io import depth_maps as depth_maps
     from leadline.io import images as images
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from leadline.io.images import read_camera, read_image, write_image
     from leadline.models import networks as networks
     from leadline.models.base import DepthModel
-    from leadline.models.loading import list_models, load
+    from leadline.models.loading import list_models
     from leadline.models.registry import build
     from leadline.models.saving import save
     from leadline.training import losses as losses
@@ -50,6 +52,7 @@ _HOMES = {
     "DepthMap": "leadline.io.depth_maps",
     "DepthModel": "leadline.models.base",
     "EvalProtocol": "leadline.evaluation.protocols",
+    "ExportedModel": "leadline.inference.backends",
     "HardwareConfig": "leadline.training.trainer",
     "Sample": "leadline.core.sample",
     "Supervised": "leadline.training.objectives",
@@ -60,7 +63,7 @@ _HOMES = {
     "evaluate_maps": "leadline.evaluation.evaluate",
     "fit": "leadline.training.trainer",
     "list_models": "leadline.models.loading",
-    "load": "leadline.models.loading",
+    "load": "leadline.inference.session",
     "open_data": "leadline.data.datasets",
     "predict": "leadline.inference.predict",
     "predict_tensor": "leadline.inference.predict",
@@ -107,6 +110,7 @@ __all__ = [
     "DepthMap",
     "DepthModel",
     "EvalProtocol",
+    "ExportedModel",
     "HardwareConfig",
     "Sample",
     "Supervised",

@@ -1,0 +1,137 @@
+"""Export a model: write it in another format, run it against the original, and only then give it its name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
+from leadline.data.datasets import Dataset
+from leadline.export.parity import Parity, compare, images_of
+from leadline.inference.backends import ExportedModel, load_exported
+from leadline.inference.torch_backend import TorchPredictor
+from leadline.io.atomic import atomic_write, make_folder
+from leadline.models.base import DepthModel
+from leadline.models.description import describe
+
+PRECISIONS = ("fp32", "fp16", "int8")
+FROM_DATASET = 4
+"""Images of the labelled set that stand in where no photographs are given."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported model in its place, and what the gate found."""
+
+    path: Path
+    parity: Parity
+    model: ExportedModel
+
+
+def export_model(
+    model: DepthModel,
+    path: StrPath,
+    to: str,
+    dataset: Dataset,
+    *,
+    images: Sequence[Any] = (),
+    precision: str = "fp32",
+    calibration: Sequence[Any] = (),
+    allow_drift: bool = False,
+) -> Exported:
+    """Write a model as one file that takes RGB of 8 bits and any size, checked against the model.
+
+    Args:
+        model: the model.
+        path: the file; what is there is replaced once the export is good.
+        to: the format, one of `FORMATS`.
+        dataset: a labelled set, in metres, on which both are scored.
+        images: photographs (H, W, 3), RGB of 8 bits, on which both are run; none: the first of `dataset`.
+        precision: fp32, fp16 or int8.
+        calibration: photographs (H, W, 3) from which int8 takes the ranges of its numbers.
+        allow_drift: keep an export that is outside the tolerance; its metadata say so.
+
+    Raises:
+        BadInput: a format or precision that there is not, a network that cannot be exported, or an export outside the
+            tolerance.
+    """
+    if to not in FORMATS:
+        raise unknown("format", to, FORMATS)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    target = Path(path)
+    form = FORMATS[to]
+    if target.suffix.lower() != form.suffix:
+        raise BadInput(f"{target}: a file of {to} ends in {form.suffix}.")
+    make_folder(target.parent)
+    with TemporaryDirectory(prefix=f".{target.stem}.", suffix=".half", dir=target.parent) as folder:
+        draft = Path(folder) / target.name
+        original = TorchPredictor(model)
+        about: dict[str, Any] = {
+            "model": describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance),
+            "export": {
+                "format": to,
+                "precision": precision,
+                "unit": model.kind.unit,
+                "leadline": version("leadline"),
+                "original": original.fingerprint,
+            },
+        }
+        form.write(model, draft, precision, calibration, about)
+        exported = load_exported(draft)
+        parity = compare(
+            original, exported, list(images) or images_of(dataset, FROM_DATASET), dataset, (model, exported), precision
+        )
+        if parity.fault and not allow_drift:
+            raise BadInput(
+                f"{target} was not written: {parity.fault} (--allow-drift keeps it, and says so inside).\n"
+                f"{parity.markdown()}"
+            )
+        about["export"]["checked"] = parity.record()
+        form.label(draft, about)
+        _take_names(draft, target)
+    return Exported(target, parity, load_exported(target))
+
+
+def _take_names(draft: Path, target: Path) -> None:
+    """Move the files of an export to their place: the one that is asked for last."""
+    beside = sorted((each for each in draft.parent.iterdir() if each != draft), key=lambda each: each.name)
+    with ExitStack() as stack:
+        for file in [*beside, draft]:
+            half = stack.enter_context(atomic_write(target.with_name(file.name)))
+            file.replace(half)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of exported files."""
+
+    suffix: str
+    write: Callable[[DepthModel, Path, str, Sequence[Any], Mapping[str, Any]], None]
+    """Writes a model: its place, precision, calibration images and metadata."""
+    label: Callable[[Path, Mapping[str, Any]], None]
+    """Replaces the metadata."""
+
+
+def _write_onnx(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import onnx_file
+
+    onnx_file.write(model, path, precision, calibration, about)
+
+
+def _label_onnx(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import onnx_file
+
+    onnx_file.label(path, about)
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format(".onnx", _write_onnx, _label_onnx),
+}
+"""Name → format."""
