@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from leadline import data as data
     from leadline import data_quality as data_quality
     from leadline import evaluation as evaluation
+    from leadline import export as export
     from leadline import inference as inference
     from leadline import io as io
     from leadline import models as models
@@ -92,6 +93,7 @@ _MODULES = {
     "datasets": "leadline.data.datasets",
     "depth_maps": "leadline.io.depth_maps",
     "evaluation": "leadline.evaluation",
+    "export": "leadline.export",
     "images": "leadline.io.images",
     "inference": "leadline.inference",
     "io": "leadline.io",

@@ -30,7 +30,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import print_line, track
 from leadline.inference.backends import Predictor
-from leadline.inference.session import load_predictor
+from leadline.inference.session import Backend, load_predictor
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 else:
     # It fits by PyTorch, which takes seconds to import.
     ScaledDepth = Scaler = Any
-
-Backend = Literal["auto", "torch", "compile", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)

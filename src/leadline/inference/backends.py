@@ -208,6 +208,16 @@ def _with_onnx_runtime(path: Path) -> tuple[Run, str]:
     return run, metadata
 
 
+def _with_openvino(path: Path) -> tuple[Run, str]:
+    runtime = _library("openvino")
+    from leadline.inference.openvino_runner import compile_file
+
+    try:
+        return compile_file(runtime, path)
+    except Exception as problem:
+        raise _cannot_run(path, f"OpenVINO {runtime.__version__}", problem) from problem
+
+
 def _cannot_run(path: Path, library: str, problem: Exception) -> BadInput:
     line = " ".join(str(problem).split())[:200]
     is_newer = "opset" in line.lower() or "ir version" in line.lower()
@@ -217,5 +227,6 @@ def _cannot_run(path: Path, library: str, problem: Exception) -> BadInput:
 
 _RUNNERS: Mapping[str, Mapping[str, Callable[[Path], tuple[Run, str]]]] = {
     ".onnx": {"onnx": _with_onnx_runtime},
+    ".xml": {"openvino": _with_openvino},
 }
 """Suffix → backend → what opens such a file, the fastest first."""
