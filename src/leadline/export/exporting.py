@@ -92,7 +92,7 @@ def export_model(
             },
         }
         form.write(model, draft, precision, calibration, about)
-        exported = load_exported(draft)
+        exported = load_exported(draft, form.backend)
         parity = compare(
             original, exported, list(images) or images_of(dataset, FROM_DATASET), dataset, (model, exported), precision
         )
@@ -104,7 +104,7 @@ def export_model(
         about["export"]["checked"] = parity.record()
         form.label(draft, about)
         _take_names(draft, target)
-    return Exported(target, parity, load_exported(target))
+    return Exported(target, parity, load_exported(target, form.backend))
 
 
 def check_calibration(images: Sequence[np.ndarray]) -> None:
@@ -139,6 +139,8 @@ class Format:
     """A format of exported files."""
 
     suffix: str
+    backend: str
+    """What runs such a file."""
     write: Callable[[DepthModel, Path, str, Sequence[Any], Mapping[str, Any]], None]
     """Writes a model: its place, precision, calibration images and metadata."""
     label: Callable[[Path, Mapping[str, Any]], None]
@@ -173,9 +175,24 @@ def _label_openvino(path: Path, about: Mapping[str, Any]) -> None:
     openvino_file.label(path, about)
 
 
+def _write_torch(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import torch_file
+
+    torch_file.write(model, path, precision, calibration, about)
+
+
+def _label_torch(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import torch_file
+
+    torch_file.label(path, about)
+
+
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format(".onnx", _write_onnx, _label_onnx),
-    "openvino": Format(".xml", _write_openvino, _label_openvino),
+    "onnx": Format(".onnx", "onnx", _write_onnx, _label_onnx),
+    "openvino": Format(".xml", "openvino", _write_openvino, _label_openvino),
+    "torch": Format(".pt2", "torch", _write_torch, _label_torch),
 }
 """Name → format."""
 NOT_WRITTEN: Mapping[str, str] = {

@@ -32,7 +32,9 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
     Raises:
         BadInput: the network cannot be exported, or is too large for the format.
     """
-    network = in_half(network_graph(model), only_exact=precision != "fp16")
+    network = network_graph(model)
+    if precision != "int8":  # the quantiser wants weights as they are
+        network = in_half(network, only_exact=precision == "fp32")
     graph = whole_graph(network, model.preprocessing, model.kind)
     if graph.ByteSize() > LARGEST:
         raise BadInput(f"{path} would have more than 2 GB, and ONNX keeps no more in one file: give --precision fp16.")

@@ -271,10 +271,21 @@ def _given_camera(intrinsics: Any, photo: Photograph) -> CameraInfo:
 def _resized(
     images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
 ) -> Float[Tensor, "B C H W"]:
+    return images if images.shape[-2:] == size else interpolate(images, size, interpolation)
+
+
+def interpolate(
+    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
+) -> Float[Tensor, "B C H W"]:
+    """Resize images, or depth, as `Preprocessing` names it; see `leadline.models.preprocessing.Interpolation`.
+
+    Args:
+        images: (B, C, h, w), in [0, 1] where they are images.
+        size: the new height and width in pixels.
+        interpolation: how.
+    """
     from torch.nn import functional as F
 
-    if images.shape[-2:] == size:
-        return images
     match interpolation:
         case "area":
             return F.interpolate(images, size, mode="area")

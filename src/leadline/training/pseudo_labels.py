@@ -168,7 +168,7 @@ def label(
         "format": FORMAT,
         "teacher": {
             "name": teacher.name,
-            "sha256": fingerprint(teacher),
+            "sha256": teacher.fingerprint if isinstance(teacher, ExportedModel) else fingerprint(teacher),
             "kind": teacher.kind.value,
             "preprocessing": asdict(teacher.preprocessing),
             "training data": teacher.provenance.training_data,
