@@ -15,7 +15,7 @@ from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Table
-from leadline.inference.session import find_device, load_for_command
+from leadline.inference.session import Backend, find_device, load_for_command
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.io.outputs import check_replaceable, printable
 from leadline.models.registry import DEFAULT
@@ -61,6 +61,8 @@ class EvaluateCommand:
     """Resize predictions of another size, but of the same aspect ratio, to their measured map's."""
     batch_size: int = 8
     """Images that are predicted at once."""
+    backend: Backend = "auto"
+    """What runs the model: torch or compile, onnx or openvino for an exported file, auto: the fastest installed."""
     device: str = "auto"
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
     json: Path | None = None
@@ -113,7 +115,7 @@ class EvaluateCommand:
         words = self.model or DEFAULT
         dataset = open_for_evaluation(data, self.split)
         training = open_data(self.train_data, "train") if self.train_data else None
-        model = load_for_command(words, self.device)
+        model = load_for_command(words, self.device, backend=self.backend)
         return evaluate(
             model,
             dataset,

@@ -21,7 +21,8 @@ from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
-from leadline.inference.predict import predict_tensor
+from leadline.inference.backends import ExportedModel
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
@@ -41,7 +42,7 @@ class ConstantBaseline:
 
 
 def evaluate(
-    model: DepthModel,
+    model: DepthModel | ExportedModel,
     dataset: Dataset,
     protocol: EvalProtocol,
     *,
@@ -81,7 +82,7 @@ def evaluate(
 
 
 def evaluate_metrics(
-    model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> dict[str, float]:
     """Evaluate a model without baselines: the first row of `evaluate` as a mapping from metric names to values.
 
@@ -241,7 +242,9 @@ def _constants(targets: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, so
     return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
 
 
-def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[Pair]:
+def _predictions(
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int
+) -> Iterator[Pair]:
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
         predicted = predict_tensor(model, together.image, together.intrinsics)

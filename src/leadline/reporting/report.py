@@ -26,7 +26,7 @@ from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Table, TextTable
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import (
     ERROR_SCALE,
