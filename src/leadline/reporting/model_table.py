@@ -7,7 +7,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch.utils.flop_counter import FlopCounterMode
 
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing
+from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.pretrained.hub_models import HUB_MODELS, HubModel
@@ -60,10 +60,10 @@ def entry(name: str) -> dict[str, Any]:
     }
 
 
-def listing(entries: list[dict[str, Any]]) -> Listing:
+def models_table(entries: list[dict[str, Any]]) -> TextTable:
     """List the entries as a table; protocols and licence terms are its remarks."""
     header = ("", "parameters", "multiply-adds", "input", "depth", "licence", "NYU Depth v2, as published", "weights")
-    return Listing("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
+    return TextTable("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
 
 
 def _hub_entry(name: str, model: HubModel) -> dict[str, Any]:
