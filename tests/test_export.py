@@ -26,8 +26,9 @@ from leadline.export.onnx_file import in_half, save
 from leadline.export.onnx_graph import whole_graph
 from leadline.export.parity import Parity, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
-from leadline.inference.predict import predict, predict_tensor
+from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
 from leadline.models.description import describe
 from leadline.models.registry import build

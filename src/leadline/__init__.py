@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from leadline.evaluation.evaluate import evaluate, evaluate_maps
     from leadline.evaluation.protocols import EvalProtocol, protocol
     from leadline.inference.backends import ExportedModel
-    from leadline.inference.predict import predict, predict_tensor
+    from leadline.inference.predict import predict
     from leadline.inference.session import load
+    from leadline.inference.tensors import predict_tensor
     from leadline.io import colormaps as colormaps
     from leadline.io import depth_maps as depth_maps
     from leadline.io import images as images
@@ -69,7 +70,7 @@ _HOMES = {
     "load_pretrained": "leadline.models.pretrained.hub",
     "open_data": "leadline.data.datasets",
     "predict": "leadline.inference.predict",
-    "predict_tensor": "leadline.inference.predict",
+    "predict_tensor": "leadline.inference.tensors",
     "protocol": "leadline.evaluation.protocols",
     "push_to_hub": "leadline.models.pretrained.hub",
     "read_camera": "leadline.io.images",

@@ -35,7 +35,7 @@ from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
 from leadline.io.discovery import find_by_stem, find_images
-from leadline.io.exif import CameraInfo
+from leadline.io.exif import CameraInfo, Panorama
 from leadline.io.images import Photograph, read_photograph, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.locks import file_lock
@@ -93,6 +93,9 @@ class PredictCommand:
     """Row of the principal point."""
     intrinsics: Path | None = None
     """File of fx, fy, cx and cy, or of a 3 × 3 matrix, in pixels of the photographs: text, JSON, NPY or NPZ."""
+    panorama: Panorama = "refuse"
+    """What is done with a photograph whose metadata calls it a panorama: refuse it, or measure it as if it were flat,
+    whose depth is wrong away from the middle."""
     near: float = 0.5
     """Metres at the near end of the colours."""
     far: float = 10.0
@@ -204,7 +207,7 @@ class PredictCommand:
         told = (
             *(version("leadline"), weights, photograph_digest(job.source), camera, self.near, self.far),
             *(self.intrinsics and checksum(self.intrinsics), self.scale_from, list(map(checksum, files))),
-            *(self.depth_scale, self.format),
+            *(self.depth_scale, self.format, self.panorama),
         )
         return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -217,7 +220,7 @@ class PredictCommand:
         scale: Scaler | None,
     ) -> dict[str, Any]:
         """Measure a photograph and write both files; what there is to say of it."""
-        photo = read_photograph(job.source)
+        photo = read_photograph(job.source, panorama=self.panorama)
         known = self._camera(photo, camera)
         depth = model.measure([photo.pixels], [known.numbers])[0]
         about = {
@@ -255,7 +258,7 @@ class PredictCommand:
         """
         if self.field_of_view is not None:
             focal = focal_length(self.field_of_view, photo.shape[1])
-            return CameraInfo(np.array(centered_camera(focal, photo.shape), np.float32), "given")
+            return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32))
         if given is None:
             return photo.camera
         fx, fy, cx, cy = given
@@ -268,7 +271,7 @@ class PredictCommand:
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
         doubt = explain_unlikely_camera(whole, photo.size)
         inside = resize_intrinsics(np.array(whole, np.float32), photo.size, photo.shape)
-        return CameraInfo(inside, "given", (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
+        return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
 
     def _steps(self, job: Job, answer: DepthMap) -> float:
         """The steps a metre that 16 bits take: millimetres end at 65 m, KITTI's 256 steps reach 255 m.

@@ -13,7 +13,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.export.network import LARGEST_BATCH, LARGEST_SIDE, exportable, quiet
 from leadline.inference.backends import METADATA_KEY
-from leadline.inference.predict import interpolate
+from leadline.inference.tensors import interpolate
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Preprocessing, Resize
 
