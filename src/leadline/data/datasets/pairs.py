@@ -9,7 +9,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, check_known
 from leadline.core.sample import Sample
 from leadline.data.datasets import SPLITS
-from leadline.data.datasets.folder import Pair
+from leadline.data.datasets.folder import Pair, check_camera
 from leadline.data.datasets.pair_files import matches
 
 
@@ -27,7 +27,14 @@ class FilePairs:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.read(self.pairs[index])
+        """Read one pair.
+
+        Raises:
+            BadInput: files that do not fit together, or a camera that cannot have taken the photograph.
+        """
+        sample = self.read(self.pairs[index])
+        check_camera(self.pairs[index], sample.intrinsics, sample.image)
+        return sample
 
 
 def missing_files(dataset: str, path: Path, *expected: str) -> BadInput:

@@ -26,7 +26,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
-from leadline.data.datasets.folder import Pair
+from leadline.data.datasets.folder import Pair, follow_size
 from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for, with_official_test
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
@@ -40,7 +40,8 @@ PASSES = ("cleanpass", "finalpass")
 VIEWS = ("left", "right")
 OFFICIAL = {"train": "TRAIN", "test": "TEST"}
 """The folders of FlyingThings3D."""
-CENTRE = (479.5, 269.5)
+CENTRE, PUBLISHED_SIZE = (479.5, 269.5), (540, 960)
+"""The principal point in pixels of the published photographs, and their height and width; smaller copies follow."""
 
 
 def sceneflow(
@@ -110,8 +111,10 @@ def _read(pair: Pair) -> Sample:
     # A disparity is inverse depth, so the file is read as `RELATIVE`; depth up to a factor is made from it below.
     measured = read_depth(pair.depth, kind=DepthKind.RELATIVE)
     valid = measured.valid & (measured.depth > 0)
-    intrinsics = torch.tensor(pair.intrinsics)
-    depth = (intrinsics[0] / measured.depth).where(valid, 0)
+    assert pair.intrinsics is not None
+    # The disparity counts pixels of the published size, whatever size a copy has.
+    depth = (pair.intrinsics[0] / measured.depth).where(valid, 0)
     if image.shape[1:] != depth.shape[1:]:
         raise BadInput(f"{pair.image} and {pair.depth} are not of one size: they are not of one frame.")
+    intrinsics = torch.tensor(follow_size(pair.intrinsics, PUBLISHED_SIZE, image))
     return Sample(image, depth, valid, DepthKind.SCALE_FREE, intrinsics, pair.name)
