@@ -116,6 +116,10 @@ class Preprocessing:
         return max(steps, 1) * self.multiple
 
 
+SideOutputs = Mapping[str, Tensor]
+"""What a network computes beside depth, by name: attention maps, probabilities, the depth of other levels."""
+
+
 FREE_LICENCES = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "mit")
 """Licences, as the hub spells them, under which what is made of the licensed may be given away as we give it."""
 
@@ -178,10 +182,26 @@ class DepthModel(nn.Module, ABC):
         where the camera is not known (None or NaN), it is taken for the canonical one.
         """
         depth = self.forward_canonical(image)
+        zoom = self.zoom(intrinsics)
+        return depth if zoom is None else depth * zoom.to(depth)
+
+    def zoom(self, intrinsics: Float[Tensor, "B 4"] | None) -> Float[Tensor, "B 1 1 1"] | None:
+        """Return the factor from the canonical camera's metres to those of these cameras; None where it is 1."""
         if self.preprocessing.focal is None or self.kind is not DepthKind.METRIC or intrinsics is None:
-            return depth
+            return None
         zoom = intrinsics[:, :2].prod(1).sqrt() / self.preprocessing.focal
-        return depth * zoom.where(zoom > 0, 1.0).to(depth)[:, None, None, None]
+        return zoom.where(zoom > 0, 1.0)[:, None, None, None]
+
+    def forward_with_sides(
+        self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
+    ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
+        """Return depth as `forward` does, and the side outputs that losses of some networks compare; most have none.
+
+        Args:
+            image: as for `forward`.
+            intrinsics: as for `forward`.
+        """
+        return self(image, intrinsics), {}
 
     @abstractmethod
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:

@@ -13,14 +13,19 @@ from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, init_on_meta
 
 MODELS: Mapping[str, str] = {
+    "acan": "leadline.models.networks.acan:acan",
+    "bts": "leadline.models.networks.bts:bts",
+    "bts_kitti": "leadline.models.networks.bts:bts_kitti",
     "cnn": "leadline.models.networks.cnn:cnn",
     "dpt_hybrid": "leadline.models.networks.dpt:dpt_hybrid",
     "dpt_hybrid_kitti": "leadline.models.networks.dpt:dpt_hybrid_kitti",
     "dpt_hybrid_nyu": "leadline.models.networks.dpt:dpt_hybrid_nyu",
     "dpt_large": "leadline.models.networks.dpt:dpt_large",
+    "eigen": "leadline.models.networks.eigen:eigen",
     "hybrid": "leadline.models.networks.hybrid:hybrid",
     "midas_small": "leadline.models.networks.midas:midas_small",
     "midas_v21": "leadline.models.networks.midas:midas_v21",
+    "transdepth": "leadline.models.networks.transdepth:transdepth",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
 
