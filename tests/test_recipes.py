@@ -92,7 +92,7 @@ def test_the_fine_network_learns_over_the_coarse_one_that_stays_as_it_was(traini
 
 
 def test_coarse_to_fine_refuses_a_network_that_has_no_coarse_part(training_run, tmp_path):
-    with pytest.raises(BadInput, match="trains the two networks of eigen.*--model eigen"):
+    with pytest.raises(BadInput, match=r"trains the two networks of eigen.*--model eigen"):
         recipe("coarse_to_fine")(training_run, tmp_path)
 
 
