@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.ranges import AtLeastOne
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.statistics import Difference, compare_rows, describe_difference
@@ -163,8 +163,7 @@ def chosen_networks(names: Sequence[str]) -> dict[str, Contender]:
         BadInput: an unknown name, or the control alone.
     """
     for name in names:
-        if name not in NETWORKS:
-            raise unknown("network", name, NETWORKS)
+        check_known("network", name, NETWORKS)
     if names and set(names) == {CONTROL}:
         raise BadInput(f"--networks names the control {CONTROL} alone: name a network to compare with it.")
     wanted = {*names, CONTROL} if names else NETWORKS.keys()
