@@ -12,7 +12,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.data.transforms import crop, resize
 from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import protocol
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.images import read_camera, read_image
 from leadline.models.base import DepthModel
 from leadline.models.registry import DEFAULT

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.inference.predict import predict, predict_tensor
+from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_predictor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.images import read_camera, read_image, read_photograph
 from leadline.models.loading import load
 from leadline.models.saving import fingerprint

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from leadline import data as data
     from leadline import data_quality as data_quality
     from leadline import evaluation as evaluation
+    from leadline import export as export
     from leadline import inference as inference
     from leadline import io as io
     from leadline import models as models
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from leadline.evaluation.evaluate import evaluate, evaluate_maps
     from leadline.evaluation.protocols import EvalProtocol, protocol
     from leadline.inference.backends import ExportedModel
-    from leadline.inference.predict import predict, predict_tensor
+    from leadline.inference.predict import predict
     from leadline.inference.session import load
+    from leadline.inference.tensors import predict_tensor
     from leadline.io import colormaps as colormaps
     from leadline.io import depth_maps as depth_maps
     from leadline.io import images as images
@@ -68,7 +70,7 @@ _HOMES = {
     "load_pretrained": "leadline.models.pretrained.hub",
     "open_data": "leadline.data.datasets",
     "predict": "leadline.inference.predict",
-    "predict_tensor": "leadline.inference.predict",
+    "predict_tensor": "leadline.inference.tensors",
     "protocol": "leadline.evaluation.protocols",
     "push_to_hub": "leadline.models.pretrained.hub",
     "read_camera": "leadline.io.images",
@@ -92,6 +94,7 @@ _MODULES = {
     "datasets": "leadline.data.datasets",
     "depth_maps": "leadline.io.depth_maps",
     "evaluation": "leadline.evaluation",
+    "export": "leadline.export",
     "images": "leadline.io.images",
     "inference": "leadline.inference",
     "io": "leadline.io",

@@ -1,14 +1,16 @@
 """`leadline export`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_for_evaluation
-from leadline.export.exporting import FORMATS, export_model
+from leadline.export.exporting import FORMATS, NOT_WRITTEN, check_calibration, export_model
 from leadline.inference.backends import as_rgb8, exported_files, is_exported
 from leadline.io.discovery import find_images
 from leadline.io.images import read_photograph
@@ -48,13 +50,17 @@ class ExportCommand:
     def run(self) -> int:
         if is_exported(self.model):
             raise BadInput(f"{self.model} is exported already: give the model that it was made of.")
+        if self.to in NOT_WRITTEN:
+            raise BadInput(f"{self.to} is not written: {NOT_WRITTEN[self.to]}")
         images = _photographs(self.photos) if self.photos else []
         calibration = _photographs([str(self.calibrate)]) if self.calibrate else []
+        if self.precision == "int8":
+            check_calibration(calibration)
         dataset = open_for_evaluation(self.check, self.split)
         model = open_model(self.model)
         made = export_model(
             model,
-            self.out or Path(f"{model.name}{FORMATS[self.to].suffix}"),
+            self.out or Path(f"{_stem(self.model)}{FORMATS[self.to].suffix}"),
             self.to,
             dataset,
             images=images,
@@ -69,7 +75,13 @@ class ExportCommand:
         return 0
 
 
-def _photographs(places: list[str] | tuple[str, ...]) -> list:
+def _stem(model: str) -> str:
+    """A file's name for a model: that of its run where its own is only `model` or `best`."""
+    path = Path(model.split(",")[0].replace(":", "_"))
+    return path.parent.name if path.name in ("model", "best", "last") and path.parent.name else path.stem
+
+
+def _photographs(places: Sequence[str]) -> list[np.ndarray]:
     found = find_images(list(places))
     if found.faults:
         raise BadInput(" ".join(found.faults))

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from time import perf_counter
 
 from leadline.core.markdown import markdown_table
 
 
 class Stopwatch:
-    """Add up the seconds of named stages; where it is off, it measures nothing.
+    """Add up the seconds of named stages, of all threads; where it is off, it measures nothing.
 
     Args:
         is_on: whether anything is measured.
@@ -20,6 +21,7 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self.began = perf_counter()
+        self._lock = Lock()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -31,13 +33,19 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
-            self.counts[name] = self.counts.get(name, 0) + 1
+            taken = self._now() - start
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + taken
+                self.counts[name] = self.counts.get(name, 0) + 1
 
     def table(self) -> str:
-        """Return each stage's seconds, calls and share of the time since the beginning, and which took longest."""
-        whole = self._now() - self.began
-        rest = max(0.0, whole - sum(self.seconds.values()))
+        """Return each stage's seconds, calls and share, and which took longest.
+
+        Shares are of the time since the beginning, or of the stages' sum, where threads make that longer.
+        """
+        clock = self._now() - self.began
+        known = sum(self.seconds.values())
+        whole, rest = max(clock, known), max(0.0, clock - known)
         body = [
             [
                 name,
@@ -53,7 +61,7 @@ class Stopwatch:
         if not self.seconds:
             return lines
         slowest = max(self.seconds, key=lambda name: self.seconds[name])
-        return f"{lines}\n\nLongest: {slowest}, {_share(self.seconds[slowest], whole)} of {whole:.1f} s."
+        return f"{lines}\n\nLongest: {slowest}, {_share(self.seconds[slowest], whole)} of {whole:.1f} s ({clock:.1f} s by the clock)."
 
     def _now(self) -> float:
         if self.wait:

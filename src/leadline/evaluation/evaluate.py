@@ -15,6 +15,7 @@ from leadline.core.progress import ProgressBar, track
 from leadline.core.sample import collate
 from leadline.core.threads import map_in_threads, usable_cores
 from leadline.data.datasets import Dataset
+from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
 from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
@@ -23,7 +24,7 @@ from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.scoring import CountedTarget, ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import ImageScore, Row, Table
 from leadline.inference.backends import ExportedModel
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
@@ -115,6 +116,8 @@ def evaluate_maps(
     depth_scale: float | None = None,
     prediction_scale: float | None = None,
     kind: DepthKind | None = None,
+    invalid: Sequence[float] | None = (),
+    max_depth: float | None = None,
     resize: bool = False,
     progress: bool = False,
 ) -> Table:
@@ -132,11 +135,15 @@ def evaluate_maps(
             are floats: ground truth in metres, predictions in the unit of `kind`.
         prediction_scale: the same of the predictions, where it is another.
         kind: what predictions guarantee whose files do not state it; None: metres.
+        invalid: numbers in the measured maps that mean "not measured", as a renderer's 1e10; None: none does. Numbers
+            that no camera measures are refused until this or `max_depth` says what they are.
+        max_depth: metres; what is measured farther away is not measured.
         resize: bring predictions of another size and of the ground truth's aspect to its size.
         progress: draw a bar.
 
     Raises:
-        BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, or as `evaluate`.
+        BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, measured maps with
+            numbers that no camera measures, or as `evaluate`.
     """
     for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
         if scale is not None and not 0 < scale < math.inf:
@@ -145,6 +152,7 @@ def evaluate_maps(
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     pairs, ignored = match_maps(predictions, ground_truth)
+    reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth)
 
     def read_prediction(path: Path) -> DepthMap:
         own = _stated_kind(path)
@@ -153,7 +161,9 @@ def evaluate_maps(
 
     def read_target(path: Path) -> DepthMap:
         own = _stated_kind(path)
-        return read_depth(path, depth_scale=None if own else depth_scale, kind=own or DepthKind.METRIC)
+        if own and own != DepthKind.METRIC:
+            return read_depth(path, kind=own)
+        return replace(reading, depth_scale=None if own else depth_scale).read(path, DepthKind.METRIC, None)
 
     names = list(pairs)
     promised = read_prediction(pairs[names[0]][0]).kind

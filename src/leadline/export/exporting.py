@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
@@ -21,6 +23,10 @@ from leadline.models.description import describe
 PRECISIONS = ("fp32", "fp16", "int8")
 FROM_DATASET = 4
 """Images of the labelled set that stand in where no photographs are given."""
+
+
+FEWEST_FOR_INT8 = 2
+"""Calibration images; tens are better."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,14 @@ def export_model(
         BadInput: a format or precision that there is not, a network that cannot be exported, or an export outside the
             tolerance.
     """
+    if to in NOT_WRITTEN:
+        raise BadInput(f"{to} is not written: {NOT_WRITTEN[to]}")
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if precision == "int8":
+        check_calibration(calibration)
     target = Path(path)
     form = FORMATS[to]
     if target.suffix.lower() != form.suffix:
@@ -82,7 +92,7 @@ def export_model(
             },
         }
         form.write(model, draft, precision, calibration, about)
-        exported = load_exported(draft)
+        exported = load_exported(draft, form.backend)
         parity = compare(
             original, exported, list(images) or images_of(dataset, FROM_DATASET), dataset, (model, exported), precision
         )
@@ -94,7 +104,25 @@ def export_model(
         about["export"]["checked"] = parity.record()
         form.label(draft, about)
         _take_names(draft, target)
-    return Exported(target, parity, load_exported(target))
+    return Exported(target, parity, load_exported(target, form.backend))
+
+
+def check_calibration(images: Sequence[np.ndarray]) -> None:
+    """Refuse photographs from which no ranges of numbers can be taken.
+
+    Raises:
+        BadInput: there are none or too few, or they are all alike.
+    """
+    if len(images) < FEWEST_FOR_INT8:
+        raise BadInput(
+            f"int8 takes the ranges of its numbers from photographs, and there are {len(images)}: give --calibrate "
+            "FOLDER with some tens of them."
+        )
+    if all(np.array_equal(image, images[0]) for image in images[1:]) or all(np.ptp(image) == 0 for image in images):
+        raise BadInput(
+            f"The {len(images)} calibration photographs are all alike, or each of one colour: give --calibrate FOLDER "
+            "with different ones."
+        )
 
 
 def _take_names(draft: Path, target: Path) -> None:
@@ -111,6 +139,8 @@ class Format:
     """A format of exported files."""
 
     suffix: str
+    backend: str
+    """What runs such a file."""
     write: Callable[[DepthModel, Path, str, Sequence[Any], Mapping[str, Any]], None]
     """Writes a model: its place, precision, calibration images and metadata."""
     label: Callable[[Path, Mapping[str, Any]], None]
@@ -131,7 +161,41 @@ def _label_onnx(path: Path, about: Mapping[str, Any]) -> None:
     onnx_file.label(path, about)
 
 
+def _write_openvino(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import openvino_file
+
+    openvino_file.write(model, path, precision, calibration, about)
+
+
+def _label_openvino(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import openvino_file
+
+    openvino_file.label(path, about)
+
+
+def _write_torch(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import torch_file
+
+    torch_file.write(model, path, precision, calibration, about)
+
+
+def _label_torch(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import torch_file
+
+    torch_file.label(path, about)
+
+
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format(".onnx", _write_onnx, _label_onnx),
+    "onnx": Format(".onnx", "onnx", _write_onnx, _label_onnx),
+    "openvino": Format(".xml", "openvino", _write_openvino, _label_openvino),
+    "torch": Format(".pt2", "torch", _write_torch, _label_torch),
 }
 """Name → format."""
+NOT_WRITTEN: Mapping[str, str] = {
+    "litert": "its converter, litert-torch 0.10, takes no PyTorch from 2.15 on. Export to onnx.",
+}
+"""Name of a format that may be asked for → why there is none, and what to do."""

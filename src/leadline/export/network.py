@@ -67,7 +67,7 @@ def network_graph(model: DepthModel) -> Any:
         raise BadInput(f"Exporting needs {problem.name}: pip install 'leadline[export]'.") from problem
     batch, height, width = sides(model)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             program = torch.onnx.export(
                 Canonical(exportable(model)).eval(),
                 (example(model),),
@@ -86,7 +86,7 @@ def network_graph(model: DepthModel) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's warnings, which no user can act on, from the terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -12,11 +12,13 @@ from leadline.core.errors import BadInput
 from leadline.export.network import OPSET
 from leadline.models.preprocessing import Interpolation, Preprocessing, Resize
 
+SMOOTHING = "leadline/smoothing"
+"""How the names of Resize nodes begin that smooth where they shrink."""
 IR_VERSION = 10
 """Of the file format: what ONNX Runtime 1.18 and later read."""
 
 
-def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind) -> Any:
+def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind, *, focal_is_optional: bool = True) -> Any:
     """Put preprocessing around a network.
 
     Args:
@@ -24,6 +26,7 @@ def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind) -> Any:
             camera.
         rule: the network's preprocessing.
         kind: of the depth.
+        focal_is_optional: whether the second input may be left out, which OpenVINO cannot read.
 
     Returns:
         An `onnx.ModelProto` from `image`, (B, H, W, 3) RGB of 8 bits, and `focal`, (B,) or (1,) focal lengths in pixels
@@ -66,7 +69,11 @@ def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind) -> Any:
             helper.make_tensor_value_info("focal", TensorProto.FLOAT, ["cameras"]),
         ],
         [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", 1, "height", "width"])],
-        [*graph.constants, *inner.graph.initializer, numpy_helper.from_array(np.zeros(1, np.float32), "focal")],
+        [
+            *graph.constants,
+            *inner.graph.initializer,
+            *([numpy_helper.from_array(np.zeros(1, np.float32), "focal")] if focal_is_optional else []),
+        ],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model)
@@ -193,7 +200,10 @@ def _resized(graph: _Graph, images: str, size: Sequence[str], interpolation: Int
     sides = graph("Concat", graph("Shape", images, start=0, end=2), *size, axis=0)
     if interpolation == "bilinear_inverse":
         images = graph("Reciprocal", images)
-    resized = graph("Resize", images, "", "", sides, **_RESIZE[interpolation])
+    attributes = _RESIZE[interpolation]
+    resized = graph("Resize", images, "", "", sides, **attributes)
+    if "antialias" in attributes:
+        graph.nodes[-1].name = f"{SMOOTHING}/{len(graph.nodes)}"
     if interpolation == "bilinear_inverse":
         resized = graph("Reciprocal", resized)
     if interpolation == "cubic_smooth":

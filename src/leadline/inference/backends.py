@@ -132,7 +132,8 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
 
     Args:
         path: a file .onnx, .xml (with the .bin beside it) or .pt2.
-        backend: what runs it: onnx, openvino or torch; auto: the fastest that is installed.
+        backend: what runs it: onnx, openvino or torch; auto: the fastest that is installed, but never torch, because
+            a program of PyTorch may run code that the file holds.
 
     Raises:
         BadInput: no such file, none of ours, one that this version cannot run, or a backend that does not run such
@@ -145,6 +146,11 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
     for file in exported_files(path):
         if not file.is_file():
             raise BadInput(f"No file {file}: `leadline export` writes it.")
+    if backend == "auto" and path.suffix.lower() == ".pt2":
+        raise BadInput(
+            f"{path} is a program of PyTorch, which may run code that the file holds: give --backend torch if you "
+            "trust it, or export to onnx or openvino, which hold none."
+        )
     chosen = backend if backend != "auto" else next(filter(is_installed, runners), next(iter(runners)))
     run, metadata = runners[chosen](path)
     try:
@@ -175,6 +181,8 @@ def as_rgb8(pixels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
+_LEAST_SIDE = 2
+"""Pixels: a program of PyTorch takes a side of 1 for one that never changes."""
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 _INSTALL = {"onnx": "pip install onnxruntime", "openvino": "pip install 'leadline[cpu]'", "torch": "pip install torch"}
 
@@ -208,14 +216,43 @@ def _with_onnx_runtime(path: Path) -> tuple[Run, str]:
     return run, metadata
 
 
+def _with_openvino(path: Path) -> tuple[Run, str]:
+    runtime = _library("openvino")
+    from leadline.inference.openvino_runner import compile_file
+
+    try:
+        return compile_file(runtime, path)
+    except Exception as problem:
+        raise _cannot_run(path, f"OpenVINO {runtime.__version__}", problem) from problem
+
+
+def _with_torch(path: Path) -> tuple[Run, str]:
+    runtime = _library("torch")
+    extra = {METADATA_KEY: ""}
+    try:
+        program = runtime.export.load(path, extra_files=extra).module()
+    except Exception as problem:
+        raise _cannot_run(path, f"PyTorch {runtime.__version__}", problem) from problem
+
+    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
+        if min(images.shape[1:3]) < _LEAST_SIDE:
+            raise BadInput(f"{path} takes images of at least {_LEAST_SIDE} pixels a side: export to onnx for smaller.")
+        with runtime.inference_mode():
+            return program(runtime.from_numpy(images), runtime.from_numpy(focals)).numpy()
+
+    return run, extra[METADATA_KEY]
+
+
 def _cannot_run(path: Path, library: str, problem: Exception) -> BadInput:
-    line = " ".join(str(problem).split())[:200]
-    is_newer = "opset" in line.lower() or "ir version" in line.lower()
+    words = " ".join(str(problem).split())
+    line, is_newer = words[:200], "opset" in words.lower() or "ir version" in words.lower()
     advice = "it is newer than this library: upgrade it" if is_newer else "it is damaged, or no such file: export anew"
     return BadInput(f"{path} cannot be run by {library}: {advice} ({line}).")
 
 
 _RUNNERS: Mapping[str, Mapping[str, Callable[[Path], tuple[Run, str]]]] = {
     ".onnx": {"onnx": _with_onnx_runtime},
+    ".xml": {"openvino": _with_openvino},
+    ".pt2": {"torch": _with_torch},
 }
 """Suffix → backend → what opens such a file, the fastest first."""

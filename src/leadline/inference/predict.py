@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Tensor, as_array
+from leadline.core.arrays import Tensor, as_array
 from leadline.core.camera import (
     centered_camera,
-    crop_intrinsics,
     explain_impossible_camera,
     intrinsics_of_matrix,
     resize_intrinsics,
@@ -25,9 +23,8 @@ from leadline.core.paths import StrPath
 from leadline.inference.backends import ExportedModel, Predictor
 from leadline.inference.session import load_predictor
 from leadline.io.depth_maps import DepthMap
-from leadline.io.exif import CameraInfo
+from leadline.io.exif import CameraInfo, Panorama
 from leadline.io.images import Photograph, decode_photograph, read_photograph
-from leadline.models.preprocessing import Interpolation
 
 if TYPE_CHECKING:
     from leadline.models.base import DepthModel
@@ -40,6 +37,8 @@ def predict(
     model: "DepthModel | ExportedModel | StrPath",
     image: "StrPath | Image.Image | np.ndarray | Tensor",
     intrinsics: "Tensor | np.ndarray | Sequence[float] | None" = None,
+    *,
+    panorama: Panorama = "refuse",
 ) -> DepthMap:
     """Predict the depth of one photograph.
 
@@ -53,6 +52,8 @@ def predict(
         intrinsics: fx, fy, cx, cy in pixels of the photograph, the centre of the first pixel being (0, 0), or the
             camera's 3 × 3 matrix. Unset: what EXIF says, of a path and of what `PIL.Image.open` returned; a picture
             that was edited in memory, an array or a tensor has none.
+        panorama: "refuse" a path or an opened picture whose metadata calls it a panorama, which no pinhole camera
+            takes, or measure it as if it were "flat".
 
     Returns:
         The depth at the photograph's own size, in the unit of `model.kind`, valid where the model outputs depth.
@@ -60,10 +61,10 @@ def predict(
 
     Raises:
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
-        UnreadableFile: the file is no photograph.
+        UnreadableFile: the file is no photograph, or a panorama.
     """
     predictor = _predictor(model, image)
-    photo = _photograph(image)
+    photo = _photograph(image, panorama)
     if intrinsics is not None:
         photo = replace(photo, camera=_given_camera(intrinsics, photo))
     depth = predictor.measure([photo.pixels], [photo.camera.numbers])[0]
@@ -77,72 +78,6 @@ def predict(
         **({"doubts": " ".join(photo.camera.doubts)} if photo.camera.doubts else {}),
     }
     return DepthMap(depth, known, predictor.kind, photo.full_camera, provenance)
-
-
-def predict_tensor(
-    model: "DepthModel | ExportedModel", image: ImageTensor, intrinsics: Intrinsics | None = None
-) -> Depth:
-    """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
-
-    The image is resized as the model's preprocessing says and the output resized back, so H and W may be anything.
-    A model of PyTorch computes in evaluation mode, on the device that it is on; an exported file on the CPU, and sees 8
-    bits a channel.
-
-    Args:
-        model: the model.
-        image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
-        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
-            canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
-
-    Returns:
-        (1, H, W) or (B, 1, H, W) on the device of the image.
-    """
-    import torch
-
-    images = image if image.ndim == 4 else image[None]
-    cameras = None if intrinsics is None else intrinsics.expand(len(images), 4)
-    if isinstance(model, ExportedModel):
-        known = [None] * len(images) if cameras is None else list(as_array(cameras))
-        measured = model.measure(list(as_array(images).transpose(0, 2, 3, 1)), known)
-        depth = torch.from_numpy(measured).to(image.device)
-    else:
-        with torch.inference_mode():
-            depth = _run(model, images, cameras)
-    return depth if image.ndim == 4 else depth[0]
-
-
-def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None) -> Depth:
-    """Resize images for a network, run it, and resize its depth back."""
-    import torch
-    from torch.nn import functional as F
-
-    place = images.device
-    height, width = images.shape[-2:]
-    rule = model.preprocessing
-    rows, columns = rule.margin_for(height, width)
-    whole = (height + 2 * rows, width + 2 * columns)
-    weights = next(model.parameters())
-    images = images.to(weights.device)
-    if rows or columns:
-        images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
-    size = rule.size_for(*whole)
-    fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
-    camera = None
-    if intrinsics is not None:
-        camera = resize_intrinsics(crop_intrinsics(intrinsics, -rows, -columns), whole, size).to(images.device)
-    was_training = model.training
-    model.eval()
-    try:
-        output = model(fitted, camera).float()
-    finally:
-        model.train(was_training)
-    restored = _resized(output, whole, rule.restore)
-    depth = restored[..., rows : rows + height, columns : columns + width].to(place)
-    if model.kind is not DepthKind.RELATIVE:
-        # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
-        nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
-        torch.maximum(depth, nearest.to(place), out=depth)
-    return depth
 
 
 def _predictor(model: object, image: object) -> Predictor:
@@ -162,14 +97,15 @@ def _is_model(thing: object) -> bool:
     return isinstance(thing, ExportedModel) or hasattr(thing, "forward_canonical")
 
 
-def _photograph(image: Any) -> Photograph:
+def _photograph(image: Any, panorama: Panorama) -> Photograph:
     """Convert an image of any accepted type to what reading it from a file returns."""
     if isinstance(image, str | os.PathLike):
-        return read_photograph(image)
+        return read_photograph(image, panorama=panorama)
     if isinstance(image, Image.Image):
-        photo = decode_photograph(image, "The image")
         # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
-        return photo if isinstance(image, ImageFile) else replace(photo, camera=CameraInfo(None))
+        is_original = isinstance(image, ImageFile)
+        photo = decode_photograph(image, "The image", panorama=panorama if is_original else "flat")
+        return photo if is_original else replace(photo, camera=CameraInfo(None))
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
     elif hasattr(image, "is_floating_point"):
@@ -265,28 +201,4 @@ def _given_camera(intrinsics: Any, photo: Photograph) -> CameraInfo:
     camera = np.where(np.isnan(numbers), middle, numbers)
     if fault := explain_impossible_camera(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-    return CameraInfo(resize_intrinsics(camera, photo.size, photo.shape), "given")
-
-
-def _resized(
-    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
-) -> Float[Tensor, "B C H W"]:
-    from torch.nn import functional as F
-
-    if images.shape[-2:] == size:
-        return images
-    match interpolation:
-        case "area":
-            return F.interpolate(images, size, mode="area")
-        case "cubic":
-            return F.interpolate(images, size, mode="bicubic", align_corners=False)
-        case "cubic_smooth":
-            return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-        case "bilinear":
-            return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-        case "bilinear_sharp":
-            return F.interpolate(images, size, mode="bilinear", align_corners=False)
-        case "bilinear_corners":
-            return F.interpolate(images, size, mode="bilinear", align_corners=True)
-        case "bilinear_inverse":
-            return 1 / F.interpolate(1 / images, size, mode="bilinear", align_corners=False)
+    return photo.camera.given(resize_intrinsics(camera, photo.size, photo.shape))

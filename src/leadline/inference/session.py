@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     DepthModel = Any
 
-BACKENDS = ("auto", "torch", "compile", "onnx", "openvino")
+Backend = Literal["auto", "torch", "compile", "onnx", "openvino"]
 """What may run a model: `auto` is the fastest that is installed and runs it."""
 
 
@@ -42,7 +42,7 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> "DepthModel | E
 
 
 def load_predictor(
-    spec: str, device: str = "auto", as_name: str | None = None, backend: str = "auto", *, says: bool = True
+    spec: str, device: str = "auto", as_name: str | None = None, backend: Backend = "auto", *, says: bool = True
 ) -> Predictor:
     """Load a model for photographs, which need not be trained: the package's own one without importing PyTorch.
 
@@ -51,7 +51,7 @@ def load_predictor(
         device: cpu, cuda, mps …, or `auto`: for the package's own model and exported files the CPU, for others a GPU if
             there is one.
         as_name: the network that a checkpoint's weights are of, where the file does not say it.
-        backend: one of `BACKENDS`.
+        backend: what runs it, see `Backend`.
         says: whether to print on standard error what a checkpoint or the package's own model is.
 
     Raises:
@@ -71,7 +71,7 @@ def load_predictor(
 
 
 def load_for_command(
-    spec: str, device: str = "auto", as_name: str | None = None, backend: str = "auto", *, says: bool = True
+    spec: str, device: str = "auto", as_name: str | None = None, backend: Backend = "auto", *, says: bool = True
 ) -> "DepthModel | ExportedModel":
     """Load a model onto a device, and print on standard error what a checkpoint or the package's own model is.
 
@@ -79,7 +79,7 @@ def load_for_command(
         spec: what `leadline.load` takes.
         device: cpu, cuda, mps …, or `auto` for a GPU if there is one.
         as_name: the network that a checkpoint's weights are of, where the file does not say it.
-        backend: one of `BACKENDS`; a model that is no exported file is run by torch or compile.
+        backend: what runs it, see `Backend`; a model that is no exported file is run by torch or compile.
         says: whether anything is printed.
 
     Raises:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from leadline.core.arrays import as_array, as_tensor
 from leadline.core.depth_kind import DepthKind
 from leadline.inference.backends import Predictor
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.images import as_float_image
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Preprocessing, Provenance

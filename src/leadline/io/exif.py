@@ -3,13 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from leadline.core.arrays import Intrinsics, as_array, held, tensor_field
 from leadline.core.camera import centered_camera, field_of_view
+
+Panorama = Literal["refuse", "flat"]
+"""What to do with a panorama: refuse it, or take it for the picture of a pinhole camera all the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,11 @@ class CameraInfo:
     """Sentences on what was ignored as implausible, or what contradicts the camera."""
     is_panorama: bool = False
     """Whether the photograph is a panorama, which no pinhole camera takes."""
+
+    def given(self, intrinsics: Intrinsics, doubts: tuple[str, ...] = ()) -> "CameraInfo":
+        """Return a camera that the user states in place of this one; a panorama stays one, and says so."""
+        panorama = self.doubts if self.is_panorama else ()
+        return CameraInfo(intrinsics, "given", (*panorama, *doubts), self.is_panorama)
 
     @property
     def numbers(self) -> np.ndarray | None:
@@ -93,6 +101,10 @@ _MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 """Of the units that a resolution may be counted by: inch, cm, mm, µm."""
 
 
+_GPANO = b"http://ns.google.com/photos/1.0/panorama/"
+"""The name space of Google's photo sphere schema in XMP, under whatever prefix."""
+
+
 _NARROWEST, _WIDEST = 5.0, 150.0
 """Degrees along the longer side; in film, 412 mm and 5 mm."""
 
@@ -119,7 +131,7 @@ def _number(value: Any) -> float:
 
 def _is_panorama(settings: Mapping[int, Any], xmp: bytes) -> bool:
     # Google's photo sphere schema; and what Apple writes into its panoramas.
-    return b"GPano:ProjectionType" in xmp or settings.get(_CUSTOM_RENDERED) == 6
+    return (_GPANO in xmp and b"ProjectionType" in xmp) or settings.get(_CUSTOM_RENDERED) == 6
 
 
 def _recorded_sides(settings: Mapping[int, Any]) -> tuple[float, float] | None:

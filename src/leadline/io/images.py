@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -22,10 +22,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from leadline.core.arrays import ImageTensor, Intrinsics, as_array, as_tensor
 from leadline.core.camera import resize_intrinsics
-from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_write
-from leadline.io.exif import CameraInfo, camera_from_exif, read_orientation
+from leadline.io.exif import CameraInfo, Panorama, camera_from_exif, read_orientation
 from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
@@ -98,24 +98,27 @@ def read_image(path: StrPath) -> ImageTensor:
         UnreadableFile: truncated, empty, no image, an extra is not installed, more than some 178 megapixels, a side
             of more than 65,535 pixels or 50 times the other.
     """
-    return read_photograph(path, max_pixels=None).image
+    return read_photograph(path, max_pixels=None, panorama="flat").image
 
 
-def read_photograph(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
+def read_photograph(path: StrPath, *, max_pixels: int | None = MAX_PIXELS, panorama: Panorama = "refuse") -> Photograph:
     """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
 
     Args:
         path: the file.
         max_pixels: what the image may have; pixels of a larger photograph are averaged in blocks of 2 × 2, 4 × 4, …,
             with 8 bits a channel where it is in colour. The memory it takes is bounded (see `_MOST_BYTES`). None: all.
+        panorama: "refuse" what its metadata calls a panorama, or take it for "flat", with a doubt that says so.
 
     Raises:
-        UnreadableFile: as `read_image`; or decoding would take more memory than any photograph may.
+        UnreadableFile: as `read_image`; decoding would take more memory than any photograph may; or a panorama.
     """
     path = Path(path)
     _must_exist(path)
     with _decoding(path), path.open("rb") as file:
-        return _photograph(_decoded(file, path.suffix.lower(), max_pixels))
+        photo = _photograph(_decoded(file, path.suffix.lower(), max_pixels))
+    _check_panorama(photo.camera, panorama, path)
+    return photo
 
 
 def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
@@ -128,24 +131,34 @@ def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
     Raises:
         UnreadableFile: as `read_image`.
     """
-    return decode_photograph(source, name, max_pixels=None).image
+    return decode_photograph(source, name, max_pixels=None, panorama="flat").image
 
 
-def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
+def decode_photograph(
+    source: bytes | Image.Image,
+    name: str,
+    *,
+    max_pixels: int | None = MAX_PIXELS,
+    panorama: Panorama = "refuse",
+) -> Photograph:
     """Read a photograph that is in memory with its camera, as `read_photograph` reads a file.
 
     Args:
         source: the bytes of a photograph's file, or a Pillow image.
         name: what an error calls it.
         max_pixels: as for `read_photograph`.
+        panorama: as for `read_photograph`.
 
     Raises:
         UnreadableFile: as `read_photograph`.
     """
     with _decoding(name):
         if isinstance(source, Image.Image):
-            return _photograph(_from_picture(source, None, max_pixels))
-        return _photograph(_decoded(io.BytesIO(source), "", max_pixels))
+            photo = _photograph(_from_picture(source, None, max_pixels))
+        else:
+            photo = _photograph(_decoded(io.BytesIO(source), "", max_pixels))
+    _check_panorama(photo.camera, panorama, name)
+    return photo
 
 
 def read_camera(path: StrPath, image: ImageTensor) -> Intrinsics | None:
@@ -275,6 +288,16 @@ class _UnfitError(Exception):
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise BadInput(f"{path} is a folder, not a file." if path.is_dir() else f"No file {path}.")
+
+
+def _check_panorama(camera: CameraInfo, panorama: Panorama, name: Path | str) -> None:
+    if panorama not in get_args(Panorama):
+        raise unknown("panorama option", panorama, get_args(Panorama))
+    if camera.is_panorama and panorama == "refuse":
+        raise UnreadableFile(
+            f"{name} is a panorama, no picture of a pinhole camera: cut a view out of it, or measure it as if it were "
+            "flat by panorama=flat (`leadline predict --panorama flat`)."
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.progress import print_line, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
@@ -24,7 +24,7 @@ from leadline.data.loader import group_by_size, identity, subsample_evenly
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
 from leadline.inference.backends import ExportedModel
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
@@ -151,8 +151,7 @@ def label(
             measured depth that the alignment needs.
     """
     out = Path(out)
-    if alignment not in ALIGNMENTS:
-        raise unknown("alignment", alignment, ALIGNMENTS)
+    check_known("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
     if alignment == "auto":
         needed = teacher.kind is not DepthKind.METRIC and _has_metres(
@@ -168,7 +167,7 @@ def label(
         "format": FORMAT,
         "teacher": {
             "name": teacher.name,
-            "sha256": fingerprint(teacher),
+            "sha256": teacher.fingerprint if isinstance(teacher, ExportedModel) else fingerprint(teacher),
             "kind": teacher.kind.value,
             "preprocessing": asdict(teacher.preprocessing),
             "training data": teacher.provenance.training_data,
