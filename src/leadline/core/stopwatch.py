@@ -61,7 +61,9 @@ class Stopwatch:
         if not self.seconds:
             return lines
         slowest = max(self.seconds, key=lambda name: self.seconds[name])
-        return f"{lines}\n\nLongest: {slowest}, {_share(self.seconds[slowest], whole)} of {whole:.1f} s ({clock:.1f} s by the clock)."
+        return (
+            f"{lines}\n\nLongest: {slowest}, {_share(self.seconds[slowest], whole)} of {whole:.1f} s in {clock:.1f} s."
+        )
 
     def _now(self) -> float:
         if self.wait:
