@@ -63,7 +63,7 @@ def autoregressive_map(
     solution = solve(observed)
     residual = observed - solution - strength * smooth(solution)
     if residual.requires_grad:
-        residual.register_hook(solve)
+        residual.register_hook(lambda slope: None if slope is None else solve(slope))
     return solution + (residual - residual.detach())
 
 

@@ -1,4 +1,4 @@
-"""Structured attention: mean-field updates of features, gated by attention that is inferred with them (Xu et al. 2018)."""
+"""Structured attention: mean-field updates of features and of the gates that they pass (Xu et al. 2018)."""
 
 from collections.abc import Sequence
 

@@ -85,8 +85,8 @@ def continuous_crf(config: ContinuousCrfConfig) -> "ContinuousCrfModel":
 class ContinuousCrfModel(DepthModel):
     """Encoder → a score map of each level, coarsest first → CRFs → depth of the finest level."""
 
-    side_weight = 1.0
-    """The front end learns from the depth of each level, too, as in its pretraining (Xu et al. 2017, §3.3)."""
+    side_outputs = frozenset({"depths"})
+    """The depth of each level alone, coarsest first: what the front end is pretrained by (Xu et al. 2017, §3.3)."""
 
     def __init__(
         self,
@@ -114,11 +114,11 @@ class ContinuousCrfModel(DepthModel):
         self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
     ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
         scores = self.scores(image)
-        depths = [self._depth(each, image) for each in (self._fused(image, scores), *scores.split(1, 1))]
+        depth, *levels = (self._depth(each, image) for each in (self._fused(image, scores), *scores.split(1, 1)))
+        depths = torch.cat(levels, 1)
         if (zoom := self.zoom(intrinsics)) is not None:
-            depths = [each * zoom for each in depths]
-        fused, *levels = depths
-        return fused, {f"depth 1/{part}": each for part, each in zip(reversed(REDUCTIONS), levels, strict=True)}
+            depth, depths = depth * zoom, depths * zoom
+        return depth, {"depths": depths}
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         return tuple(self.encoder(self.normalize(image)))

@@ -1,4 +1,4 @@
-"""hierarchical_crf: Li et al. 2015, superpixels' depth regressed from patches of several sizes, then a CRF to pixels."""
+"""hierarchical_crf: Li et al. 2015, depth of superpixels regressed from patches of several sizes, and a CRF."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,8 +104,8 @@ def grid(superpixels: int, height: int, width: int) -> tuple[int, int]:
 class HierarchicalCrfModel(DepthModel):
     """Encoder and superpixels → a number for each superpixel from the patches around it → CRF → depth of each pixel."""
 
-    side_weight = 1.0
-    """The regression learns from the depth of each superpixel, too: Li et al. train it alone."""
+    side_outputs = frozenset({"depths"})
+    """The depth that the regression gives each superpixel: all that Li et al. train by."""
 
     def __init__(
         self,
@@ -136,10 +136,10 @@ class HierarchicalCrfModel(DepthModel):
     ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
         small, labels, observed = self._regressed(image)
         flat = observed.gather(1, labels.flatten(1)).view_as(small[:, :1])
-        depths = [self._depth(each, image) for each in (self.crf(observed, labels, small), flat)]
+        depth, regressed = (self._depth(each, image) for each in (self.crf(observed, labels, small), flat))
         if (zoom := self.zoom(intrinsics)) is not None:
-            depths = [each * zoom for each in depths]
-        return depths[0], {"depth of superpixels": depths[1]}
+            depth, regressed = depth * zoom, regressed * zoom
+        return depth, {"depths": regressed}
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         return tuple(self.encoder(self.normalize(image)))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -87,8 +88,8 @@ def structured_attention(config: StructuredAttentionConfig) -> "StructuredAttent
 class StructuredAttentionModel(DepthModel):
     """Encoder → three levels at 1/8, `width` channels each → CRF with attention → depth at 1/2, enlarged."""
 
-    side_weight = 0.8
-    """Of the losses of the three levels' own depth, as in the authors' code."""
+    side_outputs = frozenset({"depths"})
+    """The depth of each level alone, finest first: the authors' code weighs its losses by 0.8."""
 
     def __init__(
         self,
@@ -118,12 +119,11 @@ class StructuredAttentionModel(DepthModel):
         self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
     ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
         sent = self._sent(image)
-        depths = [self._fused(sent, image)]
-        depths += [self._depth(side(each), image) for side, each in zip(self.sides, sent, strict=True)]
+        depth = self._fused(sent, image)
+        levels = torch.cat([self._depth(side(each), image) for side, each in zip(self.sides, sent, strict=True)], 1)
         if (zoom := self.zoom(intrinsics)) is not None:
-            depths = [each * zoom for each in depths]
-        fused, *levels = depths
-        return fused, {f"depth 1/{part}": each for part, each in zip(SENDING, levels, strict=True)}
+            depth, levels = depth * zoom, levels * zoom
+        return depth, {"depths": levels}
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         return tuple(self.encoder(self.normalize(image)))
