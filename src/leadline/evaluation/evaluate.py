@@ -12,7 +12,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.progress import track
-from leadline.core.sample import Depth, Mask, collate
+from leadline.core.sample import Depth, Mask, Sample, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
@@ -53,7 +53,8 @@ def evaluate(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         training: where the constants of the mean-depth and median-depth rows come from; unset: the evaluated depths
             themselves, as those rows then say.
@@ -69,7 +70,7 @@ def evaluate(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     if training is None:
         training = _constants(_truths(dataset), protocol, "these truths")
     elif not isinstance(training, ConstantBaseline):
@@ -86,7 +87,8 @@ def evaluate_metrics(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         batch_size: images that the model sees at once.
 
@@ -95,7 +97,7 @@ def evaluate_metrics(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
     scores = MetricAccumulator.merged(_scored(pair, pair.predicted, model.kind, protocol) for pair in pairs)
     _must_count(scores, protocol)
@@ -180,7 +182,7 @@ def evaluate_maps(
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     return _constants(_truths(dataset), protocol, dataset.name)
 
 
@@ -195,9 +197,37 @@ def check_batch_size(batch_size: int) -> None:
         raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
 
 
-def _must_be_metres(dataset: Dataset) -> None:
-    if dataset.kind is not DepthKind.METRIC:
-        raise BadInput(f"The truths of {dataset.name} are {dataset.kind.value}: choose a dataset that measures metres.")
+def _comparable(dataset: Dataset, protocol: EvalProtocol) -> Dataset:
+    """Return the dataset with truths that a protocol can compare: metres, or what each is relative to its median.
+
+    Raises:
+        BadInput: the truths are neither metres, nor scale-free under a protocol that aligns.
+    """
+    if dataset.kind is DepthKind.METRIC:
+        return dataset
+    if dataset.kind is DepthKind.SCALE_FREE and protocol.alignment != "none":
+        return _ByMedian(dataset)
+    aligned = ", or align predictions to them: --protocol scale_free" if dataset.kind is DepthKind.SCALE_FREE else ""
+    raise BadInput(
+        f"The truths of {dataset.name} are {dataset.kind.value}: choose a dataset that measures metres{aligned}."
+    )
+
+
+class _ByMedian:
+    """A dataset of scale-free depth, each truth divided by the median of its valid pixels."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.kind = dataset, dataset.kind
+        self.name = f"{dataset.name}, each truth by its median"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        if not sample.valid.any():
+            return sample
+        return sample.replace(depth=sample.depth / sample.depth[sample.valid].median())
 
 
 def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:

@@ -27,6 +27,7 @@ MODELS: Mapping[str, str] = {
     "hybrid": "leadline.models.networks.hybrid:hybrid",
     "midas_small": "leadline.models.networks.midas:midas_small",
     "midas_v21": "leadline.models.networks.midas:midas_v21",
+    "pilzer": "leadline.models.networks.pilzer:pilzer",
     "structured_attention": "leadline.models.networks.structured_attention:structured_attention",
     "transdepth": "leadline.models.networks.transdepth:transdepth",
 }

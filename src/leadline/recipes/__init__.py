@@ -78,6 +78,7 @@ class TrainingRun:
 RECIPES: Mapping[str, str] = {
     "end_to_end": "leadline.recipes.end_to_end:end_to_end",
     "multi_stage": "leadline.recipes.multi_stage:multi_stage",
+    "refine_and_distil": "leadline.recipes.refine_and_distil:refine_and_distil",
 }
 """Name → recipe."""
 
