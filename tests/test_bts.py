@@ -6,12 +6,12 @@
 
 import gzip
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from oracle_numbers import number
 from torch import Tensor
 
 from leadline.core.errors import BadInput
@@ -38,19 +38,6 @@ every_encoder = pytest.mark.parametrize(
         for encoder in LAYOUTS
     ],
 )
-
-
-def number(key: str, shape: list[int]) -> Tensor:
-    """The numbers of a tensor of the oracle: of its key alone, and such that maps neither grow nor fade."""
-    if key.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-    if key.endswith("running_var"):
-        return 0.5 + torch.rand(shape, generator=generator)
-    drawn = torch.randn(shape, generator=generator)
-    if len(shape) > 1:
-        return drawn * (2 / drawn[0].numel()) ** 0.5
-    return 0.5 + 0.1 * drawn if key.endswith("weight") else 0.1 * drawn
 
 
 def publish(encoder: str, folder: Path, tensors: dict[str, Tensor]) -> Path:

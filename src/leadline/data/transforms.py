@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leadline.core.camera import crop_intrinsics, flip_intrinsics, resize_intrinsics
+from leadline.core.errors import BadInput
 from leadline.core.ranges import Probability, Within
 from leadline.core.sample import ImageTensor, OtherView, Sample
 
@@ -32,6 +33,8 @@ class Augmentation:
     crop: Annotated[float, Within(0, 1, above=True)] = 1.0
     """The smallest side of a random crop, as a fraction of the largest crop that has the training size's shape. Below 1
     the crop is enlarged to the training size, which changes the focal length in pixels that goes with it."""
+    rotate: Annotated[float, Within(0, 45)] = 0.0
+    """The largest rotation about the middle, in degrees to either side; what comes in from outside has no depth."""
     brightness: Annotated[float, Within(0, 1, below=True)] = 0.2
     """Brightness, contrast, saturation and gamma are multiplied by a random factor within 1 ± this."""
     colour: Annotated[float, Within(0, 1, below=True)] = 0.1
@@ -51,6 +54,8 @@ class Augmentation:
             rng: makes all random choices.
             size: height and width of the result.
         """
+        if self.rotate:
+            sample = rotate(sample, rng.uniform(-self.rotate, self.rotate))
         sample = resize(_random_crop(sample, size, self.crop, rng), size)
         if rng.random() < self.flip:
             sample = flip(sample)
@@ -125,6 +130,39 @@ def flip(sample: Sample) -> Sample:
         intrinsics=None if sample.intrinsics is None else flip_intrinsics(sample.intrinsics, sample.size[1]),
         taught=sample.taught and sample.taught.mapped(lambda each: each.flip(-1)),
         other=_of_other(sample, lambda image: image.flip(-1), side=-1),
+    )
+
+
+def rotate(sample: Sample, degrees: float) -> Sample:
+    """Rotate a sample about its middle: the image smoothly, depth by the nearest pixel.
+
+    The camera's principal point is taken to be near the middle, and stays. Pixels from outside are black and not valid.
+
+    Args:
+        sample: one image with depth, not a batch.
+        degrees: counter-clockwise.
+
+    Raises:
+        BadInput: the sample is of a stereo pair, whose disparities would no longer lie along the rows.
+    """
+    if sample.other is not None:
+        raise BadInput(f"{sample.name} is of a stereo pair, which cannot be rotated: leave --augmentation.rotate at 0.")
+    height, width = sample.size
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+
+    def rotated(maps: Tensor, method: int) -> Tensor:
+        pixels = maps.permute(1, 2, 0).contiguous().numpy()
+        turned = cv2.warpAffine(pixels, matrix, (width, height), flags=method)
+        return torch.from_numpy(turned).view(height, width, -1).permute(2, 0, 1).contiguous()
+
+    def nearest(maps: Tensor) -> Tensor:
+        return rotated(maps.float(), cv2.INTER_NEAREST).to(maps.dtype)
+
+    return sample.replace(
+        image=rotated(sample.image, cv2.INTER_LINEAR).clamp(0, 1),
+        depth=nearest(sample.depth),
+        valid=nearest(sample.valid),
+        taught=sample.taught and sample.taught.mapped(nearest),
     )
 
 

@@ -138,8 +138,8 @@ PROTOCOLS: Mapping[str, EvalProtocol] = {
     "rooms": EvalProtocol("rooms", crop="none", min_depth=0.1, cap=10.0),
     "scale_free": EvalProtocol("scale_free", crop="none", min_depth=0.01, cap=100.0, alignment="median"),
 }
-"""Name → protocol. `scale_free` is for predictions and truths without a unit: truths count up to 100 times their median
-where they are scale-free, and up to 100 m where they are metres. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019)."""
+"""Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019). `scale_free` is for
+predictions and truths without a unit: a truth counts up to 100 times its median, or up to 100 m where it is metres."""
 
 
 def protocol(name: str, **changes: Any) -> EvalProtocol:

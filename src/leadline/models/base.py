@@ -148,6 +148,8 @@ class DepthModel(nn.Module, ABC):
     settled: Mapping[str, Any] = {}
     """Arguments that the builder chose where it was told none: saved with the others, so that a later choice of
     another default changes no saved model."""
+    side_outputs: frozenset[str] = frozenset()
+    """Names of what `forward_with_sides` returns beside depth."""
     encoder: nn.Module
     """The part that may come pretrained: image to pyramid."""
     mean: Tensor

@@ -20,8 +20,8 @@ def refine_and_distil(training_run: TrainingRun, out: StrPath) -> DepthModel:
     of the networks, is saved in `student/` below `out`. Measured depth serves validation only.
 
     Raises:
-        BadInput: the network is not `pilzer` with all its parts, the data has no stereo pairs, or other losses are asked
-            for than the recipe's own.
+        BadInput: the network is not `pilzer` with all its parts, the data has no stereo pairs, or losses are asked for
+            that are not the recipe's own.
     """
     out = Path(out)
     if training_run.objective != Supervised():

@@ -236,6 +236,7 @@ class Trainer:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.wrapped, self.wrapped_optimizer = fabric.setup(model, optimizer)
         self.wrapped.mark_forward_method("features")
+        self.wrapped.mark_forward_method("forward_with_sides")
         if fabric.world_size > 1 and any(parts.parameters()):
             raise BadInput(
                 "What is trained beside the network (features, holistic) is trained on one device only: --devices 1."

@@ -52,13 +52,13 @@ class AcanConfig(EncoderConfig):
     pooled: int | None = None
     """Channels of the image's context."""
     levels: int | None = None
-    """Thresholds of depth, evenly spread in its logarithm."""
+    """Levels of depth, evenly spread in its logarithm."""
     dropout: float | None = None
     """Probability of dropping a channel, in both contexts."""
     min_depth: float = 0.72
-    """Metres of the first threshold."""
+    """Metres at which the first level begins."""
     max_depth: float = 10.0
-    """Metres of the last one."""
+    """Metres at which the last one begins."""
 
 
 def acan(config: AcanConfig) -> "AcanModel":
@@ -76,6 +76,7 @@ def acan(config: AcanConfig) -> "AcanModel":
     if not 0 <= full.dropout < 1:
         raise BadInput(f"dropout {full.dropout} must be from 0 to less than 1.")
     encoder, preprocessing, provenance = encoder_of(full, REDUCTIONS, multiple=STRIDE, output_stride=STRIDE)
+    _dilate_first_blocks(encoder)
     model = AcanModel(
         preprocessing,
         provenance,
@@ -88,8 +89,20 @@ def acan(config: AcanConfig) -> "AcanModel":
     return model
 
 
+def _dilate_first_blocks(encoder: nn.Module) -> None:
+    """Dilate a ResNet's stages at 1/8 by 2 and by 4 from their first block on, where timm begins with the second."""
+    for stage, dilation in (("layer3", 2), ("layer4", 4)):
+        if hasattr(encoder, stage):
+            convolution = encoder.get_submodule(f"{stage}.0.conv2")
+            if isinstance(convolution, nn.Conv2d):
+                convolution.dilation = (dilation, dilation)
+                convolution.padding = (dilation, dilation)
+
+
 class AcanModel(DepthModel):
     """Dilated encoder → context aggregation → a probability per threshold → depth in metres."""
+
+    side_outputs = frozenset({"exceeded", "thresholds", "attention"})
 
     def __init__(
         self,
@@ -114,7 +127,7 @@ class AcanModel(DepthModel):
         self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
     ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
         exceeded, attention = self._exceeded(image)
-        depth, thresholds = self.ordinal(exceeded), self.ordinal.thresholds.view(1, -1, 1, 1).to(exceeded.device)
+        depth, thresholds = self.ordinal(exceeded), self.ordinal.thresholds.view(1, -1, 1, 1)
         if (zoom := self.zoom(intrinsics)) is not None:
             depth, thresholds = depth * zoom, thresholds * zoom
         return depth, {"exceeded": exceeded, "thresholds": thresholds, "attention": attention}
@@ -168,13 +181,15 @@ class ContextAggregation(nn.Module):
 
 
 class OrdinalDepth(nn.Module):
-    """Soft ordinal inference (Chen et al. 2019, §3.4): probabilities of exceeding each threshold → depth.
+    """Soft ordinal inference (Chen et al. 2019, §3.4): probabilities of exceeding thresholds → depth.
 
-    Their sum is how many thresholds are exceeded: its whole part names an interval, and its fraction the place between
-    the middles of this one and the next. Thresholds are t_l = t₀ (t_{K−1} / t₀)^(l / (K − 1)), as in Fu et al. 2018.
+    Their sum is how many thresholds are exceeded: its whole part names a level, and its fraction the place between the
+    middles of this level and the next. Level l reaches from t_l to t_{l+1}, t_l = t₀ (t_{K−1} / t₀)^(l / (K − 1)), as
+    in Fu et al. 2018 (DORN).
     """
 
     thresholds: Tensor
+    """t₁ … t_K, in metres: the upper ends of the levels."""
 
     def __init__(self, levels: int, min_depth: float, max_depth: float) -> None:
         """`levels` K; `min_depth` t₀ and `max_depth` t_{K−1} in metres.
@@ -184,12 +199,13 @@ class OrdinalDepth(nn.Module):
         """
         super().__init__()
         if levels < 2:
-            raise BadInput(f"levels {levels} must be at least 2 thresholds of depth.")
+            raise BadInput(f"levels {levels} must be at least 2.")
         if not 0 < min_depth < max_depth < float("inf"):
             raise BadInput(f"min_depth {min_depth} and max_depth {max_depth} must be metres, 0 < min < max.")
         self.low, self.step = log(min_depth), log(max_depth / min_depth) / (levels - 1)
         # On the CPU even where weights are not drawn yet (the meta device): no file brings it.
-        self.register_buffer("thresholds", self._threshold(torch.arange(levels, device="cpu")), persistent=False)
+        upper = torch.arange(1, levels + 1, device="cpu")
+        self.register_buffer("thresholds", self._threshold(upper), persistent=False)
 
     def forward(self, exceeded: Float[Tensor, "B K H W"]) -> Float[Tensor, "B 1 H W"]:
         count = exceeded.float().sum(1, keepdim=True)
