@@ -39,7 +39,7 @@ SMALLEST = {
     "hybrid": {"size": "tiny", "encoder": "resnet10t", "width": 8, "dim": 24, "heads": 2, "blocks": 1},
     "midas_small": {"encoder": "resnet10t", "width": 8},
     "midas_v21": {"encoder": "resnet10t", "width": 8},
-    "pilzer": {"size": "tiny", "encoder": "resnet10t", "widths": (8, 8, 4, 4, 4)},
+    "pilzer": {"size": "tiny", "encoder": "mobilenetv3_small_050", "widths": (8, 8, 4, 4, 4)},
     "structured_attention": {"size": "tiny", "encoder": "resnet10t", "width": 8},
     "transdepth": {"size": "tiny", "encoder": "resnet10t", "dim": 24, "heads": 2, "blocks": 1, "gate": 4, "width": 32},
 }
