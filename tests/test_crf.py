@@ -228,11 +228,11 @@ def test_an_update_adds_gated_messages_as_the_papers_equations_say():
             crf.messages[scale].get_parameter("weight")[0, 0, 1, 1] = weights[2][scale]
             crf.structure[scale].get_parameter("weight")[0, 0, 1, 2] = 0.7  # the gate to the right
     sent, received = [drawn(1, 1, 1, 3, seed=1), drawn(1, 1, 1, 3, seed=2)], drawn(1, 1, 1, 3)
-    h, f, gates = [each[0, 0, 0].numpy() for each in sent], received[0, 0, 0].numpy().copy(), [None, None]
+    h, f = [each[0, 0, 0].numpy() for each in sent], received[0, 0, 0].numpy().copy()
+    gates = [np.zeros(3), np.zeros(3)]  # no gates before the first iteration
     for _ in range(2):
         for scale in range(2):
-            before = gates[scale]
-            around = 0.0 if before is None else 0.7 * np.append(before[1:], 0.0)
+            around = 0.7 * np.append(gates[scale][1:], 0.0)
             gates[scale] = 1 / (1 + np.exp(-(weights[scale][0] * h[scale] + weights[scale][1] * f + around)))
             f = f + gates[scale] * weights[2][scale] * h[scale]
     updated, last = crf(sent, received)

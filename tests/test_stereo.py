@@ -18,7 +18,7 @@ from leadline.evaluation.evaluate import evaluate
 from leadline.evaluation.protocols import protocol
 from leadline.io.images import write_image
 from leadline.models.layers.disparity import warp
-from leadline.models.loading import load
+from leadline.models.loading import load, open_model
 from leadline.models.registry import build, build_on_meta
 from leadline.recipes import TrainingRun, recipe
 from leadline.training.objectives import Supervised
@@ -202,7 +202,7 @@ def test_the_papers_network_is_three_times_an_encoder_and_a_decoder():
 
 
 def test_the_distillation_teaches_the_student_alone(room):
-    model = build(*TINY.split(",")[:1], **dict(each.split("=") for each in TINY.split(",")[1:]))
+    model = open_model(TINY)
     batch = collate([resize(room, (64, 64))])
     terms = RefineAndDistil()(model, batch, torch.nn.Module())
     assert {name.partition(" ")[0] for name in terms} == {"student", "cycle", "refined", "distillation"}
@@ -371,13 +371,13 @@ def test_commands_train_on_pairs_score_held_out_ones_and_keep_the_student(pairs,
 
 @pytest.mark.long
 def test_disparity_is_learnt_from_pairs_alone_and_beats_the_constant(tmp_path):
-    write_sceneflow(tmp_path / "pairs", 400)
+    write_sceneflow(tmp_path / "pairs", 200)
     run = training_run(
         f"sceneflow:{tmp_path / 'pairs'},stereo=yes",
         "pilzer,size=tiny,input_size=64:64",
-        steps=1500,
+        steps=600,
         batch_size=8,
-        validate_every=500,
+        validate_every=300,
         learning_rate=2e-3,
     )
     model = recipe("refine_and_distil")(run, tmp_path / "run")
