@@ -305,8 +305,8 @@ def test_scale_free_truths_are_scored_where_the_protocol_aligns(pairs):
         "pilzer", size="tiny", encoder="mobilenetv3_small_050", widths=(8, 8, 8, 8, 8), answer="student"
     ).eval()
     table = evaluate(model, data, protocol("scale_free"))
-    assert "each truth by its median" in table.title
-    with pytest.raises(BadInput, match=r"are scale_free: choose a dataset that measures metres, or align .*scale_free"):
+    assert "each map by its median" in table.title
+    with pytest.raises(BadInput, match=r"is scale_free: choose a dataset that measures metres, or align .*scale_free"):
         evaluate(build("cnn", size="tiny", encoder="resnet10t", width=8), data, protocol("indoor"))
     # A truth in another unit scores the same.
     assert table.rows[0].metrics == pytest.approx(
@@ -358,7 +358,7 @@ def test_commands_train_on_pairs_score_held_out_ones_and_keep_the_student(pairs,
     assert main([*words.split(), *options.split()]) == 0
     scored = f"evaluate --model {out / 'model'} --data {data} --protocol scale_free --json {tmp_path / 'scores.json'}"
     assert main(scored.split()) == 0
-    assert "each truth by its median" in capsys.readouterr().out
+    assert "each map by its median" in capsys.readouterr().out
     assert json.loads((tmp_path / "scores.json").read_text())
     model, student = load(out / "model"), load(out / "student")
     assert student.provenance.training_data == model.provenance.training_data

@@ -67,7 +67,7 @@ class Sample:
     intrinsics: Intrinsics | None = None
     name: str | tuple[str, ...] = ""
     """Identifies the sample in its dataset: `SCENE/0007`; a tuple with one for each image of a batch."""
-    taught: TeacherPrediction | None = None
+    teacher_prediction: TeacherPrediction | None = None
     """A teacher's prediction for the image, beside what was measured; None: there is none."""
     other: OtherView | None = None
     """The other view of a stereo pair; None: there is none."""
@@ -102,7 +102,7 @@ class Sample:
             depth=self.depth.to(device),
             valid=self.valid.to(device),
             intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
-            taught=self.taught and self.taught.mapped(lambda each: each.to(device)),
+            teacher_prediction=self.teacher_prediction and self.teacher_prediction.mapped(lambda each: each.to(device)),
             other=self.other and OtherView(self.other.image.to(device), self.other.side.to(device)),
         )
 
@@ -131,7 +131,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
         if all(each is None for each in known)
         else torch.stack([unknown if each is None else each for each in known]),
         name=tuple(str(sample.name) for sample in samples),
-        taught=_together(samples),
+        teacher_prediction=_together(samples),
         other=_other_views(samples),
     )
 
@@ -148,7 +148,7 @@ def _other_views(samples: Sequence[Sample]) -> OtherView | None:
 
 
 def _together(samples: Sequence[Sample]) -> TeacherPrediction | None:
-    predictions = [sample.taught for sample in samples]
+    predictions = [sample.teacher_prediction for sample in samples]
     kinds = {each.kind for each in predictions if each}
     if not kinds:
         return None

@@ -14,7 +14,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.models.base import DepthModel, Preprocessing, Provenance, SideOutputs
 from leadline.models.encoders import channels
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {
@@ -77,16 +77,15 @@ def acan(config: AcanConfig) -> "AcanModel":
         raise BadInput(f"dropout {full.dropout} must be from 0 to less than 1.")
     encoder, preprocessing, provenance = encoder_of(full, REDUCTIONS, multiple=STRIDE, output_stride=STRIDE)
     _dilate_first_blocks(encoder)
-    model = AcanModel(
+    return AcanModel(
         preprocessing,
         provenance,
         encoder=encoder,
         context=ContextAggregation(channels(encoder)[-1], full.keys, full.width, full.pooled, dropout=full.dropout),
         head=nn.Conv2d(full.width, 2 * full.levels, 1),
         ordinal=OrdinalDepth(full.levels, full.min_depth, full.max_depth),
+        defaults=defaults_of(full, SIZES),
     )
-    model.settled = settled_by(full, SIZES)
-    return model
 
 
 def _dilate_first_blocks(encoder: nn.Module) -> None:
@@ -113,8 +112,9 @@ class AcanModel(DepthModel):
         context: "ContextAggregation",
         head: nn.Conv2d,
         ordinal: "OrdinalDepth",
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(DepthKind.METRIC, preprocessing, provenance)
+        super().__init__(DepthKind.METRIC, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.context = context
         self.head = head

@@ -11,7 +11,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.models.base import DepthModel, Preprocessing, Provenance
 from leadline.models.encoders import channels
 from leadline.models.layers.planar_decoder import PlanarDecoder
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"encoder": "densenet161", "width": 512, "max_depth": 10.0, "input_size": (480, 640)},
@@ -55,18 +55,23 @@ def _build(config: BtsConfig, sizes: Mapping[str, Mapping[str, Any]]) -> "Planar
     assert full.max_depth is not None
     encoder, preprocessing, provenance = encoder_of(full, REDUCTIONS)
     decoder = PlanarDecoder(channels(encoder), full.width, full.max_depth)
-    model = PlanarModel(preprocessing, provenance, encoder=encoder, decoder=decoder)
-    model.settled = settled_by(full, sizes)
-    return model
+    defaults = defaults_of(full, sizes)
+    return PlanarModel(preprocessing, provenance, encoder=encoder, decoder=decoder, defaults=defaults)
 
 
 class PlanarModel(DepthModel):
     """Encoder of five maps → decoder with local planar guidance; metres."""
 
     def __init__(
-        self, preprocessing: Preprocessing, provenance: Provenance, *, encoder: nn.Module, decoder: PlanarDecoder
+        self,
+        preprocessing: Preprocessing,
+        provenance: Provenance,
+        *,
+        encoder: nn.Module,
+        decoder: PlanarDecoder,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(DepthKind.METRIC, preprocessing, provenance)
+        super().__init__(DepthKind.METRIC, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.decoder = decoder
 

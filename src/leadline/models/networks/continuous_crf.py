@@ -15,7 +15,7 @@ from leadline.models.base import DepthModel, Preprocessing, Provenance, SideOutp
 from leadline.models.encoders import REDUCTIONS, channels
 from leadline.models.heads import output_activation
 from leadline.models.layers.crf import ImageKernels, PositiveWeight, mean_field, multi_scale_mean_field
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"encoder": "resnet50", "width": 256, "stride": 2, "input_size": (224, 288)},
@@ -68,7 +68,7 @@ def continuous_crf(config: ContinuousCrfConfig) -> "ContinuousCrfModel":
         raise BadInput(f"stride {full.stride} must be 1, 2 or 4.")
     encoder, preprocessing, provenance = encoder_of(full, REDUCTIONS)
     make = {"cascade": CascadeCrf, "multiscale": MultiScaleCrf}[full.fusion]
-    model = ContinuousCrfModel(
+    return ContinuousCrfModel(
         DepthKind(full.kind),
         preprocessing,
         provenance,
@@ -77,9 +77,8 @@ def continuous_crf(config: ContinuousCrfConfig) -> "ContinuousCrfModel":
         fusion=make(len(REDUCTIONS), full.stride, full.iterations),
         stride=full.stride,
         answer=output_activation(full.head, full.kind, full.min_depth, full.max_depth),
+        defaults=defaults_of(full, SIZES),
     )
-    model.settled = settled_by(full, SIZES)
-    return model
 
 
 class ContinuousCrfModel(DepthModel):
@@ -99,8 +98,9 @@ class ContinuousCrfModel(DepthModel):
         fusion: "CascadeCrf | MultiScaleCrf",
         stride: int,
         answer: nn.Module,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, preprocessing, provenance)
+        super().__init__(kind, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.sides = sides
         self.fusion = fusion

@@ -63,24 +63,23 @@ def eigen(config: EigenConfig) -> "EigenModel":
         raise unknown("size", config.size, SIZES)
     if config.stage not in STAGES:
         raise unknown("stage", config.stage, STAGES)
-    settled = {name: getattr(config, name) or value for name, value in SIZES[config.size].items()}
-    height, width = _checked_size(settled["input_size"])
-    if len(settled["widths"]) != 5 or min(settled["widths"]) < 1:
-        raise BadInput(f"widths {settled['widths']} must be the channels of five convolutions.")
+    chosen = {name: getattr(config, name) or value for name, value in SIZES[config.size].items()}
+    height, width = _checked_size(chosen["input_size"])
+    if len(chosen["widths"]) != 5 or min(chosen["widths"]) < 1:
+        raise BadInput(f"widths {chosen['widths']} must be the channels of five convolutions.")
     if not 0 <= config.dropout < 1:
         raise BadInput(f"dropout {config.dropout} must be from 0 to less than 1.")
     check_camera(config.camera)
     focal = round(CANONICAL_FOCAL * sqrt(height * width), 1) if config.camera == "canonical" else None
-    model = EigenModel(
+    return EigenModel(
         Preprocessing((height, width), multiple=MULTIPLE, focal=focal),
-        CoarseEncoder(settled["widths"]),
-        hidden=settled["hidden"],
-        fine=settled["fine"] if config.stage == "fine" else None,
+        CoarseEncoder(chosen["widths"]),
+        hidden=chosen["hidden"],
+        fine=chosen["fine"] if config.stage == "fine" else None,
         dropout=config.dropout,
         answer=output_activation("log", DepthKind.METRIC, config.min_depth, config.max_depth),
+        defaults=chosen,
     )
-    model.settled = settled
-    return model
 
 
 class EigenModel(DepthModel):
@@ -98,8 +97,9 @@ class EigenModel(DepthModel):
         fine: int | None,
         dropout: float,
         answer: nn.Module,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(DepthKind.METRIC, preprocessing, Provenance())
+        super().__init__(DepthKind.METRIC, preprocessing, Provenance(), defaults=defaults)
         self.encoder = encoder
         grids = encoder.grids(*preprocessing.size)
         self.coarse = GlobalMap(encoder.widths[-1], grids[-1], hidden, grids[0], dropout)

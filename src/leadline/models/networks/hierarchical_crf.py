@@ -17,7 +17,7 @@ from leadline.models.encoders import REDUCTIONS, channels
 from leadline.models.heads import output_activation
 from leadline.models.layers.hierarchical_crf import HierarchicalCrf
 from leadline.models.layers.superpixels import slic, superpixel_means
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"encoder": "vgg16", "width": 1024, "superpixels": 400, "stride": 1, "input_size": (224, 288)},
@@ -72,7 +72,7 @@ def hierarchical_crf(config: HierarchicalCrfConfig) -> "HierarchicalCrfModel":
     encoder, preprocessing, provenance = encoder_of(full, REDUCTIONS)
     grid(full.superpixels, *(side // full.stride for side in preprocessing.size))
     deep = [channels(encoder)[level] for level in LEVELS]
-    model = HierarchicalCrfModel(
+    return HierarchicalCrfModel(
         DepthKind(full.kind),
         preprocessing,
         provenance,
@@ -81,9 +81,8 @@ def hierarchical_crf(config: HierarchicalCrfConfig) -> "HierarchicalCrfModel":
         superpixels=full.superpixels,
         stride=full.stride,
         answer=output_activation(full.head, full.kind, full.min_depth, full.max_depth),
+        defaults=defaults_of(full, SIZES),
     )
-    model.settled = settled_by(full, SIZES)
-    return model
 
 
 def grid(superpixels: int, height: int, width: int) -> tuple[int, int]:
@@ -118,8 +117,9 @@ class HierarchicalCrfModel(DepthModel):
         superpixels: int,
         stride: int,
         answer: nn.Module,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, preprocessing, provenance)
+        super().__init__(kind, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.regression = regression
         self.crf = HierarchicalCrf()

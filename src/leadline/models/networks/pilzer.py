@@ -13,7 +13,7 @@ from leadline.core.errors import BadInput, unknown
 from leadline.models.base import DepthModel, Preprocessing, Provenance, SideOutputs
 from leadline.models.encoders import channels, make_encoder
 from leadline.models.layers.disparity import SCALES, DisparityDecoder, warp
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"encoder": "resnet50", "widths": (512, 256, 128, 64, 32), "input_size": (256, 512)},
@@ -58,16 +58,15 @@ def pilzer(config: PilzerConfig) -> "PilzerModel":
         return DisparityNetwork(fresh, DisparityDecoder(channels(fresh), full.widths or ()))
 
     is_whole = full.answer == "refined"
-    model = PilzerModel(
+    return PilzerModel(
         preprocessing,
         provenance,
         encoder=encoder,
         decoder=DisparityDecoder(channels(encoder), full.widths),
         cycle=another(3) if is_whole else None,
         refinement=another(8) if is_whole else None,
+        defaults=defaults_of(full, SIZES),
     )
-    model.settled = settled_by(full, SIZES)
-    return model
 
 
 class PilzerModel(DepthModel):
@@ -90,8 +89,9 @@ class PilzerModel(DepthModel):
         decoder: DisparityDecoder,
         cycle: "DisparityNetwork | None",
         refinement: "DisparityNetwork | None",
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(DepthKind.SCALE_FREE, preprocessing, provenance)
+        super().__init__(DepthKind.SCALE_FREE, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.decoder = decoder
         self.cycle = cycle

@@ -135,7 +135,7 @@ def encoder_of(
     return encoder, preprocessing, encoder_provenance(config.encoder, config.weights, pretrained=config.pretrained)
 
 
-def settled_by(config: EncoderConfig, sizes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def defaults_of(config: EncoderConfig, sizes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the values of all options that a size stands for, which a saved model keeps.
 
     Args:
@@ -203,7 +203,8 @@ def build_network(
     maps = [*finer, dim if transformer else last]
     answer = output_activation(full.head, full.kind, full.min_depth, full.max_depth)
     fusion, head = decoder_and_head(full.decoder, maps, full.width, answer)
-    model = FusionModel(
+    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
+    return FusionModel(
         DepthKind(full.kind),
         preprocessing,
         encoder_provenance(full.encoder, full.weights, pretrained=full.pretrained),
@@ -212,7 +213,5 @@ def build_network(
         transformer=over_last,
         decoder=fusion,
         head=head,
+        defaults={**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size},
     )
-    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
-    model.settled = {**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size}
-    return model

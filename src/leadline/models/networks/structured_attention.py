@@ -15,7 +15,7 @@ from leadline.models.base import DepthModel, Preprocessing, Provenance, SideOutp
 from leadline.models.encoders import REDUCTIONS, channels
 from leadline.models.heads import output_activation
 from leadline.models.layers.structured_attention import StructuredAttentionCrf
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"encoder": "resnet50", "width": 512, "input_size": (224, 288)},
@@ -60,7 +60,7 @@ def structured_attention(config: StructuredAttentionConfig) -> "StructuredAttent
             f"iterations {full.iterations} must be from 2 to 100: gates follow those of the iteration before."
         )
     encoder, preprocessing, provenance = encoder_of(full, REDUCTIONS)
-    model = StructuredAttentionModel(
+    return StructuredAttentionModel(
         DepthKind(full.kind),
         preprocessing,
         provenance,
@@ -80,9 +80,8 @@ def structured_attention(config: StructuredAttentionConfig) -> "StructuredAttent
             _score(full.width // 4),
         ),
         answer=output_activation(full.head, full.kind, full.min_depth, full.max_depth),
+        defaults=defaults_of(full, SIZES),
     )
-    model.settled = settled_by(full, SIZES)
-    return model
 
 
 class StructuredAttentionModel(DepthModel):
@@ -103,8 +102,9 @@ class StructuredAttentionModel(DepthModel):
         crf: StructuredAttentionCrf,
         decoder: nn.Sequential,
         answer: nn.Module,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, preprocessing, provenance)
+        super().__init__(kind, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.levels = levels
         self.sides = sides

@@ -13,7 +13,7 @@ from leadline.models.encoders import channels
 from leadline.models.layers.attention_gate import MultiScaleGate
 from leadline.models.layers.planar_decoder import PlanarDecoder
 from leadline.models.networks.hybrid import Transformer
-from leadline.models.networks.presets import EncoderConfig, encoder_of, fill_defaults, settled_by
+from leadline.models.networks.presets import EncoderConfig, defaults_of, encoder_of, fill_defaults
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": {
@@ -75,7 +75,7 @@ def transdepth(config: TransDepthConfig) -> "TransDepthModel":
     of_2, of_4, of_8, of_16 = channels(encoder)
     rows, columns = (side // REDUCTIONS[-1] for side in preprocessing.size)
     middle, deep = 2 * full.gate, 4 * full.gate
-    model = TransDepthModel(
+    return TransDepthModel(
         preprocessing,
         provenance,
         encoder=encoder,
@@ -83,9 +83,8 @@ def transdepth(config: TransDepthConfig) -> "TransDepthModel":
         widen=nn.ModuleList([_convolution(full.dim, middle, 1), _convolution(middle, deep, 2)]),
         gate=MultiScaleGate((of_8, middle, deep), full.gate, rank=full.rank),
         decoder=PlanarDecoder([of_2, of_4, of_8, middle, deep], full.width, full.max_depth),
+        defaults={**defaults_of(full, SIZES), "encoder_options": full.encoder_options},
     )
-    model.settled = {**settled_by(full, SIZES), "encoder_options": full.encoder_options}
-    return model
 
 
 class TransDepthModel(DepthModel):
@@ -101,8 +100,9 @@ class TransDepthModel(DepthModel):
         widen: nn.ModuleList,
         gate: MultiScaleGate,
         decoder: PlanarDecoder,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(DepthKind.METRIC, preprocessing, provenance)
+        super().__init__(DepthKind.METRIC, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.transformer = transformer
         self.widen = widen
