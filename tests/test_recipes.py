@@ -12,6 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from leadline.cli.study_literature import StudyLiteratureCommand
 from leadline.cli.study_stages import StudyStagesCommand
 from leadline.cli.train_arguments import TrainArguments
 from leadline.cli.train_small import TrainSmallCommand
@@ -150,6 +151,37 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones():
         match=r"No recipe is called 'end2end'\. Known recipes: coarse_to_fine, end_to_end, multi_stage, refine",
     ):
         recipe("end2end")
+
+
+def test_the_literature_is_trained_side_by_side_and_recorded(tmp_path):
+    options = TrainArguments(data=DATA, protocol="rooms", config=CONFIG, hardware=HARDWARE)
+    study = StudyLiteratureCommand(
+        out=tmp_path / "out", seeds=1, networks=("eigen",), record=tmp_path / "record", options=options
+    )
+    assert study.run() == 0
+    record = json.loads((tmp_path / "record" / "literature.json").read_text())
+    assert [row["folder"] for row in record["rows"]] == ["cnn", "eigen"]
+    assert all(row["cost"]["multiply_adds"] > 1e6 for row in record["rows"])
+    assert "says nothing of chance" in record["verdict"]
+    assert "multiply-adds" in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "eigen" / "seed-0" / "1-coarse" / "done.json").read_text())["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"networks": ("alexnet",)}, "No network is called 'alexnet'"),
+        ({"networks": ("cnn",)}, "names the control cnn alone"),
+        (
+            {"networks": ("eigen",), "options": TrainArguments(data="rooms,count=4,height=16,width=64")},
+            r"input_size \(16, 64\) must be",
+        ),
+    ],
+)
+def test_the_literature_refuses_what_it_cannot_train_before_it_trains(options, said, tmp_path):
+    with pytest.raises(BadInput, match=said):
+        StudyLiteratureCommand(out=tmp_path / "out", **options).run()
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_study_trains_compares_and_reports(tmp_path):

@@ -22,6 +22,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "List the models: size, cost, kind of depth, licence, published figures.",
     ),
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "export": (
+        "leadline.cli.export:ExportCommand",
+        "Write a model as one file for other programs, checked against the model.",
+    ),
     "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
     "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
     "distil": (
@@ -45,6 +49,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.data_render:RenderCommand",
         "Render furnished rooms with Blender, as training data with exact depth.",
     ),
+    "study literature": (
+        "leadline.cli.study_literature:StudyLiteratureCommand",
+        "The literature's networks trained side by side, over seeds.",
+    ),
     "study stages": (
         "leadline.cli.study_stages:StudyStagesCommand",
         "Multi-stage against end-to-end training, over seeds.",
@@ -65,7 +73,17 @@ RENAMED: Mapping[str, str] = {
 TEACHING = frozenset({"distil", "study distillation"})
 """Commands whose --model may be called --student."""
 RESUMED = frozenset(
-    {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
+    {
+        "predict",
+        "train",
+        "train small",
+        "label",
+        "distil",
+        "study distillation",
+        "study literature",
+        "study stages",
+        "data prepare",
+    }
 )
 """Commands that resume where they were interrupted when they are given again."""
 

@@ -45,6 +45,8 @@ class Augmentation:
     """The largest standard deviation of sensor noise, in units of the image's [0, 1]; drawn between 0 and this."""
     jpeg: Probability = 0.0
     """Probability of JPEG compression, at a quality of 30 to 95."""
+    unknown_camera: Probability = 0.0
+    """Probability of hiding the intrinsics, so that the network also learns from photographs of unknown cameras."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """Return a random view of a sample.
@@ -61,6 +63,8 @@ class Augmentation:
             sample = flip(sample)
         again = deepcopy(rng)
         image = self._photographed(sample.image, rng)
+        if self.unknown_camera and rng.random() < self.unknown_camera:
+            sample = sample.replace(intrinsics=None)
         if sample.other is None:
             return sample.replace(image=image)
         # Both views of a pair get the same colours, blur and quality, but each the noise of its own sensor.

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from timm.layers.format import Format
 from torch import Tensor, nn
 
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import (
     IMAGENET_MEAN,
@@ -145,7 +145,7 @@ def encoder_preprocessing(
     Raises:
         BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera.
     """
-    check_camera(camera)
+    check_known("camera", camera, CAMERAS)
     trained = timm.get_pretrained_cfg(name)
     if len(size) != 2 or any(side < multiple or side % multiple for side in size):
         raise BadInput(f"input_size {tuple(size)} must be a height and a width that divide by {multiple}.")
@@ -155,12 +155,6 @@ def encoder_preprocessing(
         raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
     focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
     return Preprocessing(size=(size[0], size[1]), multiple=multiple, mean=mean, std=std, focal=focal)
-
-
-def check_camera(camera: str) -> None:
-    """Refuse a camera that is none of `CAMERAS`."""
-    if camera not in CAMERAS:
-        raise unknown("camera", camera, CAMERAS)
 
 
 def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) -> Provenance:

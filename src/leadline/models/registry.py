@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
+from leadline.models.names import DEFAULT as DEFAULT
 
 MODELS: Mapping[str, str] = {
     "acan": "leadline.models.networks.acan:acan",
@@ -32,10 +33,6 @@ MODELS: Mapping[str, str] = {
     "transdepth": "leadline.models.networks.transdepth:transdepth",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
-
-
-DEFAULT = "leadline_small"
-"""The trained model that comes with the package: what commands take where none is named."""
 
 
 _BUILDERS: Mapping[str, str] = {**MODELS, "hub": "leadline.models.pretrained.transformers:hub"}

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.models.base import DepthModel, Preprocessing, Provenance
-from leadline.models.encoders import CANONICAL_FOCAL, check_camera
+from leadline.models.encoders import CAMERAS, CANONICAL_FOCAL
 from leadline.models.heads import output_activation
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
@@ -59,17 +59,15 @@ def eigen(config: EigenConfig) -> "EigenModel":
     Raises:
         BadInput: an unknown size or stage, or widths and sizes that no such network has.
     """
-    if config.size not in SIZES:
-        raise unknown("size", config.size, SIZES)
-    if config.stage not in STAGES:
-        raise unknown("stage", config.stage, STAGES)
+    check_known("size", config.size, SIZES)
+    check_known("stage", config.stage, STAGES)
+    check_known("camera", config.camera, CAMERAS)
     chosen = {name: getattr(config, name) or value for name, value in SIZES[config.size].items()}
     height, width = _checked_size(chosen["input_size"])
     if len(chosen["widths"]) != 5 or min(chosen["widths"]) < 1:
         raise BadInput(f"widths {chosen['widths']} must be the channels of five convolutions.")
     if not 0 <= config.dropout < 1:
         raise BadInput(f"dropout {config.dropout} must be from 0 to less than 1.")
-    check_camera(config.camera)
     focal = round(CANONICAL_FOCAL * sqrt(height * width), 1) if config.camera == "canonical" else None
     return EigenModel(
         Preprocessing((height, width), multiple=MULTIPLE, focal=focal),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known, unknown
 from leadline.core.paths import StrPath
 from leadline.models.base import Preprocessing, Provenance
 from leadline.models.decoders import DECODERS, FusionModel, decoder_and_head
@@ -100,8 +100,7 @@ def fill_defaults(config: OfEncoder, sizes: Mapping[str, Mapping[str, Any]]) -> 
     Raises:
         BadInput: an unknown size.
     """
-    if config.size not in sizes:
-        raise unknown("size", config.size, sizes)
+    check_known("size", config.size, sizes)
     preset = sizes[config.size]
     return replace(config, **{name: value for name, value in preset.items() if getattr(config, name) is None})
 
@@ -151,8 +150,7 @@ def resolve_defaults(config: Config) -> Config:
     Raises:
         BadInput: an unknown size or decoder.
     """
-    if config.size not in SIZES:
-        raise unknown("size", config.size, SIZES)
+    check_known("size", config.size, SIZES)
     if config.decoder not in (None, *DECODERS):
         raise unknown("decoder", config.decoder, DECODERS)
     own = {each.name for each in fields(config)}

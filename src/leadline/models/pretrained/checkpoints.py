@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, Provenance, as_dtype_of, shapes, state_dict_mismatch
 from leadline.models.layers.planar_decoder import DILATIONS
@@ -156,8 +156,7 @@ def _expected(layout: _Layout) -> dict[str, tuple[int, ...]]:
 def _decided(file: Path, layout: _Layout, as_name: str | None) -> str:
     """Which of the layout's models the file is: as told, or the only one, or by the name it was published under."""
     if as_name is not None:
-        if as_name not in MODELS:
-            raise unknown("model", as_name, MODELS)
+        check_known("model", as_name, MODELS)
         if as_name not in layout.models:
             raise BadInput(f"{file} cannot be {as_name}: it has the layout of {' or '.join(layout.models)}.")
         return as_name
