@@ -43,6 +43,7 @@ COMMANDS = {
     "00000.npy": "label --teacher {model} --data {rooms} --out {out}",
     "train/00000.arrow": "data prepare {rooms} --size 64:64 --out {out}",
     "a.png": "predict {data}/rgb/a.png --model {model} --out {out}",
+    "room.ply": "cloud {data}/rgb/a.png --model {model} --out {out}/room.ply",
     "weights.safetensors": "convert dpt_hybrid_nyu-2ce69ec7.pt {out}",
     "distillation.json": "study distillation --quick --record {out} --out {out}/runs",
     "distillation.md": "study distillation --quick --record {out} --out {out}/runs",

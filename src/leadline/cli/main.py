@@ -7,6 +7,10 @@ from io import TextIOWrapper
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.cli.predict:PredictCommand", "Measure the depth of photographs: files, folders or globs."),
+    "cloud": (
+        "leadline.cli.cloud:CloudCommand",
+        "Turn a photograph or a depth map into a point cloud (PLY) or a mesh (GLB).",
+    ),
     "train": ("leadline.cli.train:TrainCommand", "Train a model by one of the recipes."),
     "train small": (
         "leadline.cli.train_small:TrainSmallCommand",

@@ -46,6 +46,16 @@ def field_of_view(focal: float, side: int) -> float:
     return math.degrees(2 * math.atan2(side / 2, focal))
 
 
+CANONICAL_FOCAL = 0.9
+"""Focal length of the canonical camera, as a fraction of the root of its number of pixels: 62 degrees across a picture
+of 4 : 3. Telephones' main cameras have some 0.87, the Kinect of NYU Depth v2 has 0.93."""
+
+
+def canonical_camera(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the intrinsics of the camera that an unknown one is taken for, for an image of `size` (height, width)."""
+    return centered_camera(CANONICAL_FOCAL * math.sqrt(size[0] * size[1]), size)
+
+
 def resize_intrinsics(camera: _Camera, before: Sequence[int], after: Sequence[int]) -> _Camera:
     """Return the intrinsics of an image after it is resized.
 

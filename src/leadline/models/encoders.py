@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from timm.layers.format import Format
 from torch import Tensor, nn
 
+from leadline.core.camera import CANONICAL_FOCAL
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.models.base import (
@@ -33,9 +34,6 @@ _SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretra
 CAMERAS = ("canonical", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
 `any`: it takes every photograph for what it looks like."""
-_FOCAL = 0.9
-"""The canonical camera's focal length, as a share of the root of the number of pixels: 62 degrees across a 4:3 picture.
-Telephones' main cameras have some 0.87, the Kinect of NYU Depth v2 has 0.93."""
 
 
 def make_encoder(
@@ -147,7 +145,7 @@ def encoder_preprocessing(
     std = tuple(std or (trained.std if trained else IMAGENET_STD))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
-    focal = round(_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
+    focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
     return Preprocessing(size=(size[0], size[1]), multiple=multiple, mean=mean, std=std, focal=focal)
 
 
