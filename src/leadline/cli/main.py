@@ -20,6 +20,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.evaluate:EvaluateCommand",
         "Score a model, or anyone's depth maps, under a named protocol.",
     ),
+    "evaluate video": (
+        "leadline.cli.evaluate_video:EvaluateVideoCommand",
+        "Measure how much the depth of a video flickers from frame to frame.",
+    ),
     "report": ("leadline.cli.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": (
         "leadline.cli.models:ModelsCommand",

@@ -7,7 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
+from leadline.cli.predict_video import VideoRequest, predict_videos, split_videos
 from leadline.core.camera import (
     explain_impossible_camera,
     explain_unlikely_camera,
@@ -34,6 +35,7 @@ from leadline.core.sample import Intrinsics
 from leadline.inference.metric_scale import SCALE_SOURCES, ScaledDepth, Scaler, scaler_from_options
 from leadline.inference.predict import predict_tensor
 from leadline.inference.session import load_for_command
+from leadline.inference.video import VideoConfig
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
@@ -100,6 +102,8 @@ class PredictCommand:
     """Print one JSON object a line for each image, and nothing else, to standard output."""
     device: str = "auto"
     """cpu, cuda, mps, or auto: a GPU if there is one."""
+    video: VideoConfig = field(default_factory=VideoConfig)
+    """How videos are predicted: NAME.depth.mp4 for each, on one scale of colours from its first frame to its last."""
 
     def run(self) -> int:
         depth_color_scale(self.near, self.far)
@@ -109,7 +113,12 @@ class PredictCommand:
             raise BadInput(
                 f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
             )
-        found = find_images(self.images)
+        videos, photographs = split_videos(self.images)
+        if videos:
+            code = predict_videos(model, videos, self._video_request())
+            if not photographs:
+                return code
+        found = find_images(photographs)
         scale = (
             scaler_from_options(self.scale_from, len(found.files), depth_scale=self.depth_scale)
             if self.scale_from
@@ -157,6 +166,13 @@ class PredictCommand:
             if number is not None and not 0 < number < math.inf:
                 raise BadInput(f"--{name} {number:g}: give the focal length in pixels, a positive number.")
         return numbers
+
+    def _video_request(self) -> VideoRequest:
+        if self.scale_from or self.fx is not None or self.metres:
+            raise BadInput("--scale-from, --fx and --metres are for photographs: leave them out for videos.")
+        return VideoRequest(
+            self.out, self.video, self.field_of_view, self.intrinsics, self.near, self.far, is_json=self.json
+        )
 
     def _measure_all(
         self, jobs: list[Job], model: DepthModel, camera: tuple[float | None, ...] | None, scale: Scaler | None

@@ -55,6 +55,9 @@ class CameraOption:
         return centered_camera(focal_length(self.field_of_view, size[1]), size)
 
 
+UNKNOWN_CAMERA = CameraOption()
+
+
 def is_depth_file(path: StrPath) -> bool:
     """Tell whether a file holds depth rather than a photograph: by its format, its marks, or its 16-bit numbers."""
     path = Path(path)
@@ -71,7 +74,7 @@ def is_depth_file(path: StrPath) -> bool:
 
 
 def coloured_depth_of_photograph(
-    model: DepthModel, path: StrPath, camera: CameraOption = CameraOption(), scale: Scaler | None = None
+    model: DepthModel, path: StrPath, camera: CameraOption = UNKNOWN_CAMERA, scale: Scaler | None = None
 ) -> ColouredDepth:
     """Predict the depth of a photograph, and find or guess its camera.
 
@@ -97,7 +100,7 @@ def coloured_depth_of_photograph(
 def coloured_depth_of_map(
     path: StrPath,
     image: StrPath | None = None,
-    camera: CameraOption = CameraOption(),
+    camera: CameraOption = UNKNOWN_CAMERA,
     *,
     depth_scale: float | None = None,
     kind: DepthKind | str | None = None,
