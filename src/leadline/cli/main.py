@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.cloud:CloudCommand",
         "Turn a photograph or a depth map into a point cloud (PLY) or a mesh (GLB).",
     ),
+    "app": ("leadline.cli.app:AppCommand", "Open a page on this machine: depth, distances, a solid to turn."),
     "train": ("leadline.cli.train:TrainCommand", "Train a model by one of the recipes."),
     "train small": (
         "leadline.cli.train_small:TrainSmallCommand",
