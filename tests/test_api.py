@@ -22,7 +22,8 @@ from leadline.data.prepare import prepare
 from leadline.data_quality.index import index_data
 from leadline.evaluation.evaluate import evaluate_maps
 from leadline.evaluation.protocols import protocol
-from leadline.inference.predict import predict, predict_tensor
+from leadline.inference.predict import predict
+from leadline.inference.tensors import predict_tensor
 from leadline.io.colormaps import depth_color_scale
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_camera, read_image, write_image

@@ -18,7 +18,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.images import write_image
 from leadline.models.registry import build
 from leadline.models.saving import save

@@ -65,7 +65,8 @@ sys.exit(failed)
 
 def test_the_public_names_are_these():
     assert leadline.__all__ == [
-        "BadInput", "DepthKind", "DepthMap", "DepthModel", "EvalProtocol", "HardwareConfig", "Sample", "Supervised",
+        "BadInput", "DepthKind", "DepthMap", "DepthModel", "EvalProtocol", "ExportedModel", "HardwareConfig", "Sample",
+        "Supervised",
         "TrainConfig", "UnreadableFile", "build", "evaluate", "evaluate_maps", "fit", "list_models", "load",
         "load_pretrained", "open_data", "predict", "predict_tensor", "protocol", "push_to_hub", "read_camera",
         "read_depth", "read_image", "save", "save_pretrained", "write_depth", "write_image",

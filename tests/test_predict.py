@@ -16,7 +16,7 @@ from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth, read_numbers
 from leadline.io.locks import file_lock
 from leadline.io.outputs import read_leadline_metadata

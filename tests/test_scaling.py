@@ -26,7 +26,7 @@ from leadline.inference.metric_scale import (
     scale_from_sparse,
     scaler_from_options,
 )
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_image
 from leadline.models.loading import load

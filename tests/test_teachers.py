@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model

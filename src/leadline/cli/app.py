@@ -10,8 +10,8 @@ import tyro
 
 from leadline.core.errors import BadInput
 from leadline.core.ranges import Within, check_fields
-from leadline.inference.session import load_for_command
-from leadline.models.registry import DEFAULT
+from leadline.inference.session import load_predictor
+from leadline.models.names import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class AppCommand:
         except ImportError as problem:
             raise BadInput("The page needs the library Gradio: pip install 'leadline[app]'.") from problem
         with private_folder() as folder:
-            models = {spec: load_for_command(spec, self.device).eval() for spec in self.model}
+            models = {spec: load_predictor(spec, self.device) for spec in self.model}
             server = build_server(models, folder, self.port)
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was uploaded is removed then, too
             print(f"http://127.0.0.1:{self.port} (Ctrl-C ends it)", file=sys.stderr, flush=True)

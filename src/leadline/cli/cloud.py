@@ -7,23 +7,22 @@ from typing import Annotated
 
 import tyro
 
+from leadline.core.camera import CameraOption
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.ranges import AtLeastOne, check_fields
-from leadline.inference.metric_scale import scaler_from_options
 from leadline.inference.point_cloud import (
-    CameraOption,
     ColouredDepth,
     coloured_depth_of_map,
     coloured_depth_of_photograph,
     is_depth_file,
 )
-from leadline.inference.session import load_for_command
+from leadline.inference.session import load_predictor
 from leadline.io.images import write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.outputs import read_leadline_metadata
 from leadline.io.point_clouds import CLOUD_SUFFIXES, check_cloud_replaceable
-from leadline.models.registry import DEFAULT
+from leadline.models.names import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,12 @@ class CloudCommand:
             return coloured_depth_of_map(self.source, self.image, camera, depth_scale=self.depth_scale, kind=self.kind)
         if self.image is not None:
             raise BadInput(f"--image gives a depth map its colours, and {self.source} is a photograph: leave it out.")
-        scale = scaler_from_options(self.scale_from, 1) if self.scale_from else None
-        model = load_for_command(self.model, self.device, self.as_name)
+        scale = None
+        if self.scale_from:
+            from leadline.inference.metric_scale import scaler_from_options
+
+            scale = scaler_from_options(self.scale_from, 1)
+        model = load_predictor(self.model, self.device, self.as_name)
         return coloured_depth_of_photograph(model, self.source, camera, scale)
 
     @staticmethod

@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "List the models: size, cost, kind of depth, licence, published figures.",
     ),
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "export": (
+        "leadline.cli.export:ExportCommand",
+        "Write a model as one file for other programs, checked against the model.",
+    ),
     "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
     "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
     "distil": (

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadline.core.camera import CameraOption
 from leadline.core.errors import BadInput
 from leadline.core.progress import ProgressBar, print_line
-from leadline.inference.point_cloud import CameraOption
+from leadline.inference.backends import Predictor
 from leadline.inference.video import VideoConfig, VideoResult, predict_video
 from leadline.io.atomic import make_folder
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.locks import file_lock
 from leadline.io.video import is_video
-from leadline.models.base import DepthModel
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def split_videos(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     return videos, tuple(path for path in paths if path not in videos)
 
 
-def predict_videos(model: DepthModel, videos: Sequence[str], request: VideoRequest) -> int:
+def predict_videos(model: Predictor, videos: Sequence[str], request: VideoRequest) -> int:
     """Predict videos one after the other; the exit code is 1 if one cannot be read."""
     names = [Path(video).stem for video in videos]
     if double := next((name for name in names if names.count(name) > 1), None):
@@ -61,7 +61,7 @@ def predict_videos(model: DepthModel, videos: Sequence[str], request: VideoReque
     return 1 if failed else 0
 
 
-def _predicted(model: DepthModel, video: str, camera: CameraOption, request: VideoRequest) -> VideoResult:
+def _predicted(model: Predictor, video: str, camera: CameraOption, request: VideoRequest) -> VideoResult:
     bars: list[ProgressBar] = []
 
     def tell(done: int, total: int | None) -> None:

@@ -14,13 +14,15 @@ from leadline.core.paths import StrPath
 from leadline.core.progress import track
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
+from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
 from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Row, Table
-from leadline.inference.predict import predict_tensor
+from leadline.inference.backends import ExportedModel
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
@@ -40,7 +42,7 @@ class ConstantBaseline:
 
 
 def evaluate(
-    model: DepthModel,
+    model: DepthModel | ExportedModel,
     dataset: Dataset,
     protocol: EvalProtocol,
     *,
@@ -80,7 +82,7 @@ def evaluate(
 
 
 def evaluate_metrics(
-    model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> dict[str, float]:
     """Evaluate a model without baselines: the first row of `evaluate` as a mapping from metric names to values.
 
@@ -110,6 +112,8 @@ def evaluate_maps(
     depth_scale: float | None = None,
     prediction_scale: float | None = None,
     kind: DepthKind | None = None,
+    invalid: Sequence[float] | None = (),
+    max_depth: float | None = None,
     resize: bool = False,
     progress: bool = False,
 ) -> Table:
@@ -127,11 +131,15 @@ def evaluate_maps(
             are floats: ground truth in metres, predictions in the unit of `kind`.
         prediction_scale: the same of the predictions, where it is another.
         kind: what predictions guarantee whose files do not state it; None: metres.
+        invalid: numbers in the measured maps that mean "not measured", as a renderer's 1e10; None: none does. Numbers
+            that no camera measures are refused until this or `max_depth` says what they are.
+        max_depth: metres; what is measured farther away is not measured.
         resize: bring predictions of another size and of the ground truth's aspect to its size.
         progress: draw a bar.
 
     Raises:
-        BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, or as `evaluate`.
+        BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, measured maps with
+            numbers that no camera measures, or as `evaluate`.
     """
     for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
         if scale is not None and not 0 < scale < math.inf:
@@ -140,6 +148,7 @@ def evaluate_maps(
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     pairs, ignored = match_maps(predictions, ground_truth)
+    reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth)
     changes: Counter[str] = Counter()
     outside = 0
 
@@ -150,7 +159,9 @@ def evaluate_maps(
 
     def read_target(path: Path) -> DepthMap:
         own = _stated_kind(path)
-        return read_depth(path, depth_scale=None if own else depth_scale, kind=own or DepthKind.METRIC)
+        if own and own != DepthKind.METRIC:
+            return read_depth(path, kind=own)
+        return replace(reading, depth_scale=None if own else depth_scale).read(path, DepthKind.METRIC, None)
 
     def compared() -> Iterator[Pair]:
         nonlocal outside
@@ -231,7 +242,9 @@ def _constants(targets: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, so
     return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
 
 
-def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[Pair]:
+def _predictions(
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int
+) -> Iterator[Pair]:
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
         predicted = predict_tensor(model, together.image, together.intrinsics)

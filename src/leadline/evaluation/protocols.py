@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.alignment import check_alignment, fit_alignment
 from leadline.evaluation.metrics import Averaging
@@ -146,8 +146,7 @@ def protocol(name: str, **changes: Any) -> EvalProtocol:
     Raises:
         BadInput: an unknown protocol, crop, alignment or averaging, or a range that holds no depth.
     """
-    if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
+    check_known("protocol", name, PROTOCOLS)
     return PROTOCOLS[name].changed(**changes)
 
 
@@ -168,10 +167,8 @@ def _said(one: EvalProtocol, field: str) -> str:
 
 
 def _check(one: EvalProtocol) -> None:
-    if one.crop not in CROPS:
-        raise unknown("crop", one.crop, CROPS)
-    if one.averaging not in ("per_image", "pooled"):
-        raise unknown("averaging", one.averaging, ("per_image", "pooled"))
+    check_known("crop", one.crop, CROPS)
+    check_known("averaging", one.averaging, ("per_image", "pooled"))
     check_alignment(one.alignment, DepthKind.METRIC)
     if not 0 < one.min_depth < one.cap < math.inf:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

@@ -1,22 +1,28 @@
 """Depth with colours and a camera, of a photograph or of a depth map, as point clouds and meshes need it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
-from leadline.core.camera import canonical_camera, centered_camera, fields_of_view, focal_length, resize_intrinsics
+from leadline.core.camera import UNKNOWN_CAMERA, CameraOption, canonical_camera, fields_of_view, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.inference.metric_scale import SCALE_SOURCES, Scaler
+from leadline.inference.backends import Predictor, as_rgb8
 from leadline.inference.predict import predict
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, read_numbers
 from leadline.io.images import PHOTO_SUFFIXES, read_photograph
 from leadline.io.outputs import read_leadline_metadata
-from leadline.models.base import DepthModel
+
+if TYPE_CHECKING:
+    from leadline.inference.metric_scale import Scaler
+    from leadline.models.base import DepthModel
+else:
+    # They import PyTorch, which takes seconds, and exported files need none.
+    Scaler = DepthModel = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,31 +37,6 @@ class ColouredDepth:
     """Where the camera came from, for a sentence: `from EXIF, 65.5 degrees across`."""
     is_guess: bool
     """Whether the camera is only assumed: the shape is then stretched along the line of sight, or flattened."""
-
-
-@dataclass(frozen=True)
-class CameraOption:
-    """State a camera as a user does: degrees across, or fx, fy, cx, cy in pixels; neither: not known."""
-
-    field_of_view: float | None = None
-    intrinsics: tuple[float, float, float, float] | None = None
-
-    def at(self, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
-        """Return fx, fy, cx, cy in pixels of an image of `size` (height, width), or None.
-
-        Raises:
-            BadInput: an impossible field of view, or a camera given in both ways.
-        """
-        if self.field_of_view is None:
-            return self.intrinsics
-        if self.intrinsics is not None:
-            raise BadInput("Give the camera by one of --field-of-view and --intrinsics.")
-        if not 0 < self.field_of_view < 180:
-            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
-        return centered_camera(focal_length(self.field_of_view, size[1]), size)
-
-
-UNKNOWN_CAMERA = CameraOption()
 
 
 def is_depth_file(path: StrPath) -> bool:
@@ -74,7 +55,7 @@ def is_depth_file(path: StrPath) -> bool:
 
 
 def coloured_depth_of_photograph(
-    model: DepthModel, path: StrPath, camera: CameraOption = UNKNOWN_CAMERA, scale: Scaler | None = None
+    model: "Predictor | DepthModel", path: StrPath, camera: CameraOption = UNKNOWN_CAMERA, scale: "Scaler | None" = None
 ) -> ColouredDepth:
     """Predict the depth of a photograph, and find or guess its camera.
 
@@ -93,7 +74,7 @@ def coloured_depth_of_photograph(
     depth = predict(model, path, given)
     if scale is not None:
         depth = scale(depth, Path(Path(path).name)).depth
-    picture = photo.image.mul(255).round_().byte().permute(1, 2, 0).numpy()
+    picture = as_rgb8(photo.pixels)
     return _with_camera(depth, picture, "given" if given else photo.camera.source)
 
 
@@ -123,7 +104,7 @@ def coloured_depth_of_map(
     source = "stated by the depth map"
     given = camera.at(depth.shape)
     if given:
-        depth, source = replace(depth, intrinsics=torch.tensor(given)), "given"
+        depth, source = depth.replace(intrinsics=np.array(given, np.float32)), "given"
     if image is None:
         return _with_camera(depth, np.asarray(depth.colorize()), source)
     photo = read_photograph(image)
@@ -133,10 +114,10 @@ def coloured_depth_of_map(
             f"{image} has {width} × {height} pixels, and {path} {depth.shape[1]} × {depth.shape[0]}, of another "
             "aspect: give the photograph that the depth is of."
         )
-    if depth.intrinsics is None and photo.camera.intrinsics is not None:
-        inside = resize_intrinsics(photo.camera.intrinsics, photo.image.shape[-2:], depth.shape)
-        depth, source = replace(depth, intrinsics=inside), photo.camera.source
-    return _with_camera(depth, photo.image.mul(255).round_().byte().permute(1, 2, 0).numpy(), source)
+    if depth.camera is None and photo.camera.numbers is not None:
+        inside = resize_intrinsics(photo.camera.numbers, photo.shape, depth.shape)
+        depth, source = depth.replace(intrinsics=inside), photo.camera.source
+    return _with_camera(depth, as_rgb8(photo.pixels), source)
 
 
 _SAME_ASPECT = 0.02
@@ -145,11 +126,13 @@ _SAME_ASPECT = 0.02
 
 def _with_camera(depth: DepthMap, picture: UInt8[np.ndarray, "h w 3"], source: str) -> ColouredDepth:
     if depth.kind is DepthKind.RELATIVE:
+        from leadline.inference.metric_scale import SCALE_SOURCES
+
         raise BadInput(f"A cloud needs depth, and {depth.kind.guarantee}. Metres need {SCALE_SOURCES}.")
-    is_guess = depth.intrinsics is None or not bool(depth.intrinsics.isfinite().all())
+    is_guess = depth.camera is None or not bool(np.isfinite(depth.camera).all())
     if is_guess:
-        depth = replace(depth, intrinsics=torch.tensor(canonical_camera(depth.shape)))
+        depth = depth.replace(intrinsics=np.array(canonical_camera(depth.shape), np.float32))
         source = "not known"
-    assert depth.intrinsics is not None
-    across, _ = fields_of_view(depth.intrinsics.tolist(), depth.shape)
+    assert depth.camera is not None
+    across, _ = fields_of_view(depth.camera.tolist(), depth.shape)
     return ColouredDepth(depth, picture, f"{source}, {across:.1f} degrees across", is_guess)

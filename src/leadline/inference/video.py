@@ -13,16 +13,15 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
-from leadline.core.camera import resize_intrinsics
+from leadline.core.camera import UNKNOWN_CAMERA, CameraOption, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.ranges import AtLeastOne, Probability, check_fields
-from leadline.inference.point_cloud import UNKNOWN_CAMERA, CameraOption
-from leadline.inference.predict import predict_tensor
+from leadline.inference.backends import Predictor
+from leadline.inference.session import as_predictor
 from leadline.inference.temporal import SMOOTHING, Smoother
 from leadline.io.atomic import atomic_write, clean_stale, make_folder
 from leadline.io.colormaps import ColorScale, depth_color_scale, fit_color_scale, legend_strip, render
@@ -37,8 +36,11 @@ from leadline.io.video import (
     read_video_info,
     read_video_metadata,
 )
-from leadline.models.base import DepthModel
-from leadline.models.saving import fingerprint
+
+if TYPE_CHECKING:
+    from leadline.models.base import DepthModel
+else:
+    DepthModel = Any
 
 VIDEO_NAME = "{stem}.depth.mp4"
 """What is written for a video of that stem; the maps of its frames go into a folder STEM."""
@@ -70,7 +72,7 @@ class VideoResult:
 
 
 def predict_video(
-    model: DepthModel,
+    model: "Predictor | DepthModel",
     path: StrPath,
     out: StrPath,
     config: VideoConfig | None = None,
@@ -103,7 +105,7 @@ def predict_video(
     check_fields(config)
     if config.smoothing == 1:
         raise BadInput("smoothing=1 would keep the first frame's depth: give less than 1.")
-    path, out = Path(path), Path(out)
+    path, out, model = Path(path), Path(out), as_predictor(model)
     make_folder(out)
     info = read_video_info(path)
     target = out / VIDEO_NAME.format(stem=path.stem)
@@ -141,7 +143,7 @@ _PIECE = 100
 class _Job:
     """What stays the same for all frames."""
 
-    model: DepthModel
+    model: Predictor
     config: VideoConfig
     camera: CameraOption
     info: VideoInfo
@@ -263,13 +265,11 @@ def _measured(job: _Job, state: _State, frame: VideoFrame) -> DepthMap:
     """Predict the depth of a frame, smoothed, at the size of `_Job.size`."""
     size = job.size
     pixels = cv2.resize(frame.pixels, size[::-1], interpolation=cv2.INTER_AREA)
-    image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
     given = job.camera.at(job.info.size)
-    inside = None if given is None else torch.tensor(resize_intrinsics(given, job.info.size, size))
-    depth = predict_tensor(job.model, image, inside)
-    smooth = state.smoother.next(pixels, depth[0].cpu().numpy())
-    values = torch.from_numpy(smooth)[None]
-    valid = values.isfinite() if job.model.kind is DepthKind.RELATIVE else values.isfinite() & (values > 0)
+    inside = None if given is None else np.array(resize_intrinsics(given, job.info.size, size), np.float32)
+    depth = job.model.measure([pixels], [inside])[0, 0]
+    values = state.smoother.next(pixels, depth)[None]
+    valid = np.isfinite(values) if job.model.kind is DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     return DepthMap(
         values, valid, job.model.kind, inside, {"model": job.model.name, "second": f"{float(frame.time):.6f}"}
     )
@@ -280,7 +280,7 @@ def _shown(job: _Job, state: _State, frame: VideoFrame, depth: DepthMap) -> UInt
     if state.scale is None:
         is_metric = depth.kind is DepthKind.METRIC
         scale = (
-            depth_color_scale(job.near, job.far) if is_metric else fit_color_scale(depth.depth, depth.valid, depth.kind)
+            depth_color_scale(job.near, job.far) if is_metric else fit_color_scale(depth.values, depth.mask, depth.kind)
         )
         state.scale = scale
     height, width = job.size
@@ -289,7 +289,7 @@ def _shown(job: _Job, state: _State, frame: VideoFrame, depth: DepthMap) -> UInt
     left = (strip.shape[1] - 2 * width) // 2
     canvas[:height, left : left + width] = cv2.resize(frame.pixels, (width, height), interpolation=cv2.INTER_AREA)
     canvas[:height, left + width : left + 2 * width] = np.asarray(
-        render(depth.depth, state.scale, depth.valid, legend=False)
+        render(depth.values, state.scale, depth.mask, legend=False)
     )
     canvas[height:] = strip
     return canvas
@@ -302,9 +302,9 @@ def _write_map(job: _Job, frame: VideoFrame, depth: DepthMap) -> None:
     if path.exists() and not read_leadline_metadata(path):
         raise BadInput(f"{path} is there, and Leadline did not write it: choose another --out, or remove it.")
     whole = depth
-    if depth.intrinsics is not None:
-        camera = resize_intrinsics(depth.intrinsics, depth.shape, job.info.size)
-        whole = DepthMap(depth.depth, depth.valid, depth.kind, camera, depth.provenance)
+    if depth.camera is not None:
+        camera = resize_intrinsics(depth.camera, depth.shape, job.info.size)
+        whole = depth.replace(intrinsics=camera)
     write_depth(path, whole, size=job.info.size)
 
 
@@ -318,9 +318,9 @@ def _note_times(job: _Job, first: int, lines: list[str]) -> None:
         half.write_text("".join([*(before or ["frame,seconds\n"]), *lines]), encoding="utf-8")
 
 
-def _request(model: DepthModel, path: Path, config: VideoConfig, camera: CameraOption, near: float, far: float) -> str:
+def _request(model: Predictor, path: Path, config: VideoConfig, camera: CameraOption, near: float, far: float) -> str:
     """Return all that the video depends on, as one short word."""
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    told = (version("leadline"), fingerprint(model), content, config, camera, near, far)
+    told = (version("leadline"), model.fingerprint, content, config, camera, near, far)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from timm.layers.format import Format
 from torch import Tensor, nn
 
 from leadline.core.camera import CANONICAL_FOCAL
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import (
     IMAGENET_MEAN,
@@ -136,8 +136,7 @@ def encoder_preprocessing(
     Raises:
         BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera.
     """
-    if camera not in CAMERAS:
-        raise unknown("camera", camera, CAMERAS)
+    check_known("camera", camera, CAMERAS)
     trained = timm.get_pretrained_cfg(name)
     if len(size) != 2 or any(side < multiple or side % multiple for side in size):
         raise BadInput(f"input_size {tuple(size)} must be a height and a width that divide by {multiple}.")

@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
+from leadline.models.names import DEFAULT as DEFAULT
 
 MODELS: Mapping[str, str] = {
     "cnn": "leadline.models.networks.cnn:cnn",
@@ -23,10 +24,6 @@ MODELS: Mapping[str, str] = {
     "midas_v21": "leadline.models.networks.midas:midas_v21",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
-
-
-DEFAULT = "leadline_small"
-"""The trained model that comes with the package: what commands take where none is named."""
 
 
 _BUILDERS: Mapping[str, str] = {**MODELS, "hub": "leadline.models.pretrained.transformers:hub"}

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +16,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel, as_dtype_of, shapes, state_dict_mismatch
-from leadline.models.description import FORMAT, read_description
+from leadline.models.description import describe, read_description
 from leadline.models.lora import merge_adapters
 from leadline.models.registry import _SOURCES, build_on_meta, with_tables
 
@@ -41,14 +39,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         BadInput: the folder holds other files, or cannot be written.
     """
     model = merge_adapters(model)
-    description: dict[str, Any] = {
-        "format": FORMAT,
-        "name": model.name,
-        "arguments": model.arguments,
-        "kind": model.kind,
-        "preprocessing": asdict(model.preprocessing),
-        "provenance": {**asdict(model.provenance), "figures": _finite(model.provenance.figures)},
-    }
+    description = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
@@ -58,14 +49,6 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
-
-
-def _finite(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    # JSON has no NaN, which a metric is where nothing could be scored.
-    return {
-        data: {metric: score for metric, score in scores.items() if math.isfinite(score)}
-        for data, scores in figures.items()
-    }
 
 
 def fingerprint(model: DepthModel) -> str:

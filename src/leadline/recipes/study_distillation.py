@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.ranges import AtLeastOne, NotNegative
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import Subset
@@ -219,8 +219,7 @@ def chosen_variants(study: DistillationStudyOptions) -> dict[str, Variant]:
         BadInput: an unknown variant, controls alone, or a variant without the unlabelled images that it needs.
     """
     for name in study.only:
-        if name not in VARIANTS:
-            raise unknown("variant", name, VARIANTS)
+        check_known("variant", name, VARIANTS)
         if VARIANTS[name].unlabelled and study.unlabelled == "none":
             raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
     if study.only and not set(study.only) - {"control", *CONTROLS.values()}:

@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: i
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.models.base import DepthModel
+from leadline.inference.backends import Predictor
 from leadline.serve.measurement import Measurement, explain, measure
 
 MAX_UPLOAD = 50 * 2**20
@@ -51,7 +51,7 @@ def private_folder() -> Iterator[Path]:
             os.environ["GRADIO_TEMP_DIR"] = before
 
 
-def build_server(models: Mapping[str, DepthModel], folder: Path, port: int) -> Any:
+def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> Any:
     """Return the web application of the page, for `uvicorn`.
 
     Args:
@@ -88,7 +88,7 @@ def build_server(models: Mapping[str, DepthModel], folder: Path, port: int) -> A
     )
 
 
-def build_page(models: Mapping[str, DepthModel], folder: Path) -> Any:
+def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
     """Return the page, as Gradio's blocks.
 
     Args:
@@ -163,7 +163,7 @@ _PROGRESS = gr.Progress()
 class _Handlers:
     """What the page's buttons call."""
 
-    def __init__(self, models: Mapping[str, DepthModel], folder: Path) -> None:
+    def __init__(self, models: Mapping[str, Predictor], folder: Path) -> None:
         self.models, self.folder = models, folder
 
     def show(self, file: str | None, model: str, view: float | None, request: gr.Request) -> list[Any]:
@@ -255,7 +255,7 @@ class _Handlers:
         """Remove a session's files."""
         shutil.rmtree(self._own(request), ignore_errors=True)
 
-    def _model(self, name: str) -> DepthModel:
+    def _model(self, name: str) -> Predictor:
         # Only those that were named at the start: a name from a browser opens no file.
         if name and name not in self.models:
             raise BadInput(f"No model is called {name!r} here. There are: {', '.join(self.models)}.")

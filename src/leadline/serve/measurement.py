@@ -3,22 +3,25 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from leadline.core.camera import canonical_camera, fields_of_view, focal_length, pinhole, unproject
+from leadline.core.camera import CameraOption, canonical_camera, fields_of_view, unproject
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.inference.metric_scale import scale_from_points
-from leadline.inference.predict import predict_tensor
+from leadline.inference.backends import Predictor, as_rgb8
+from leadline.inference.session import as_predictor
 from leadline.io.colormaps import ColorScale, default_color_scale, legend_strip, render
 from leadline.io.depth_maps import DepthMap
 from leadline.io.images import read_photograph
-from leadline.models.base import DepthModel
+
+if TYPE_CHECKING:
+    from leadline.models.base import DepthModel
+else:
+    DepthModel = Any
 
 SHOWN_PIXELS = 2_000_000
 """Pixels that a photograph is measured and shown with, at most: a larger one is halved until it has no more."""
@@ -49,11 +52,11 @@ class Measurement:
     @property
     def scale(self) -> ColorScale:
         """The colours' scale."""
-        return default_color_scale(self.depth.depth, self.depth.valid, self.depth.kind)
+        return default_color_scale(self.depth.values, self.depth.mask, self.depth.kind)
 
     def colours(self) -> Image.Image:
         """Draw the depth in colours, of the photograph's size."""
-        return render(self.depth.depth, self.scale, self.depth.valid, legend=False)
+        return render(self.depth.values, self.scale, self.depth.mask, legend=False)
 
     def legend(self) -> Image.Image:
         """Draw the scale of the colours."""
@@ -78,6 +81,8 @@ class Measurement:
         if self.predicted.kind is DepthKind.RELATIVE and len(anchors) < 2:
             told = "One point is known; relative depth needs a second one at another distance."
             return replace(self, anchors=anchors, said=told)
+        from leadline.inference.metric_scale import scale_from_points  # imports PyTorch
+
         fitted = scale_from_points(self.predicted, anchors)
         return replace(self, depth=fitted.depth, anchors=anchors, said=f"Scaled from {fitted}.")
 
@@ -89,13 +94,13 @@ class Measurement:
         """
         self._must_be_inside(column, row)
         place = (0, round(row), round(column))
-        if not self.depth.valid[place]:
+        if not self.depth.mask[place]:
             raise BadInput("The depth of this point is not known.")
         if self.depth.kind is DepthKind.RELATIVE:
             raise BadInput("Relative depth has no metres: tell the distance of two points first.")
-        assert self.depth.intrinsics is not None
-        z = float(self.depth.depth[place])
-        x, y = unproject(np.array(column), np.array(row), self.depth.intrinsics.tolist())
+        assert self.depth.camera is not None
+        z = float(self.depth.values[place])
+        x, y = unproject(np.array(column), np.array(row), self.depth.camera.tolist())
         return float(x) * z, float(y) * z, z
 
     def distance(self, one: tuple[float, float], other: tuple[float, float]) -> float:
@@ -127,7 +132,7 @@ class Measurement:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures, as JSON holds them."""
-        known = self.depth.numpy()[self.depth.valid[0].numpy()]
+        known = self.depth.numpy()[self.depth.mask[0]]
         low, middle, high = (float(np.quantile(known, part)) for part in (0, 0.5, 1)) if known.size else (0.0,) * 3
         height, width = self.depth.shape
         return {
@@ -149,7 +154,7 @@ class Measurement:
             raise BadInput(f"The point {column:g}, {row:g} is outside of the picture of {width} × {height} pixels.")
 
 
-def measure(model: DepthModel, path: StrPath, field_of_view: float | None = None) -> Measurement:
+def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float | None = None) -> Measurement:
     """Measure a photograph for the page.
 
     Args:
@@ -162,21 +167,18 @@ def measure(model: DepthModel, path: StrPath, field_of_view: float | None = None
         UnreadableFile: no photograph, damaged, or too large.
     """
     photo = read_photograph(path, max_pixels=SHOWN_PIXELS)
-    camera, source = photo.camera.intrinsics, photo.camera.source
-    size = (photo.image.shape[-2], photo.image.shape[-1])
+    predictor = as_predictor(model)
+    camera, source, size = photo.camera.numbers, photo.camera.source, photo.shape
     if field_of_view:
-        if not 0 < field_of_view < 180:
-            raise BadInput(f"{field_of_view:g} degrees across: give 0 to 180.")
-        camera, source = pinhole(focal_length(field_of_view, size[1]), photo.image), "given"
-    depth = predict_tensor(model, photo.image, camera)
-    known = depth.isfinite() if model.kind is DepthKind.RELATIVE else depth.isfinite() & (depth > 0)
-    used = camera if camera is not None else torch.tensor(canonical_camera(size))
+        camera, source = np.array(CameraOption(field_of_view).at(size), np.float32), "given"
+    depth = predictor.measure([photo.pixels], [camera])[0]
+    known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
+    used = np.array(canonical_camera(size), np.float32) if camera is None else camera
     across, _ = fields_of_view(used.tolist(), size)
     told = f"{source}, {across:.1f} degrees across"
-    about = {"model": model.name, "trained_on": model.provenance.training_data or "nothing", "camera": told}
-    predicted = DepthMap(depth, known, model.kind, used, about)
-    pixels = photo.image.mul(255).round_().byte().permute(1, 2, 0).numpy()
-    return Measurement(_stem(path), pixels, predicted, predicted, camera is None, told)
+    about = {"model": predictor.name, "trained_on": predictor.provenance.training_data or "nothing", "camera": told}
+    predicted = DepthMap(depth, known, predictor.kind, used, about)
+    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told)
 
 
 def explain(measurement: Measurement) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.sample import Depth, ImageTensor, Intrinsics, Mask, Sample, TeacherPrediction
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
@@ -73,8 +73,7 @@ class Supervised:
 
     def __post_init__(self) -> None:
         for name in (*self.weights, *self.unscaled):
-            if name not in TERMS:
-                raise unknown("loss", name, TERMS)
+            check_known("loss", name, TERMS)
         if mistaken := [name for name in self.unscaled if name not in _UNSCALED]:
             raise BadInput(
                 f"{mistaken[0]!r} needs metres, which such a target does not have: use {', '.join(_UNSCALED)}."
@@ -117,8 +116,7 @@ class Distilled:
     def __post_init__(self) -> None:
         Supervised(self.target_losses)
         for name in self.teacher_losses:
-            if name not in DISTILLATION_TERMS:
-                raise unknown("distillation loss", name, DISTILLATION_TERMS)
+            check_known("distillation loss", name, DISTILLATION_TERMS)
         if (names := feature_terms(self.teacher_losses)) and not self.teacher:
             raise BadInput(f"{' and '.join(names)} compare features, which needs a running teacher: name it.")
 
@@ -211,8 +209,7 @@ def feature_terms(names: Iterable[str]) -> list[str]:
 
 def check_distillation_term(name: str, kind: DepthKind) -> None:
     """Refuse a term of `DISTILLATION_TERMS` that is unknown, or that cannot compare labels of `kind`."""
-    if name not in DISTILLATION_TERMS:
-        raise unknown("distillation loss", name, DISTILLATION_TERMS)
+    check_known("distillation loss", name, DISTILLATION_TERMS)
     if kind not in DISTILLATION_TERMS[name].measures:
         compares = DISTILLATION_TERMS[name].compares.value
         raise BadInput(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known, unknown
 from leadline.core.paths import StrPath
 from leadline.models.decoders import DECODERS, FusionModel, decoder_and_head
 from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder, multiple_of
@@ -81,8 +81,7 @@ def resolve_defaults(config: Config) -> Config:
     Raises:
         BadInput: an unknown size or decoder.
     """
-    if config.size not in SIZES:
-        raise unknown("size", config.size, SIZES)
+    check_known("size", config.size, SIZES)
     if config.decoder not in (None, *DECODERS):
         raise unknown("decoder", config.decoder, DECODERS)
     own = {each.name for each in fields(config)}

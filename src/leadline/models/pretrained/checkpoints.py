@@ -10,7 +10,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor
 
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, Provenance, as_dtype_of, shapes, state_dict_mismatch
 from leadline.models.pretrained.releases import RELEASES
@@ -124,8 +124,7 @@ def _expected(layout: _Layout) -> dict[str, tuple[int, ...]]:
 def _decided(file: Path, layout: _Layout, as_name: str | None) -> str:
     """Which of the layout's models the file is: as told, or the only one, or by the name it was published under."""
     if as_name is not None:
-        if as_name not in MODELS:
-            raise unknown("model", as_name, MODELS)
+        check_known("model", as_name, MODELS)
         if as_name not in layout.models:
             raise BadInput(f"{file} cannot be {as_name}: it has the layout of {' or '.join(layout.models)}.")
         return as_name

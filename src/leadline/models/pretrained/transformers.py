@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known, unknown
 from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize, init_on_meta
 from leadline.models.description import check_preprocessing, read_json
@@ -189,8 +189,7 @@ def _configuration(library: ModuleType, config: Mapping[str, Any]) -> Any:
     except Exception as problem:  # The library raises whatever odd settings lead it to.
         raise BadInput(f"transformers {library.__version__} knows no such network: {_first_line(problem)}") from problem
     known = library.models.auto.modeling_auto.MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES
-    if settings.model_type not in known:
-        raise unknown("depth network", settings.model_type, known)
+    check_known("depth network", settings.model_type, known)
     return settings
 
 
@@ -228,8 +227,7 @@ def _preprocessing(config: Any, processor: Mapping[str, Any]) -> Preprocessing:
         BadInput: a processor, or a setting of it, that has no counterpart.
     """
     name = str(processor.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
-    if name not in _PROCESSORS:
-        raise unknown("image processor", name, _PROCESSORS)
+    check_known("image processor", name, _PROCESSORS)
     try:
         return check_preprocessing(_PROCESSORS[name](config, processor))
     except BadInput as problem:
