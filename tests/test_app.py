@@ -49,7 +49,10 @@ def address(tmp_path_factory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
         assert not list(folder.glob("leadline-*")), "what was uploaded is still there"
 
 
@@ -120,8 +123,7 @@ def test_a_broken_file_gets_a_message_and_the_page_goes_on(browser, address, tmp
     page.wait_for_selector("[data-testid=toast-body]")
     said = page.inner_text("[data-testid=toast-body]")
     assert "broken.jpg" in said
-    assert "/" not in said.replace("/ ", "")  # no folder of this machine
-    page.set_input_files("#photograph input[type=file]", [])
+    assert "/" not in said  # no folder of this machine
     page.close()
     page = open_page(browser, address)
     upload(page, PHOTOGRAPH)

@@ -148,7 +148,18 @@ def test_each_error_of_a_disk_has_its_own_cure(tmp_path):
             half.write_text("")
 
 
-ELSEWHERE = ("nyu:", "dpt_hybrid", "hub:", "me/rooms", "redweb:", "mobilenetv2", "study ", "stores/", "leadline models")
+ELSEWHERE = (
+    "leadline app",
+    "nyu:",
+    "dpt_hybrid",
+    "hub:",
+    "me/rooms",
+    "redweb:",
+    "mobilenetv2",
+    "study ",
+    "stores/",
+    "leadline models",
+)
 """Marks of commands that need weights or data from elsewhere, or run for hours; test_documents holds their options."""
 DOCUMENTED = [
     pytest.param(document, lines, id=document.name)
