@@ -1,6 +1,7 @@
 """The command line: `leadline COMMAND`; a command's module is imported when it is asked for."""
 
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -75,6 +76,8 @@ RENAMED: Mapping[str, str] = {
     "--truth": "--ground-truth",
 }
 """Options' old names, taken for one release."""
+GLOBAL_OPTIONS = frozenset({"--debug", "--quiet"})
+"""Options of every command: show where an error arose; no bars, and no lines in their place."""
 TEACHING = frozenset({"distil", "study distillation"})
 """Commands whose --model may be called --student."""
 RESUMED = frozenset(
@@ -86,6 +89,8 @@ RESUMED = frozenset(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for bad input or something skipped, 2 for a command that is none."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug, is_quiet = "--debug" in words, "--quiet" in words
+    words = [word for word in words if word not in GLOBAL_OPTIONS]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # Names of files may hold bytes that are no text: they are shown as \udc80 … \udcff, in JSON too.
@@ -107,7 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     from leadline.core.errors import BadInput
+    from leadline.core.progress import hide_progress
 
+    if is_quiet:
+        hide_progress()
     module, _, name = COMMANDS[command][0].partition(":")
     try:
         options = tyro.cli(
@@ -118,13 +126,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return options.run()
     except BadInput as mistake:
+        if is_debug:
+            traceback.print_exc()
         print(f"leadline {command}: {mistake}", file=sys.stderr)
     except OSError as failure:
+        if is_debug:
+            traceback.print_exc()
         print(f"leadline {command}: {failure.strerror or failure}: {failure.filename or ''}", file=sys.stderr)
     except KeyboardInterrupt:
         continues = "; the same command continues" if command in RESUMED else ""
         print(f"leadline {command}: interrupted{continues}", file=sys.stderr)
         return 130
+    except Exception as fault:
+        if is_debug or arguments is not None:  # who calls this from Python handles it
+            raise
+        told = f"{type(fault).__name__}: {fault}".rstrip(": ")
+        print(f"leadline {command}: {told}. This is a fault of Leadline: --debug shows where.", file=sys.stderr)
     return 1
 
 
@@ -154,6 +171,7 @@ def _overview() -> str:
             "",
             *rows,
             "",
-            "`leadline COMMAND --help` shows a command's options.",
+            "`leadline COMMAND --help` shows a command's options. Every command takes --quiet (no progress is shown)",
+            "and --debug (an error shows where it arose).",
         ]
     )
