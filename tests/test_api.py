@@ -31,6 +31,7 @@ from leadline.io.intrinsics import read_intrinsics
 from leadline.models.base import DepthModel
 from leadline.models.loading import list_models, load, open_model
 from leadline.models.pretrained.hub import load_pretrained, save_pretrained
+from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.registry import DEFAULT, MODELS, build
 from leadline.models.saving import save
 from leadline.reporting.report import Report, Section, photographs, write_report
@@ -352,7 +353,7 @@ def _public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 
 def test_the_models_that_can_be_named_are_listed():
-    assert set(list_models()) == {DEFAULT, *MODELS}
+    assert set(list_models()) == {DEFAULT, *MODELS, *HUB_MODELS}
     assert list_models() == sorted(list_models())
     assert list_models("dpt_*") == ["dpt_hybrid", "dpt_hybrid_kitti", "dpt_hybrid_nyu", "dpt_large"]
     assert "cnn" not in list_models(trained=True)

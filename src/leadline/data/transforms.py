@@ -40,6 +40,8 @@ class Augmentation:
     """The largest standard deviation of sensor noise, in units of the image's [0, 1]; drawn between 0 and this."""
     jpeg: Probability = 0.0
     """Probability of JPEG compression, at a quality of 30 to 95."""
+    unknown_camera: Probability = 0.0
+    """Probability of hiding the intrinsics, so that the network also learns from photographs of unknown cameras."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """Return a random view of a sample.
@@ -60,6 +62,8 @@ class Augmentation:
             image = _noisy(image, rng.uniform(0, self.noise), rng)
         if self.jpeg and rng.random() < self.jpeg:
             image = _compressed(image, int(rng.integers(30, 96)))
+        if self.unknown_camera and rng.random() < self.unknown_camera:
+            sample = sample.replace(intrinsics=None)
         return sample.replace(image=image)
 
 

@@ -364,8 +364,9 @@ def _provenance(folder: Path, name: str) -> Provenance:
     data, licence = card.get("datasets"), card.get("license")
     if licence == "other":
         licence = card.get("license_name") or card.get("license_link")
+    source = f"see the page of {name}"
     return Provenance(
-        training_data=", ".join([data] if isinstance(data, str) else data or [f"see the page of {name}"]),
+        training_data=f"{', '.join([data] if isinstance(data, str) else data)}; {source}" if data else source,
         encoder=name,
         licence=str(licence or "unknown: see the model's page"),
         notes=f"Converted from {name}, a network of the transformers library.",
