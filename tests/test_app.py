@@ -1,5 +1,6 @@
 """The page in a real browser: a photograph becomes depth in metres, mistakes become messages, nothing leaks."""
 
+import json
 import os
 import re
 import signal
@@ -162,12 +163,24 @@ def test_a_program_measures_through_the_same_functions(address, tmp_path):
     near = client.predict(handle_file(str(PHOTOGRAPH)), points, "", 60, [[96, 191, 2.0]], api_name="/distance")
     assert near["points"][0][2] == pytest.approx(2.0)
     assert 0.5 < near["distance"] < 5
-    for path in ("/etc/passwd", str(PHOTOGRAPH)):  # of this machine, never uploaded
-        sent = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        with pytest.raises(Exception, match="uploaded"):
-            client.predict(sent, "", 0, api_name="/measure")
     with pytest.raises(Exception, match="No model is called"):
         client.predict(handle_file(str(PHOTOGRAPH)), "/etc", 0, api_name="/measure")
+
+
+def test_a_file_that_was_not_uploaded_is_not_read(address):
+    for path in ("/etc/passwd", str(PHOTOGRAPH)):
+        sent = json.dumps({"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0]}).encode()
+        ask = urllib.request.Request(f"{address}/gradio_api/call/measure", sent, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(ask, timeout=60) as begun:
+                event = json.loads(begun.read())["event_id"]
+            with urllib.request.urlopen(f"{address}/gradio_api/call/measure/{event}", timeout=60) as answered:
+                said = answered.read().decode()
+        except urllib.error.HTTPError as refused:
+            assert refused.code in (400, 403)
+            continue
+        assert "event: error" in said
+        assert "median" not in said
 
 
 def status(address: str, path: str, headers: dict[str, str] | None = None, content: bytes | None = None) -> int:

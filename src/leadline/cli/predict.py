@@ -124,10 +124,10 @@ class PredictCommand:
                 f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
             )
         videos, photographs = split_videos(self.images)
-        if videos:
-            code = predict_videos(model, videos, self._video_request())
-            if not photographs:
-                return code
+        with _terminable():
+            code = predict_videos(model, videos, self._video_request()) if videos else 0
+        if videos and not photographs:
+            return code
         found = find_images(photographs)
         scale = self._scaler(len(found.files))
         for fault in found.faults:
@@ -148,7 +148,7 @@ class PredictCommand:
             )
             if found.left_out:
                 print(f"Left out: {found.describe_left_out()}.")
-        return 1 if measured < len(found.files) or found.faults else 0
+        return 1 if measured < len(found.files) or found.faults or code else 0
 
     def _scaler(self, photographs: int) -> Scaler | None:
         if not self.scale_from:
