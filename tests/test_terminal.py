@@ -10,11 +10,11 @@ from leadline.core import progress
 
 FAULTY = """
 import sys
-from leadline.cli import convert, main
+from leadline.cli import cloud, main
 def fail(self):
     raise ZeroDivisionError("no such thing")
-convert.ConvertCommand.run = fail
-sys.argv = ["leadline", "convert", "a", "b", *sys.argv[1:]]
+cloud.CloudCommand.run = fail
+sys.argv = ["leadline", "cloud", "a.png", *sys.argv[1:]]
 sys.exit(main.main())
 """
 
