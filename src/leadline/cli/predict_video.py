@@ -37,7 +37,19 @@ def split_videos(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def predict_videos(model: Predictor, videos: Sequence[str], request: VideoRequest) -> int:
-    """Predict videos one after the other; the exit code is 1 if one cannot be read."""
+    """Predict videos one after the other.
+
+    Args:
+        model: predicts their frames.
+        videos: their files.
+        request: the options that count for them.
+
+    Returns:
+        The exit code: 1 if one cannot be read.
+
+    Raises:
+        BadInput: two videos of one name, or an impossible camera.
+    """
     names = [Path(video).stem for video in videos]
     if double := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"Two videos are called {double}: their depth would have one name; give them one at a time.")

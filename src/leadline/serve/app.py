@@ -150,8 +150,13 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             film_button = gr.Button("Measure", variant="primary", elem_id="film")
             film = gr.Files(label="The video beside its depth", interactive=False, elem_id="filmed")
             film_button.click(handlers.film, [clip, film_model], film, api_name="video")
-        gr.api(handlers.api_measure, api_name="measure")
-        gr.api(handlers.api_distance, api_name="distance")
+        # For programs. Parts of the page rather than `gr.api`, which copies any file of the machine that it is named.
+        with gr.Row(visible=False):
+            sent, name, degrees = gr.File(type="filepath"), gr.Textbox(""), gr.Number(0)
+            points, anchors, figures, made = gr.JSON(), gr.JSON([]), gr.JSON(), gr.Files()
+            measuring, telling = gr.Button(), gr.Button()
+        measuring.click(handlers.api_measure, [sent, name, degrees], [figures, made], api_name="measure")
+        telling.click(handlers.api_distance, [sent, points, name, degrees, anchors], figures, api_name="distance")
         page.unload(handlers.forget)
     return page
 
@@ -216,40 +221,38 @@ class _Handlers:
             )
             return [str(made.video)]
 
-    def api_measure(self, photograph: Any, model: str = "", field_of_view: float = 0.0) -> tuple[dict, list]:
-        """Measure a photograph.
-
-        Returns:
-            Its figures, and the files: 16-bit PNG, NPZ, PLY, GLB.
-        """
-        with _clear(_path(photograph)):
-            measured = measure(self._model(model), self._given(_path(photograph)), field_of_view or None)
-            return measured.summary(), [_file(each) for each in measured.write_files(self._place(None))]
+    def api_measure(self, photograph: str | None, model: str, field_of_view: float) -> list[Any]:
+        """Measure a photograph: its figures, and the files, 16-bit PNG, NPZ, PLY and GLB."""
+        with _clear(photograph):
+            measured = measure(self._model(model), self._given(photograph), field_of_view or None)
+            return [measured.summary(), [str(each) for each in measured.write_files(self._place(None))]]
 
     def api_distance(
         self,
-        photograph: Any,
+        photograph: str | None,
         points: list[list[float]],
-        model: str = "",
-        field_of_view: float = 0.0,
-        anchors: list[list[float]] | None = None,
-    ) -> dict:
-        """Tell the points [column, row] of a photograph in metres, and the distance between the first two.
+        model: str,
+        field_of_view: float,
+        anchors: list[list[float]] | None,
+    ) -> dict[str, Any]:
+        """Tell points [column, row] of a photograph in metres, and the distance between the first two.
 
-        Args:
-            photograph: the file.
-            points: one or two.
-            model: its name; empty: the first one.
-            field_of_view: degrees across; 0: as EXIF says.
-            anchors: [column, row, metres] that the depth is scaled by.
+        Anchors are [column, row, metres], which the depth is scaled by.
         """
-        with _clear(_path(photograph)):
-            measured = measure(self._model(model), self._given(_path(photograph)), field_of_view or None)
-            for column, row, metres in anchors or []:
+        with _clear(photograph):
+            measured = measure(self._model(model), self._given(photograph), field_of_view or None)
+            try:
+                places = [(float(column), float(row)) for column, row in points]
+                known = [(float(column), float(row), float(metres)) for column, row, metres in anchors or []]
+            except (TypeError, ValueError) as problem:
+                raise BadInput(
+                    "Give points as [[column, row], …] and anchors as [[column, row, metres], …]."
+                ) from problem
+            for column, row, metres in known:
                 measured = measured.scaled(column, row, metres)
-            places = [measured.point(column, row) for column, row in points]
-            apart = measured.distance(*((x, y) for x, y in points[:2])) if len(points) > 1 else None  # type: ignore[call-arg]
-            return {"points": [list(place) for place in places], "distance": apart, "scaled": measured.said}
+            apart = measured.distance(places[0], places[1]) if len(places) > 1 else None
+            where = [list(measured.point(column, row)) for column, row in places]
+            return {"points": where, "distance": apart, "scaled": measured.said}
 
     def forget(self, request: gr.Request) -> None:
         """Remove a session's files."""
@@ -341,14 +344,6 @@ def _clear(file: str | None) -> Iterator[None]:
         if not isinstance(fault, MemoryError) and "memory" not in str(fault).lower():
             raise
         raise gr.Error("It does not fit into the memory: make it smaller.", print_exception=False) from None
-
-
-def _path(photograph: Any) -> str | None:
-    return photograph["path"] if isinstance(photograph, dict) else getattr(photograph, "path", None)
-
-
-def _file(path: Path) -> dict[str, Any]:
-    return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
 
 _STYLE = "#legend img { width: 100%; } footer { font-size: small; }"
