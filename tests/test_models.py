@@ -29,14 +29,18 @@ SMALLEST = {
     "bts": {"size": "tiny", "encoder": "resnet10t", "width": 32},
     "bts_kitti": {"size": "tiny", "encoder": "resnet10t", "width": 32},
     "cnn": {"size": "tiny", "encoder": "resnet10t", "width": 8},
+    "continuous_crf": {"size": "tiny", "encoder": "resnet10t", "width": 8},
     "dpt_hybrid": {"vit_options": VIT, "width": 8},
     "dpt_hybrid_kitti": {"vit_options": VIT, "width": 8},
     "dpt_hybrid_nyu": {"vit_options": VIT, "width": 8},
     "dpt_large": {"vit_options": VIT, "width": 8},
     "eigen": {"size": "tiny", "widths": (4, 4, 4, 4, 4), "hidden": 8, "fine": 4, "input_size": (64, 64)},
+    "hierarchical_crf": {"size": "tiny", "encoder": "resnet10t", "width": 8, "superpixels": 40},
     "hybrid": {"size": "tiny", "encoder": "resnet10t", "width": 8, "dim": 24, "heads": 2, "blocks": 1},
     "midas_small": {"encoder": "resnet10t", "width": 8},
     "midas_v21": {"encoder": "resnet10t", "width": 8},
+    "pilzer": {"size": "tiny", "encoder": "mobilenetv3_small_050", "widths": (8, 8, 4, 4, 4)},
+    "structured_attention": {"size": "tiny", "encoder": "resnet10t", "width": 8},
     "transdepth": {"size": "tiny", "encoder": "resnet10t", "dim": 24, "heads": 2, "blocks": 1, "gate": 4, "width": 32},
 }
 MAPS = {"acan": [(16, 32), (8, 16), (8, 16), (8, 16)], "eigen": [(14, 30), (7, 15), (3, 7)]}
@@ -88,7 +92,9 @@ def test_learning_reaches_every_parameter(name: str):
     last = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.out_channels == 1][-1:]
     for bias in (each.bias for each in last if each.bias is not None):
         nn.init.constant_(bias, 1.0)  # A closed ReLU, which some end in, lets nothing through.
-    model(photograph(64, 64, count=2)).log().mean().backward()
+    depth, sides = model.forward_with_sides(photograph(64, 64, count=2))
+    # Some parameters serve a side output only, which has a loss of its own.
+    sum((each.mean() for each in sides.values()), depth.log().mean()).backward()
     untouched = [key for key, each in model.named_parameters() if each.grad is None or not each.grad.isfinite().all()]
     assert untouched == []
 

@@ -32,7 +32,8 @@ from leadline.training.trainer import HardwareConfig, TrainConfig
 CONFIG = TrainConfig(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
 HARDWARE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
 NETWORK = "hybrid,size=tiny,encoder=test_efficientnet,dim=48,blocks=1,input_size=64:64"
-NETWORKS = {"coarse_to_fine": "eigen,size=tiny,hidden=16,input_size=64:64"}
+STEREO = "pilzer,size=tiny,encoder=mobilenetv3_small_050,widths=8:8:4:4:4,input_size=64:64"
+NETWORKS = {"coarse_to_fine": "eigen,size=tiny,hidden=16,input_size=64:64", "refine_and_distil": STEREO}
 """Recipe → the network that it trains, where it is not a hybrid."""
 DATA = "rooms,count=4,height=64,width=64"
 
@@ -49,6 +50,15 @@ def training_run() -> TrainingRun:
     )
 
 
+def suited(training_run: TrainingRun, name: str) -> TrainingRun:
+    """The training with the network, the data and the protocol that a recipe needs."""
+    training_run = replace(training_run, network=NETWORKS.get(name, NETWORK))
+    if name != "refine_and_distil":
+        return training_run
+    train, validation = (rooms(split, count=2, height=64, width=64, baseline=0.2) for split in ("train", "val"))
+    return replace(training_run, train=train, validation=validation, protocol=protocol("scale_free"))
+
+
 def steps(out: Path) -> int:
     """Optimiser steps of all the finished runs below a folder."""
     return sum(json.loads(done.read_text())["steps"] for done in out.rglob("done.json"))
@@ -56,7 +66,7 @@ def steps(out: Path) -> int:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_spends_the_same_steps_and_returns_what_it_saved(name, training_run, tmp_path):
-    training_run = replace(training_run, network=NETWORKS.get(name, NETWORK))
+    training_run = suited(training_run, name)
     model = recipe(name)(training_run, tmp_path)
     assert steps(tmp_path) == training_run.config.steps
     assert model.name == training_run.network.partition(",")[0]
@@ -66,7 +76,7 @@ def test_every_recipe_spends_the_same_steps_and_returns_what_it_saved(name, trai
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_run_again_changes_nothing(name, training_run, tmp_path):
-    training_run = replace(training_run, network=NETWORKS.get(name, NETWORK))
+    training_run = suited(training_run, name)
     first = recipe(name)(training_run, tmp_path).state_dict()
     logs = {log: log.read_text() for log in tmp_path.rglob("log.jsonl")}
     again = recipe(name)(training_run, tmp_path).state_dict()
@@ -137,7 +147,8 @@ def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
     with pytest.raises(
-        BadInput, match=r"No recipe is called 'end2end'\. Known recipes: coarse_to_fine, end_to_end, multi_stage"
+        BadInput,
+        match=r"No recipe is called 'end2end'\. Known recipes: coarse_to_fine, end_to_end, multi_stage, refine",
     ):
         recipe("end2end")
 

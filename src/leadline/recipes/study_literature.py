@@ -53,6 +53,14 @@ NETWORKS: Mapping[str, Contender] = {
     "midas_small": Contender("MiDaS-small-like", "cnn,size=tiny,encoder=tf_efficientnet_lite3,decoder=light,width=64"),
     "eigen": Contender("Eigen 2014, its loss", "eigen,size=tiny", "coarse_to_fine", "scale_invariant=1"),
     "eigen-silog": Contender("Eigen 2014", "eigen,size=tiny", "coarse_to_fine"),
+    "hierarchical_crf": Contender("Li 2015", "hierarchical_crf,size=tiny", loss="silog=1,side_silog=1"),
+    "cascade-crf": Contender(
+        "Xu 2017, cascade", "continuous_crf,size=tiny,fusion=cascade", loss="silog=1,side_silog=1"
+    ),
+    "multiscale-crf": Contender(
+        "Xu 2017, multi-scale", "continuous_crf,size=tiny,fusion=multiscale", loss="silog=1,side_silog=1"
+    ),
+    "structured_attention": Contender("Xu 2018", "structured_attention,size=tiny", loss="silog=1,side_silog=0.8"),
     "bts": Contender("BTS 2019", "bts,size=tiny"),
     "acan": Contender("ACAN 2019, its losses", "acan,size=tiny", loss="ordinal=0.1,attention=0.1"),
     "acan-silog": Contender("ACAN 2019", "acan,size=tiny"),

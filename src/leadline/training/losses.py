@@ -108,6 +108,21 @@ def attention_loss(attention: Float[Tensor, "B N N"], target: Depths, valid: Val
     return mean_over_images(mean(divergence, of_cells), of_cells)
 
 
+def side_silog_loss(depths: Float[Tensor, "B L H W"], target: Depths, valid: Valid) -> Loss:
+    """Compute `silog_loss` of each of the depth maps that the levels of a network predict, averaged over the levels.
+
+    Such deep supervision pretrains the front end of Xu et al. 2017 and accompanies the training of Xu et al. 2018; Li
+    et al. 2015 train their regression by nothing else. They use squares of differences.
+
+    Args:
+        depths: a depth map of each level, positive where valid.
+        target: depth d, B × 1 × H × W, in the same unit.
+        valid: which pixels count.
+    """
+    levels = [silog_loss(each.float(), target, valid) for each in depths.split(1, 1)]
+    return torch.stack(levels).mean()
+
+
 def l1_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None) -> Loss:
     """Compute the mean |d̂ − d|, in the unit of the depth.
 

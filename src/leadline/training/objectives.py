@@ -28,6 +28,7 @@ from leadline.training.losses import (
     ordinal_loss,
     scale_and_shift_invariant_loss,
     scale_invariant_loss,
+    side_silog_loss,
     silog_loss,
     standardized_gradient_loss,
 )
@@ -330,6 +331,9 @@ SIDE_TERMS: Mapping[str, SideTerm] = MappingProxyType(
     {
         "ordinal": SideTerm(ordinal_loss, ("exceeded", "thresholds"), "acan"),
         "attention": SideTerm(attention_loss, ("attention",), "acan"),
+        "side_silog": SideTerm(
+            side_silog_loss, ("depths",), "continuous_crf, structured_attention or hierarchical_crf"
+        ),
     }
 )
 """Losses by name, for networks that output more than depth."""

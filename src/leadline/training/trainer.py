@@ -24,6 +24,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
 
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, print_line
@@ -198,7 +199,7 @@ class Trainer:
         if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
             raise BadInput(
                 f"{model.name} outputs {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
-                "with metres. Build the network with kind=metric (midas_small also with head=log)."
+                f"with metres. {_MADE_COMPARABLE[model.kind]}"
             )
         self.fixed = _fix_weights(model, frozen, lora, config.seed)
         """Modules that stay in evaluation mode, so that their statistics are kept."""
@@ -362,6 +363,13 @@ class Trainer:
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
         }
+
+
+_MADE_COMPARABLE = {
+    DepthKind.METRIC: "Choose another alignment.",
+    DepthKind.RELATIVE: "Build the network with kind=metric (midas_small also with head=log).",
+    DepthKind.SCALE_FREE: "Align its depth to what was measured: --protocol scale_free.",
+}
 
 
 class StopRequest:
