@@ -1,5 +1,5 @@
 # Needs git, make and python3 (3.11 or newer) only; everything is installed into .venv.
-.PHONY: install demo test test-long check
+.PHONY: install demo test test-long test-browser check
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev,exr,export,heic,hub,lora,raw]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev,exr,export,heic,hub,lora,raw,video]'
 	touch $@
 
 # Predict two photographs, within a minute; then train both ways on procedural rooms and compare them: some five minutes
@@ -40,3 +40,16 @@ test: check
 # Proofs that take minutes to hours: trainings killed ten times, large checkpoints.
 test-long: install
 	$(BIN)/pytest -m long
+
+# The page in Debian's Chromium. Gradio wants an older Pillow than the other tests have: an environment of its own.
+test-browser: .venv-app/installed
+	test -n "$$(command -v chromium)" || (apt-get update && apt-get install -y --no-install-recommends chromium)
+	.venv-app/bin/python -m pytest -m browser tests/test_app.py
+
+.venv-app/installed: pyproject.toml constraints.txt
+	test -x .venv-app/bin/python || $(PYTHON) -m venv .venv-app
+	grep -v -e '^pillow==' -e '^tomlkit==' constraints.txt > .venv-app/constraints.txt
+	.venv-app/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	.venv-app/bin/uv pip install --quiet --python .venv-app/bin/python --constraint .venv-app/constraints.txt \
+	    --editable '.[app,dev,video]' 'playwright>=1.50'
+	touch $@

@@ -84,7 +84,20 @@ class EvalProtocol:
         Raises:
             BadInput: the alignment cannot make metres of this kind.
         """
-        counted = self.counts(target, valid)
+        return self.compare_counted(predicted, target, self.counts(target, valid), kind)
+
+    def compare_counted(self, predicted: Depth, target: Depth, counted: Mask, kind: DepthKind) -> "Comparison":
+        """Align and clip as `compare` does, where the pixels that count are known already.
+
+        Args:
+            predicted: (*batch, 1, H, W) in the unit of `kind`.
+            target: metres, of the same shape.
+            counted: what `counts` returned.
+            kind: what the prediction guarantees.
+
+        Raises:
+            BadInput: the alignment cannot make metres of this kind.
+        """
         # Aligned before it is held to the range: clipped pixels would bias the scale.
         aligned = fit_alignment(predicted, target, counted, alignment=self.alignment, kind=kind)
         metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)

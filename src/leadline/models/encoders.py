@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from timm.layers.format import Format
 from torch import Tensor, nn
 
+from leadline.core.camera import CANONICAL_FOCAL
 from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import (
@@ -34,9 +35,6 @@ _SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretra
 CAMERAS = ("canonical", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
 `any`: it takes every photograph for what it looks like."""
-CANONICAL_FOCAL = 0.9
-"""The canonical camera's focal length, as a share of the root of the number of pixels: 62 degrees across a 4:3 picture.
-Telephones' main cameras have some 0.87, the Kinect of NYU Depth v2 has 0.93."""
 
 
 def make_encoder(

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.core.camera import CANONICAL_FOCAL
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_known
 from leadline.models.base import DepthModel, Preprocessing, Provenance
-from leadline.models.encoders import CAMERAS, CANONICAL_FOCAL
+from leadline.models.encoders import CAMERAS
 from leadline.models.heads import output_activation
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
