@@ -59,6 +59,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.data_render:RenderCommand",
         "Render furnished rooms with Blender, as training data with exact depth.",
     ),
+    "study literature": (
+        "leadline.cli.study_literature:StudyLiteratureCommand",
+        "The literature's networks trained side by side, over seeds.",
+    ),
     "study stages": (
         "leadline.cli.study_stages:StudyStagesCommand",
         "Multi-stage against end-to-end training, over seeds.",
@@ -81,7 +85,17 @@ GLOBAL_OPTIONS = frozenset({"--debug", "--quiet"})
 TEACHING = frozenset({"distil", "study distillation"})
 """Commands whose --model may be called --student."""
 RESUMED = frozenset(
-    {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
+    {
+        "predict",
+        "train",
+        "train small",
+        "label",
+        "distil",
+        "study distillation",
+        "study literature",
+        "study stages",
+        "data prepare",
+    }
 )
 """Commands that resume where they were interrupted when they are given again."""
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, cast
@@ -260,10 +261,7 @@ def read_depth(
     valid = _measured(values, encoding, invalid)
     if stored.valid is not None:
         valid &= stored.valid
-    depth = values.astype(np.float32)
-    if (encoding.scale, encoding.offset) != (1, 0):
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            depth = (values / encoding.scale + encoding.offset).astype(np.float32)
+    depth = _decoded(values, encoding.scale, encoding.offset)
     # A scale may take numbers out of the range of 32-bit floats.
     valid &= np.isfinite(depth) if encoding.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     depth = np.where(valid, depth, np.float32(0))
@@ -497,6 +495,22 @@ def _encoding(
     if depth_scale is None and not (own or kind):
         raise BadInput(f"{path} does not say its unit: state kind=metric for metres, scale_free or relative.")
     return _Encoding(stated_kind, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
+
+
+def _decoded(values: np.ndarray, scale: float, offset: float) -> np.ndarray:
+    """Return number / scale + offset as 32-bit floats."""
+    if values.dtype == np.uint16 and values.size > 1 << 16:
+        return _decoded_steps(scale, offset)[values]
+    if (scale, offset) == (1, 0):
+        return values.astype(np.float32)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return (values / scale + offset).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _decoded_steps(scale: float, offset: float) -> np.ndarray:
+    """Return the depth of each 16-bit number: to look it up is faster than to divide."""
+    return _decoded(np.arange(1 << 16), scale, offset)
 
 
 def _camera(path: Path, stated: Any, size: tuple[int, ...]) -> Float[np.ndarray, "4"] | None:
