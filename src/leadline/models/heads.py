@@ -71,6 +71,26 @@ def output_activation(head: str, kind: str, min_depth: float, max_depth: float) 
     return _ANSWERS[head](min_depth, max_depth, inverts=kind == DepthKind.RELATIVE)
 
 
+def official_activation(name: str, head: str, kind: str, min_depth: float, max_depth: float) -> nn.Module:
+    """Build the last step of an official relative network: as published, or another one to finetune it to metres.
+
+    Args:
+        name: of the network, for errors.
+        head: "relu" as published; "log" or "softplus" as `output_activation`.
+        kind: "relative", or "metric" with another head than "relu".
+        min_depth: metres that "log" and "softplus" never fall below.
+        max_depth: metres that they never exceed.
+
+    Raises:
+        BadInput: metric depth from a ReLU, or what `output_activation` refuses.
+    """
+    if head != "relu":
+        return output_activation(head, kind, min_depth, max_depth)
+    if kind != DepthKind.RELATIVE:
+        raise BadInput(f"{name} answers metres with head=log or head=softplus: a ReLU answers 0, which is no depth.")
+    return nn.ReLU()
+
+
 class InverseDepth(nn.Module):
     """DPT's finetuned networks learnt inverse depth times a constant: d = 1 / (scale · relu(x) + shift)."""
 
