@@ -49,6 +49,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.study_stages:StudyStagesCommand",
         "Multi-stage against end-to-end training, over seeds.",
     ),
+    "study architectures": (
+        "leadline.cli.study_architectures:StudyArchitecturesCommand",
+        "A CNN, a transformer, and both, over seeds and sizes of the training set.",
+    ),
+    "study losses": (
+        "leadline.cli.study_losses:StudyLossesCommand",
+        "Losses against ground truth, over seeds.",
+    ),
+    "study check": (
+        "leadline.cli.study_check:StudyCheckCommand",
+        "Compute a study's record again, and the documents' tables from it.",
+    ),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
 
@@ -64,7 +76,18 @@ RENAMED: Mapping[str, str] = {
 TEACHING = frozenset({"distil", "study distillation"})
 """Commands whose --model may be called --student."""
 RESUMED = frozenset(
-    {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
+    {
+        "predict",
+        "train",
+        "train small",
+        "label",
+        "distil",
+        "study distillation",
+        "study stages",
+        "study architectures",
+        "study losses",
+        "data prepare",
+    }
 )
 """Commands that resume where they were interrupted when they are given again."""
 

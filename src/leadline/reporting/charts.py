@@ -1,7 +1,8 @@
 """Charts: bars with standard errors and colour legends as SVG that follows a page's text colour, light or dark."""
 
+import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from leadline.evaluation.metrics import METRICS
@@ -58,6 +59,54 @@ def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str
     for place, label in enumerate(labels):
         parts.append(f'<text x="{20 + slot * place}" y="{floor + 16}" text-anchor="middle">{escape(label)}</text>')
     return _svg(width, floor + 24, title, parts)
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float, float]]], across: str, up: str) -> str:
+    """Draw curves over a logarithmic axis from zero, with whiskers of one standard error.
+
+    Args:
+        lines: name → points of (place, value, standard error), in order of their places.
+        across: what the places are.
+        up: what the values are, with their unit.
+
+    Returns:
+        An SVG element.
+    """
+    places = sorted({x for points in lines.values() for x, _, _ in points})
+    top = max((value + error for points in lines.values() for _, value, error in points), default=1.0)
+    left, right, high, low = 50, 450, 30, 250
+    span = math.log(places[-1] / places[0]) if len(places) > 1 else 1.0
+
+    def at(x: float, value: float) -> tuple[float, float]:
+        return left + 20 + (right - left - 40) * math.log(x / places[0]) / span, low - (low - high) * value / top
+
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(up)}</text>',
+        f'<path d="M{left} {high}V{low}H{right}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{(left + right) / 2}" y="{low + 34}" text-anchor="middle">{escape(across)}</text>',
+    ]
+    for x in places:
+        parts.append(f'<text x="{at(x, 0)[0]:.1f}" y="{low + 16}" text-anchor="middle">{x:,.0f}</text>')
+    for tick in (0.0, top / 2, top):
+        parts.append(f'<text x="{left - 5}" y="{at(places[0], tick)[1] + 4:.1f}" text-anchor="end">{tick:.2f}</text>')
+    for number, (name, points) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        ends = [at(x, value) for x, value, _ in points]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
+        parts.append(f'<path d="M{path}" stroke="{colour}" stroke-width="2" fill="none"/>')
+        for (x, y), (_, value, error) in zip(ends, points, strict=True):
+            height = (low - high) * error / top
+            parts.append(f'<path d="M{x:.1f} {y - height:.1f}V{y + height:.1f}" stroke="{colour}"/>')
+            told = f"{name}: {value:.3f} ± {error:.3f}"
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(told)}</title></circle>'
+            )
+        y = low + 58 + 20 * number
+        parts.append(
+            f'<rect x="{left}" y="{y - 10}" width="12" height="12" rx="2" fill="{colour}"/>'
+            f'<text x="{left + 19}" y="{y}">{escape(name)}</text>'
+        )
+    return _svg(right + 20, low + 60 + 20 * len(lines), f"{up} over {across}", parts)
 
 
 def colour_legend(scale: ColorScale) -> str:
