@@ -29,6 +29,7 @@ from leadline.io.images import read_camera, read_image, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.models.base import DepthModel
 from leadline.models.loading import list_models, load, open_model
+from leadline.models.pretrained.hub import load_pretrained, save_pretrained
 from leadline.models.registry import DEFAULT, MODELS, build
 from leadline.models.saving import save
 from leadline.reporting.report import Report, Section, photographs, write_report
@@ -306,8 +307,8 @@ def test_a_path_of_any_type_is_taken_wherever_one_is_named(model, pixels, tmp_pa
 
     save(model, path(tmp_path / "model"))
     assert load(path(tmp_path / "model")).name == open_model(path(tmp_path / "model")).name == "cnn"
-    model.save_pretrained(path(tmp_path / "shared"))
-    assert DepthModel.from_pretrained(path(tmp_path / "shared")).name == "cnn"
+    save_pretrained(model, path(tmp_path / "shared"))
+    assert load_pretrained(path(tmp_path / "shared")).name == "cnn"
     assert predict(path(tmp_path / "model"), photo).shape == (64, 64)
 
     data = open_data(path(tmp_path / "mine"), "train")

@@ -142,7 +142,9 @@ def test_only_the_share_asked_for_is_blurred_or_compressed(ramp):
 
 def answered(sample: Sample) -> Sample:
     """The sample with a teacher's answer that tells its own place: three times the depth, believed where it is far."""
-    return sample.replace(taught=TeacherPrediction(3 * sample.depth, (sample.depth > 1.5).float(), DepthKind.METRIC))
+    return sample.replace(
+        teacher_prediction=TeacherPrediction(3 * sample.depth, (sample.depth > 1.5).float(), DepthKind.METRIC)
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def answered(sample: Sample) -> Sample:
 )
 def test_what_a_teacher_answered_stays_on_its_pixels(ramp, change):
     changed = change(answered(ramp))
-    assert torch.equal(changed.taught.depth, 3 * changed.depth)
-    assert torch.equal(changed.taught.confidence, (changed.depth > 1.5).float())
-    assert changed.taught.kind is DepthKind.METRIC
-    assert change(ramp).taught is None
+    assert torch.equal(changed.teacher_prediction.depth, 3 * changed.depth)
+    assert torch.equal(changed.teacher_prediction.confidence, (changed.depth > 1.5).float())
+    assert changed.teacher_prediction.kind is DepthKind.METRIC
+    assert change(ramp).teacher_prediction is None

@@ -73,7 +73,7 @@ def batch(kind: DepthKind = DepthKind.METRIC) -> Sample:
     both = collate([TRAIN[0], TRAIN[1]])
     depth = torch.where(both.valid, 2 * both.depth, 1.0)
     answer = 3 / depth - 0.1 if kind is DepthKind.RELATIVE else depth
-    return both.replace(taught=TeacherPrediction(answer, torch.ones_like(depth), kind))
+    return both.replace(teacher_prediction=TeacherPrediction(answer, torch.ones_like(depth), kind))
 
 
 class TestTheLoss:
@@ -127,14 +127,16 @@ class TestTheLoss:
         with pytest.raises(BadInput, match=r"features compare features, which needs a running teacher"):
             Distilled(teacher_losses={"features": 1.0})
         with pytest.raises(BadInput, match="needs labels: `leadline label` makes them"):
-            Distilled()(network(), batch().replace(taught=None), torch.nn.Module())
+            Distilled()(network(), batch().replace(teacher_prediction=None), torch.nn.Module())
 
     def test_weighs_pixels_by_confidence_unless_told_not_to_and_never_reads_unbelieved_ones(self):
         def told(confidence: Tensor, **settings) -> float:
             sample = batch()
-            assert sample.taught
-            wild = torch.where(left, 90.0, sample.taught.depth)
-            sample = sample.replace(taught=replace(sample.taught, depth=wild, confidence=confidence))
+            assert sample.teacher_prediction
+            wild = torch.where(left, 90.0, sample.teacher_prediction.depth)
+            sample = sample.replace(
+                teacher_prediction=replace(sample.teacher_prediction, depth=wild, confidence=confidence)
+            )
             loss = Distilled(teacher_losses={"l1": 1.0}, **settings)(network().eval(), sample, torch.nn.Module())
             return loss["teacher l1"].item()
 

@@ -334,9 +334,9 @@ def test_photographs_are_labelled_without_any_truth(tmp_path):
     data = open_data(f"photos:{tmp_path / 'holiday'}", "train")
     store = label(Seer(), data, tmp_path / "store")
     sample = PseudoLabelledDataset(data, store)[1]
-    assert sample.taught
+    assert sample.teacher_prediction
     assert not sample.valid.any()
-    assert sample.taught.depth.shape == (1, 24, 40)
+    assert sample.teacher_prediction.depth.shape == (1, 24, 40)
     with pytest.raises(BadInput, match=r"photos of holiday has no image .* use alignment none"):
         label(Seer(DepthKind.RELATIVE), data, tmp_path / "metres", alignment="truth")
 
@@ -358,9 +358,9 @@ def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
     assert torch.equal(kept.depth, data[1].depth)
     assert not forgotten.valid.any()
     assert not forgotten.depth.any()
-    assert kept.taught
-    assert forgotten.taught
-    assert torch.equal(kept.taught.depth, forgotten.taught.depth)
+    assert kept.teacher_prediction
+    assert forgotten.teacher_prediction
+    assert torch.equal(kept.teacher_prediction.depth, forgotten.teacher_prediction.depth)
 
 
 def holed(number: int = 0) -> Sample:
@@ -379,7 +379,7 @@ def test_holes_are_filled_level_with_the_truth_at_their_borders(tmp_path):
     raw = HoleFilledDataset(data, store, blends=False)[0]
     for filled in (level, raw):
         assert filled.valid.all()
-        assert filled.taught is None
+        assert filled.teacher_prediction is None
         assert torch.equal(filled.depth[sample.valid], sample.depth[sample.valid])
     truth = depth_of(data, 0)
     border = torch.zeros_like(sample.valid)

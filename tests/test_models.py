@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.models.base import DepthModel, Preprocessing, Resize
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Resize
 from leadline.models.decoders import FusionModel
 from leadline.models.heads import output_activation
 from leadline.models.loading import load, open_model
@@ -190,6 +190,15 @@ def test_words_build_what_values_build():
     values = build("hybrid", **SMALLEST["hybrid"], input_size=(64, 96), max_depth=20.0)
     assert words.arguments == values.arguments
     assert words.preprocessing == values.preprocessing
+
+
+def test_what_a_model_is_built_from_does_not_change():
+    model = made("cnn")
+    with pytest.raises(ValueError, match="does not change"):
+        model.set_spec(ModelSpec("hybrid"))
+    with pytest.raises(AttributeError):
+        model.name = "hybrid"  # pyright: ignore[reportAttributeAccessIssue]
+    assert model.name == model.spec.name == "cnn"
 
 
 def test_a_saved_model_says_all_that_its_size_stood_for():

@@ -47,6 +47,15 @@ def test_the_metric_to_choose_by_is_named_with_the_known_ones(
     assert "monitor='RMSE': choose one of abs_rel" in said
 
 
+def test_the_folder_of_the_ground_truth_may_be_given_by_its_old_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["evaluate", "--predictions", str(tmp_path), "--truth", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "--truth is called --ground-truth now" in said
+    assert "No depth maps" in said or "known formats are" in said
+
+
 def test_labels_need_the_images_that_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["distil", "--teacher", "nowhere", "--out", str(tmp_path / "out"), "--labels", str(tmp_path)]
     assert main(command) == 1

@@ -67,8 +67,8 @@ def test_the_public_names_are_these():
     assert leadline.__all__ == [
         "BadInput", "DepthKind", "DepthMap", "DepthModel", "EvalProtocol", "HardwareConfig", "Sample", "Supervised",
         "TrainConfig", "UnreadableFile", "build", "evaluate", "evaluate_maps", "fit", "list_models", "load",
-        "open_data", "predict", "predict_tensor", "protocol", "read_camera", "read_depth", "read_image", "save",
-        "write_depth", "write_image",
+        "load_pretrained", "open_data", "predict", "predict_tensor", "protocol", "push_to_hub", "read_camera",
+        "read_depth", "read_image", "save", "save_pretrained", "write_depth", "write_image",
     ]  # fmt: skip
     assert dir(leadline).count("predict") == 1
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", leadline.__version__)

@@ -17,7 +17,7 @@ from PIL import Image
 from leadline.cli.main import main
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing, Row, Table, average_runs
+from leadline.evaluation.tables import Row, Table, TextTable, average_runs
 from leadline.io.colormaps import ERROR_SCALE, depth_color_scale
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -139,8 +139,8 @@ def test_writing_again_replaces_and_leaves_nothing_half_done(report, tmp_path):
 
 
 def test_a_report_of_words_alone_is_a_page(tmp_path):
-    listing = Listing("Differences", ("metric", "difference"), (("RMSE", "-0.1 ± 0.2"),))
-    text = write_report(Report("Words", (Section("Only", tables=(listing,)),)), tmp_path).read_text()
+    differences = TextTable("Differences", ("metric", "difference"), (("RMSE", "-0.1 ± 0.2"),))
+    text = write_report(Report("Words", (Section("Only", tables=(differences,)),)), tmp_path).read_text()
     assert "Differences" in "".join(_Page(text).texts)
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from leadline.models import networks as networks
     from leadline.models.base import DepthModel
     from leadline.models.loading import list_models, load
+    from leadline.models.pretrained.hub import load_pretrained, push_to_hub, save_pretrained
     from leadline.models.registry import build
     from leadline.models.saving import save
     from leadline.training import losses as losses
@@ -61,14 +62,17 @@ _HOMES = {
     "fit": "leadline.training.trainer",
     "list_models": "leadline.models.loading",
     "load": "leadline.models.loading",
+    "load_pretrained": "leadline.models.pretrained.hub",
     "open_data": "leadline.data.datasets",
     "predict": "leadline.inference.predict",
     "predict_tensor": "leadline.inference.predict",
     "protocol": "leadline.evaluation.protocols",
+    "push_to_hub": "leadline.models.pretrained.hub",
     "read_camera": "leadline.io.images",
     "read_depth": "leadline.io.depth_maps",
     "read_image": "leadline.io.images",
     "save": "leadline.models.saving",
+    "save_pretrained": "leadline.models.pretrained.hub",
     "write_depth": "leadline.io.depth_maps",
     "write_image": "leadline.io.images",
 }
@@ -118,14 +122,17 @@ __all__ = [
     "fit",
     "list_models",
     "load",
+    "load_pretrained",
     "open_data",
     "predict",
     "predict_tensor",
     "protocol",
+    "push_to_hub",
     "read_camera",
     "read_depth",
     "read_image",
     "save",
+    "save_pretrained",
     "write_depth",
     "write_image",
 ]

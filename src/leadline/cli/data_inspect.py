@@ -20,7 +20,7 @@ from leadline.data_quality.index import Collection, Entry, index_data
 from leadline.data_quality.inspect import BAR, EXHIBITS, DatasetCard, SceneCard, dataset_card
 from leadline.data_quality.issues import group_by_scene
 from leadline.data_quality.units import Unit
-from leadline.evaluation.tables import Listing
+from leadline.evaluation.tables import TextTable
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale
 from leadline.io.depth_maps import read_numbers, stated_scale
@@ -73,7 +73,7 @@ def _text(card: DatasetCard) -> str:
             f"{card.data}: {card.layout}, {_counts(card)}",
             f"Licence: {card.licence or 'none stated in the folder'}",
             "",
-            _listing(card).markdown(),
+            _scenes_table(card).markdown(),
             *(["Depths, from each line's metres to the next one's:", *bars] if bars else []),
         ]
     )
@@ -88,8 +88,8 @@ def _counts(card: DatasetCard) -> str:
     return f"{sum(splits.values())} frames of {len(card.scenes)} scenes ({each})"
 
 
-def _listing(card: DatasetCard) -> Listing:
-    return Listing(
+def _scenes_table(card: DatasetCard) -> TextTable:
+    return TextTable(
         "Scenes",
         ("scene", "frames", "photograph", "depth", "steps / m", "median", "1–99 %", "holes", "field of view"),
         tuple(_line(scene) for scene in card.scenes),
@@ -149,7 +149,7 @@ def _report(card: DatasetCard, collection: Collection, frames: Sequence[FrameSta
         for scene in card.scenes
         for each in scene.cameras
     ]
-    tables = (_listing(card), *([Listing("Cameras, in pixels", _CAMERA, tuple(cameras))] if cameras else []))
+    tables = (_scenes_table(card), *([TextTable("Cameras, in pixels", _CAMERA, tuple(cameras))] if cameras else []))
     return Report(
         Path(card.data.partition(",")[0]).name or card.data,
         (

@@ -25,7 +25,7 @@ class EvaluateCommand:
     """Score a model on a dataset, or anyone's depth maps against measured ones, under a named protocol.
 
     leadline evaluate --model runs/mine/best --data rooms
-    leadline evaluate --predictions DIR --truth DIR --depth-scale 1000 --protocol nyu_eigen --json FILE
+    leadline evaluate --predictions DIR --ground-truth DIR --depth-scale 1000 --protocol nyu_eigen --json FILE
     """
 
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
@@ -42,7 +42,7 @@ class EvaluateCommand:
     predictions: Path | None = None
     """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the measured ones are.
     Predictions for the benchmark crops of KITTI (352 × 1216) and NYU (426 × 560) are placed back."""
-    truth: Path | None = None
+    ground_truth: Path | None = None
     """Folder of measured depth maps."""
     depth_scale: float | None = None
     """Numbers in the files of both folders are metres × this, where the files do not state it: 1000 for millimetres,
@@ -65,10 +65,10 @@ class EvaluateCommand:
         self._check()
         if self.data:
             table = self._score_model(self.data, rules)
-        elif self.predictions and self.truth:
-            table = self._score_maps(self.predictions, self.truth, rules)
+        elif self.predictions and self.ground_truth:
+            table = self._score_maps(self.predictions, self.ground_truth, rules)
         else:
-            raise BadInput("Give either --data (and --model), or --predictions and --truth.")
+            raise BadInput("Give either --data (and --model), or --predictions and --ground-truth.")
         print(table.markdown())
         if self.json:
             with atomic_write(self.json) as half:
@@ -81,7 +81,7 @@ class EvaluateCommand:
         for_models = {"--model": self.model, "--data": self.data, "--train-data": self.train_data}
         for_maps = {
             "--predictions": self.predictions,
-            "--truth": self.truth,
+            "--ground-truth": self.ground_truth,
             "--depth-scale": self.depth_scale,
             "--prediction-scale": self.prediction_scale,
             "--kind": self.kind,
@@ -93,7 +93,7 @@ class EvaluateCommand:
         if given and others:
             raise BadInput(
                 f"{', '.join(given)} is of a model, and {', '.join(others)} of maps in files (a dataset's scale is "
-                "--data DIR,depth_scale=1000): give either --data (and --model), or --predictions and --truth."
+                "--data DIR,depth_scale=1000): give either --data (and --model), or --predictions and --ground-truth."
             )
         check_batch_size(self.batch_size)
         find_device(self.device)
@@ -116,10 +116,10 @@ class EvaluateCommand:
             progress=True,
         )
 
-    def _score_maps(self, predictions: Path, truth: Path, rules: EvalProtocol) -> Table:
+    def _score_maps(self, predictions: Path, ground_truth: Path, rules: EvalProtocol) -> Table:
         return evaluate_maps(
             predictions,
-            truth,
+            ground_truth,
             rules,
             depth_scale=self.depth_scale,
             prediction_scale=self.prediction_scale,

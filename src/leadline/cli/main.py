@@ -71,6 +71,7 @@ RENAMED: Mapping[str, str] = {
     "--best-by": "--monitor",
     "--taught": "--teacher-losses",
     "--share": "--measured-fraction",
+    "--truth": "--ground-truth",
 }
 """Options' old names, taken for one release."""
 TEACHING = frozenset({"distil", "study distillation"})

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from leadline.models.registry import DEFAULT, MODELS
-from leadline.reporting.model_table import entry, listing
+from leadline.reporting.model_table import entry, models_table
 
 
 @dataclass(frozen=True)
@@ -16,5 +16,5 @@ class ModelsCommand:
 
     def run(self) -> int:
         entries = [entry(name) for name in (DEFAULT, *MODELS)]
-        print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else listing(entries).markdown())
+        print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else models_table(entries).markdown())
         return 0

@@ -56,7 +56,7 @@ class Sample:
     intrinsics: Intrinsics | None = None
     name: str | tuple[str, ...] = ""
     """Identifies the sample in its dataset: `SCENE/0007`; a tuple with one for each image of a batch."""
-    taught: TeacherPrediction | None = None
+    teacher_prediction: TeacherPrediction | None = None
     """A teacher's prediction for the image, beside what was measured; None: there is none."""
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class Sample:
             depth=self.depth.to(device),
             valid=self.valid.to(device),
             intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
-            taught=self.taught and self.taught.mapped(lambda each: each.to(device)),
+            teacher_prediction=self.teacher_prediction and self.teacher_prediction.mapped(lambda each: each.to(device)),
         )
 
 
@@ -111,12 +111,12 @@ def collate(samples: Sequence[Sample]) -> Sample:
         if all(each is None for each in known)
         else torch.stack([unknown if each is None else each for each in known]),
         name=tuple(str(sample.name) for sample in samples),
-        taught=_together(samples),
+        teacher_prediction=_together(samples),
     )
 
 
 def _together(samples: Sequence[Sample]) -> TeacherPrediction | None:
-    predictions = [sample.taught for sample in samples]
+    predictions = [sample.teacher_prediction for sample in samples]
     kinds = {each.kind for each in predictions if each}
     if not kinds:
         return None

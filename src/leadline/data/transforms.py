@@ -79,7 +79,8 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
         depth=sample.depth[:, rows][:, :, columns],
         valid=sample.valid[:, rows][:, :, columns],
         intrinsics=None if sample.intrinsics is None else resize_intrinsics(sample.intrinsics, sample.size, size),
-        taught=sample.taught and sample.taught.mapped(lambda each: each[:, rows][:, :, columns]),
+        teacher_prediction=sample.teacher_prediction
+        and sample.teacher_prediction.mapped(lambda each: each[:, rows][:, :, columns]),
     )
 
 
@@ -99,7 +100,8 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
         depth=sample.depth[..., rows, columns],
         valid=sample.valid[..., rows, columns],
         intrinsics=None if sample.intrinsics is None else crop_intrinsics(sample.intrinsics, top, left),
-        taught=sample.taught and sample.taught.mapped(lambda each: each[..., rows, columns]),
+        teacher_prediction=sample.teacher_prediction
+        and sample.teacher_prediction.mapped(lambda each: each[..., rows, columns]),
     )
 
 
@@ -110,7 +112,7 @@ def flip(sample: Sample) -> Sample:
         depth=sample.depth.flip(-1),
         valid=sample.valid.flip(-1),
         intrinsics=None if sample.intrinsics is None else flip_intrinsics(sample.intrinsics, sample.size[1]),
-        taught=sample.taught and sample.taught.mapped(lambda each: each.flip(-1)),
+        teacher_prediction=sample.teacher_prediction and sample.teacher_prediction.mapped(lambda each: each.flip(-1)),
     )
 
 

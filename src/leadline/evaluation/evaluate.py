@@ -36,7 +36,7 @@ class ConstantBaseline:
     mean: float
     median: float
     source: str
-    """The truths that they are taken from: `rooms train`."""
+    """The ground truth that they are taken from: `rooms train`."""
 
 
 def evaluate(
@@ -71,7 +71,7 @@ def evaluate(
     check_alignment(protocol.alignment, model.kind)
     _must_be_metres(dataset)
     if training is None:
-        training = _constants(_truths(dataset), protocol, "these truths")
+        training = _constants(_targets(dataset), protocol, "the ground truth")
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
@@ -104,7 +104,7 @@ def evaluate_metrics(
 
 def evaluate_maps(
     predictions: StrPath,
-    truth: StrPath,
+    ground_truth: StrPath,
     protocol: EvalProtocol,
     *,
     depth_scale: float | None = None,
@@ -121,54 +121,52 @@ def evaluate_maps(
 
     Args:
         predictions: a folder of predicted maps.
-        truth: a folder of measured maps.
+        ground_truth: a folder of measured maps.
         protocol: how they are compared.
         depth_scale: numbers in the files are metres × this, where they do not state their own unit; None: they do, or
-            are floats: truths in metres, predictions in the unit of `kind`.
+            are floats: ground truth in metres, predictions in the unit of `kind`.
         prediction_scale: the same of the predictions, where it is another.
         kind: what predictions guarantee whose files do not state it; None: metres.
-        resize: bring predictions of another size and of the truth's aspect to the truth's size.
+        resize: bring predictions of another size and of the ground truth's aspect to its size.
         progress: draw a bar.
 
     Raises:
         BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, or as `evaluate`.
     """
-    truth = Path(truth)
-    predictions = Path(predictions)
     for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
         if scale is not None and not 0 < scale < math.inf:
             raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
-    predictions, truth = Path(predictions), Path(truth)
-    pairs, ignored = match_maps(predictions, truth)
+    predictions, ground_truth = Path(predictions), Path(ground_truth)
+    pairs, ignored = match_maps(predictions, ground_truth)
     changes: Counter[str] = Counter()
     outside = 0
 
-    def predicted(path: Path) -> DepthMap:
+    def read_prediction(path: Path) -> DepthMap:
         own = _stated_kind(path)
         scale = depth_scale if prediction_scale is None else prediction_scale
         return read_depth(path, depth_scale=None if own else scale, kind=kind or own)
 
-    def measured(path: Path) -> DepthMap:
+    def read_target(path: Path) -> DepthMap:
         own = _stated_kind(path)
         return read_depth(path, depth_scale=None if own else depth_scale, kind=own or DepthKind.METRIC)
 
     def compared() -> Iterator[Pair]:
         nonlocal outside
-        for name, (guess, fact) in pairs.items():
-            truth_map = measured(fact)
-            pair = pair_maps(name, predicted(guess), truth_map, promised, resize=resize)
+        for name, (prediction_file, target_file) in pairs.items():
+            target = read_target(target_file)
+            pair = pair_maps(name, read_prediction(prediction_file), target, promised, resize=resize)
             changes.update([pair.change] if pair.change else [])
-            outside += int(protocol.counts(truth_map.depth, truth_map.valid & ~pair.valid).sum())
+            outside += int(protocol.counts(target.depth, target.valid & ~pair.valid).sum())
             yield pair
 
-    promised = predicted(next(iter(pairs.values()))[0]).kind
+    promised = read_prediction(next(iter(pairs.values()))[0]).kind
     check_alignment(protocol.alignment, promised)
-    facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
-    baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
+    targets = (read_target(file) for _, file in subsample_evenly(list(pairs.values()), SPREAD))
+    baseline = _constants(((target.depth, target.valid) for target in targets), protocol, "the ground truth")
     bar = track(compared(), len(pairs), "maps", is_shown=progress)
-    title = f"{predictions} against {truth}"
+    title = f"{predictions} against {ground_truth}"
     table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
     if outside:
@@ -181,7 +179,7 @@ def evaluate_maps(
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
     _must_be_metres(dataset)
-    return _constants(_truths(dataset), protocol, dataset.name)
+    return _constants(_targets(dataset), protocol, dataset.name)
 
 
 def _stated_kind(path: Path) -> str | None:
@@ -197,35 +195,37 @@ def check_batch_size(batch_size: int) -> None:
 
 def _must_be_metres(dataset: Dataset) -> None:
     if dataset.kind is not DepthKind.METRIC:
-        raise BadInput(f"The truths of {dataset.name} are {dataset.kind.value}: choose a dataset that measures metres.")
+        raise BadInput(
+            f"The ground truth of {dataset.name} is {dataset.kind.value}: choose a dataset that measures metres."
+        )
 
 
 def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:
     if not scores.counted:
         raise BadInput(
-            f"None of {len(scores.pixels)} truths has a pixel that counts under {protocol.description}: "
+            f"None of {len(scores.pixels)} depth maps has a pixel that counts under {protocol.description}: "
             "check the depth scale, the crop and the cap."
         )
 
 
-def _truths(dataset: Dataset) -> Iterator[tuple[Depth, Mask]]:
+def _targets(dataset: Dataset) -> Iterator[tuple[Depth, Mask]]:
     for index in subsample_evenly(range(len(dataset)), SPREAD):
         sample = dataset[index]
         yield sample.depth, sample.valid
 
 
-def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, source: str) -> ConstantBaseline:
+def _constants(targets: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, source: str) -> ConstantBaseline:
     images = 0
     depths = []
-    for measured, valid in truths:
-        counted = measured[protocol.counts(measured, valid)]
+    for target, valid in targets:
+        counted = target[protocol.counts(target, valid)]
         # Some ten thousand pixels of an image tell its distribution.
         depths.append(counted[:: max(1, len(counted) // 10_000)].double())
         images += 1
     every = torch.cat(depths) if depths else torch.zeros(0)
     if not len(every):
         raise BadInput(
-            f"{images} truths of {source} have no pixel that counts under {protocol.description}: "
+            f"{images} depth maps of {source} have no pixel that counts under {protocol.description}: "
             "check the depth scale, the crop and the cap."
         )
     return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
@@ -261,12 +261,12 @@ def _table(
     unusable = 0
     for pair in pairs:
         names.append(pair.name)
-        compared = protocol.compare(pair.predicted, pair.measured, pair.valid, kind)
-        parts[name].append(MetricAccumulator.of(compared.metres, pair.measured, compared.counted))
+        compared = protocol.compare(pair.predicted, pair.target, pair.valid, kind)
+        parts[name].append(MetricAccumulator.of(compared.metres, pair.target, compared.counted))
         turned += [pair.name] if compared.is_reversed else []
         unusable += _unusable(pair, kind, protocol)
         for rival, depth in rivals.items():
-            flat = torch.full_like(pair.measured, depth)
+            flat = torch.full_like(pair.target, depth)
             parts[rival].append(_scored(pair, flat, DepthKind.METRIC, protocol))
     scores = MetricAccumulator.merged(parts.pop(name))
     _must_count(scores, protocol)
@@ -289,7 +289,8 @@ def _table(
             ),
         ),
         notes=(
-            f"{len(left_out)} of {len(names)} images have no truth that counts and are left out ({_some(left_out)}).",
+            f"{len(left_out)} of {len(names)} images have no ground truth that counts and are left out "
+            f"({_some(left_out)}).",
         )
         if left_out
         else (),
@@ -301,8 +302,8 @@ def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalPro
     """What is said of the images that only a negative factor would fit, and the kind that would fit most of them."""
     scored = {"median": "as they are", "scale": f"as {protocol.min_depth:g} m everywhere"}
     note = (
-        f"{len(names)} of {among} images fit their truth by a negative factor only, which {kind.value} depth rules "
-        f"out: they are scored {scored.get(protocol.alignment, 'as one constant depth')} ({_some(names)})"
+        f"{len(names)} of {among} images fit their ground truth by a negative factor only, which {kind.value} depth "
+        f"rules out: they are scored {scored.get(protocol.alignment, 'as one constant depth')} ({_some(names)})"
     )
     if 2 * len(names) < among:
         return note
@@ -314,8 +315,8 @@ def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalPro
 
 
 def _scored(pair: Pair, predicted: Depth, kind: DepthKind, protocol: EvalProtocol) -> MetricAccumulator:
-    compared = protocol.compare(predicted, pair.measured, pair.valid, kind)
-    return MetricAccumulator.of(compared.metres, pair.measured, compared.counted)
+    compared = protocol.compare(predicted, pair.target, pair.valid, kind)
+    return MetricAccumulator.of(compared.metres, pair.target, compared.counted)
 
 
 def _unusable(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
@@ -323,7 +324,7 @@ def _unusable(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
     wrong = ~pair.predicted.isfinite()
     if kind is not DepthKind.RELATIVE:
         wrong |= pair.predicted <= 0
-    return int((wrong & protocol.counts(pair.measured, pair.valid)).sum())
+    return int((wrong & protocol.counts(pair.target, pair.valid)).sum())
 
 
 def _row(

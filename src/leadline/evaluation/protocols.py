@@ -49,13 +49,13 @@ CROPS: Mapping[str, Crop] = {
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """How predictions are compared with truths. Build one with `protocol(name, …)`."""
+    """How predictions are compared with ground truth. Build one with `protocol(name, …)`."""
 
     name: str
     crop: str
     """A name in `CROPS`."""
     min_depth: float
-    """Metres: a truth counts if it is farther than this …"""
+    """Metres: ground truth counts if it is farther than this …"""
     cap: float
     """… and nearer than this, both strictly."""
     alignment: str = "none"
@@ -64,12 +64,12 @@ class EvalProtocol:
     flip: bool = False
     """Predict the mirrored image too and take the mean of both."""
 
-    def counts(self, measured: Depth, valid: Mask) -> Mask:
+    def counts(self, target: Depth, valid: Mask) -> Mask:
         """Return the pixels that count: measured, in the crop, strictly between `min_depth` and `cap`."""
-        inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
-        return valid & inside & (measured > self.min_depth) & (measured < self.cap)
+        inside = CROPS[self.crop].mask(*target.shape[-2:]).to(valid.device)
+        return valid & inside & (target > self.min_depth) & (target < self.cap)
 
-    def compare(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
+    def compare(self, predicted: Depth, target: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
         """Align a prediction, clip it to [min_depth, cap], and find the pixels that count.
 
         NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a prediction
@@ -77,16 +77,16 @@ class EvalProtocol:
 
         Args:
             predicted: (*batch, 1, H, W) in the unit of `kind`.
-            measured: metres, of the same shape.
+            target: metres, of the same shape.
             valid: where depth was measured.
             kind: what the prediction guarantees.
 
         Raises:
             BadInput: the alignment cannot make metres of this kind.
         """
-        counted = self.counts(measured, valid)
+        counted = self.counts(target, valid)
         # Aligned before it is held to the range: clipped pixels would bias the scale.
-        aligned = fit_alignment(predicted, measured, counted, alignment=self.alignment, kind=kind)
+        aligned = fit_alignment(predicted, target, counted, alignment=self.alignment, kind=kind)
         metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)
         return Comparison(metres, counted, aligned.is_reversed)
 
@@ -120,13 +120,13 @@ class EvalProtocol:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A prediction beside its truth under a protocol."""
+    """A prediction beside its ground truth under a protocol."""
 
     metres: Depth
     """The prediction, aligned and held to the protocol's range."""
     counted: Mask
     is_reversed: Tensor
-    """Whether each image (*batch) fits its truth by a negative factor only, and is a constant in `metres`."""
+    """Whether each image (*batch) fits its ground truth by a negative factor only, and is a constant in `metres`."""
 
 
 PROTOCOLS: Mapping[str, EvalProtocol] = {

@@ -149,7 +149,7 @@ def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float,
     return _scaled_to(prediction, prediction.depth[0, rows, columns][known].double(), metres[known], "points")
 
 
-def scale_from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "measured pixels") -> ScaledDepth:
+def scale_from_sparse(prediction: DepthMap, sparse: DepthMap, source: str = "measured pixels") -> ScaledDepth:
     """Scale a prediction to metres by the measured pixels of a depth map.
 
     For relative depth, scale and shift are fitted, in inverse depth (Ranftl et al. 2020, sec. 5); for other kinds, the
@@ -157,19 +157,19 @@ def scale_from_sparse(prediction: DepthMap, measured: DepthMap, source: str = "m
 
     Args:
         prediction: depth of any kind.
-        measured: a metric map of the same size, valid where there is an anchor.
+        sparse: a metric map of the same size, valid where there is an anchor.
         source: what messages and the provenance call the anchors.
 
     Raises:
         BadInput: another size or kind, or anchors that are too few, all alike, or farther where the prediction is near.
     """
-    if measured.kind is not DepthKind.METRIC:
-        raise BadInput(f"Depth of kind {measured.kind.value!r} cannot scale anything to metres: give metric depth.")
-    if measured.depth.shape != prediction.depth.shape:
-        sizes = [f"{each.depth.shape[-1]} × {each.depth.shape[-2]}" for each in (measured, prediction)]
+    if sparse.kind is not DepthKind.METRIC:
+        raise BadInput(f"Depth of kind {sparse.kind.value!r} cannot scale anything to metres: give metric depth.")
+    if sparse.depth.shape != prediction.depth.shape:
+        sizes = [f"{each.depth.shape[-1]} × {each.depth.shape[-2]}" for each in (sparse, prediction)]
         raise BadInput(f"The sparse map is {sizes[0]} pixels and the photograph {sizes[1]}: give one of its size.")
-    known = _usable(prediction) & measured.valid & (measured.depth > 0)
-    return _scaled_to(prediction, prediction.depth[known].double(), measured.depth[known].double(), source)
+    known = _usable(prediction) & sparse.valid & (sparse.depth > 0)
+    return _scaled_to(prediction, prediction.depth[known].double(), sparse.depth[known].double(), source)
 
 
 def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
@@ -254,8 +254,8 @@ def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, pho
             choices = ", ".join(path.name for path in found or named)
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
-    measured = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
-    return scale_from_sparse(prediction, measured, f"measured pixels of {printable(place.name)}")
+    sparse = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
+    return scale_from_sparse(prediction, sparse, f"measured pixels of {printable(place.name)}")
 
 
 def _usable(prediction: DepthMap) -> Mask:

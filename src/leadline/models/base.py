@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import import_module
 from math import ceil, floor, sqrt
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -18,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 from leadline.core.camera import pinhole
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor, Intrinsics
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -134,26 +131,73 @@ class Provenance:
     """What the model scored: data and protocol in words → metric → value."""
 
 
-class DepthModel(nn.Module, ABC):
-    """A network from RGB in [0, 1] to depth in the unit of its `kind`; it normalises the image itself."""
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is built from: `build(spec.name, **spec.arguments)` builds the same network, untrained."""
 
     name: str
-    """Its key in `MODELS`; set by `build`."""
-    arguments: Mapping[str, Any]
-    """The builder's keyword arguments as JSON would hold them; set by `build`."""
-    settled: Mapping[str, Any] = {}
-    """Arguments that the builder chose where it was told none: saved with the others, so that a later choice of
-    another default changes no saved model."""
+    """Its key in `MODELS`."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """The builder's keyword arguments, as JSON holds them."""
+
+
+class DepthModel(nn.Module, ABC):
+    """A network from RGB in [0, 1] to depth in the unit of its `kind`; it normalises the image itself.
+
+    Args:
+        kind: what a number in its depth maps guarantees.
+        preprocessing: how a photograph becomes its input.
+        provenance: where its weights come from.
+        spec: what it is built from; None: `build` sets it.
+        defaults: arguments that the builder chose where none were given. They are saved with the others, so that
+            another default in a later version changes no saved model.
+    """
+
     encoder: nn.Module
     """The part that may come pretrained: image to pyramid."""
     mean: Tensor
     std: Tensor
 
-    def __init__(self, kind: DepthKind, preprocessing: Preprocessing, provenance: Provenance) -> None:
+    def __init__(
+        self,
+        kind: DepthKind,
+        preprocessing: Preprocessing,
+        provenance: Provenance,
+        *,
+        spec: ModelSpec | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.provenance = provenance
+        self.defaults: Mapping[str, Any] = dict(defaults or {})
+        self._spec = spec
         self.set_preprocessing(preprocessing)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is built from; of a model that `build` did not make, the name of its class."""
+        return self._spec or ModelSpec(type(self).__name__)
+
+    @property
+    def name(self) -> str:
+        """The key of its builder in `MODELS`."""
+        return self.spec.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The builder's keyword arguments, as JSON holds them."""
+        return self.spec.arguments
+
+    def set_spec(self, spec: ModelSpec) -> None:
+        """Set what the model is built from, once: `build` does.
+
+        Raises:
+            ValueError: it is set already.
+        """
+        if self._spec is not None:
+            raise ValueError(f"This model is built from {self._spec}, which does not change.")
+        self._spec = spec
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Take `preprocessing` as the model's own; the only way to change it."""
@@ -191,19 +235,6 @@ class DepthModel(nn.Module, ABC):
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Return the feature maps that `forward` decodes, finest first, each (B, C, h, w)."""
 
-    def save_pretrained(self, directory: StrPath) -> None:
-        """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
-        _hub().write_with_card(self, directory)
-
-    @classmethod
-    def from_pretrained(cls, place: StrPath, **options: Any) -> "DepthModel":
-        """Load the model of a folder or of a hub repository; options as `pretrained.hub.load_pretrained`."""
-        return _hub().load_pretrained(place, **options)
-
-    def push_to_hub(self, repo: str, **options: Any) -> str:
-        """Upload the model with a model card; its address. Options as `leadline.models.pretrained.hub.push`."""
-        return _hub().push(self, repo, **options)
-
     def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Subtract the mean and divide by the standard deviation of the encoder's training images.
 
@@ -218,11 +249,6 @@ class DepthModel(nn.Module, ABC):
                 "leadline.predict resizes images of any size."
             )
         return (image - self.mean) / self.std
-
-
-def _hub() -> ModuleType:
-    """The module that the three methods above are short for: by name, because it is built on this one."""
-    return import_module("leadline.models.pretrained.hub")
 
 
 def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:

@@ -43,7 +43,12 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
         raise BadInput(
             f"{path} is no checkpoint file, so it cannot be read as {as_name!r}; a saved model has its name."
         )
-    return load_folder(Path(path))
+    if not Path(path).is_dir():
+        raise BadInput(
+            f"No model at {path}: nothing is there. {DEFAULT} comes with the package; published models go by their "
+            f"names: {', '.join(sorted(RELEASES))}."
+        )
+    return load_folder(path)
 
 
 def list_models(pattern: str = "*", *, trained: bool = False) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
-from leadline.models.base import DepthModel, init_on_meta
+from leadline.models.base import DepthModel, ModelSpec, init_on_meta
 
 MODELS: Mapping[str, str] = {
     "cnn": "leadline.models.networks.cnn:cnn",
@@ -76,11 +76,9 @@ def build(name: str, **arguments: Any) -> DepthModel:
         model = builder(**bound.kwargs)
         bound.apply_defaults()
         given = bound.kwargs
-    model.name = name
+    kept = {key: value for key, value in {**given, **model.defaults}.items() if key not in _SOURCES}
     try:
-        model.arguments = json.loads(
-            json.dumps({key: value for key, value in {**given, **model.settled}.items() if key not in _SOURCES})
-        )
+        model.set_spec(ModelSpec(name, json.loads(json.dumps(kept))))
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem
     return model

@@ -20,8 +20,7 @@ from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel, as_dtype_of, shapes, state_dict_mismatch
 from leadline.models.description import FORMAT, read_description
 from leadline.models.lora import merge_adapters
-from leadline.models.pretrained.releases import RELEASES
-from leadline.models.registry import _SOURCES, DEFAULT, build_on_meta, with_tables
+from leadline.models.registry import _SOURCES, build_on_meta, with_tables
 
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 _CHECKSUM = "weights_sha256"
@@ -91,10 +90,7 @@ def load_folder(folder: StrPath) -> DepthModel:
     folder = Path(folder)
     description_file, weights_file = folder / _DESCRIPTION, folder / _WEIGHTS
     if not description_file.is_file():
-        raise BadInput(
-            f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}. "
-            f"{DEFAULT} comes with the package; published models go by their names: {', '.join(sorted(RELEASES))}."
-        )
+        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}.")
     told = read_description(description_file)
     if named := sorted(_SOURCES & told.arguments.keys()):
         raise BadInput(f"{description_file} names {named[0]}: a saved model has its own weights. Save it again.")

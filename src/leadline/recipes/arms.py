@@ -16,7 +16,7 @@ from leadline.evaluation.evaluate import constant_baseline, evaluate_metrics
 from leadline.evaluation.flat_baselines import flat_rows
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.records import FORMAT, answers, claims_table, derive
-from leadline.evaluation.tables import Listing, Row, average_runs
+from leadline.evaluation.tables import Row, TextTable, average_runs
 from leadline.io.atomic import atomic_write
 from leadline.io.run_folder import read_configuration
 from leadline.models.saving import fingerprint, load_folder
@@ -156,7 +156,7 @@ def study_record(
     *,
     fixed: Sequence[tuple[str, Row]],
     notes: Sequence[str],
-    tables: Sequence[Listing] = (),
+    tables: Sequence[TextTable] = (),
     command: str = "",
 ) -> dict[str, Any]:
     """Make the record of what is trained: per seed the metrics, the hash of the weights, steps and seconds.
@@ -254,8 +254,10 @@ def study_report(
     ]
     table = results_table(rows, train, test, protocol, notes=record["notes"])
     lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in claims_table(record).splitlines()]
-    claims = Listing("Claims, paired by seed", tuple(lines[0]), tuple(map(tuple, lines[2:])))
-    tables = [Listing(each["title"], tuple(each["head"]), tuple(map(tuple, each["body"]))) for each in record["tables"]]
+    claims = TextTable("Claims, paired by seed", tuple(lines[0]), tuple(map(tuple, lines[2:])))
+    tables = [
+        TextTable(each["title"], tuple(each["head"]), tuple(map(tuple, each["body"]))) for each in record["tables"]
+    ]
     numbers = numbers_section(table, [claims, *tables], protocol)
     figures = (*charts, *numbers.figures)
     return Report(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.models.base import DepthModel
+from leadline.models.base import DepthModel, ModelSpec
 from leadline.models.networks.dpt import NYU_SCALE, NYU_SHIFT
 
 
@@ -15,8 +15,12 @@ class WrappedTeacher(DepthModel):
     """Change the unit of another model's output, and nothing else."""
 
     def __init__(self, teacher: DepthModel, unit: str) -> None:
-        super().__init__(DepthKind.RELATIVE, replace(teacher.preprocessing, focal=None), teacher.provenance)
-        self.name, self.arguments = f"{teacher.name}, {unit}", dict(teacher.arguments)
+        super().__init__(
+            DepthKind.RELATIVE,
+            replace(teacher.preprocessing, focal=None),
+            teacher.provenance,
+            spec=ModelSpec(f"{teacher.name}, {unit}", teacher.arguments),
+        )
         self.teacher = teacher
         self.encoder = teacher.encoder
         self.eval()

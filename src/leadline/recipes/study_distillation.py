@@ -14,7 +14,7 @@ from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import Subset
 from leadline.data.mixing import as_mixture
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing
+from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.saving import save
@@ -305,7 +305,7 @@ def _split(train: Dataset, labelled: int) -> tuple[Dataset, Dataset | None]:
     )
 
 
-def _paper_figures() -> Listing:
+def _paper_figures() -> TextTable:
     remarks = ("Their figures, on their data (NYU Depth v2): not to be compared with the rows above, only in kind.",)
     header = ("the source paper's Table 2", METRICS["rmse"].heading, METRICS["d1"].heading, METRICS["mae"].heading)
-    return Listing("What the source paper reports", header, PAPER_FIGURES, remarks)
+    return TextTable("What the source paper reports", header, PAPER_FIGURES, remarks)

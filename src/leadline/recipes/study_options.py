@@ -8,7 +8,7 @@ from typing import Any
 from leadline.core.ranges import AtLeastOne
 from leadline.data.datasets import Dataset
 from leadline.evaluation.statistics import check_seeds
-from leadline.evaluation.tables import Listing
+from leadline.evaluation.tables import TextTable
 from leadline.recipes import TrainingRun
 from leadline.recipes.arms import Arm, Design, baseline_rows, study_record, study_report, train_arms
 from leadline.recipes.train_options import TrainOptions
@@ -60,7 +60,7 @@ def finish_study(
     data: StudyData,
     *,
     notes: Sequence[str],
-    tables: Sequence[Listing] = (),
+    tables: Sequence[TextTable] = (),
     charts: Sequence[Chart] = (),
     command: str = "",
 ) -> tuple[Report, dict[str, Any]]:

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing
+from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.pretrained.releases import RELEASES, Figures
@@ -56,10 +56,10 @@ def entry(name: str) -> dict[str, Any]:
     }
 
 
-def listing(entries: list[dict[str, Any]]) -> Listing:
+def models_table(entries: list[dict[str, Any]]) -> TextTable:
     """List the entries as a table; protocols and licence terms are its remarks."""
     header = ("", "parameters", "multiply-adds", "input", "depth", "licence", "NYU Depth v2, as published", "weights")
-    return Listing("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
+    return TextTable("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
 
 
 def multiply_adds(model: DepthModel) -> int:

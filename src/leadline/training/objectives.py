@@ -137,7 +137,7 @@ class Distilled:
         return parts
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
-        labels = batch.taught
+        labels = batch.teacher_prediction
         if labels is None:
             raise BadInput("A distillation needs labels: `leadline label` makes them.")
         predicted = model(batch.image, batch.intrinsics).float()

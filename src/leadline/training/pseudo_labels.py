@@ -234,7 +234,7 @@ class PseudoLabelledDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
-        sample = sample.replace(taught=self.store.teacher_prediction(index, sample))
+        sample = sample.replace(teacher_prediction=self.store.teacher_prediction(index, sample))
         if self.keeps_target:
             return sample
         nothing = torch.zeros_like(sample.depth)
@@ -284,11 +284,13 @@ class HoleFilledDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.labelled[index]
-        prediction = sample.taught
+        prediction = sample.teacher_prediction
         assert prediction is not None
         holes = ~sample.valid & (prediction.confidence >= self.confidence) & (prediction.depth > 0)
         depth = self._blended(sample, prediction) if self.blends else prediction.depth
-        return sample.replace(depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, taught=None)
+        return sample.replace(
+            depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, teacher_prediction=None
+        )
 
     def _blended(self, sample: Sample, prediction: TeacherPrediction) -> Depth:
         """The teacher's depth, scaled to match what was measured at the borders of holes."""

@@ -566,18 +566,15 @@ def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: 
     """
     try:
         return Fabric(accelerator=hardware.accelerator, devices=devices or hardware.devices, precision=precision)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as problem:
-        # Fabric's MisconfigurationException is none of its public names; it derives from Exception alone.
-        raise BadInput(_missing_hardware(hardware, problem)) from problem
     except Exception as problem:
-        if type(problem).__name__ != "MisconfigurationException":
+        # Fabric's MisconfigurationException is none of its public names; it derives from Exception alone.
+        is_known = isinstance(problem, (RuntimeError, ValueError, TypeError))
+        if not is_known and type(problem).__name__ != "MisconfigurationException":
             raise
-        raise BadInput(_missing_hardware(hardware, problem)) from problem
-
-
-def _missing_hardware(hardware: HardwareConfig, problem: Exception) -> str:
-    said = str(problem).splitlines()[0].rstrip(".")
-    return f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
+        said = str(problem).splitlines()[0].rstrip(".")
+        raise BadInput(
+            f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
+        ) from problem
 
 
 def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:

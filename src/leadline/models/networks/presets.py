@@ -133,7 +133,8 @@ def build_network(
     maps = [*finer, dim if transformer else last]
     answer = output_activation(full.head, full.kind, full.min_depth, full.max_depth)
     fusion, head = decoder_and_head(full.decoder, maps, full.width, answer)
-    model = FusionModel(
+    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
+    return FusionModel(
         DepthKind(full.kind),
         preprocessing,
         encoder_provenance(full.encoder, full.weights, pretrained=full.pretrained),
@@ -142,7 +143,5 @@ def build_network(
         transformer=over_last,
         decoder=fusion,
         head=head,
+        defaults={**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size},
     )
-    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
-    model.settled = {**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size}
-    return model

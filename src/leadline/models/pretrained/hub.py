@@ -77,8 +77,8 @@ def load_pretrained(
     return load_folder(folder)
 
 
-def write_with_card(model: DepthModel, directory: StrPath) -> None:
-    """Save `model` with a model card; a card that already lies there is kept, for it may have been edited.
+def save_pretrained(model: DepthModel, directory: StrPath) -> None:
+    """Save a model as `leadline.save` does, with a model card, README.md; a card that is already there is kept.
 
     Raises:
         BadInput: the folder holds other files, or cannot be written.
@@ -90,7 +90,7 @@ def write_with_card(model: DepthModel, directory: StrPath) -> None:
         (folder / _CARD).write_text(text, encoding="utf-8")
 
 
-def push(
+def push_to_hub(
     model: DepthModel,
     repo: str,
     *,

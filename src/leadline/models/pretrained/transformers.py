@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, init_on_meta
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize, init_on_meta
 from leadline.models.description import check_preprocessing, read_json
 from leadline.models.registry import check_numbers
 
@@ -83,8 +83,7 @@ def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None
     if absent := sorted(key for key in report["missing_keys"] if not key.startswith(_IDLE)):
         raise BadInput(f"{name} lacks {len(absent)} of its weights ({', '.join(absent[:3])}, …): download it again.")
     model = TransformersModel(network, promised, preprocessing, _provenance(folder, name))
-    model.name = "hub"
-    model.arguments = {"config": config, "processor": processor, "kind": promised.value}
+    model.set_spec(ModelSpec("hub", {"config": config, "processor": processor, "kind": promised.value}))
     return model.eval()
 
 
