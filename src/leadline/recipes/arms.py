@@ -79,18 +79,19 @@ class Design:
         for name in only:
             if name not in known:
                 raise unknown("arm", name, known)
-        chosen = self.restricted(set(only)) if only else self
+        chosen = self.restricted(only)
         return [name for name in known if any(name in (claim.arm, claim.against) for claim in chosen.claims)]
 
     def restricted(self, arms: Iterable[str]) -> "Design":
-        """Return the design with the claims of these arms alone.
+        """Return the design with the claims of these arms alone; without arms, the design itself.
 
         Raises:
             BadInput: none of them is claimed to differ from anything.
         """
-        arms = set(arms)
+        if not (arms := set(arms)):
+            return self
         claims = tuple(claim for claim in self.claims if claim.arm in arms)
-        if arms and not claims:
+        if not claims:
             raise BadInput(
                 "--only names controls alone, which are compared with nothing: name an arm that is compared with them."
             )

@@ -134,4 +134,4 @@ def learning_curves(record: Mapping[str, Any]) -> str:
 def _cost(network: str) -> int:
     """Multiply-adds of one image of the network's native size."""
     name, _, arguments = parse_spec(network)
-    return multiply_adds(build_on_meta(name, **arguments).to("meta"))
+    return multiply_adds(build_on_meta(name, **arguments).to("meta").eval())

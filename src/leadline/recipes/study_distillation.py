@@ -55,9 +55,9 @@ class DistillationStudyOptions:
     data."""
     relative_teacher: str | None = None
     """Model whose output is relative depth; unset: the teacher's depth as DPT-hybrid's numbers."""
-    teacher_data: str = "rooms,domain=a,count=2048,height=64,width=64"
-    """What the teacher is trained on where none is given, what the data-matched control has beside its own samples, and
-    what a pretrained student starts from."""
+    teacher_data: str | None = None
+    """What the teacher learnt from: the data-matched control has it beside its own samples, and a pretrained student
+    starts from it. Unset: 2,048 rooms of domain a; where a teacher is given, these arms are left out."""
     teacher_steps: AtLeastOne = 400
     """Steps of the teacher's training; a fifth as many fine-tune it."""
     pretraining_steps: AtLeastOne = 200
@@ -80,7 +80,9 @@ class DistillationStudyOptions:
 
     @property
     def budget(self) -> "DistillationStudyOptions":
-        """These options with the seeds and the steps that `quick` leaves."""
+        """These options with the teacher's data, and with the seeds and the steps that `quick` leaves."""
+        if self.teacher is None and self.teacher_data is None:
+            return replace(self, teacher_data=_TEACHER_DATA).budget
         if not self.quick:
             return self
         config = self.options.config
@@ -127,7 +129,7 @@ def study_distillation(study: DistillationStudyOptions, command: str = "") -> tu
     _check_data(cells, measured, unlabelled)
     training_run = options.training_run(train, validation, seed=0)
     protocol, device = training_run.protocol, training_run.hardware.device
-    beside = open_data(study.teacher_data, "train", cache=cache)
+    beside = {"teacher": open_data(study.teacher_data, "train", cache=cache)} if study.teacher_data else {}
     teacher_spec = study.teacher or str(_trained_teacher(study, training_run, cache))
     teacher = (given or load(teacher_spec)).to(device)
     relative = relative.to(device) if relative else DptRangeTeacher(teacher)
@@ -138,7 +140,7 @@ def study_distillation(study: DistillationStudyOptions, command: str = "") -> tu
         study.out,
         unlabelled,
         {"dpt": relative, "unit": UnitRangeTeacher(relative)},
-        {"teacher": beside, **({"unlabelled": unlabelled} if unlabelled else {})},
+        {**beside, **({"unlabelled": unlabelled} if unlabelled else {})},
         jobs=study.jobs,
     )
     passed = check_gate(experiment, CELLS["control"].variant, validation, is_on=study.gate)
@@ -174,14 +176,19 @@ def chosen_cells(study: DistillationStudyOptions) -> dict[str, Cell]:
         BadInput: an unknown arm, controls alone, or an arm without the unlabelled images that it needs.
     """
     wanted = {*DESIGN.arms(study.only), "control"}
-    for name in study.only:
-        if study.unlabelled == "none" and _needs_unlabelled(CELLS[name]):
-            raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
-    return {
+    has_data = study.teacher is None or study.teacher_data is not None
+    available = {
         name: cell
         for name, cell in CELLS.items()
-        if name in wanted and (study.unlabelled != "none" or not _needs_unlabelled(cell))
+        if (study.unlabelled != "none" or not _needs_unlabelled(cell))
+        and (has_data or not (cell.variant.beside == "teacher" or cell.start == "relative"))
     }
+    for name in study.only:
+        if name not in available and _needs_unlabelled(CELLS[name]):
+            raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
+        if name not in available:
+            raise BadInput(f"{name} needs the data that the given teacher learnt from: name them with --teacher-data.")
+    return {name: cell for name, cell in available.items() if name in wanted}
 
 
 def _needs_unlabelled(cell: Cell) -> bool:
@@ -215,6 +222,7 @@ def _arms(
 
 def _trained_teacher(study: DistillationStudyOptions, student: TrainingRun, cache: Path) -> Path:
     """Train a hybrid on the teacher's data, and then on the student's; return its folder."""
+    assert study.teacher_data
     steps = study.teacher_steps
     height, width = student.train[0].size
     config = TrainConfig(steps=steps, batch_size=16, learning_rate=4e-3, validate_every=max(steps // 5, 1))
@@ -241,6 +249,7 @@ def _trained_teacher(study: DistillationStudyOptions, student: TrainingRun, cach
 
 def _pretrained(study: DistillationStudyOptions, student: TrainingRun, cache: Path) -> str:
     """Train the student's network on relative depth of the teacher's data, as MiDaS is; return it as a start."""
+    assert study.teacher_data
     steps, folder = study.pretraining_steps, study.out / "start"
     name, _, arguments = parse_spec(student.network)
     run = replace(
@@ -257,6 +266,7 @@ def _pretrained(study: DistillationStudyOptions, student: TrainingRun, cache: Pa
     return ",".join([f"start:{folder / 'model'}", *(f"{key}={value}" for key, value in head.items())])
 
 
+_TEACHER_DATA = "rooms,domain=a,count=2048,height=64,width=64"
 _QUICK = 8
 """What --quick divides steps by."""
 _DEPARTURES = (
