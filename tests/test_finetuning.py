@@ -58,7 +58,8 @@ def test_a_saved_relative_network_is_finetuned_to_metres_by_name_and_refused_wit
 
 
 def test_a_network_whose_head_is_fixed_cannot_be_a_start(tmp_path):
-    save(build("dpt_hybrid_nyu", vit_options={"depth": 4}, width=8), tmp_path / "nyu")
+    nyu = build("dpt_hybrid_nyu", vit_options={"img_size": 64, "depth": 4, "embed_dim": 24, "num_heads": 2}, width=8)
+    save(nyu, tmp_path / "nyu")
     with pytest.raises(BadInput, match="cannot be given a head in metres"):
         open_model(f"start:{tmp_path / 'nyu'}")
     with pytest.raises(BadInput, match="dpt_large answers metres with head=log or head=softplus"):
@@ -82,6 +83,6 @@ def test_a_network_may_squash_photographs_as_the_paper_does_in_training_too():
     ]
     assert torch.equal(views[0].depth, sample.depth[..., 1::2]) or torch.equal(views[0].depth, sample.depth[..., ::2])
     assert views[1].depth.shape == (1, 64, 64)
-    assert torch.equal(views[1].depth, sample.depth[..., 32:96])
+    assert any(torch.equal(views[1].depth, sample.depth[..., left : left + 64]) for left in range(65))
     with pytest.raises(BadInput, match="No resize is called 'crop'"):
         build("cnn", size="tiny", resize="crop")

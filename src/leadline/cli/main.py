@@ -16,6 +16,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.evaluate:EvaluateCommand",
         "Score a model, or anyone's depth maps, under a named protocol.",
     ),
+    "calibrate": (
+        "leadline.cli.calibrate:CalibrateCommand",
+        "Correct the scale of a metric model by a few ground truths, if that helps on others.",
+    ),
     "report": ("leadline.cli.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": (
         "leadline.cli.models:ModelsCommand",

@@ -104,21 +104,26 @@ def claims_table(record: Record, family: str = "") -> str:
             "–" if found["p"] is None else _p_words(found["p_holm"]),
             found["decision"],
         ]
-        lines.append(line + ([gap_closed(record, claim)] if has_teacher else []))
+        lines.append(line + ([gap_closed(record, claim["metric"], found)] if has_teacher else []))
     return markdown_table([*head, "of the gap to the teacher"] if has_teacher else head, lines)
 
 
-def gap_closed(record: Record, claim: Mapping[str, Any]) -> str:
-    """Say which part of the way from the compared arm to the teacher an arm went; a dash if the teacher is no better.
+def gap_closed(record: Record, metric: str, found: Mapping[str, Any]) -> str:
+    """Say which part of the way from what it is compared with to the teacher an arm went, over the seeds of both.
 
-    Negative where the arm is worse than what it is compared with.
+    Args:
+        record: a record with a teacher.
+        metric: of the claim.
+        found: what is derived of the claim.
+
+    Returns:
+        A percentage, negative where the arm is the worse one; a dash where the teacher itself is no better.
     """
-    teacher = next(row for row in record["fixed"] if row["id"] == "teacher")["metrics"][claim["metric"]]
-    own, control = (record["derived"]["rows"][claim[side]][claim["metric"]]["mean"] for side in ("arm", "against"))
-    gap = (control - teacher) * (-1 if METRICS[claim["metric"]].higher_is_better else 1)
+    teacher = next(row for row in record["fixed"] if row["id"] == "teacher")["metrics"][metric]
+    gap = (found["against"] - teacher) * (-1 if METRICS[metric].higher_is_better else 1)
     if gap <= 0:
         return "–"
-    return f"{(control - own) / (control - teacher):.0%}"
+    return f"{(found['against'] - found['arm']) / (found['against'] - teacher):.0%}"
 
 
 def claim_sentence(record: Record, place: int) -> str:
@@ -126,8 +131,8 @@ def claim_sentence(record: Record, place: int) -> str:
     claim, found = record["claims"][place], record["derived"]["claims"][place]
     metric = METRICS[claim["metric"]]
     unit = f" {metric.unit}" if metric.unit else ""
-    own, other = (record["derived"]["rows"][claim[side]][claim["metric"]]["mean"] for side in ("arm", "against"))
-    figures = f"{metric.label} {metric.printed(own)} against {metric.printed(other)}{unit}, × {found['ratio']:.2f}"
+    own, other = metric.printed(found["arm"]), metric.printed(found["against"])
+    figures = f"{metric.label} {own} against {other}{unit}, × {found['ratio']:.2f}"
     margin = "" if found["margin_95"] is None else f" ± {found['margin_95']:.{metric.digits}f}"
     interval = f"difference {found['mean']:+.{metric.digits}f}{margin}{unit} over {found['pairs']} seeds"
     if found["pairs"] < 2:
@@ -222,6 +227,8 @@ def _difference(record: Record, claim: Mapping[str, Any]) -> dict[str, Any]:
         "pairs": len(shared),
         "mean": found.mean,
         "margin_95": None if is_alone else found.margin,
+        "arm": fmean(values[0]),
+        "against": fmean(values[1]),
         "ratio": fmean(values[0]) / fmean(values[1]),
         "p": None if is_alone else found.p_value,
     }

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
@@ -19,8 +20,9 @@ def with_metric_head(
     typical indoor depth everywhere, whatever the numbers of the relative network were.
 
     Args:
-        model: any network of ours, or an official MiDaS or DPT, of any kind of depth.
-        head: "log" or "softplus", as `leadline.models.heads.output_activation`.
+        model: any network of ours, an official MiDaS or DPT, or a network of the hub that predicts inverse depth.
+        head: "log" or "softplus", as `leadline.models.heads.output_activation`; a network of the hub keeps its whole
+            head and has `leadline.models.heads.InverseReadout` after it.
         min_depth: metres that the output never falls below.
         max_depth: metres that it never exceeds.
 
@@ -30,11 +32,13 @@ def with_metric_head(
     Raises:
         BadInput: the network has no such head.
     """
+    if model.name == "hub" and model.kind is DepthKind.RELATIVE:
+        return _with_readout(model)
     options = {"kind": DepthKind.METRIC.value, "head": head, "min_depth": min_depth, "max_depth": max_depth}
     if missing := options.keys() - model.arguments.keys():
         raise BadInput(
             f"{model.name!r} cannot be given a head in metres (it has no {', '.join(sorted(missing))}): start from "
-            "cnn, hybrid, midas_v21, midas_small, dpt_large or dpt_hybrid."
+            "cnn, hybrid, midas_v21, midas_small, dpt_large, dpt_hybrid, or a relative network of the hub."
         )
     metric = build(model.name, **{**model.arguments, **options})
     last = [
@@ -50,5 +54,18 @@ def with_metric_head(
     if model.preprocessing.focal is None:
         metric.set_preprocessing(replace(metric.preprocessing, focal=None))
     encoder = model.provenance.encoder or model.provenance.training_data
+    metric.provenance = replace(model.provenance, encoder=encoder, figures={})
+    return metric.train()
+
+
+def _with_readout(model: DepthModel) -> DepthModel:
+    """A network of the hub, and a read-out of metres whose unit is the median of what it outputs for noise."""
+    metric = build("hub", **{**model.arguments, "kind": DepthKind.METRIC.value, "readout": True})
+    metric.load_state_dict(model.state_dict(), strict=False)
+    noise = torch.rand(1, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        middle = model.eval()(noise).median().clamp_min(1e-6)
+    metric.get_submodule("readout").get_buffer("unit").copy_(middle)
+    encoder = model.provenance.encoder or model.provenance.training_data or "a network of the hub"
     metric.provenance = replace(model.provenance, encoder=encoder, figures={})
     return metric.train()
