@@ -73,6 +73,7 @@ def test_errors_are_listed_by_the_depth_they_are_made_at():
         ("2 to 4 m", "50.0%", "0.100"),
     ]
     assert "over 1 images with edges" in table.remarks[0]
+    assert "scores AbsRel 1.125, RMSE" in table.remarks[1]  # of 2.25 m
 
 
 def test_evaluate_lists_details_when_asked_and_refuses_them_of_maps_in_files(tmp_path, capsys):

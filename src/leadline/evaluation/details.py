@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,7 +73,9 @@ def boundary_f1(predicted: Depth, target: Depth, valid: Mask, thresholds: Sequen
 
 
 def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -> TextTable:
-    """List errors by range of the target depth, pooled over pixels, and the boundary F1 as a remark.
+    """List errors by range of the target depth, pooled over pixels; boundary F1 and a flat predictor are remarks.
+
+    The flat predictor gives each image its own median depth: what a perfect scale without any shape scores.
 
     Args:
         images: of `compared_images`.
@@ -80,10 +83,14 @@ def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -
     """
     parts: dict[int, list[MetricAccumulator]] = {number: [] for number in range(len(ranges) - 1)}
     found: list[float] = []
+    flat: list[MetricAccumulator] = []
     for image in images:
         for number, (near, far) in enumerate(pairwise(ranges)):
             within = image.counted & (image.target >= near) & (image.target < far)
             parts[number].append(MetricAccumulator.of(image.metres, image.target, within))
+        if image.counted.any():
+            middle = float(np.median(image.target[image.counted].cpu().numpy()))
+            flat.append(MetricAccumulator.of(torch.full_like(image.target, middle), image.target, image.counted))
         # Pixels that were not measured are never read: any positive number may stand there.
         target = torch.where(image.counted, image.target, 1.0)
         found.append(boundary_f1(image.metres, target, image.counted))
@@ -105,8 +112,11 @@ def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -
         if known
         else "No image has an edge to find."
     )
+    own = MetricAccumulator.merged(flat).averaged()
+    figures = ", ".join(f"{METRICS[name].label} {METRICS[name].printed(own[name])}" for name in columns)
+    median = f"Each image's own median depth, a flat predictor that knows the ground truth, scores {figures}."
     head = ("target depth", "pixels", *(METRICS[name].heading for name in columns))
-    return TextTable("Errors by range of depth, pooled over pixels", head, lines, (remark,))
+    return TextTable("Errors by range of depth, pooled over pixels", head, lines, (remark, median))
 
 
 def detail_table(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8) -> TextTable:
