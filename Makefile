@@ -16,7 +16,7 @@ install: .venv/installed
 # Measure two photographs; then train both ways on procedural rooms, and evaluate: some ten minutes on two cores.
 demo: install
 	$(BIN)/leadline predict examples/photos --out demo/photos
-	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
+	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --only multi-stage --photos examples/photos \
 	    --data rooms,height=96,width=128,count=4096 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
 	    --steps 1000 --validate-every 500 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
 	@echo

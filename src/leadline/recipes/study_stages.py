@@ -28,11 +28,11 @@ DESIGN = Design(
         "encoder": "Does an encoder finetuned on depth beat the one that it started from (section 4.1 of the paper)?",
     },
     (
-        Claim("stages", "end-to-end", "multi-stage", "stages"),
-        Claim("stages", "end-to-end", "multi-stage-full", "stages"),
-        Claim("stages", "end-to-end-twice", "multi-stage-full", "stages"),
-        Claim("encoder", "multi-stage-full", "frozen", "stages"),
-        Claim("encoder", "end-to-end", "frozen", "stages"),
+        Claim("stages", "multi-stage", "end-to-end", "stages"),
+        Claim("stages", "multi-stage-full", "end-to-end", "stages"),
+        Claim("stages", "multi-stage-full", "end-to-end-twice", "stages"),
+        Claim("encoder", "frozen", "multi-stage-full", "stages"),
+        Claim("encoder", "frozen", "end-to-end", "stages"),
     ),
     {"stages": "all claims of this study"},
 )
