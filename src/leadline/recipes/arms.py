@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
 from leadline.data.loader import identity
 from leadline.evaluation.evaluate import constant_baseline, evaluate_metrics
@@ -98,11 +98,16 @@ class Design:
         return replace(self, claims=claims)
 
 
-def train_arms(arms: Mapping[str, Arm], out: Path, jobs: int) -> None:
+def train_arms(arms: Mapping[str, Arm], out: StrPath, jobs: int) -> None:
     """Train every arm from each of its seeds; what was interrupted resumes, what is finished is kept.
 
     Arms of more seeds come first, and of these all arms of a seed before the next seed: a study that is stopped early
     has whole comparisons, the most important ones first.
+
+    Args:
+        arms: folder name → arm.
+        out: the study's folder.
+        jobs: trainings at a time.
     """
     counts = sorted({arm.seeds for arm in arms.values()}, reverse=True)
     run_parallel(
@@ -117,13 +122,27 @@ def train_arms(arms: Mapping[str, Arm], out: Path, jobs: int) -> None:
     )
 
 
-def finished_seeds(out: Path, name: str, seeds: int) -> list[int]:
-    """Return which of an arm's seeds are trained to the end."""
+def finished_seeds(out: StrPath, name: str, seeds: int) -> list[int]:
+    """Return which of an arm's seeds are trained to the end.
+
+    Args:
+        out: the study's folder.
+        name: the arm's folder in it.
+        seeds: how many it is to have.
+    """
     return [seed for seed in range(seeds) if (run_folder(out, name, seed) / "model" / "model.json").is_file()]
 
 
-def score_arm(arm: Arm, out: Path, name: str, seed: int, test: Dataset) -> dict[str, Any]:
-    """Score one trained model, or read its scores from its run folder; see `study_record` for what they hold."""
+def score_arm(arm: Arm, out: StrPath, name: str, seed: int, test: Dataset) -> dict[str, Any]:
+    """Score one trained model, or read its scores from its run folder; see `study_record` for what they hold.
+
+    Args:
+        arm: how it was trained.
+        out: the study's folder.
+        name: the arm's folder in it.
+        seed: which of its trainings.
+        test: what to score it on.
+    """
     folder = run_folder(out, name, seed)
     model = load_folder(folder / "model").to(arm.training_run.hardware.device)
     protocol = arm.training_run.protocol
@@ -152,7 +171,7 @@ def score_arm(arm: Arm, out: Path, name: str, seed: int, test: Dataset) -> dict[
 def study_record(
     design: Design,
     arms: Mapping[str, Arm],
-    out: Path,
+    out: StrPath,
     test: Dataset,
     *,
     fixed: Sequence[tuple[str, Row]],
@@ -226,7 +245,13 @@ def study_record(
 
 
 def baseline_rows(train: Dataset, test: Dataset, protocol: EvalProtocol) -> list[tuple[str, Row]]:
-    """Score what knows no image: constants of the training depths, and each image's own median."""
+    """Score what knows no image: constants of the training depths, and each image's own median.
+
+    Args:
+        train: where the constants come from.
+        test: what to score on.
+        protocol: how to score.
+    """
     known = constant_baseline(train, protocol)
     return [(f"baseline-{number}", row) for number, row in enumerate(flat_rows(test, protocol, known))]
 

@@ -63,6 +63,7 @@ def models_table(entries: list[dict[str, Any]]) -> TextTable:
 
 
 def multiply_adds(model: DepthModel) -> int:
+    """Count the multiply-adds of one image of the native size, of a model on the meta device."""
     image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(image)
