@@ -10,18 +10,23 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,exr,heic,hub,lora,raw]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev,exr,export,heic,hub,lora,raw]'
 	touch $@
 
-# Measure two photographs; then train both ways on procedural rooms, and evaluate: some ten minutes on two cores.
+# Predict two photographs, within a minute; then train both ways on procedural rooms and compare them: some five minutes
+# on two cores.
 demo: install
 	$(BIN)/leadline predict examples/photos --out demo/photos
-	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --only multi-stage --photos examples/photos \
-	    --data rooms,height=96,width=128,count=4096 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
-	    --steps 1000 --validate-every 500 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
 	@echo
-	@echo "Depth of the two photographs, by the network that comes with the package: demo/photos"
-	@echo "The report of the trainings:                                              demo/report.html"
+	@echo "Depth of two photographs, by the network that comes with the package: demo/photos"
+	@echo "Now two short trainings of some five minutes; stop them with Ctrl-C, and run this again to resume them."
+	@echo
+	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
+	    --data rooms,height=96,width=128,count=2048 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
+	    --steps 500 --validate-every 250 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
+	@echo
+	@echo "Depth of the two photographs: demo/photos (.png: millimetres; .colour.png: pictures)"
+	@echo "Report of the trainings:      demo/report.html (open it in a browser)"
 
 check: install
 	$(BIN)/ruff check

@@ -23,7 +23,7 @@ from leadline.core.sample import Sample, TeacherPrediction
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import batches
 from leadline.data.transforms import Augmentation
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model
 from leadline.training.objectives import Distilled, Objective, Supervised

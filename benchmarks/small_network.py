@@ -19,7 +19,7 @@ from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.tables import ImageScore, TextTable
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import DEFAULT

@@ -449,6 +449,9 @@ def test_what_is_no_dataset_is_refused_with_what_is_needed(tmp_path, capsys):
     assert "frames=0: give at least 1" in capsys.readouterr().err
     assert main(["data", "inspect", "rooms", "--out", "card.pdf"]) == 1
     assert "card.html" in capsys.readouterr().err
+    for command in (["data", "doctor", "/dev/null"], ["evaluate", "--data", "/dev/null"]):
+        assert main(command) == 1
+        assert "/dev/null is neither a folder nor a file: give a folder" in capsys.readouterr().err
     with pytest.raises(BadInput, match="frames=0 takes no frame"):
         index_data("rooms", frames=0)
 

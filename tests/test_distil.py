@@ -31,7 +31,7 @@ from leadline.training.pseudo_labels import PseudoLabelledDataset, label
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
 SIDE = 32
-STUDENT = f"cnn,size=tiny,width=8,input_size={SIDE}:{SIDE}"
+STUDENT = f"cnn,size=tiny,encoder=test_efficientnet,width=8,input_size={SIDE}:{SIDE}"
 TRAIN = rooms("train", count=4, height=SIDE, width=SIDE)
 VALIDATION = rooms("val", count=2, height=SIDE, width=SIDE)
 SHORT = [
@@ -43,7 +43,9 @@ UNLABELLED = f"rooms,seed=1,count=6,height={SIDE},width={SIDE}"
 
 def network(seed: int = 0, **arguments) -> DepthModel:
     torch.manual_seed(seed)
-    return build("cnn", **{"size": "tiny", "width": 8, "input_size": (SIDE, SIDE), **arguments})
+    return build(
+        "cnn", **{"size": "tiny", "encoder": "test_efficientnet", "width": 8, "input_size": (SIDE, SIDE), **arguments}
+    )
 
 
 def place(tmp_path_factory, **arguments) -> Path:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from loopback_hub import TOKEN, hub
 from leadline.cli.main import COMMANDS, _renamed
 from leadline.core.depth_kind import DepthKind
 from leadline.models.loading import open_model
+from leadline.models.networks.hybrid import HybridConfig
 from leadline.models.pretrained.hub import model_card
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -102,6 +104,11 @@ def test_a_documents_links_lead_to_files_that_exist(document):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert not missing
+
+
+def test_every_option_of_our_own_networks_is_documented():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert not [each.name for each in fields(HybridConfig) if f"`{each.name}`" not in text]
 
 
 def test_the_readme_lists_every_module():

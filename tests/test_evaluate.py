@@ -341,7 +341,7 @@ WAYS = {
 
 @pytest.mark.parametrize(("kind", "suffix"), [(kind, suffix) for kind in WAYS for suffix in WAYS[kind][1:]])
 def test_what_predict_writes_is_scored_without_an_option(tmp_path, photographs, kind, suffix):
-    save(build("cnn", size="tiny", kind=kind.value), tmp_path / "model")
+    save(build("cnn", size="tiny", encoder="test_efficientnet", kind=kind.value), tmp_path / "model")
     maps = tmp_path / "maps"
     command = ["predict", str(photographs), "--model", str(tmp_path / "model"), "--out", str(maps)]
     assert main([*command, "--format", suffix]) == 0
@@ -382,6 +382,33 @@ def test_truths_in_floats_without_words_are_metres_unless_they_cannot_be(tmp_pat
     assert "depth_scale=1000" in capsys.readouterr().err
     said = _rated(tmp_path, guess, tmp_path / "millimetres", "--depth-scale", "1000")
     assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("background", [1e10, 65504.0, 65535.0])
+def test_a_renderers_background_in_truths_is_refused_until_it_is_stated(tmp_path, capsys, background):
+    guess = _folder(tmp_path / "guess", {"1": METRES})
+    (tmp_path / "truth").mkdir()
+    truth = METRES.copy()
+    truth[0, 0] = background
+    if background == 65535:
+        _steps(tmp_path / "truth", np.where(truth == background, background, truth * 1000), "1.png")
+        options = ("--depth-scale", "1000", "--cap", "100")
+    else:
+        np.savez(tmp_path / "truth" / "1.npz", depth=truth)
+        options = ("--cap", "100")
+    command = ["evaluate", "--predictions", str(guess), "--truth", str(tmp_path / "truth"), *options]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "which no camera measures" in said
+    assert "--invalid" in said
+    stated = (("--invalid", f"{background:g}"), ("--max-depth", "50"))
+    errors = [_rated(tmp_path, guess, tmp_path / "truth", *options, *each)["metrics"]["rmse"] for each in stated]
+    assert errors == pytest.approx([0, 0], abs=1e-3)
+    assert main([*command, "--invalid", "none"]) == 0
+    assert main([*command, "--invalid", "sky"]) == 1
+    assert "evaluate option invalid: 'sky' is not numbers" in capsys.readouterr().err
+    assert main([*command, "--max-depth", "-1"]) == 1
+    assert "max_depth=-1 must be positive" in capsys.readouterr().err
 
 
 def test_scale_free_maps_have_a_scale_each_too(tmp_path):

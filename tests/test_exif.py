@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
+from leadline.cli.main import main
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.data.datasets import open_data
+from leadline.inference.predict import predict
 from leadline.io.exif import CameraInfo, camera_from_exif
 from leadline.io.images import read_camera, read_camera_info, read_image, read_photograph
+from leadline.models.registry import build
+from leadline.reporting.report import photographs
 
 FILM, FOCAL, PLANE, UNIT, WIDTH, HEIGHT = 41989, 37386, 41486, 41488, 40962, 40963
 
@@ -25,7 +30,7 @@ def photo(path: Path, tags: dict[int, object], size: tuple[int, int] = (320, 240
         exif[274] = orientation
     Image.new("RGB", size).save(path / "photo.jpg", exif=exif, **words)
     camera = read_camera_info(path / "photo.jpg", read_image(path / "photo.jpg"))
-    whole = read_photograph(path / "photo.jpg").camera
+    whole = read_photograph(path / "photo.jpg", panorama="flat").camera
     assert (whole.source, whole.doubts, whole.is_panorama) == (camera.source, camera.doubts, camera.is_panorama)
     return camera
 
@@ -117,6 +122,42 @@ def test_a_panorama_has_no_camera_and_says_so(tmp_path: Path) -> None:
         assert camera.is_panorama
         assert "panorama" in camera.doubts[0]
     assert not photo(tmp_path, {FILM: 26}, xmp=XMP % b"").is_panorama
+    other_prefix = XMP.replace(b"GPano", b"pano") % b'pano:ProjectionType="cylindrical"'
+    assert photo(tmp_path, {}, (400, 200), xmp=other_prefix).is_panorama
+
+
+def test_a_panorama_is_refused_wherever_a_photograph_is_read_and_flat_only_where_that_is_stated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    photo(folder, {FILM: 26}, (400, 200), xmp=XMP % b'GPano:ProjectionType="equirectangular"')
+    path = folder / "photo.jpg"
+    command = ["predict", str(folder), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "photo.jpg is a panorama" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.png"))
+    model = build("cnn", size="tiny", input_size=(64, 64)).eval()
+    with Image.open(path) as opened:
+        for image in (path, opened):
+            with pytest.raises(UnreadableFile, match=r"panorama.*cut a view out of it.*panorama=flat"):
+                predict(model, image)
+        # A view that is cut out in memory is what the message asks for.
+        assert predict(model, opened.crop((100, 50, 300, 150))).shape == (100, 200)
+    with pytest.raises(UnreadableFile, match="panorama"):
+        _ = open_data(f"photos:{folder}", "train")[0]
+    with pytest.raises(BadInput, match="photos option panorama: 'round' is none of refuse, flat"):
+        open_data(f"photos:{folder},panorama=round", "train")
+    assert "photo.jpg is a panorama" in photographs(model, [path]).prose
+
+    assert open_data(f"photos:{folder},panorama=flat", "train")[0].size == (200, 400)
+    for camera in ([], ["--field-of-view", "60"], ["--fx", "300"]):
+        assert main([*command, "--panorama", "flat", *camera]) == 0
+        assert "It is a panorama" in capsys.readouterr().err
+    flat = predict(model, path, [300, 300, 199.5, 99.5], panorama="flat")
+    assert "It is a panorama" in flat.provenance["doubts"]
+    # The command without the option is another request, and not done.
+    assert main(command) == 1
 
 
 def test_the_camera_of_a_reduced_photograph_is_that_of_the_whole(tmp_path: Path) -> None:
@@ -143,5 +184,5 @@ VALUES = st.one_of(
 def test_whatever_exif_holds_the_camera_is_credible_or_unknown(tags: dict[int, object]) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769).update(tags)
-    camera = camera_from_exif(exif, b"", torch.zeros(3, 240, 320), (240, 320))
+    camera = camera_from_exif(exif, b"", (240, 320), (240, 320))
     assert camera.intrinsics is None or 5 <= 2 * math.degrees(math.atan(160 / focal(camera))) <= 150

@@ -17,13 +17,17 @@ from leadline.io.images import write_image
 DATE, HEIGHT, WIDTH = "2011_09_26", 24, 40
 DRIVES = [f"{DATE}_drive_0001_sync", f"{DATE}_drive_0002_sync"]
 FOCAL, CENTRE = 30.0, (20.0, 12.0)
-CAMERAS = f"""calib_time: 09-Jan-2012 13:57:47
-R_rect_00: 1 0 0 0 1 0 0 0 1
-P_rect_02: {FOCAL} 0 {CENTRE[0]} 0 0 {FOCAL} {CENTRE[1]} 0 0 0 1 0
-P_rect_03: {FOCAL} 0 {CENTRE[0]} -5 0 {FOCAL} {CENTRE[1]} 0 0 0 1 0
-"""
 # The LiDAR looks along x, with y to the left and z up, 0.27 m behind the camera.
 LIDAR = "calib_time: 15-Mar-2012 11:37:16\nR: 0 -1 0 0 0 -1 1 0 0\nT: 0 0 -0.27\n"
+
+
+def stated_camera(focal: float, centre: tuple[float, float]) -> str:
+    """The calibration of both colour cameras."""
+    projections = [f"{focal} 0 {centre[0]} {shift} 0 {focal} {centre[1]} 0 0 0 1 0" for shift in (0, -5)]
+    return (
+        "calib_time: 09-Jan-2012 13:57:47\nR_rect_00: 1 0 0 0 1 0 0 0 1\n"
+        f"P_rect_02: {projections[0]}\nP_rect_03: {projections[1]}\n"
+    )
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def path(tmp_path: Path) -> Path:
         write_points(root / DATE / drive / "velodyne_points" / "data" / f"{frame}.bin")
     for split in lines:
         (root / f"eigen_{split}_files_with_gt.txt").write_text("\n".join(lines[split]))
-    (root / DATE / "calib_cam_to_cam.txt").write_text(CAMERAS)
+    (root / DATE / "calib_cam_to_cam.txt").write_text(stated_camera(FOCAL, CENTRE))
     (root / DATE / "calib_velo_to_cam.txt").write_text(LIDAR)
     return root
 
@@ -98,7 +102,8 @@ def test_a_right_camera_is_read_with_its_own_calibration(path: Path) -> None:
 
 
 def test_the_crop_keeps_the_lower_middle_and_moves_the_centre(path: Path) -> None:
-    size = (376, 1241)
+    size, centre = (376, 1241), (609.6, 172.9)
+    (path / DATE / "calib_cam_to_cam.txt").write_text(stated_camera(721.5, centre))
     photo = torch.zeros(3, *size)
     photo[:, 24, 12] = 1
     write_image(path / DATE / DRIVES[1] / "image_02" / "data" / "0000000054.png", photo)
@@ -111,7 +116,8 @@ def test_the_crop_keeps_the_lower_middle_and_moves_the_centre(path: Path) -> Non
     assert sample.image[:, 0, 0].tolist() == [1, 1, 1]
     assert sample.valid.nonzero().tolist() == [[0, 0, 0]]
     assert sample.intrinsics is not None
-    assert sample.intrinsics.tolist() == [FOCAL, FOCAL, CENTRE[0] - 12, CENTRE[1] - 24]
+    assert sample.intrinsics.tolist() == pytest.approx([721.5, 721.5, centre[0] - 12, centre[1] - 24])
+    (path / DATE / "calib_cam_to_cam.txt").write_text(stated_camera(FOCAL, CENTRE))
     with pytest.raises(BadInput, match=r"is 40 × 24 pixels, too small for crop=kb"):
         kitti("train", path=path, crop="kb")[0]
 
@@ -170,6 +176,24 @@ def test_what_is_damaged_is_named(path: Path) -> None:
         kitti("test", path=path)
 
 
+@pytest.mark.parametrize(
+    ("focal", "centre", "fault"),
+    [
+        (0, CENTRE, "has no focal length"),
+        (float("nan"), CENTRE, "has no focal length, or no number"),
+        (0.75, (0.5, 0.5), "seems divided by the picture's size"),
+        (60.0, (40.0, 24.0), "principal point outside of the picture"),
+    ],
+    ids=["zero", "not a number", "normalised", "of a larger picture"],
+)
+def test_a_calibration_that_cannot_be_the_photographs_is_refused(
+    path: Path, focal: float, centre: tuple[float, float], fault: str
+) -> None:
+    (path / DATE / "calib_cam_to_cam.txt").write_text(stated_camera(focal, centre))
+    with pytest.raises(BadInput, match=rf"0000000054\.png: .*{fault}"):
+        kitti("test", path=path)[0]
+
+
 def test_unknown_options_list_the_known(path: Path) -> None:
     with pytest.raises(BadInput, match=r"No truth is called 'dense'\. Known truths: annotated, lidar, lidar_as_publ"):
         kitti("test", path=path, truth="dense")
@@ -184,6 +208,7 @@ def test_real_maps_lie_within_the_lidars_reach(shared: Path, path: Path) -> None
     source = shared / "data" / "rgbd" / "val" / "kitti"
     folder = path / DATE / DRIVES[1] / "image_02" / "data"
     maps = path / "val" / DRIVES[1] / "proj_depth" / "groundtruth" / "image_02"
+    (path / DATE / "calib_cam_to_cam.txt").write_text(stated_camera(721.5, (609.6, 172.9)))
     lines = []
     for depth in sorted((source / "depth").iterdir()):
         frame = f"{depth.stem:>010}.png"

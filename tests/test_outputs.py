@@ -25,7 +25,7 @@ def folder(tmp_path_factory) -> str:
     """Where a small model is saved."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("models") / "tiny"
-    save(build("cnn", size="tiny", input_size=(64, 64)), place)
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)), place)
     return str(place)
 
 
@@ -181,7 +181,9 @@ def test_every_documented_command_runs_as_it_is_printed(folder, tmp_path, monkey
     for line in lines:
         if "data/furnished" in line:
             continue  # rendering takes Blender and a furniture package: tests/test_furnished_rooms.py runs it
-        # The small network stands in for the large one, and one step for a training.
+        # The small network stands in for the large one, one step for a training, and a few rooms for thousands.
         words = shlex.split(line.replace("--model dpt_large", ""), comments=True)[1:]
         short = ["--steps", "1", "--batch-size", "2", "--validate-every", "1"] if words[0] == "train" else []
+        if words[0] == "train" and "--data" not in words:
+            short += ["--data", "rooms,count=4"]
         assert main([*words, *short]) == 0, f"{line}: {capsys.readouterr().err}"

@@ -45,11 +45,12 @@ def test_disparity_becomes_depth_in_baselines(path: Path) -> None:
     assert sample.depth.tolist() == [[[105, 0, 21], [10.5, 0, 210]]]
     assert sample.valid.tolist() == [[[True, False, True], [True, False, True]]]
     assert sample.intrinsics is not None
-    assert sample.intrinsics.tolist() == [1050, 1050, 479.5, 269.5]
+    # The camera of 960 × 540 pixels, in those of this copy.
+    assert sample.intrinsics.tolist() == pytest.approx([1050 * 3 / 960, 1050 * 2 / 540, 1, 0.5])
 
 
 def test_each_part_has_its_focal_length(path: Path) -> None:
-    focals = {name: [float(each.intrinsics[0]) for each in opened(path, name)] for name in FRAMES}
+    focals = {name: [round(float(each.intrinsics[0]) * 960 / 3) for each in opened(path, name)] for name in FRAMES}
     assert focals == {"flyingthings3d": [1050, 1050], "monkaa": [1050, 1050], "driving": [450, 1050]}
     assert opened(path, "driving")[0].depth[0, 0, 0] == 45
 

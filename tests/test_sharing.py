@@ -17,7 +17,7 @@ from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel, Provenance
 from leadline.models.loading import load
 from leadline.models.pretrained.hub import load_pretrained, model_card, read_figures, save_pretrained

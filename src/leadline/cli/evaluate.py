@@ -10,12 +10,13 @@ import tyro
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.specs import parse_options
 from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.details import detail_table
 from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Table, TextTable
-from leadline.inference.session import find_device, load_for_command
+from leadline.inference.session import Backend, find_device, load_for_command
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.io.outputs import check_replaceable, printable
 from leadline.models.registry import DEFAULT
@@ -52,12 +53,19 @@ class EvaluateCommand:
     """The same for the predictions, where it is another."""
     kind: Annotated[DepthKind | None, tyro.conf.EnumChoicesFromValues] = None
     """Kind of depth of the predictions, where their files do not state it; unset: metric."""
+    invalid: str | None = None
+    """Numbers in the measured files that mean "not measured", as in 65535:1e10; none takes all as depth. Numbers that
+    no camera measures are refused until this or --max-depth says what they are."""
+    max_depth: float | None = None
+    """Metres in the measured files: what is farther is not measured."""
     resize: bool = False
     """Resize predictions of another size, but of the same aspect ratio, to their measured map's."""
     details: bool = False
     """Also list errors by range of depth, and how well edges are found (boundary F1); of a model on a dataset."""
     batch_size: int = 8
     """Images that are predicted at once."""
+    backend: Backend = "auto"
+    """What runs the model: torch or compile, onnx or openvino for an exported file, auto: the fastest installed."""
     device: str = "auto"
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
     json: Path | None = None
@@ -96,6 +104,8 @@ class EvaluateCommand:
             "--depth-scale": self.depth_scale,
             "--prediction-scale": self.prediction_scale,
             "--kind": self.kind,
+            "--invalid": self.invalid,
+            "--max-depth": self.max_depth,
             "--resize": self.resize or None,
         }
         given, others = (
@@ -116,7 +126,7 @@ class EvaluateCommand:
         words = self.model or DEFAULT
         dataset = open_for_evaluation(data, self.split)
         training = open_data(self.train_data, "train") if self.train_data else None
-        model = load_for_command(words, self.device)
+        model = load_for_command(words, self.device, backend=self.backend)
         table = evaluate(
             model,
             dataset,
@@ -138,6 +148,8 @@ class EvaluateCommand:
             depth_scale=self.depth_scale,
             prediction_scale=self.prediction_scale,
             kind=self.kind,
+            max_depth=self.max_depth,
+            **parse_options(evaluate_maps, {} if self.invalid is None else {"invalid": self.invalid}, "evaluate"),
             resize=self.resize,
             progress=True,
         )

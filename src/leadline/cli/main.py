@@ -26,6 +26,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "List the models: size, cost, kind of depth, licence, published figures.",
     ),
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "export": (
+        "leadline.cli.export:ExportCommand",
+        "Write a model as one file for other programs, checked against the model.",
+    ),
     "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
     "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
     "distil": (
@@ -48,6 +52,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "data render": (
         "leadline.cli.data_render:RenderCommand",
         "Render furnished rooms with Blender, as training data with exact depth.",
+    ),
+    "study literature": (
+        "leadline.cli.study_literature:StudyLiteratureCommand",
+        "The literature's networks trained side by side, over seeds.",
     ),
     "study stages": (
         "leadline.cli.study_stages:StudyStagesCommand",
@@ -88,6 +96,7 @@ RESUMED = frozenset(
         "label",
         "distil",
         "study distillation",
+        "study literature",
         "study stages",
         "study architectures",
         "study losses",

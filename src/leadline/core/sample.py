@@ -5,29 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
+from leadline.core.arrays import Confidence, Depth, ImageTensor, Intrinsics, Mask
 from leadline.core.depth_kind import DepthKind
-
-ImageTensor = Float[Tensor, "*batch 3 H W"]
-"""RGB in [0, 1]."""
-
-
-Depth = Float[Tensor, "*batch 1 H W"]
-"""Depth in the unit that its `DepthKind` says; along the optical axis, never along the ray."""
-
-
-Mask = Bool[Tensor, "*batch 1 H W"]
-"""True where a depth was measured."""
-
-
-Intrinsics = Float[Tensor, "*batch 4"]
-"""fx, fy, cx, cy in pixels of the image; the centre of the top left pixel is (0, 0). NaN where unknown."""
-
-
-Confidence = Float[Tensor, "*batch 1 H W"]
-"""0 (no weight) to 1."""
 
 
 @dataclass(frozen=True, eq=False)

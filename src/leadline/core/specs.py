@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from leadline.core.errors import BadInput, unknown
 
@@ -58,6 +58,8 @@ def _read(text: str, hint: Any, where: str) -> Any:
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if NoneType in choices and text == "none":
         return None
+    if get_origin(hint) is Literal and text not in get_args(hint):
+        raise BadInput(f"{where}: {text!r} is none of {', '.join(get_args(hint))}.")
     for kind, (article, read) in _READERS.items():
         if any(kind in (choice, get_origin(choice)) for choice in choices):
             try:

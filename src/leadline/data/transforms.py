@@ -30,6 +30,8 @@ class Augmentation:
     crop: Annotated[float, Within(0, 1, above=True)] = 1.0
     """The smallest side of a random crop, as a fraction of the largest crop that has the training size's shape. Below 1
     the crop is enlarged to the training size, which changes the focal length in pixels that goes with it."""
+    rotate: Annotated[float, Within(0, 45)] = 0.0
+    """The largest rotation about the middle, in degrees to either side; what comes in from outside has no depth."""
     brightness: Annotated[float, Within(0, 1, below=True)] = 0.2
     """Brightness, contrast, saturation and gamma are multiplied by a random factor within 1 ± this."""
     colour: Annotated[float, Within(0, 1, below=True)] = 0.1
@@ -40,6 +42,8 @@ class Augmentation:
     """The largest standard deviation of sensor noise, in units of the image's [0, 1]; drawn between 0 and this."""
     jpeg: Probability = 0.0
     """Probability of JPEG compression, at a quality of 30 to 95."""
+    unknown_camera: Probability = 0.0
+    """Probability of hiding the intrinsics, so that the network also learns from photographs of unknown cameras."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """Return a random view of a sample.
@@ -49,6 +53,8 @@ class Augmentation:
             rng: makes all random choices.
             size: height and width of the result.
         """
+        if self.rotate:
+            sample = rotate(sample, rng.uniform(-self.rotate, self.rotate))
         sample = resize(_random_crop(sample, size, self.crop, rng), size)
         if rng.random() < self.flip:
             sample = flip(sample)
@@ -60,6 +66,8 @@ class Augmentation:
             image = _noisy(image, rng.uniform(0, self.noise), rng)
         if self.jpeg and rng.random() < self.jpeg:
             image = _compressed(image, int(rng.integers(30, 96)))
+        if self.unknown_camera and rng.random() < self.unknown_camera:
+            sample = sample.replace(intrinsics=None)
         return sample.replace(image=image)
 
 
@@ -113,6 +121,34 @@ def flip(sample: Sample) -> Sample:
         valid=sample.valid.flip(-1),
         intrinsics=None if sample.intrinsics is None else flip_intrinsics(sample.intrinsics, sample.size[1]),
         teacher_prediction=sample.teacher_prediction and sample.teacher_prediction.mapped(lambda each: each.flip(-1)),
+    )
+
+
+def rotate(sample: Sample, degrees: float) -> Sample:
+    """Rotate a sample about its middle: the image smoothly, depth by the nearest pixel.
+
+    The camera's principal point is taken to be near the middle, and stays. Pixels from outside are black and not valid.
+
+    Args:
+        sample: one image with depth, not a batch.
+        degrees: counter-clockwise.
+    """
+    height, width = sample.size
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+
+    def rotated(maps: Tensor, method: int) -> Tensor:
+        pixels = maps.permute(1, 2, 0).contiguous().numpy()
+        turned = cv2.warpAffine(pixels, matrix, (width, height), flags=method)
+        return torch.from_numpy(turned).view(height, width, -1).permute(2, 0, 1).contiguous()
+
+    def nearest(maps: Tensor) -> Tensor:
+        return rotated(maps.float(), cv2.INTER_NEAREST).to(maps.dtype)
+
+    return sample.replace(
+        image=rotated(sample.image, cv2.INTER_LINEAR).clamp(0, 1),
+        depth=nearest(sample.depth),
+        valid=nearest(sample.valid),
+        teacher_prediction=sample.teacher_prediction and sample.teacher_prediction.mapped(nearest),
     )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.metrics import flat_images
@@ -138,8 +138,7 @@ class Alignment:
 
 def check_alignment(name: str, kind: DepthKind) -> None:
     """Refuse an alignment that is unknown, or that cannot make metres of depth of this kind."""
-    if name not in ALIGNMENTS:
-        raise unknown("alignment", name, ALIGNMENTS)
+    check_known("alignment", name, ALIGNMENTS)
     if kind not in ALIGNMENTS[name].kinds:
         choices = [each for each, alignment in ALIGNMENTS.items() if kind in alignment.kinds]
         raise BadInput(

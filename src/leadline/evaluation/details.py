@@ -14,7 +14,7 @@ from leadline.data.loader import group_by_size
 from leadline.evaluation.metrics import METRICS, MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import TextTable
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 
 RANGES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 80.0)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth, Mask
+from leadline.data.datasets.kitti import KB_CROP
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap
 from leadline.io.discovery import find_files
 from leadline.io.outputs import COLOUR_SUFFIX, read_leadline_metadata
@@ -113,7 +114,7 @@ class PublishedCrop:
 
 
 PUBLISHED_CROPS = (
-    PublishedCrop("KITTI's benchmark crop", (352, 1216), range(365, 381), range(1220, 1251), None),
+    PublishedCrop("KITTI's benchmark crop", KB_CROP, range(365, 381), range(1220, 1251), None),
     PublishedCrop("NYU's crop nyu_eigen", (426, 560), range(480, 481), range(640, 641), (45, 41)),
     PublishedCrop("NYU's crop nyu_older", (439, 591), range(480, 481), range(640, 641), (21, 25)),
 )

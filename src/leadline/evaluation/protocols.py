@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.alignment import check_alignment, fit_alignment
 from leadline.evaluation.metrics import Averaging
@@ -84,7 +84,20 @@ class EvalProtocol:
         Raises:
             BadInput: the alignment cannot make metres of this kind.
         """
-        counted = self.counts(target, valid)
+        return self.compare_counted(predicted, target, self.counts(target, valid), kind)
+
+    def compare_counted(self, predicted: Depth, target: Depth, counted: Mask, kind: DepthKind) -> "Comparison":
+        """Align and clip as `compare` does, where the pixels that count are known already.
+
+        Args:
+            predicted: (*batch, 1, H, W) in the unit of `kind`.
+            target: metres, of the same shape.
+            counted: what `counts` returned.
+            kind: what the prediction guarantees.
+
+        Raises:
+            BadInput: the alignment cannot make metres of this kind.
+        """
         # Aligned before it is held to the range: clipped pixels would bias the scale.
         aligned = fit_alignment(predicted, target, counted, alignment=self.alignment, kind=kind)
         metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)
@@ -146,8 +159,7 @@ def protocol(name: str, **changes: Any) -> EvalProtocol:
     Raises:
         BadInput: an unknown protocol, crop, alignment or averaging, or a range that holds no depth.
     """
-    if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
+    check_known("protocol", name, PROTOCOLS)
     return PROTOCOLS[name].changed(**changes)
 
 
@@ -168,10 +180,8 @@ def _said(one: EvalProtocol, field: str) -> str:
 
 
 def _check(one: EvalProtocol) -> None:
-    if one.crop not in CROPS:
-        raise unknown("crop", one.crop, CROPS)
-    if one.averaging not in ("per_image", "pooled"):
-        raise unknown("averaging", one.averaging, ("per_image", "pooled"))
+    check_known("crop", one.crop, CROPS)
+    check_known("averaging", one.averaging, ("per_image", "pooled"))
     check_alignment(one.alignment, DepthKind.METRIC)
     if not 0 < one.min_depth < one.cap < math.inf:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

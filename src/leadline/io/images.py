@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
-import torch
+from jaxtyping import Float
 from PIL import Image, features
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from leadline.core.arrays import ImageTensor, Intrinsics, as_array, as_tensor
 from leadline.core.camera import resize_intrinsics
-from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
-from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
-from leadline.io.exif import CameraInfo, camera_from_exif, read_orientation
+from leadline.io.exif import CameraInfo, Panorama, camera_from_exif, read_orientation
 from leadline.io.outputs import png_text
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
@@ -47,24 +47,40 @@ MAX_PIXELS = 25_000_000
 class Photograph:
     """Hold a photograph as `read_photograph` returns it."""
 
-    image: ImageTensor
-    """RGB in [0, 1], upright; a large photograph in fewer pixels."""
+    pixels: np.ndarray
+    """Upright, (H, W) grey or (H, W, 3) RGB of 8 or 16 bits, or (H, W, 3) floats in [0, 1]; a large photograph in fewer
+    pixels."""
     size: tuple[int, int]
     """Height and width of the upright photograph in its file."""
     camera: CameraInfo
-    """In pixels of `image`."""
+    """In pixels of `pixels`."""
+
+    @property
+    def image(self) -> ImageTensor:
+        """The pixels as a new tensor (3, H, W), RGB in [0, 1]."""
+        return as_tensor(as_float_image(self.pixels))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of `pixels`."""
+        return self.pixels.shape[0], self.pixels.shape[1]
 
     @property
     def is_reduced(self) -> bool:
-        """Whether `image` has fewer pixels than the photograph in its file."""
-        return tuple(self.image.shape[-2:]) != self.size
+        """Whether `pixels` are fewer than those of the photograph in its file."""
+        return self.shape != self.size
+
+    @property
+    def full_camera(self) -> Float[np.ndarray, "4"] | None:
+        """The intrinsics in pixels of the photograph in its file."""
+        known = self.camera.numbers
+        return None if known is None else resize_intrinsics(known, self.shape, self.size)
 
     @property
     def full_intrinsics(self) -> Intrinsics | None:
-        """The camera in pixels of the photograph in its file."""
-        if self.camera.intrinsics is None:
-            return None
-        return resize_intrinsics(self.camera.intrinsics, self.image.shape[-2:], self.size)
+        """`full_camera` as a tensor."""
+        known = self.full_camera
+        return None if known is None else as_tensor(known)
 
 
 def read_image(path: StrPath) -> ImageTensor:
@@ -82,24 +98,27 @@ def read_image(path: StrPath) -> ImageTensor:
         UnreadableFile: truncated, empty, no image, an extra is not installed, more than some 178 megapixels, a side
             of more than 65,535 pixels or 50 times the other.
     """
-    return read_photograph(path, max_pixels=None).image
+    return read_photograph(path, max_pixels=None, panorama="flat").image
 
 
-def read_photograph(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
+def read_photograph(path: StrPath, *, max_pixels: int | None = MAX_PIXELS, panorama: Panorama = "refuse") -> Photograph:
     """Read a photograph with its camera, a large one at a half, a quarter, … of its sides.
 
     Args:
         path: the file.
         max_pixels: what the image may have; pixels of a larger photograph are averaged in blocks of 2 × 2, 4 × 4, …,
             with 8 bits a channel where it is in colour. The memory it takes is bounded (see `_MOST_BYTES`). None: all.
+        panorama: "refuse" what its metadata calls a panorama, or take it for "flat", with a doubt that says so.
 
     Raises:
-        UnreadableFile: as `read_image`; or decoding would take more memory than any photograph may.
+        UnreadableFile: as `read_image`; decoding would take more memory than any photograph may; or a panorama.
     """
     path = Path(path)
     _must_exist(path)
     with _decoding(path), path.open("rb") as file:
-        return _photograph(_decoded(file, path.suffix.lower(), max_pixels))
+        photo = _photograph(_decoded(file, path.suffix.lower(), max_pixels))
+    _check_panorama(photo.camera, panorama, path)
+    return photo
 
 
 def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
@@ -112,24 +131,34 @@ def decode_image(source: bytes | Image.Image, name: str) -> ImageTensor:
     Raises:
         UnreadableFile: as `read_image`.
     """
-    return decode_photograph(source, name, max_pixels=None).image
+    return decode_photograph(source, name, max_pixels=None, panorama="flat").image
 
 
-def decode_photograph(source: bytes | Image.Image, name: str, *, max_pixels: int | None = MAX_PIXELS) -> Photograph:
+def decode_photograph(
+    source: bytes | Image.Image,
+    name: str,
+    *,
+    max_pixels: int | None = MAX_PIXELS,
+    panorama: Panorama = "refuse",
+) -> Photograph:
     """Read a photograph that is in memory with its camera, as `read_photograph` reads a file.
 
     Args:
         source: the bytes of a photograph's file, or a Pillow image.
         name: what an error calls it.
         max_pixels: as for `read_photograph`.
+        panorama: as for `read_photograph`.
 
     Raises:
         UnreadableFile: as `read_photograph`.
     """
     with _decoding(name):
         if isinstance(source, Image.Image):
-            return _photograph(_from_picture(source, None, max_pixels))
-        return _photograph(_decoded(io.BytesIO(source), "", max_pixels))
+            photo = _photograph(_from_picture(source, None, max_pixels))
+        else:
+            photo = _photograph(_decoded(io.BytesIO(source), "", max_pixels))
+    _check_panorama(photo.camera, panorama, name)
+    return photo
 
 
 def read_camera(path: StrPath, image: ImageTensor) -> Intrinsics | None:
@@ -154,7 +183,8 @@ def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
     _must_exist(path)
     with _decoding(path), path.open("rb") as file:
         exif, xmp, size = _metadata(file, path.suffix.lower())
-    return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
+    shown = (image.shape[-2], image.shape[-1])
+    return camera_from_exif(exif, xmp, shown, size or shown)
 
 
 def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mapping[str, str] | None = None) -> None:
@@ -172,10 +202,31 @@ def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mappi
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     if not isinstance(image, Image.Image):
-        pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
-        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        pixels = np.rint(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8)
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with atomic_write(path) as half:
         image.save(half, quality=95, pnginfo=png_text(metadata) if metadata else None)
+
+
+def as_float_image(pixels: np.ndarray) -> Float[np.ndarray, "3 H W"]:
+    """Convert (H, W) or (H, W, 3 or 4) numbers to RGB in [0, 1], with what is transparent on white.
+
+    Raises:
+        ValueError: floats that are not in [0, 1].
+    """
+    image = np.empty((3, *pixels.shape[:2]), np.float32)
+    # In strips: the memory is that of the result.
+    for top in range(0, len(pixels), _STRIP):
+        channels = np.atleast_3d(pixels[top : top + _STRIP]).transpose(2, 0, 1)
+        strip = channels.astype(np.float32)
+        if channels.dtype.kind == "f":
+            _must_be_in_unit_range(strip)
+        else:
+            strip /= np.float32(np.iinfo(channels.dtype).max)
+        if len(strip) == 4:
+            strip = strip[:3] * strip[3:] + (1 - strip[3:])
+        image[:, top : top + _STRIP] = strip
+    return image
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
@@ -239,6 +290,16 @@ def _must_exist(path: Path) -> None:
         raise BadInput(f"{path} is a folder, not a file." if path.is_dir() else f"No file {path}.")
 
 
+def _check_panorama(camera: CameraInfo, panorama: Panorama, name: Path | str) -> None:
+    if panorama not in get_args(Panorama):
+        raise unknown("panorama option", panorama, get_args(Panorama))
+    if camera.is_panorama and panorama == "refuse":
+        raise UnreadableFile(
+            f"{name} is a panorama, no picture of a pinhole camera: cut a view out of it, or measure it as if it were "
+            "flat by panorama=flat (`leadline predict --panorama flat`)."
+        )
+
+
 @contextmanager
 def _decoding(path: Path | str) -> Iterator[None]:
     """Turn whatever a decoder raises into an `UnreadableFile` that names the file (or what is in memory)."""
@@ -269,7 +330,7 @@ _File = io.BufferedReader | io.BytesIO
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """Hold what a file contains, before it becomes a tensor."""
+    """Hold what a file contains."""
 
     pixels: np.ndarray
     """Upright; (H, W) or (H, W, 3 or 4): grey, RGB or RGBA; at the file's own depth where it is not reduced."""
@@ -280,8 +341,9 @@ class _Decoded:
 
 
 def _photograph(decoded: _Decoded) -> Photograph:
-    image = _as_image(decoded.pixels)
-    return Photograph(image, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, image, decoded.size))
+    pixels = _as_colour(decoded.pixels)
+    shown = (pixels.shape[0], pixels.shape[1])
+    return Photograph(pixels, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, shown, decoded.size))
 
 
 def _decoded(file: _File, suffix: str, max_pixels: int | None) -> _Decoded:
@@ -552,23 +614,17 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _as_image(pixels: np.ndarray) -> ImageTensor:
-    """Convert (H, W) or (H, W, 3 or 4) numbers to RGB in [0, 1], in strips: the memory is that of the result."""
-    image = torch.empty(3, *pixels.shape[:2])
-    for top in range(0, len(pixels), _STRIP):
-        channels = np.ascontiguousarray(np.atleast_3d(pixels[top : top + _STRIP]).transpose(2, 0, 1))
-        strip = torch.from_numpy(channels).float()
-        if channels.dtype.kind == "f":
-            _must_be_in_unit_range(strip)
-        else:
-            strip /= np.iinfo(channels.dtype).max
-        if len(strip) == 4:
-            strip = strip[:3] * strip[3:] + (1 - strip[3:])
-        image[:, top : top + _STRIP] = strip
-    return image
+def _as_colour(pixels: np.ndarray) -> np.ndarray:
+    """Return (H, W) or (H, W, 3) whole numbers as they are, and all others as RGB in [0, 1]: (H, W, 3) floats."""
+    is_float = pixels.dtype.kind == "f"
+    if pixels.ndim == 2 and not is_float:
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and not is_float:
+        return pixels
+    return np.ascontiguousarray(as_float_image(pixels).transpose(1, 2, 0))
 
 
-def _must_be_in_unit_range(image: torch.Tensor) -> None:
-    low, high = image.min().item(), image.max().item()
+def _must_be_in_unit_range(image: np.ndarray) -> None:
+    low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"its floats go from {low:g} to {high:g}, and photographs must be in [0, 1]")

@@ -12,7 +12,7 @@ from leadline.core.errors import BadInput
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import check_batch_size
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 
 FOLDS = 5

@@ -26,7 +26,7 @@ from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Table, TextTable
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import (
     ERROR_SCALE,
@@ -38,7 +38,7 @@ from leadline.io.colormaps import (
     fit_color_scale,
 )
 from leadline.io.discovery import find_images
-from leadline.io.images import read_camera, read_image
+from leadline.io.images import read_photograph
 from leadline.io.outputs import GENERATOR, check_replaceable, printable
 from leadline.models.base import DepthModel
 from leadline.reporting.charts import colour_legend, metric_bars
@@ -247,13 +247,13 @@ def photographs(model: DepthModel, sources: Sequence[StrPath], *, near: float = 
     exhibits, faults = [], []
     for source in map(Path, sources):
         try:
-            photo = read_image(source)
+            photo = read_photograph(source)
         except BadInput as fault:
             faults.append(str(fault))
             continue
-        depth = predict_tensor(model, photo, read_camera(source, photo))
+        depth = predict_tensor(model, photo.image, photo.camera.intrinsics)
         shown = scale if is_metric else fit_color_scale(depth, torch.ones_like(depth).bool(), model.kind)
-        exhibits.append(Exhibit(source.name, photo, (colorize(depth, shown),)))
+        exhibits.append(Exhibit(source.name, photo.image, (colorize(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
     if not is_metric:
         caption += f" The model answers {model.kind.value} depth: each picture has colours of its own."

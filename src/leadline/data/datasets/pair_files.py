@@ -64,9 +64,14 @@ def find_pairs(path: Path) -> PairListing:
     """List the pairs of a folder of scenes or of a CSV file, in the order of their names or lines.
 
     Raises:
-        BadInput: it is not a CSV file of pairs.
+        BadInput: it is no folder, or not a CSV file of pairs.
     """
-    return _listed(path) if path.is_file() else _found(path)
+    if path.is_file():
+        return _listed(path)
+    if not path.is_dir():
+        what = "neither a folder nor a file" if path.exists() else "not there"
+        raise BadInput(f"{path} is {what}: give a folder of photographs and depth, or a CSV file of pairs.")
+    return _found(path)
 
 
 def matches(scene: str, patterns: str) -> bool:

@@ -2,7 +2,8 @@
 
 Expected tree: any; every file below the folder that looks like a photograph counts, in the order of the names.
 Unit: none, no pixel is valid. Trap: pictures are of all sizes, and a store of pseudo-labels has one size.
-Photographs of more than 25 megapixels are read at a half or a quarter of their sides.
+Photographs of more than 25 megapixels are read at a half or a quarter of their sides. Panoramas are refused where
+they are read, unless `panorama=flat` takes them for pictures of a pinhole camera.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from leadline.core.errors import BadInput, NoSplit
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.io.discovery import find_images
+from leadline.io.exif import Panorama
 from leadline.io.images import read_photograph
 
 LICENCE = ""
@@ -31,20 +33,27 @@ class PhotosDataset:
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
     """Which files were left out, and why."""
+    panorama: Panorama = "refuse"
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
-        photo = read_photograph(file)
-        nothing = torch.zeros_like(photo.image[:1])
+        photo = read_photograph(file, panorama=self.panorama)
+        image = photo.image
+        nothing = torch.zeros_like(image[:1])
         name = file.relative_to(self.path).as_posix()
-        return Sample(photo.image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
+        return Sample(image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
 
 
-def photos(split: str, *, path: StrPath) -> PhotosDataset:
+def photos(split: str, *, path: StrPath, panorama: Panorama = "refuse") -> PhotosDataset:
     """Open all photographs below `path`, as "train"; there is no other split.
+
+    Args:
+        split: "train".
+        path: the folder.
+        panorama: "refuse" to read what its metadata calls a panorama, or take it for "flat".
 
     Raises:
         NoSplit: another split.
@@ -59,4 +68,5 @@ def photos(split: str, *, path: StrPath) -> PhotosDataset:
     rest = found.describe_left_out()
     left_out = (*found.faults, *([f"Left out of {path}: {rest}."] if rest else []))
     files = tuple(file for file, _ in found.files)
-    return PhotosDataset(f"photos of {path.resolve().name}", DepthKind.METRIC, path, files, left_out)
+    name = f"photos of {path.resolve().name}{'' if panorama == 'refuse' else ', panoramas taken for flat'}"
+    return PhotosDataset(name, DepthKind.METRIC, path, files, left_out, panorama)

@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
-from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
+from leadline.data.datasets.folder import Pair, follow_size
+from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for, with_official_test
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
@@ -40,7 +40,8 @@ PASSES = ("cleanpass", "finalpass")
 VIEWS = ("left", "right")
 OFFICIAL = {"train": "TRAIN", "test": "TEST"}
 """The folders of FlyingThings3D."""
-CENTRE = (479.5, 269.5)
+CENTRE, PUBLISHED_SIZE = (479.5, 269.5), (540, 960)
+"""The principal point in pixels of the published photographs, and their height and width; smaller copies follow."""
 
 
 def sceneflow(
@@ -71,15 +72,12 @@ def sceneflow(
     path = Path(path)
     check_split(split)
     for what, name, known in (("part", part, PARTS), ("render", render, PASSES), ("view", view, VIEWS)):
-        if name not in known:
-            raise unknown(what, name, known)
+        check_known(what, name, known)
     root = path / part
     if part == "flyingthings3d":
-        if test:
-            raise NoSplit("FlyingThings3D has an official test: leave test=… out.")
         folder = root / "disparity" / OFFICIAL["test" if split == "test" else "train"]
         pairs = _pairs(root, folder, render, view)
-        taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, root, val=val, test="")
+        taken = with_official_test(split, pairs, root, dataset="FlyingThings3D", val=val, test=test)
     else:
         taken = scenes_for(split, _pairs(root, root / "disparity", render, view), root, val=val, test=test)
     remarks = [each for each, usual in ((render, "cleanpass"), (view, "left")) if each != usual]
@@ -113,8 +111,10 @@ def _read(pair: Pair) -> Sample:
     # A disparity is inverse depth, so the file is read as `RELATIVE`; depth up to a factor is made from it below.
     measured = read_depth(pair.depth, kind=DepthKind.RELATIVE)
     valid = measured.valid & (measured.depth > 0)
-    intrinsics = torch.tensor(pair.intrinsics)
-    depth = (intrinsics[0] / measured.depth).where(valid, 0)
+    assert pair.intrinsics is not None
+    # The disparity counts pixels of the published size, whatever size a copy has.
+    depth = (pair.intrinsics[0] / measured.depth).where(valid, 0)
     if image.shape[1:] != depth.shape[1:]:
         raise BadInput(f"{pair.image} and {pair.depth} are not of one size: they are not of one frame.")
+    intrinsics = torch.tensor(follow_size(pair.intrinsics, PUBLISHED_SIZE, image))
     return Sample(image, depth, valid, DepthKind.SCALE_FREE, intrinsics, pair.name)

@@ -34,6 +34,7 @@ import pyarrow as pa
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
+from leadline.core.camera import explain_impossible_camera
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
@@ -163,6 +164,7 @@ def read(file: str, place: int, kind: DepthKind) -> Sample:
         record = shard.reader.get_batch(place)
         if place not in shard.checked:
             _check(record)
+            _check_camera(record, file)
             shard.checked.add(place)
         return _decoded(record, kind)
 
@@ -310,6 +312,13 @@ def _check(record: pa.RecordBatch) -> None:
     name, image, depth, camera = _columns(record)
     if record.column("crc32")[0].as_py() != _checksum(name, image, depth, camera):
         raise ValueError("its numbers are not those that were written")
+
+
+def _check_camera(record: pa.RecordBatch, file: str) -> None:
+    """Refuse the camera of a sample that cannot have taken its photograph; older versions stored any."""
+    name, image, _, camera = _columns(record)
+    if camera is not None and (fault := explain_impossible_camera(camera.tolist(), image.shape[-2:])):
+        raise BadInput(f"{name} in {file}: {fault}; correct the source, and prepare it again.")
 
 
 def _decoded(record: pa.RecordBatch, kind: DepthKind) -> Sample:

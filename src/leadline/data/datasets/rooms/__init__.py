@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.pairs import check_split
@@ -117,8 +117,7 @@ def rooms(
     """
     cache = None if cache is None else Path(cache)
     check_split(split)
-    if domain not in DOMAINS:
-        raise unknown("domain", domain, DOMAINS)
+    check_known("domain", domain, DOMAINS)
     usual = DEFAULT_COUNTS[split]
     count = usual if count is None else count if split == "train" else min(count, usual)
     if min(count, height, width) < 1:
