@@ -225,7 +225,7 @@ _TICK = Fraction(1, 90_000)
 _KEEP_METADATA = {"movflags": "use_metadata_tags"}
 
 
-def _sound(container: "InputContainer", track: Any) -> Iterator[tuple[Fraction, Any]]:
+def _sound(container: Any, track: Any) -> Iterator[tuple[Fraction, Any]]:
     """Yield packets of sound with their times; they begin when the picture does."""
     began = container.streams.video[0].start_time or 0
     origin = began * (container.streams.video[0].time_base or Fraction(0))
