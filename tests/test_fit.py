@@ -66,6 +66,26 @@ def test_a_run_leaves_its_models_its_logs_and_its_summary(whole):
     assert load(whole / "best").provenance.training_data == TRAIN.name
 
 
+def test_a_profile_names_the_parts_of_a_training_and_changes_nothing(whole, tmp_path, capsys):
+    hardware = replace(HARDWARE, profile=True)
+    given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised()}
+    fit(**given, config=CONFIG, out=tmp_path / "run", protocol=protocol("rooms"), hardware=hardware)
+    said = capsys.readouterr().err
+    for stage in ("waiting for data", "forward", "backward", "optimiser", "validation"):
+        assert f"| {stage} " in said
+    assert "Longest: " in said
+    assert lines(tmp_path / "run", "train") == lines(whole, "train")
+
+
+@pytest.mark.long
+def test_a_compiled_training_computes_what_an_eager_one_does(whole, tmp_path):
+    hardware = replace(HARDWARE, compile=True)
+    given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised()}
+    fit(**given, config=CONFIG, out=tmp_path / "run", protocol=protocol("rooms"), hardware=hardware)
+    for own, other in zip(lines(whole, "train"), lines(tmp_path / "run", "train"), strict=True):
+        assert own["silog"] == pytest.approx(other["silog"], rel=1e-2)
+
+
 def test_the_old_keywords_of_fit_are_taken_with_a_warning(whole):
     given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised(), "out": whole}
     with pytest.warns(DeprecationWarning, match="(plan|machine)= is called (config|hardware)= now") as said:

@@ -6,10 +6,12 @@ import math
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cv2
@@ -18,6 +20,7 @@ import tyro
 from PIL import Image
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
+from leadline.cli.predict_video import VideoRequest, predict_videos, split_videos
 from leadline.core.camera import (
     centered_camera,
     explain_impossible_camera,
@@ -29,8 +32,11 @@ from leadline.core.camera import (
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import print_line, track
+from leadline.core.stopwatch import Stopwatch
+from leadline.core.threads import map_in_threads, usable_cores
 from leadline.inference.backends import Predictor
 from leadline.inference.session import Backend, load_predictor
+from leadline.inference.video import VideoConfig
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
@@ -106,8 +112,12 @@ class PredictCommand:
     """What runs the model: torch or compile for a model of PyTorch, onnx or openvino for an exported file, auto: the
     fastest that is installed. The package's own model comes as both, and auto is onnx. Exported files see 8 bits a
     channel."""
+    profile: bool = False
+    """Print how long reading, the network, and writing take in all, and which takes longest."""
     device: str = "auto"
     """cpu, cuda, mps, or auto: for a model of PyTorch a GPU if there is one, for exported files the CPU."""
+    video: VideoConfig = field(default_factory=VideoConfig)
+    """How videos are predicted: NAME.depth.mp4 for each, on one scale of colours from its first frame to its last."""
 
     def run(self) -> int:
         depth_color_scale(self.near, self.far)
@@ -119,7 +129,12 @@ class PredictCommand:
             raise BadInput(
                 f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
             )
-        found = find_images(self.images)
+        videos, photographs = split_videos(self.images)
+        with _terminable():
+            code = predict_videos(model, videos, self._video_request()) if videos else 0
+        if videos and not photographs:
+            return code
+        found = find_images(photographs)
         scale = self._scaler(len(found.files))
         for fault in found.faults:
             self._say({"error": fault})
@@ -139,7 +154,7 @@ class PredictCommand:
             )
             if found.left_out:
                 print(f"Left out: {found.describe_left_out()}.")
-        return 1 if measured < len(found.files) or found.faults else 0
+        return 1 if measured < len(found.files) or found.faults or code else 0
 
     def _scaler(self, photographs: int) -> Scaler | None:
         if not self.scale_from:
@@ -171,32 +186,47 @@ class PredictCommand:
                 raise BadInput(f"--{name} {number:g}: give the focal length in pixels, a positive number.")
         return numbers
 
+    def _video_request(self) -> VideoRequest:
+        if self.scale_from or self.fx is not None or self.metres:
+            raise BadInput("--scale-from, --fx and --metres are for photographs: leave them out for videos.")
+        return VideoRequest(
+            self.out, self.video, self.field_of_view, self.intrinsics, self.near, self.far, is_json=self.json
+        )
+
     def _measure_all(
         self, jobs: list[Job], model: Predictor, camera: tuple[float | None, ...] | None, scale: Scaler | None
     ) -> tuple[int, int]:
         """How many photographs are measured, and how many of them were before."""
-        weights = model.fingerprint
+        work = _Work(model, camera, scale, Stopwatch(is_on=self.profile))
         measured = before = 0
-        for job in jobs if self.json or len(jobs) < 2 else track(jobs, len(jobs), "images"):
-            try:
-                request = self._request(job, weights)
-                if not self.overwrite and (stored := _stored(job, request)):
-                    about = self._about(job, *stored)
-                    before += 1
-                else:
-                    about = self._measure(job, request, model, camera, scale)
-            except BadInput as fault:
-                self._say({"image": str(job.source), "error": str(fault)})
-                continue
-            except (MemoryError, RuntimeError) as fault:
-                if not _is_out_of_memory(fault):
-                    raise
-                fix = "make it smaller, or end other programs"
-                self._say({"image": str(job.source), "error": f"{job.source} does not fit into the memory: {fix}."})
-                continue
-            measured += 1
+        # One photograph is read and another written while the network computes.
+        answers = map_in_threads(partial(self._try, work=work), jobs, threads=min(len(jobs), usable_cores() + 1) or 1)
+        for about, was_there in answers if self.json or len(jobs) < 2 else track(answers, len(jobs), "images"):
+            measured += "error" not in about
+            before += was_there
             self._say(about)
+        if self.profile:
+            print_line(work.stopwatch.table())
         return measured, before
+
+    def _try(self, job: Job, work: "_Work") -> tuple[dict[str, Any], bool]:
+        """Measure a photograph; what there is to say of it, or its error, and whether it was measured before."""
+        try:
+            with work.stopwatch.stage("look for what is done"):
+                request = self._request(job, work.weights)
+                stored = None if self.overwrite else _stored(job, request)
+            if stored:
+                return self._about(job, *stored), True
+            # Two large photographs at once would take more memory than users were promised.
+            with work.for_large if _is_large(job.source) else nullcontext():
+                return self._measure(job, request, work), False
+        except BadInput as fault:
+            return {"image": str(job.source), "error": str(fault)}, False
+        except (MemoryError, RuntimeError) as fault:
+            if not _is_out_of_memory(fault):
+                raise
+            fix = "make it smaller, or end other programs"
+            return {"image": str(job.source), "error": f"{job.source} does not fit into the memory: {fix}."}, False
 
     def _request(self, job: Job, weights: str) -> str:
         """All that the two files depend on, as one short word."""
@@ -215,14 +245,16 @@ class PredictCommand:
         self,
         job: Job,
         request: str,
-        model: Predictor,
-        camera: tuple[float | None, ...] | None,
-        scale: Scaler | None,
+        work: "_Work",
     ) -> dict[str, Any]:
         """Measure a photograph and write both files; what there is to say of it."""
-        photo = read_photograph(job.source, panorama=self.panorama)
-        known = self._camera(photo, camera)
-        depth = model.measure([photo.pixels], [known.numbers])[0]
+        model, scale, stage = work.model, work.scale, work.stopwatch.stage
+        with stage("read"):
+            photo = read_photograph(job.source, panorama=self.panorama)
+        known = self._camera(photo, work.camera)
+        # The network takes all cores: two at once would only get into each other's way.
+        with work.network, stage("network"):
+            depth = model.measure([photo.pixels], [known.numbers])[0]
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",
@@ -233,21 +265,25 @@ class PredictCommand:
         size = photo.size
         del photo  # hundreds of megabytes
         answer = DepthMap(depth, np.ones(depth.shape, bool), model.kind, known.numbers, about)
-        scaled = scale(_enlarged(answer, size), job.place) if scale else None
+        with work.network:
+            scaled = scale(_enlarged(answer, size), job.place) if scale else None
         answer = scaled.depth if scaled else answer
         marks = job.marks(request)
         words = {**answer.provenance, **marks}
         whole = answer.replace(provenance=words, intrinsics=_camera_at(answer, size))
-        write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=size)
+        with stage("write depth"):
+            write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=size)
         colours = (
             depth_color_scale(self.near, self.far)
             if answer.kind is DepthKind.METRIC
             else fit_color_scale(answer.values, answer.mask, answer.kind)
         )
-        figures = _figures(answer, size)
-        picture = render(answer.values, colours, answer.mask)
+        with stage("figures and colours"):
+            figures = _figures(answer, size)
+            picture = render(answer.values, colours, answer.mask)
         marks = {**job.picture_marks, "kind": answer.kind.value, "figures": json.dumps(figures)}
-        write_image(job.picture, picture, {**words, **marks})
+        with stage("write picture"):
+            write_image(job.picture, picture, {**words, **marks})
         return {**self._about(job, answer.provenance, figures), **(_said(scaled) if scaled else {})}
 
     def _camera(self, photo: Photograph, given: tuple[float | None, ...] | None) -> CameraInfo:
@@ -309,6 +345,40 @@ class PredictCommand:
             print_line(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}")
         else:
             print_line(_line(about))
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Hold what all photographs of one command share."""
+
+    model: Predictor
+    camera: tuple[float | None, ...] | None
+    scale: Scaler | None
+    stopwatch: Stopwatch
+    network: AbstractContextManager[Any] = field(default_factory=Lock)
+    """Held while the network computes."""
+    for_large: AbstractContextManager[Any] = field(default_factory=Lock)
+    """Held while a large photograph is measured."""
+
+    @cached_property
+    def weights(self) -> str:
+        """The model's fingerprint."""
+        return self.model.fingerprint
+
+
+_LARGE = 4_000_000
+"""Pixels of a photograph beyond which only one is measured at a time."""
+
+
+def _is_large(source: Path) -> bool:
+    """Return whether a photograph has more than `_LARGE` pixels, or its header does not say how many."""
+    try:
+        with warnings.catch_warnings(), Image.open(source) as picture:
+            warnings.simplefilter("ignore")
+            return picture.width * picture.height > _LARGE
+    # Whatever cannot be opened so is read with care by itself, or refused there.
+    except Exception:
+        return True
 
 
 def _line(about: dict[str, Any]) -> str:

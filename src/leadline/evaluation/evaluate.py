@@ -11,15 +11,17 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.progress import track
-from leadline.core.sample import Depth, Mask, collate
+from leadline.core.progress import ProgressBar, track
+from leadline.core.sample import Sample, collate
+from leadline.core.threads import map_in_threads, usable_cores
 from leadline.data.datasets import Dataset
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
 from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
-from leadline.evaluation.metrics import MetricAccumulator
+from leadline.evaluation.metrics import MetricAccumulator, Pixels
 from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.scoring import CountedTarget, ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import ImageScore, Row, Table
 from leadline.inference.backends import ExportedModel
 from leadline.inference.tensors import predict_tensor
@@ -55,7 +57,8 @@ def evaluate(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         training: where the constants of the mean-depth and median-depth rows come from; unset: the evaluated depths
             themselves, as those rows then say.
@@ -71,14 +74,16 @@ def evaluate(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     if training is None:
-        training = _constants(_targets(dataset), protocol, "the ground truth")
+        training = _constants(_samples(dataset, protocol), protocol, "the ground truth")
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
     bar = track(pairs, len(dataset), "images", dataset.name, is_shown=progress)
-    return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
+    known = (training.mean, training.median)
+    scored = (score_pair(pair, model.kind, protocol).with_constants(known, protocol) for pair in bar)
+    return _table(scored, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
 def evaluate_metrics(
@@ -88,7 +93,8 @@ def evaluate_metrics(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         batch_size: images that the model sees at once.
 
@@ -97,9 +103,9 @@ def evaluate_metrics(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    scores = MetricAccumulator.merged(_scored(pair, pair.predicted, model.kind, protocol) for pair in pairs)
+    scores = MetricAccumulator.merged(score_pair(pair, model.kind, protocol).scores for pair in pairs)
     _must_count(scores, protocol)
     return scores.averaged(protocol.averaging)
 
@@ -149,8 +155,6 @@ def evaluate_maps(
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     pairs, ignored = match_maps(predictions, ground_truth)
     reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth)
-    changes: Counter[str] = Counter()
-    outside = 0
 
     def read_prediction(path: Path) -> DepthMap:
         own = _stated_kind(path)
@@ -163,22 +167,58 @@ def evaluate_maps(
             return read_depth(path, kind=own)
         return replace(reading, depth_scale=None if own else depth_scale).read(path, DepthKind.METRIC, None)
 
-    def compared() -> Iterator[Pair]:
-        nonlocal outside
-        for name, (prediction_file, target_file) in pairs.items():
-            target = read_target(target_file)
-            pair = pair_maps(name, read_prediction(prediction_file), target, promised, resize=resize)
-            changes.update([pair.change] if pair.change else [])
-            outside += int(protocol.counts(target.depth, target.valid & ~pair.valid).sum())
-            yield pair
-
-    promised = read_prediction(next(iter(pairs.values()))[0]).kind
+    names = list(pairs)
+    promised = read_prediction(pairs[names[0]][0]).kind
     check_alignment(protocol.alignment, promised)
-    targets = (read_target(file) for _, file in subsample_evenly(list(pairs.values()), SPREAD))
-    baseline = _constants(((target.depth, target.valid) for target in targets), protocol, "the ground truth")
-    bar = track(compared(), len(pairs), "maps", is_shown=progress)
+
+    def compare(name: str) -> _ComparedFiles:
+        prediction_file, target_file = pairs[name]
+        target = read_target(target_file)
+        pair = pair_maps(name, read_prediction(prediction_file), target, promised, resize=resize)
+        scored = score_pair(pair, promised, protocol)
+        assert scored.target is not None
+        if pair.valid is target.valid:
+            return _ComparedFiles(scored, scored.target.sample, pair.change)
+        outside = protocol.counts(target.depth, target.valid & ~pair.valid)
+        sample = CountedTarget.of(target.depth[protocol.counts(target.depth, target.valid)]).sample
+        return _ComparedFiles(scored, sample, pair.change, int(outside.sum()))
+
+    def compare_all(chosen: list[str], known: tuple[float, ...] | None) -> Iterator[_ComparedFiles]:
+        def work(name: str) -> _ComparedFiles:
+            each = compare(name)
+            if known is None:
+                return each
+            return replace(each, scored=each.scored.with_constants(known, protocol), sample=None)
+
+        for each in map_in_threads(work, chosen, threads=usable_cores()):
+            bar.update()
+            yield each
+
+    # The constants are of some maps' depths: these come first, and are then held as few numbers each.
+    first = subsample_evenly(names, SPREAD)
+    later = sorted(set(names) - set(first))
+    with one_torch_thread(), ProgressBar(len(names), "maps", is_shown=progress) as bar:
+        done = {each.scored.name: each for each in compare_all(first, None)}
+        baseline = _constants(
+            (each.sample for each in done.values() if each.sample is not None), protocol, "the ground truth"
+        )
+        known = (baseline.mean, baseline.median)
+        for name, each in done.items():
+            done[name] = replace(each, scored=each.scored.with_constants(known, protocol), sample=None)
+        done |= {each.scored.name: each for each in compare_all(later, known)}
+    ordered = [done[name] for name in names]
+    changes = Counter(each.change for each in ordered if each.change)
+    outside = sum(each.outside for each in ordered)
     title = f"{predictions} against {ground_truth}"
-    table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
+    table = _table(
+        (each.scored for each in ordered),
+        predictions.name,
+        promised,
+        protocol,
+        baseline,
+        title=title,
+        is_from_files=True,
+    )
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
     if outside:
         notes.append(f"{outside:,} measured pixels that the protocol counts lie outside the crops, and are left out.")
@@ -189,8 +229,8 @@ def evaluate_maps(
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
-    _must_be_metres(dataset)
-    return _constants(_targets(dataset), protocol, dataset.name)
+    dataset = _comparable(dataset, protocol)
+    return _constants(_samples(dataset, protocol), protocol, dataset.name)
 
 
 def _stated_kind(path: Path) -> str | None:
@@ -204,11 +244,37 @@ def check_batch_size(batch_size: int) -> None:
         raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
 
 
-def _must_be_metres(dataset: Dataset) -> None:
-    if dataset.kind is not DepthKind.METRIC:
-        raise BadInput(
-            f"The ground truth of {dataset.name} is {dataset.kind.value}: choose a dataset that measures metres."
-        )
+def _comparable(dataset: Dataset, protocol: EvalProtocol) -> Dataset:
+    """Return the dataset with ground truth that a protocol can compare: metres, or what each is relative to its median.
+
+    Raises:
+        BadInput: it is neither metres, nor scale-free under a protocol that aligns.
+    """
+    if dataset.kind is DepthKind.METRIC:
+        return dataset
+    if dataset.kind is DepthKind.SCALE_FREE and protocol.alignment != "none":
+        return _ByMedian(dataset)
+    aligned = ", or align predictions to them: --protocol scale_free" if dataset.kind is DepthKind.SCALE_FREE else ""
+    raise BadInput(
+        f"The ground truth of {dataset.name} is {dataset.kind.value}: choose a dataset that measures metres{aligned}."
+    )
+
+
+class _ByMedian:
+    """A dataset of scale-free depth, each map divided by the median of its valid pixels."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.kind = dataset, dataset.kind
+        self.name = f"{dataset.name}, each map by its median"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        if not sample.valid.any():
+            return sample
+        return sample.replace(depth=sample.depth / sample.depth[sample.valid].median())
 
 
 def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:
@@ -219,27 +285,35 @@ def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:
         )
 
 
-def _targets(dataset: Dataset) -> Iterator[tuple[Depth, Mask]]:
+def _samples(dataset: Dataset, protocol: EvalProtocol) -> Iterator[Pixels]:
     for index in subsample_evenly(range(len(dataset)), SPREAD):
         sample = dataset[index]
-        yield sample.depth, sample.valid
+        yield sample_pixels(sample.depth[protocol.counts(sample.depth, sample.valid)])
 
 
-def _constants(targets: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, source: str) -> ConstantBaseline:
-    images = 0
-    depths = []
-    for target, valid in targets:
-        counted = target[protocol.counts(target, valid)]
-        # Some ten thousand pixels of an image tell its distribution.
-        depths.append(counted[:: max(1, len(counted) // 10_000)].double())
-        images += 1
+def _constants(samples: Iterable[Pixels], protocol: EvalProtocol, source: str) -> ConstantBaseline:
+    """Mean and median of the depths of some images, of which each gave some pixels."""
+    depths = [sample.double() for sample in samples]
     every = torch.cat(depths) if depths else torch.zeros(0)
     if not len(every):
         raise BadInput(
-            f"{images} depth maps of {source} have no pixel that counts under {protocol.description}: "
+            f"{len(depths)} depth maps of {source} have no pixel that counts under {protocol.description}: "
             "check the depth scale, the crop and the cap."
         )
     return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
+
+
+@dataclass(frozen=True, eq=False)
+class _ComparedFiles:
+    """Hold what is known of two files once they were compared."""
+
+    scored: ScoredPair
+    sample: Pixels | None
+    """Some of the measured depths that count."""
+    change: str = ""
+    """As `Pair.change`."""
+    outside: int = 0
+    """Measured pixels that count, and for which nothing was predicted because they lie outside a crop."""
 
 
 def _predictions(
@@ -255,7 +329,7 @@ def _predictions(
 
 
 def _table(
-    pairs: Iterable[Pair],
+    scored: Iterable[ScoredPair],
     name: str,
     kind: DepthKind,
     protocol: EvalProtocol,
@@ -264,23 +338,20 @@ def _table(
     title: str,
     is_from_files: bool = False,
 ) -> Table:
-    rivals = {
-        f"mean depth of {known.source} ({known.mean:.2f} m)": known.mean,
-        f"median depth of {known.source} ({known.median:.2f} m)": known.median,
-    }
+    rivals = (
+        f"mean depth of {known.source} ({known.mean:.2f} m)",
+        f"median depth of {known.source} ({known.median:.2f} m)",
+    )
     names: list[str] = []
     turned: list[str] = []
     parts: dict[str, list[MetricAccumulator]] = {each: [] for each in (name, *rivals)}
     unusable = 0
-    for pair in pairs:
+    for pair in scored:
         names.append(pair.name)
-        compared = protocol.compare(pair.predicted, pair.target, pair.valid, kind)
-        parts[name].append(MetricAccumulator.of(compared.metres, pair.target, compared.counted))
-        turned += [pair.name] if compared.is_reversed else []
-        unusable += _unusable(pair, kind, protocol)
-        for rival, depth in rivals.items():
-            flat = torch.full_like(pair.target, depth)
-            parts[rival].append(_scored(pair, flat, DepthKind.METRIC, protocol))
+        turned += [pair.name] if pair.is_reversed else []
+        unusable += pair.unusable
+        for each, part in zip(parts, (pair.scores, *pair.constants), strict=True):
+            parts[each].append(part)
     scores = MetricAccumulator.merged(parts.pop(name))
     _must_count(scores, protocol)
     notes = []
@@ -325,19 +396,6 @@ def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalPro
     else:
         fitting, options = "inverse depth (larger is nearer)", "--kind relative --alignment inverse_scale_shift"
     return f"{note}; the predictions look like {fitting}" + (f": try {options}" if is_from_files else "")
-
-
-def _scored(pair: Pair, predicted: Depth, kind: DepthKind, protocol: EvalProtocol) -> MetricAccumulator:
-    compared = protocol.compare(predicted, pair.target, pair.valid, kind)
-    return MetricAccumulator.of(compared.metres, pair.target, compared.counted)
-
-
-def _unusable(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
-    """How many pixels that count are predicted as no depth at all: not finite, or zero and less."""
-    wrong = ~pair.predicted.isfinite()
-    if kind is not DepthKind.RELATIVE:
-        wrong |= pair.predicted <= 0
-    return int((wrong & protocol.counts(pair.target, pair.valid)).sum())
 
 
 def _row(

@@ -84,7 +84,20 @@ class EvalProtocol:
         Raises:
             BadInput: the alignment cannot make metres of this kind.
         """
-        counted = self.counts(target, valid)
+        return self.compare_counted(predicted, target, self.counts(target, valid), kind)
+
+    def compare_counted(self, predicted: Depth, target: Depth, counted: Mask, kind: DepthKind) -> "Comparison":
+        """Align and clip as `compare` does, where the pixels that count are known already.
+
+        Args:
+            predicted: (*batch, 1, H, W) in the unit of `kind`.
+            target: metres, of the same shape.
+            counted: what `counts` returned.
+            kind: what the prediction guarantees.
+
+        Raises:
+            BadInput: the alignment cannot make metres of this kind.
+        """
         # Aligned before it is held to the range: clipped pixels would bias the scale.
         aligned = fit_alignment(predicted, target, counted, alignment=self.alignment, kind=kind)
         metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)
@@ -136,8 +149,10 @@ PROTOCOLS: Mapping[str, EvalProtocol] = {
     "nyu_eigen": EvalProtocol("nyu_eigen", crop="nyu_eigen", min_depth=1e-3, cap=10.0),
     "nyu_full": EvalProtocol("nyu_full", crop="none", min_depth=1e-3, cap=10.0),
     "rooms": EvalProtocol("rooms", crop="none", min_depth=0.1, cap=10.0),
+    "scale_free": EvalProtocol("scale_free", crop="none", min_depth=0.01, cap=100.0, alignment="median"),
 }
-"""Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019)."""
+"""Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019). `scale_free` is for
+predictions and truths without a unit: a truth counts up to 100 times its median, or up to 100 m where it is metres."""
 
 
 def protocol(name: str, **changes: Any) -> EvalProtocol:

@@ -53,7 +53,7 @@ def save(graph: Any, path: Path, about: Mapping[str, Any]) -> None:
     """Write a graph with its metadata, and no others; the same graph always becomes the same bytes.
 
     Args:
-        graph: a `ModelProto`.
+        graph: an `onnx.ModelProto`, which is changed.
         path: the file.
         about: the metadata.
     """

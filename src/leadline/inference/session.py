@@ -74,6 +74,15 @@ def load_predictor(
     return TorchPredictor(model, "compile" if backend == "compile" else "torch")
 
 
+def as_predictor(model: Any) -> Predictor:
+    """Return what runs a model: a model of PyTorch on the device that it is on, anything else is one already."""
+    if isinstance(model, Predictor):
+        return model
+    from leadline.inference.torch_backend import TorchPredictor
+
+    return TorchPredictor(model)
+
+
 def load_for_command(
     spec: str, device: str = "auto", as_name: str | None = None, backend: Backend = "auto", *, says: bool = True
 ) -> "DepthModel | ExportedModel":

@@ -26,10 +26,10 @@ def describe(
 
     Args:
         name: the key of its builder.
-        arguments: of the builder, as JSON holds them.
-        kind: what its depth guarantees.
+        arguments: the builder's.
+        kind: of its depth.
         rule: its preprocessing.
-        provenance: where its weights come from; figures that are NaN are left out.
+        provenance: where its weights come from.
     """
     figures = {
         # JSON has no NaN, which a metric is where nothing could be scored.
