@@ -20,8 +20,8 @@ demo: install
 	$(BIN)/leadline cloud examples/photos/reception.jpg --out demo/reception.glb
 	@echo
 	@echo "Depth of two photographs, by the network that comes with the package: demo/photos"
-	@echo "A surface to turn in any 3D viewer: demo/reception.glb. A page to try your own photographs:"
-	@echo "$(BIN)/uv pip install --python $(BIN)/python '.[app]' && $(BIN)/leadline app"
+	@echo "A surface to turn in any 3D viewer: demo/reception.glb"
+	@echo "A page for your own photographs: leadline app (docs/viewing.md says how to install it)"
 	@echo "Now two short trainings of some five minutes; stop them with Ctrl-C, and run this again to resume them."
 	@echo
 	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
