@@ -145,7 +145,7 @@ def test_equal_observations_stay_as_they_are_whatever_the_image():
 
 @pytest.mark.parametrize("fusion", ["cascade", "multiscale"])
 def test_a_fused_step_keeps_the_images_edge_and_loses_the_scores_noise(fusion):
-    model = build("continuous_crf", size="tiny", fusion=fusion, encoder="resnet10t", width=8)
+    model = build("continuous_crf", size="tiny", fusion=fusion, encoder="test_efficientnet", width=8)
     assert isinstance(model, ContinuousCrfModel)
     right = (torch.arange(24) >= 12).float().expand(1, 1, 16, 24)
     noise = 0.3 * torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(0))
@@ -172,7 +172,7 @@ def test_the_papers_network_has_the_parameters_of_its_parts():
     ("name", "levels"), [("continuous_crf", 4), ("structured_attention", 3), ("hierarchical_crf", 1)]
 )
 def test_every_level_has_a_depth_of_its_own_to_learn_from(name, levels):
-    model = build(name, size="tiny", encoder="resnet10t", width=8).eval()
+    model = build(name, size="tiny", encoder="test_efficientnet", width=8).eval()
     image = drawn(1, 3, 64, 96).float()
     canonical = torch.full((1, 4), model.preprocessing.focal or 0.0)
     with torch.no_grad():
@@ -374,6 +374,6 @@ def test_superpixels_that_no_image_has_are_refused_before_training(arguments, me
 
 
 def test_more_superpixels_than_a_smaller_image_has_pixels_are_refused():
-    model = build("hierarchical_crf", size="tiny", encoder="resnet10t", width=8, superpixels=300)
+    model = build("hierarchical_crf", size="tiny", encoder="test_efficientnet", width=8, superpixels=300)
     with pytest.raises(BadInput, match="superpixels=300 of 16 × 16 pixels"):
         model(torch.rand(1, 3, 32, 32))

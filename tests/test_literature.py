@@ -4,6 +4,7 @@
 ResNet, on the numbers that `oracle_numbers` makes.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -181,12 +182,13 @@ def test_depth_that_is_not_valid_never_reaches_the_losses_of_side_outputs():
     spoiled = torch.where(batch.valid, batch.depth, torch.nan)
     exceeded, thresholds = torch.rand(2, 3, 64, 64, requires_grad=True), torch.tensor([1.5, 2.5, 3.5]).view(1, 3, 1, 1)
     attention = torch.rand(2, 64, 64, requires_grad=True)
-    for loss, sides in ((ordinal_loss, (exceeded, thresholds)), (attention_loss, (attention,))):
-        value = loss(*sides, spoiled, batch.valid)
+    terms = (partial(ordinal_loss, exceeded, thresholds), partial(attention_loss, attention))
+    for loss, side in zip(terms, (exceeded, attention), strict=True):
+        value = loss(spoiled, batch.valid)
         value.backward()
-        assert torch.equal(value, loss(*sides, batch.depth, batch.valid))
-        assert sides[0].grad is not None
-        assert sides[0].grad.isfinite().all()
+        assert torch.equal(value, loss(batch.depth, batch.valid))
+        assert side.grad is not None
+        assert side.grad.isfinite().all()
     assert attention_loss(attention, spoiled, torch.zeros_like(batch.valid)) == 0
 
 

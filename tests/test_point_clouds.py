@@ -36,7 +36,7 @@ def sides(points: np.ndarray, normals: np.ndarray, scene: Scene) -> dict[str, np
     """The points of the room's own six faces, in the world's frame, by the face's direction inwards."""
     with np.errstate(divide="ignore", invalid="ignore"):
         hit = _cast(scene, _rays(scene, 96, 128))[1]  # which body is seen at each pixel; the room itself is the first
-    columns, rows = project(*points.T, scene.camera.intrinsics(96, 128))
+    columns, rows = project(points[:, 0], points[:, 1], points[:, 2], scene.camera.intrinsics(96, 128))
     is_room = hit[rows.round().astype(int), columns.round().astype(int)] == 0
     points, normals = points[is_room], normals[is_room]
     rotation = scene.camera.rotation()

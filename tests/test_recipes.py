@@ -32,7 +32,7 @@ from leadline.training.trainer import HardwareConfig, TrainConfig
 CONFIG = TrainConfig(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
 HARDWARE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
 NETWORK = "hybrid,size=tiny,encoder=test_efficientnet,dim=48,blocks=1,input_size=64:64"
-STEREO = "pilzer,size=tiny,encoder=mobilenetv3_small_050,widths=8:8:4:4:4,input_size=64:64"
+STEREO = "pilzer,size=tiny,encoder=test_efficientnet,widths=8:8:4:4:4,input_size=64:64"
 NETWORKS = {"coarse_to_fine": "eigen,size=tiny,hidden=16,input_size=64:64", "refine_and_distil": STEREO}
 """Recipe → the network that it trains, where it is not a hybrid."""
 DATA = "rooms,count=4,height=64,width=64"

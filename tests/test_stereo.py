@@ -32,7 +32,7 @@ from leadline.training.stereo import (
 )
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
-TINY = "pilzer,size=tiny,encoder=mobilenetv3_small_050,widths=8:8:8:8:8,input_size=64:64"
+TINY = "pilzer,size=tiny,encoder=test_efficientnet,widths=8:8:8:8:8,input_size=64:64"
 HARDWARE = HardwareConfig(accelerator="cpu", workers=0)
 
 
@@ -216,7 +216,7 @@ def test_the_distillation_teaches_the_student_alone(room):
 
 def test_a_flipped_pair_costs_what_the_pair_in_the_mirror_does(room):
     torch.manual_seed(0)
-    model = build("pilzer", size="tiny", encoder="mobilenetv3_small_050", widths=(8, 8, 8, 8, 8)).eval()
+    model = build("pilzer", size="tiny", encoder="test_efficientnet", widths=(8, 8, 8, 8, 8)).eval()
     small = resize(room, (64, 64))
     assert small.other is not None
     swapped = Sample(small.other.image, small.depth, small.valid, other=OtherView(small.image, torch.tensor(-1.0)))
@@ -304,9 +304,7 @@ def test_a_missing_other_view_is_named_with_the_fix(tmp_path):
 
 def test_scale_free_truths_are_scored_where_the_protocol_aligns(pairs):
     data = open_data(f"sceneflow:{pairs}", "test")
-    model = build(
-        "pilzer", size="tiny", encoder="mobilenetv3_small_050", widths=(8, 8, 8, 8, 8), answer="student"
-    ).eval()
+    model = build("pilzer", size="tiny", encoder="test_efficientnet", widths=(8, 8, 8, 8, 8), answer="student").eval()
     table = evaluate(model, data, protocol("scale_free"))
     assert "each map by its median" in table.title
     with pytest.raises(BadInput, match=r"is scale_free: choose a dataset that measures metres, or align .*scale_free"):

@@ -164,7 +164,8 @@ def noisy(metres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def test_smoothing_takes_two_thirds_of_the_flicker_and_adds_no_error():
     rng = np.random.default_rng(0)
-    meters, before, truth_before = [FlickerMeter(), FlickerMeter()], [None, None], None
+    meters, truth_before = [FlickerMeter(), FlickerMeter()], None
+    before: list[np.ndarray | None] = [None, None]
     smoother = Smoother(DepthKind.METRIC)
     for frame in room_clip(0, frames=30, height=96, width=128):
         single = noisy(frame.depth, rng).astype(np.float32)

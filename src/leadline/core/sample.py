@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from leadline.core.arrays import Confidence, Depth, ImageTensor, Intrinsics, Mask

@@ -26,10 +26,10 @@ def describe(
 
     Args:
         name: the key of its builder.
-        arguments: the builder's.
-        kind: of its depth.
+        arguments: of the builder, as JSON holds them.
+        kind: what its depth guarantees.
         rule: its preprocessing.
-        provenance: where its weights come from.
+        provenance: where its weights come from; figures that are NaN are left out.
     """
     figures = {
         # JSON has no NaN, which a metric is where nothing could be scored.

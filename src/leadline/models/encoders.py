@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.format import Format
@@ -66,7 +67,8 @@ def make_encoder(
         raise BadInput(f"timm has no network called {name!r}. Near: {', '.join(near)}.")
     try:
         with init_on_meta():
-            found = _info(timm.create_model(name, features_only=True, **options)).reduction()
+            outline = timm.create_model(name, features_only=True, **options)
+            found = _info(outline).reduction()
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as problem:
         raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
     if len(set(found)) == 1 and tuple(reductions) == REDUCTIONS:
@@ -84,6 +86,7 @@ def make_encoder(
             f"an encoder needs 1/{', 1/'.join(map(str, reductions))}, as ResNets and MobileNets give"
             f"{', or one stride, as plain ViTs do' if tuple(reductions) == REDUCTIONS else ''}."
         )
+    _must_take_any_size(name, outline)
     if name.startswith("densenet") and len(reductions) > len(REDUCTIONS):
         return _densenet(name, options, weights, pretrained=pretrained)
     pyramid = _created(name, pretrained=pretrained, features_only=True, out_indices=levels, **options)
@@ -177,6 +180,28 @@ def _levels(found: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...] | No
             return None
         levels.append(list(found).index(reduction, after))
     return tuple(levels)
+
+
+def _must_take_any_size(name: str, outline: nn.Module) -> None:
+    """Refuse a network whose attention or position embeddings are made for images of one size.
+
+    Raises:
+        BadInput: it does not compute for sides that are odd multiples of its coarsest stride.
+    """
+    # Convolutions and what normalises their channels take any size.
+    if all(each.ndim in (1, 4) for each in outline.parameters()):
+        return
+    image = torch.empty(1, 3, 5 * REDUCTIONS[-1], 7 * REDUCTIONS[-1], device="meta")
+    try:
+        with torch.no_grad():
+            outline.eval()(image)
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as problem:
+        reason = str(problem).partition("\n")[0].rstrip(".") or "its attention has blocks of a fixed size"
+        raise BadInput(
+            f"timm's {name!r} is no encoder: it takes images of one size, or of multiples of it ({reason}), and depth "
+            f"is measured at any multiple of {REDUCTIONS[-1]}. Take a network of free size: sam2_hiera_tiny, a ResNet, "
+            "a ViT, or a Swin with encoder_options=strict_img_size:false."
+        ) from problem
 
 
 def _plain_vit(name: str, options: Mapping[str, Any], *, pretrained: bool) -> PlainVit:

@@ -1,5 +1,6 @@
 """The page: a photograph, its depth, distances in it, a solid to turn, and files to download; the same over HTTP."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from fastapi import FastAPI, Request  # pyright: ignore[reportMissingImports]
 from PIL import Image, ImageDraw
 from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: ignore[reportMissingImports]
+from starlette.responses import JSONResponse  # pyright: ignore[reportMissingImports]
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
@@ -63,6 +65,14 @@ def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> An
 
     @server.middleware("http")
     async def with_headers(request: Request, call_next: Callable[..., Any]) -> Any:
+        if request.method == "POST" and "json" in request.headers.get("content-type", ""):
+            # Gradio copies a file that a request names, or loads an address, before any function here sees it.
+            try:
+                is_foreign = names_foreign_file(json.loads(await request.body() or "null"), folder)
+            except (ValueError, RecursionError):
+                is_foreign = True
+            if is_foreign:
+                return JSONResponse({"detail": "Only files that were uploaded are read."}, 403, HEADERS)
         response = await call_next(request)
         response.headers.update(HEADERS)
         return response
@@ -70,6 +80,7 @@ def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> An
     # A page of another site whose name leads here is none of ours.
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
     blocks = build_page(models, folder)
+    blocks.has_launched = True  # or Gradio leaves out its own check of paths, as of a page that is being built
     blocks.queue(max_size=32, default_concurrency_limit=1)
     return gr.mount_gradio_app(
         server,
@@ -86,6 +97,21 @@ def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> An
         enable_monitoring=False,
         footer_links=["api"],
     )
+
+
+def names_foreign_file(content: Any, folder: Path) -> bool:
+    """Tell whether the content of a request names a file outside of a folder, or an address, as Gradio writes files.
+
+    Args:
+        content: as JSON holds it.
+        folder: where what was uploaded is.
+    """
+    if isinstance(content, dict):
+        path = content.get("path")
+        if isinstance(path, str) and not Path(path).resolve().is_relative_to(folder.resolve()):
+            return True
+        content = list(content.values())
+    return isinstance(content, list) and any(names_foreign_file(each, folder) for each in content)
 
 
 def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:

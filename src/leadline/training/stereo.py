@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.core.arrays import ImageTensor
 from leadline.core.errors import BadInput
-from leadline.core.sample import ImageTensor, Sample
+from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
 from leadline.models.base import DepthModel
 from leadline.models.layers.disparity import SCALES, warp

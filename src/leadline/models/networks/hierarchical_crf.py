@@ -88,6 +88,11 @@ def hierarchical_crf(config: HierarchicalCrfConfig) -> "HierarchicalCrfModel":
 def grid(superpixels: int, height: int, width: int) -> tuple[int, int]:
     """Return rows and columns of about `superpixels` nearly square cells of a map of `height` × `width` pixels.
 
+    Args:
+        superpixels: about how many cells.
+        height: of the map.
+        width: of the map.
+
     Raises:
         BadInput: there are fewer pixels than superpixels.
     """
