@@ -88,7 +88,7 @@ def _hub_entry(name: str, model: HubModel) -> dict[str, Any]:
 
 
 def multiply_adds(model: DepthModel) -> int:
-    """Count the multiply-adds of one image of the native size, of a model on the meta device."""
+    """Count the multiply-adds of matrix products and convolutions, for one image of the native size."""
     image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(image)

@@ -518,7 +518,7 @@ class _Log:
         self.lines = (out / "log.jsonl").open("a")
         self.board = SummaryWriter(str(out / "tensorboard"), purge_step=state.step + 1)
         images, done = config.steps * config.batch_size, state.step * config.batch_size
-        self.bar = ProgressBar(images, "images", out.name, done=done)
+        self.bar = ProgressBar(images, "images", "/".join(out.parts[-2:]), done=done)
 
     def step(self, terms: Mapping[str, Tensor], rate: float) -> None:
         sums, counts = self.state.log["sums"], self.state.log["counts"]
