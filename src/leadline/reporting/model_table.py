@@ -35,7 +35,7 @@ def entry(name: str) -> dict[str, Any]:
         "name": name,
         "parameters": parameters,
         "parameters_in_file": parameters + release.idle_parameters if release else None,
-        "multiply_adds": _multiply_adds(model),
+        "multiply_adds": multiply_adds(model),
         "input": {
             "height": rule.size[0],
             "width": rule.size[1],
@@ -87,7 +87,12 @@ def _hub_entry(name: str, model: HubModel) -> dict[str, Any]:
     }
 
 
-def _multiply_adds(model: DepthModel) -> int:
+def multiply_adds(model: DepthModel) -> int:
+    """Count the multiply-adds of matrix products and convolutions for one image of a model's own size.
+
+    Args:
+        model: on the meta device, where nothing is computed but shapes.
+    """
     image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(image)
