@@ -35,6 +35,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.models:ModelsCommand",
         "List the models: size, cost, kind of depth, licence, published figures.",
     ),
+    "benchmark": (
+        "leadline.cli.benchmark:BenchmarkCommand",
+        "Measure how fast this machine runs networks, and what it computes at most.",
+    ),
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
     "export": (
         "leadline.cli.export:ExportCommand",

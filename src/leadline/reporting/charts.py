@@ -171,6 +171,40 @@ def colour_legend(scale: ColorScale) -> str:
     return _svg(340, 54, scale.label, parts)
 
 
+def scatter(points: Sequence[tuple[str, float, float]], metric: str, label: str, title: str) -> str:
+    """Draw a metric against another number, from zero, with a key.
+
+    Args:
+        points: name, number and value of the metric of each.
+        metric: its name in `METRICS`.
+        label: what the number is, with its unit.
+        title: what the metric was measured on.
+
+    Returns:
+        An SVG element.
+    """
+    left, top, width, height = 56, 44, 420, 260
+    widest = 1.05 * max(number for _, number, _ in points) or 1.0
+    highest = 1.05 * max(value for _, _, value in points) or 1.0
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(METRICS[metric].heading)}: {escape(title)}</text>',
+        f'<path d="M{left} {top}v{height}h{width}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{left + width}" y="{top + height + 34}" text-anchor="end">{escape(label)}</text>',
+    ]
+    for part in (0.0, 0.5, 1.0):
+        x, y = left + part * width, top + (1 - part) * height
+        parts.append(f'<text x="{x:.1f}" y="{top + height + 16}" text-anchor="middle">{part * widest:.3g}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{part * highest:.2f}</text>')
+    for place, (name, number, value) in enumerate(points):
+        colour = COLOURS[place % len(COLOURS)]
+        x, y = left + width * number / widest, top + height * (1 - value / highest)
+        line = top + height + 44 + 22 * place
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
+        parts.append(f'<rect x="6" y="{line + 4}" width="12" height="12" rx="2" fill="{colour}"/>')
+        parts.append(f'<text x="25" y="{line + 14}">{escape(name)}: {number:.3g}, {value:.3f}</text>')
+    return _svg(left + width + 24, top + height + 52 + 22 * len(points), title, parts)
+
+
 def _colours(rows: Sequence[Row]) -> list[str]:
     """Baselines grey, the others in the order of `COLOURS`."""
     chosen, counts = [], {True: 0, False: 0}
