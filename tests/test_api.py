@@ -45,7 +45,8 @@ GIVEN_PATHS_BY_OURSELVES = {
     *("io/atomic.py", "io/discovery.py", "io/download.py", "io/locks.py", "io/outputs.py", "io/run_folder.py"),
     *("data/datasets/licences.py", "data/datasets/pair_files.py", "data/datasets/pairs.py"),
     *("data/furnished_rooms/blender.py", "models/description.py"),
-    *("evaluation/map_pairs.py", "recipes/train_options.py"),
+    *("evaluation/map_pairs.py", "recipes/train_options.py", "serve/app.py"),
+    *("export/onnx_file.py", "export/openvino_file.py", "export/torch_file.py"),
 }
 """Helpers that no user calls: they take a `Path` from a function that takes any path."""
 
