@@ -124,7 +124,13 @@ def measure_models(
 
 
 def benchmark_table(machine: MachineRates, rows: Sequence[BenchmarkRow], left_out: Sequence[str] = ()) -> TextTable:
-    """Return the figures as a table, with the machine and what was left out as remarks."""
+    """Return the figures as a table, with the machine and what was left out as remarks.
+
+    Args:
+        machine: its ceilings.
+        rows: what was measured.
+        left_out: what was not, and why.
+    """
     head = ("model", "backend", "precision", "input", "ms", "half of the runs", "images/s", "GFLOP/s", "of ceiling")
     lines = tuple(
         (
@@ -147,7 +153,13 @@ def benchmark_table(machine: MachineRates, rows: Sequence[BenchmarkRow], left_ou
 def benchmark_as_dict(
     machine: MachineRates, rows: Sequence[BenchmarkRow], left_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return what JSON holds."""
+    """Return what JSON holds.
+
+    Args:
+        machine: its ceilings.
+        rows: what was measured.
+        left_out: what was not, and why.
+    """
     return {"machine": asdict(machine), "benchmark": [asdict(row) for row in rows], "left_out": list(left_out)}
 
 
