@@ -63,7 +63,7 @@ class Place:
 @pytest.fixture(scope="module")
 def model() -> DepthModel:
     torch.manual_seed(0)
-    return build("cnn", size="tiny", input_size=(64, 64)).eval()
+    return build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval()
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_model_answers_alike_again_and_again_by_name_and_in_training(model, pi
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_of_any_precision_answer(model, pixels, dtype):
-    other = build("cnn", size="tiny", input_size=(64, 64)).eval()
+    other = build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval()
     other.load_state_dict(model.state_dict())
     depth = predict(other.to(dtype), pixels)
     assert depth.depth.dtype == torch.float32
@@ -321,7 +321,7 @@ def test_a_path_of_any_type_is_taken_wherever_one_is_named(model, pixels, tmp_pa
     assert (tmp_path / "store" / MANIFEST).is_file()
     rooms = open_data("rooms,count=2,height=64,width=64", "train", cache=path(tmp_path / "cache"))
     assert rooms[0].size == (64, 64)
-    fresh = build("cnn", size="tiny", input_size=(64, 64))
+    fresh = build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64))
     config = TrainConfig(steps=1, batch_size=2, validate_every=1)
     fit(fresh, data, data, Supervised(), config, path(tmp_path / "run"), protocol=protocol("indoor"))
     assert (tmp_path / "run" / "done.json").is_file()

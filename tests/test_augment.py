@@ -8,7 +8,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample, TeacherPrediction
-from leadline.data.transforms import Augmentation, crop, flip, resize
+from leadline.data.transforms import Augmentation, crop, flip, resize, rotate
 
 INTRINSICS = torch.tensor([80.0, 75.0, 30.0, 20.0])
 
@@ -55,6 +55,14 @@ def test_a_resized_pixel_looks_along_the_rays_of_those_it_covers(ramp, size):
     np.testing.assert_allclose(ray(resized, row, column), ray(ramp, *there), rtol=1e-5)
     expected = 1 + there[0] / 48 + there[1] / 64
     assert resized.depth[0, row, column].item() == pytest.approx(expected, abs=1.5 / 48)
+
+
+def test_a_rotated_sample_keeps_each_pixels_depth_and_knows_none_outside(ramp):
+    turned = rotate(ramp, 180.0)
+    assert torch.allclose(turned.depth, torch.rot90(ramp.depth, 2, (1, 2)))
+    tilted = rotate(ramp, 10.0)
+    assert not tilted.valid[0, 0, 0]
+    assert set(tilted.depth[tilted.valid].tolist()) <= set(ramp.depth.flatten().tolist())
 
 
 def test_resizing_makes_no_new_depths(ramp):

@@ -341,7 +341,7 @@ WAYS = {
 
 @pytest.mark.parametrize(("kind", "suffix"), [(kind, suffix) for kind in WAYS for suffix in WAYS[kind][1:]])
 def test_what_predict_writes_is_scored_without_an_option(tmp_path, photographs, kind, suffix):
-    save(build("cnn", size="tiny", kind=kind.value), tmp_path / "model")
+    save(build("cnn", size="tiny", encoder="test_efficientnet", kind=kind.value), tmp_path / "model")
     maps = tmp_path / "maps"
     command = ["predict", str(photographs), "--model", str(tmp_path / "model"), "--out", str(maps)]
     assert main([*command, "--format", suffix]) == 0

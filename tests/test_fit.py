@@ -30,9 +30,10 @@ TRAIN = rooms("train", count=8, height=64, width=64)
 VALIDATION = rooms("val", count=2, height=64, width=64)
 
 
-def model(seed: int = 0, **arguments) -> DepthModel:
+def model(seed: int = 0, *, blocks: int = 1, **arguments) -> DepthModel:
     torch.manual_seed(seed)
-    return build("hybrid", size="tiny", dim=48, blocks=1, input_size=(64, 64), **arguments)
+    encoder = "test_efficientnet"  # the smallest of timm's pyramids
+    return build("hybrid", size="tiny", encoder=encoder, dim=48, blocks=blocks, input_size=(64, 64), **arguments)
 
 
 def run(out: Path, config: TrainConfig = CONFIG, **changes) -> DepthModel:
@@ -134,7 +135,10 @@ def test_a_changed_configuration_is_refused_with_the_difference(whole):
     with pytest.raises(BadInput, match=r"train\.first sample: .*rooms"):
         run(whole, train=rooms("train", count=8, height=64, width=64, seed=5))
     with pytest.raises(BadInput, match=r"model\.arguments\.blocks: 1 → 2"):
-        run(whole, model=build("hybrid", size="tiny", dim=48, blocks=2, input_size=(64, 64)))
+        run(
+            whole,
+            model=build("hybrid", size="tiny", encoder="test_efficientnet", dim=48, blocks=2, input_size=(64, 64)),
+        )
 
 
 def test_a_run_killed_at_any_moment_continues_to_the_same_bits(whole, tmp_path):

@@ -103,7 +103,7 @@ def test_continuing_makes_the_missing_shards_and_no_other(tmp_path):
 def saved_teacher(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("teacher") / "model"
-    save(build("cnn", size="tiny", input_size=(32, 32)), folder)
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(32, 32)), folder)
     return folder
 
 
@@ -343,7 +343,10 @@ def test_photographs_are_labelled_without_any_truth(tmp_path):
 
 def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
     torch.manual_seed(0)
-    save(build("cnn", size="tiny", input_size=(32, 32), kind="relative"), tmp_path / "teacher")
+    save(
+        build("cnn", size="tiny", encoder="test_efficientnet", input_size=(32, 32), kind="relative"),
+        tmp_path / "teacher",
+    )
     words = ["label", "--teacher", str(tmp_path / "teacher"), "--data", "rooms,count=2,height=32,width=32"]
     assert main([*words, "--out", str(tmp_path / "store")]) == 0
     printed = capsys.readouterr().out

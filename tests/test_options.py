@@ -15,7 +15,13 @@ from leadline.core.ranges import OneOf, Within, check_fields
 from leadline.data.transforms import Augmentation
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
-TRAIN = ["train", "--data", "rooms,height=32,width=32,count=4", "--model", "cnn,size=tiny,input_size=32:32"]
+TRAIN = [
+    "train",
+    "--data",
+    "rooms,height=32,width=32,count=4",
+    "--model",
+    "cnn,size=tiny,encoder=test_efficientnet,input_size=32:32",
+]
 
 REFUSED = [
     ["--steps", "0"], ["--batch-size", "0"], ["--validate-every", "0"], ["--log-every", "0"], ["--workers", "-1"],

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import leadline.models.registry as registry
+from leadline.cli.main import main
 from leadline.core.errors import BadInput
 from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
@@ -31,7 +32,7 @@ every_vit = pytest.mark.parametrize("encoder", TINY)
 
 def build(encoder: str, **arguments: Any) -> DepthModel:
     torch.manual_seed(0)
-    options = {"size": "tiny", "width": 8, "encoder_options": TINY[encoder], **arguments}
+    options = {"size": "tiny", "width": 8, "encoder_options": TINY.get(encoder, {}), **arguments}
     return registry.build("cnn", encoder=encoder, **options)
 
 
@@ -184,6 +185,22 @@ def test_a_model_trained_with_lora_loads_without_peft(tmp_path: Path):
     assert (done.returncode, done.stdout.strip()) == (0, "cnn"), done.stderr
 
 
+@pytest.mark.parametrize("encoder", ["eva02_tiny_patch14_224", "vit_small_patch16_dinov3"])
+def test_every_adapter_of_an_eva_network_learns(encoder: str):
+    pytest.importorskip("peft")
+    options = {"depth": 4, "embed_dim": 24, "num_heads": 2, "qkv_fused": True}
+    model = build(encoder, encoder_options=TINY.get(encoder, options)).train()
+    images = photograph(model.preprocessing.multiple * 3, model.preprocessing.multiple * 4)
+    plain = model(images)
+    add_adapters(model, 2)
+    adapted = model(images)
+    torch.testing.assert_close(adapted, plain, rtol=1e-5, atol=1e-5)
+    adapted.mean().backward()
+    gradients = {name: each.grad for name, each in model.named_parameters() if "lora_B" in name}
+    assert any("attn.qkv" in name for name in gradients)
+    assert not [name for name, gradient in gradients.items() if gradient is None or not gradient.any()]
+
+
 def test_merged_adapters_predict_what_they_did_beside_the_layers(tmp_path: Path):
     pytest.importorskip("peft")
     model = build("vit_tiny_patch16_224").eval()
@@ -197,6 +214,23 @@ def test_merged_adapters_predict_what_they_did_beside_the_layers(tmp_path: Path)
         plain = build("vit_tiny_patch16_224").eval()(photograph(64, 64))
     torch.testing.assert_close(merged, apart, rtol=1e-4, atol=1e-5)
     assert (plain - apart).abs().max() > 100 * (merged - apart).abs().max()
+
+
+@pytest.mark.parametrize("encoder", ["hiera_tiny_224", "coat_tiny", "gcvit_xxtiny", "swin_tiny_patch4_window7_224"])
+def test_an_encoder_of_one_image_size_is_refused_when_it_is_named(encoder, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", "--out", str(out), "--data", "rooms,count=2,height=64,width=64", "--model"]
+    assert main([*command, f"cnn,encoder={encoder},input_size=224:224"]) == 1
+    said = capsys.readouterr().err
+    assert f"timm's '{encoder}' is no encoder: it takes images of one size" in said
+    assert not out.exists()
+
+
+def test_a_hierarchical_transformer_of_free_size_is_an_encoder():
+    thin = {"embed_dim": 8, "stages": (1, 1, 2, 1), "num_heads": 1, "global_att_blocks": (3,)}
+    with torch.no_grad():
+        model = build("sam2_hiera_tiny", encoder_options=thin, decoder="light").eval()
+        assert model(torch.rand(1, 3, 96, 160)).shape == (1, 1, 96, 160)
 
 
 def test_a_killed_lora_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

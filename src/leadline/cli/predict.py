@@ -20,6 +20,7 @@ import tyro
 from PIL import Image
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
+from leadline.cli.predict_video import VideoRequest, predict_videos, split_videos
 from leadline.core.camera import (
     centered_camera,
     explain_impossible_camera,
@@ -35,6 +36,7 @@ from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import map_in_threads, usable_cores
 from leadline.inference.backends import Predictor
 from leadline.inference.session import Backend, load_predictor
+from leadline.inference.video import VideoConfig
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
@@ -114,6 +116,8 @@ class PredictCommand:
     """Print how long reading, the network, and writing take in all, and which takes longest."""
     device: str = "auto"
     """cpu, cuda, mps, or auto: for a model of PyTorch a GPU if there is one, for exported files the CPU."""
+    video: VideoConfig = field(default_factory=VideoConfig)
+    """How videos are predicted: NAME.depth.mp4 for each, on one scale of colours from its first frame to its last."""
 
     def run(self) -> int:
         depth_color_scale(self.near, self.far)
@@ -125,7 +129,12 @@ class PredictCommand:
             raise BadInput(
                 f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
             )
-        found = find_images(self.images)
+        videos, photographs = split_videos(self.images)
+        with _terminable():
+            code = predict_videos(model, videos, self._video_request()) if videos else 0
+        if videos and not photographs:
+            return code
+        found = find_images(photographs)
         scale = self._scaler(len(found.files))
         for fault in found.faults:
             self._say({"error": fault})
@@ -145,7 +154,7 @@ class PredictCommand:
             )
             if found.left_out:
                 print(f"Left out: {found.describe_left_out()}.")
-        return 1 if measured < len(found.files) or found.faults else 0
+        return 1 if measured < len(found.files) or found.faults or code else 0
 
     def _scaler(self, photographs: int) -> Scaler | None:
         if not self.scale_from:
@@ -176,6 +185,13 @@ class PredictCommand:
             if number is not None and not 0 < number < math.inf:
                 raise BadInput(f"--{name} {number:g}: give the focal length in pixels, a positive number.")
         return numbers
+
+    def _video_request(self) -> VideoRequest:
+        if self.scale_from or self.fx is not None or self.metres:
+            raise BadInput("--scale-from, --fx and --metres are for photographs: leave them out for videos.")
+        return VideoRequest(
+            self.out, self.video, self.field_of_view, self.intrinsics, self.near, self.far, is_json=self.json
+        )
 
     def _measure_all(
         self, jobs: list[Job], model: Predictor, camera: tuple[float | None, ...] | None, scale: Scaler | None

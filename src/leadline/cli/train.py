@@ -17,7 +17,8 @@ class TrainCommand:
     out: Path
     """The run folder; the trained model will be in `model/` below it."""
     recipe: str = "end_to_end"
-    """end_to_end or multi_stage."""
+    """end_to_end, multi_stage (of a hybrid), coarse_to_fine (of eigen) or refine_and_distil (of pilzer, from stereo
+    pairs)."""
     options: Annotated[TrainArguments, tyro.conf.arg(name="")] = field(default_factory=TrainArguments)
 
     def run(self) -> int:

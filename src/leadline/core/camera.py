@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,6 +45,16 @@ def focal_length(field_of_view: float, side: int) -> float:
 def field_of_view(focal: float, side: int) -> float:
     """Return the degrees that a camera of this focal length in pixels sees along `side` pixels around its axis."""
     return math.degrees(2 * math.atan2(side / 2, focal))
+
+
+CANONICAL_FOCAL = 0.9
+"""Focal length of the canonical camera, as a fraction of the root of its number of pixels: 62 degrees across a picture
+of 4 : 3. Telephones' main cameras have some 0.87, the Kinect of NYU Depth v2 has 0.93."""
+
+
+def canonical_camera(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the intrinsics of the camera that an unknown one is taken for, for an image of `size` (height, width)."""
+    return centered_camera(CANONICAL_FOCAL * math.sqrt(size[0] * size[1]), size)
 
 
 def resize_intrinsics(camera: _Camera, before: Sequence[int], after: Sequence[int]) -> _Camera:
@@ -119,6 +130,31 @@ def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tup
     """
     fx, fy, cx, cy = camera
     return (columns - cx) / fx, (rows - cy) / fy
+
+
+@dataclass(frozen=True)
+class CameraOption:
+    """State a camera as a user does: degrees across, or fx, fy, cx, cy in pixels; neither: not known."""
+
+    field_of_view: float | None = None
+    intrinsics: tuple[float, float, float, float] | None = None
+
+    def at(self, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+        """Return fx, fy, cx, cy in pixels of an image of `size` (height, width), or None.
+
+        Raises:
+            BadInput: an impossible field of view, or a camera given in both ways.
+        """
+        if self.field_of_view is None:
+            return self.intrinsics
+        if self.intrinsics is not None:
+            raise BadInput("Give the camera by one of --field-of-view and --intrinsics.")
+        if not 0 < self.field_of_view < 180:
+            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
+        return centered_camera(focal_length(self.field_of_view, size[1]), size)
+
+
+UNKNOWN_CAMERA = CameraOption()
 
 
 MAX_FIELD_OF_VIEW, MIN_FIELD_OF_VIEW = 150.0, 10.0

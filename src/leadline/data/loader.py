@@ -151,6 +151,8 @@ def identity(dataset: Dataset) -> dict[str, Any]:
     maps = [first.image, first.depth, first.valid]
     if first.teacher_prediction:
         maps += [first.teacher_prediction.depth, first.teacher_prediction.confidence]
+    if first.other:
+        maps.append(first.other.image)
     pixels = b"".join(each.numpy().tobytes() for each in maps)
     return {
         "name": dataset.name,

@@ -12,7 +12,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, track
-from leadline.core.sample import collate
+from leadline.core.sample import Sample, collate
 from leadline.core.threads import map_in_threads, usable_cores
 from leadline.data.datasets import Dataset
 from leadline.data.datasets.depth_reading import DepthReading
@@ -57,7 +57,8 @@ def evaluate(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         training: where the constants of the mean-depth and median-depth rows come from; unset: the evaluated depths
             themselves, as those rows then say.
@@ -73,7 +74,7 @@ def evaluate(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     if training is None:
         training = _constants(_samples(dataset, protocol), protocol, "the ground truth")
     elif not isinstance(training, ConstantBaseline):
@@ -92,7 +93,8 @@ def evaluate_metrics(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         batch_size: images that the model sees at once.
 
@@ -101,7 +103,7 @@ def evaluate_metrics(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
     scores = MetricAccumulator.merged(score_pair(pair, model.kind, protocol).scores for pair in pairs)
     _must_count(scores, protocol)
@@ -227,7 +229,7 @@ def evaluate_maps(
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     return _constants(_samples(dataset, protocol), protocol, dataset.name)
 
 
@@ -242,11 +244,37 @@ def check_batch_size(batch_size: int) -> None:
         raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
 
 
-def _must_be_metres(dataset: Dataset) -> None:
-    if dataset.kind is not DepthKind.METRIC:
-        raise BadInput(
-            f"The ground truth of {dataset.name} is {dataset.kind.value}: choose a dataset that measures metres."
-        )
+def _comparable(dataset: Dataset, protocol: EvalProtocol) -> Dataset:
+    """Return the dataset with ground truth that a protocol can compare: metres, or what each is relative to its median.
+
+    Raises:
+        BadInput: it is neither metres, nor scale-free under a protocol that aligns.
+    """
+    if dataset.kind is DepthKind.METRIC:
+        return dataset
+    if dataset.kind is DepthKind.SCALE_FREE and protocol.alignment != "none":
+        return _ByMedian(dataset)
+    aligned = ", or align predictions to them: --protocol scale_free" if dataset.kind is DepthKind.SCALE_FREE else ""
+    raise BadInput(
+        f"The ground truth of {dataset.name} is {dataset.kind.value}: choose a dataset that measures metres{aligned}."
+    )
+
+
+class _ByMedian:
+    """A dataset of scale-free depth, each map divided by the median of its valid pixels."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.kind = dataset, dataset.kind
+        self.name = f"{dataset.name}, each map by its median"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        if not sample.valid.any():
+            return sample
+        return sample.replace(depth=sample.depth / sample.depth[sample.valid].median())
 
 
 def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:

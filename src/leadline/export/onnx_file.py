@@ -50,6 +50,13 @@ def label(path: Path, about: Mapping[str, Any]) -> None:
 
 
 def save(graph: Any, path: Path, about: Mapping[str, Any]) -> None:
+    """Write a graph with its metadata, and no others; the same graph always becomes the same bytes.
+
+    Args:
+        graph: an `onnx.ModelProto`, which is changed.
+        path: the file.
+        about: the metadata.
+    """
     del graph.metadata_props[:]
     helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
     graph.producer_name = "leadline"

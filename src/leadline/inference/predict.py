@@ -20,8 +20,8 @@ from leadline.core.camera import (
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.inference.backends import ExportedModel, Predictor
-from leadline.inference.session import load_predictor
+from leadline.inference.backends import Predictor
+from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama
 from leadline.io.images import Photograph, decode_photograph, read_photograph
@@ -34,7 +34,7 @@ else:
 
 
 def predict(
-    model: "DepthModel | ExportedModel | StrPath",
+    model: "DepthModel | Predictor | StrPath",
     image: "StrPath | Image.Image | np.ndarray | Tensor",
     intrinsics: "Tensor | np.ndarray | Sequence[float] | None" = None,
     *,
@@ -82,19 +82,17 @@ def predict(
 
 def _predictor(model: object, image: object) -> Predictor:
     """Return what runs a model, whatever it is given as."""
-    if isinstance(model, ExportedModel):
+    if isinstance(model, Predictor):
         return model
     if isinstance(model, str | os.PathLike) and not _is_model(image):
         return load_predictor(os.fspath(model), says=False)
     if _is_model(image) or not _is_model(model):
         raise BadInput(f"No model is {_named(model)}: predict(model, image) takes the model first.")
-    from leadline.inference.torch_backend import TorchPredictor
-
-    return TorchPredictor(model)  # type: ignore[arg-type]
+    return as_predictor(model)
 
 
 def _is_model(thing: object) -> bool:
-    return isinstance(thing, ExportedModel) or hasattr(thing, "forward_canonical")
+    return isinstance(thing, Predictor) or hasattr(thing, "forward_canonical")
 
 
 def _photograph(image: Any, panorama: Panorama) -> Photograph:

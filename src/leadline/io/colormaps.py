@@ -167,6 +167,11 @@ def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Floa
     return as_tensor((np.asarray(canvas).astype(np.float32) / 255).transpose(2, 0, 1))
 
 
+def legend_strip(scale: ColorScale, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the legend alone, 8-bit RGB, for pictures of `width` pixels; wider where its text takes more."""
+    return np.asarray(_above_legend(np.full((1, width, 3), 255, np.uint8), scale, ""))[1:]
+
+
 def legend_bar(scale: ColorScale, width: int, height: int) -> ImageTensor:
     """Return the scale's colours from low (left) to high (right).
 

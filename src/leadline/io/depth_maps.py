@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.arrays import Depth, Intrinsics, Mask, as_array, held, tensor_field
-from leadline.core.camera import parse_camera, ray_lengths
+from leadline.core.camera import centered_camera, focal_length, parse_camera, ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
@@ -28,7 +28,16 @@ from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
 from leadline.io.depth_units import explain_implausible_median
 from leadline.io.exif import read_orientation
-from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
+from leadline.io.images import (
+    _LAST_STEP,
+    _decoding,
+    _must_exist,
+    _upright,
+    as_float_image,
+    decode_photograph,
+    read_photograph,
+)
+from leadline.io.point_clouds import Mesh, PointCloud, mesh, normals_picture, point_cloud, surface_normals
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,6 +100,87 @@ class DepthMap:
         """
         scale = scale or default_color_scale(self.values, self.mask, self.kind)
         return render(self.values, scale, self.mask, legend=legend)
+
+    def point_cloud(
+        self,
+        image: StrPath | Image.Image | np.ndarray | None = None,
+        *,
+        field_of_view: float | None = None,
+        max_points: int | None = None,
+    ) -> PointCloud:
+        """Return the depth as coloured points, in metres; `.save("cloud.ply")` writes them.
+
+        Args:
+            image: the photograph that gives the colours: a path, a Pillow image or an array (h, w, 3) of 8 bits, of any
+                size. Unset: the colours of the depth.
+            field_of_view: degrees from the left edge to the right one; unset: as `intrinsics` says.
+            max_points: keep each n-th row and column, so that there are no more; unset: all.
+
+        Raises:
+            BadInput: relative depth, which has no shape; or the camera is not known.
+        """
+        camera = self._camera_for_shape(field_of_view)
+        return point_cloud(self.numpy(), camera, self._picture(image), max_points=max_points)
+
+    def mesh(
+        self,
+        image: StrPath | Image.Image | np.ndarray | None = None,
+        *,
+        field_of_view: float | None = None,
+        max_points: int | None = None,
+    ) -> Mesh:
+        """Return the depth as a surface cut at depth jumps; `.save("room.glb")` writes it.
+
+        Args:
+            image: the photograph on it, as for `point_cloud`.
+            field_of_view: as for `point_cloud`.
+            max_points: as for `point_cloud`.
+
+        Raises:
+            BadInput: as `point_cloud`.
+        """
+        camera = self._camera_for_shape(field_of_view)
+        return mesh(self.numpy(), camera, self._picture(image), max_points=max_points)
+
+    def normals(self, *, field_of_view: float | None = None) -> Image.Image:
+        """Draw the surface's normals: red to the right, green up, blue towards the camera; grey where none is known.
+
+        Args:
+            field_of_view: as for `point_cloud`.
+
+        Raises:
+            BadInput: as `point_cloud`.
+        """
+        camera = self._camera_for_shape(field_of_view)
+        return Image.fromarray(normals_picture(surface_normals(self.numpy(), camera)))
+
+    def _camera_for_shape(self, field_of_view: float | None) -> list[float]:
+        """Return fx, fy, cx, cy of the map, or raise for depth of which no shape follows."""
+        if self.kind is DepthKind.RELATIVE:
+            advice = "scale it to metres first (--scale-from, or leadline.inference.metric_scale)"
+            raise BadInput(f"Points need depth, and {self.kind.guarantee}: {advice}.")
+        if field_of_view is not None:
+            if not 0 < field_of_view < 180:
+                raise BadInput(f"field_of_view={field_of_view:g}: give the degrees between the edges, 0 to 180.")
+            return list(centered_camera(focal_length(field_of_view, self.shape[1]), self.shape))
+        if self.camera is None or not np.isfinite(self.camera).all():
+            raise BadInput(
+                "Points need the camera, and it is not known: give field_of_view=…, the degrees between the picture's "
+                "left and right edges (most telephones: 62 to 72)."
+            )
+        return self.camera.tolist()
+
+    def _picture(self, image: StrPath | Image.Image | np.ndarray | None) -> UInt8[np.ndarray, "h w 3"]:
+        if image is None:
+            return np.asarray(self.colorize())
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+                raise BadInput(
+                    f"An array of {image.dtype} of shape {image.shape} gives no colours: give (h, w, 3) uint8."
+                )
+            return image
+        photo = decode_photograph(image, "The image") if isinstance(image, Image.Image) else read_photograph(image)
+        return np.rint(as_float_image(photo.pixels) * 255).astype(np.uint8).transpose(1, 2, 0)
 
     def save(self, path: StrPath, *, depth_scale: float | None = None) -> None:
         """Write the depth as 16-bit PNG, NPZ, PFM or TIFF, by the suffix of `path`; see `write_depth`.

@@ -21,6 +21,9 @@ from leadline.models.preprocessing import Preprocessing as Preprocessing
 from leadline.models.preprocessing import Provenance as Provenance
 from leadline.models.preprocessing import Resize as Resize
 
+SideOutputs = Mapping[str, Tensor]
+"""What a network computes beside depth, by name: attention maps, probabilities, the depth of other levels."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -44,6 +47,8 @@ class DepthModel(nn.Module, ABC):
             another default in a later version changes no saved model.
     """
 
+    side_outputs: frozenset[str] = frozenset()
+    """Names of what `forward_with_sides` returns beside depth."""
     encoder: nn.Module
     """The part that may come pretrained: image to pyramid."""
     mean: Tensor
@@ -113,10 +118,26 @@ class DepthModel(nn.Module, ABC):
         where the camera is not known (None or NaN), it is taken for the canonical one.
         """
         depth = self.forward_canonical(image)
+        zoom = self.zoom(intrinsics)
+        return depth if zoom is None else depth * zoom.to(depth)
+
+    def zoom(self, intrinsics: Float[Tensor, "B 4"] | None) -> Float[Tensor, "B 1 1 1"] | None:
+        """Return the factor from the canonical camera's metres to those of these cameras; None where it is 1."""
         if self.preprocessing.focal is None or self.kind is not DepthKind.METRIC or intrinsics is None:
-            return depth
+            return None
         zoom = intrinsics[:, :2].prod(1).sqrt() / self.preprocessing.focal
-        return depth * zoom.where(zoom > 0, 1.0).to(depth)[:, None, None, None]
+        return zoom.where(zoom > 0, 1.0)[:, None, None, None]
+
+    def forward_with_sides(
+        self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
+    ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
+        """Return depth as `forward` does, and the side outputs that losses of some networks compare; most have none.
+
+        Args:
+            image: as for `forward`.
+            intrinsics: as for `forward`.
+        """
+        return self(image, intrinsics), {}
 
     @abstractmethod
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:

@@ -22,7 +22,15 @@ DEEPEST = 32
 def describe(
     name: str, arguments: Mapping[str, Any], kind: DepthKind, rule: Preprocessing, provenance: Provenance
 ) -> dict[str, Any]:
-    """Return what a model.json holds of a model, but the checksum of its weights."""
+    """Return what a model.json holds of a model, but the checksum of its weights.
+
+    Args:
+        name: the key of its builder.
+        arguments: of the builder, as JSON holds them.
+        kind: what its depth guarantees.
+        rule: its preprocessing.
+        provenance: where its weights come from; figures that are NaN are left out.
+    """
     figures = {
         # JSON has no NaN, which a metric is where nothing could be scored.
         data: {metric: score for metric, score in scores.items() if math.isfinite(score)}

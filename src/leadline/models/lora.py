@@ -31,6 +31,10 @@ def add_adapters(model: DepthModel, rank: int) -> None:
         raise BadInput("LoRA needs the peft library: pip install 'leadline[lora]'.") from problem
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear)
     inject_adapter_in_model(config, model.encoder)
+    for module in model.encoder.modules():
+        # EVA-02 and BEiT may multiply by the layer's weight without calling the layer, past its adapter.
+        if hasattr(module, "qkv_bias_separate"):
+            module.qkv_bias_separate = True
 
 
 def merge_adapters(model: DepthModel) -> DepthModel:

@@ -14,14 +14,23 @@ from leadline.models.base import DepthModel, ModelSpec, init_on_meta
 from leadline.models.names import DEFAULT as DEFAULT
 
 MODELS: Mapping[str, str] = {
+    "acan": "leadline.models.networks.acan:acan",
+    "bts": "leadline.models.networks.bts:bts",
+    "bts_kitti": "leadline.models.networks.bts:bts_kitti",
     "cnn": "leadline.models.networks.cnn:cnn",
+    "continuous_crf": "leadline.models.networks.continuous_crf:continuous_crf",
     "dpt_hybrid": "leadline.models.networks.dpt:dpt_hybrid",
     "dpt_hybrid_kitti": "leadline.models.networks.dpt:dpt_hybrid_kitti",
     "dpt_hybrid_nyu": "leadline.models.networks.dpt:dpt_hybrid_nyu",
     "dpt_large": "leadline.models.networks.dpt:dpt_large",
+    "eigen": "leadline.models.networks.eigen:eigen",
+    "hierarchical_crf": "leadline.models.networks.hierarchical_crf:hierarchical_crf",
     "hybrid": "leadline.models.networks.hybrid:hybrid",
     "midas_small": "leadline.models.networks.midas:midas_small",
     "midas_v21": "leadline.models.networks.midas:midas_v21",
+    "pilzer": "leadline.models.networks.pilzer:pilzer",
+    "structured_attention": "leadline.models.networks.structured_attention:structured_attention",
+    "transdepth": "leadline.models.networks.transdepth:transdepth",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
 

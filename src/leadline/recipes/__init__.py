@@ -76,8 +76,10 @@ class TrainingRun:
 
 
 RECIPES: Mapping[str, str] = {
+    "coarse_to_fine": "leadline.recipes.coarse_to_fine:coarse_to_fine",
     "end_to_end": "leadline.recipes.end_to_end:end_to_end",
     "multi_stage": "leadline.recipes.multi_stage:multi_stage",
+    "refine_and_distil": "leadline.recipes.refine_and_distil:refine_and_distil",
 }
 """Name → recipe."""
 

@@ -1,7 +1,8 @@
 """Charts: bars with standard errors and colour legends as SVG that follows a page's text colour, light or dark."""
 
+import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from leadline.evaluation.metrics import METRICS
@@ -9,7 +10,9 @@ from leadline.evaluation.tables import Row
 from leadline.io.colormaps import ColorScale, encode_image, legend_bar
 
 PANEL, PANELS_PER_LINE = (190, 170), 4
-"""Width and height of one metric's bars."""
+"""Least width, and height, of one metric's bars."""
+LABEL = (34, 13)
+"""Width and height of the number above a bar."""
 COLOURS = ("#3b7dd8", "#e08a1e", "#3a9d6e", "#b65fb0", "#c94f4f", "#2aa5b5")
 """Of rows, in order; they can be told apart on white and on black, and without seeing red or green."""
 BASELINE_COLOURS = ("#8a8f98", "#b4b8bf")
@@ -20,15 +23,61 @@ def metric_bars(
 ) -> str:
     """Draw a panel for each metric, with a bar from zero for each row and whiskers of one standard error over runs."""
     colours = _colours(rows)
-    lines = -(-len(metrics) // PANELS_PER_LINE)
-    width, height = PANELS_PER_LINE * PANEL[0], 22 * len(rows) + 14 + lines * PANEL[1]
+    # Each bar is wide enough for its number, which stands upright where many rows leave no room across.
+    panel = max(PANEL[0], 12 + LABEL[1] * len(rows))
+    per_line = max(PANELS_PER_LINE * PANEL[0] // panel, 1)
+    lines = -(-len(metrics) // per_line)
+    width, height = max(per_line * panel, PANELS_PER_LINE * PANEL[0]), 22 * len(rows) + 14 + lines * PANEL[1]
     parts = [_key(row, colour, place) for place, (row, colour) in enumerate(zip(rows, colours, strict=True))]
     for place, metric in enumerate(metrics):
-        line, column = divmod(place, PANELS_PER_LINE)
-        x, y = column * PANEL[0], 22 * len(rows) + 14 + line * PANEL[1]
-        parts.append(f'<g transform="translate({x} {y})">{_panel(rows, colours, metric)}</g>')
+        line, column = divmod(place, per_line)
+        x, y = column * panel, 22 * len(rows) + 14 + line * PANEL[1]
+        parts.append(f'<g transform="translate({x} {y})">{_panel(rows, colours, metric, panel)}</g>')
     title = f"{', '.join(METRICS[each].label for each in metrics)} of {', '.join(row.name for row in rows)}"
     return _svg(width, height, title, parts)
+
+
+def error_against_cost(points: Sequence[tuple[str, float, float, float]], up: str) -> str:
+    """Draw a point for each network: its error over the logarithm of its multiply-adds, with one standard error.
+
+    Args:
+        points: name, multiply-adds, error, and its standard error.
+        up: what the error is, with its unit.
+
+    Returns:
+        An SVG element.
+    """
+    left, right, high, low = 60, 620, 30, 300
+    costs, tops = [cost for _, cost, _, _ in points], [value + error for _, _, value, error in points]
+    least, most = math.log10(min(costs)) - 0.05, math.log10(max(costs)) + 0.05
+    bottom = min(value - error for _, _, value, error in points)
+    margin = 0.1 * (max(tops) - bottom) or 0.1
+    bottom, top = bottom - margin, max(tops) + margin
+
+    def at(cost: float, value: float) -> tuple[float, float]:
+        across = (math.log10(cost) - least) / (most - least)
+        return left + (right - left) * across, low - (low - high) * (value - bottom) / (top - bottom)
+
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(up)}</text>',
+        f'<path d="M{left} {high}V{low}H{right}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{right}" y="{low + 34}" text-anchor="end">million multiply-adds of one image</text>',
+    ]
+    for share in (0.1, 0.5, 0.9):
+        value, cost = bottom + share * (top - bottom), 10 ** (least + share * (most - least))
+        parts.append(f'<text x="{left - 6}" y="{at(cost, value)[1] + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+        parts.append(f'<text x="{at(cost, value)[0]:.1f}" y="{low + 16}" text-anchor="middle">{cost / 1e6:.3g}</text>')
+    for number, (name, cost, value, error) in enumerate(points):
+        x, y = at(cost, value)
+        height = (low - high) * error / (top - bottom)
+        colour, is_right = COLOURS[number % len(COLOURS)], x > (left + right) / 2
+        parts.append(f'<path d="M{x:.1f} {y - height:.1f}V{y + height:.1f}" stroke="{colour}" stroke-width="1.5"/>')
+        told, anchor = f"{name}: {value:.3f} ± {error:.3f}", "end" if is_right else "start"
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(told)}</title></circle>'
+            f'<text x="{x - 8 if is_right else x + 8:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+        )
+    return _svg(right + 40, low + 44, f"{up} over multiply-adds", parts)
 
 
 def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str:
@@ -58,6 +107,54 @@ def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str
     for place, label in enumerate(labels):
         parts.append(f'<text x="{20 + slot * place}" y="{floor + 16}" text-anchor="middle">{escape(label)}</text>')
     return _svg(width, floor + 24, title, parts)
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float, float]]], across: str, up: str) -> str:
+    """Draw curves over a logarithmic axis from zero, with whiskers of one standard error.
+
+    Args:
+        lines: name → points of (place, value, standard error), in order of their places.
+        across: what the places are.
+        up: what the values are, with their unit.
+
+    Returns:
+        An SVG element.
+    """
+    places = sorted({x for points in lines.values() for x, _, _ in points})
+    top = max((value + error for points in lines.values() for _, value, error in points), default=1.0)
+    left, right, high, low = 50, 450, 30, 250
+    span = math.log(places[-1] / places[0]) if len(places) > 1 else 1.0
+
+    def at(x: float, value: float) -> tuple[float, float]:
+        return left + 20 + (right - left - 40) * math.log(x / places[0]) / span, low - (low - high) * value / top
+
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(up)}</text>',
+        f'<path d="M{left} {high}V{low}H{right}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{(left + right) / 2}" y="{low + 34}" text-anchor="middle">{escape(across)}</text>',
+    ]
+    for x in places:
+        parts.append(f'<text x="{at(x, 0)[0]:.1f}" y="{low + 16}" text-anchor="middle">{x:,.0f}</text>')
+    for tick in (0.0, top / 2, top):
+        parts.append(f'<text x="{left - 5}" y="{at(places[0], tick)[1] + 4:.1f}" text-anchor="end">{tick:.2f}</text>')
+    for number, (name, points) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        ends = [at(x, value) for x, value, _ in points]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
+        parts.append(f'<path d="M{path}" stroke="{colour}" stroke-width="2" fill="none"/>')
+        for (x, y), (_, value, error) in zip(ends, points, strict=True):
+            height = (low - high) * error / top
+            parts.append(f'<path d="M{x:.1f} {y - height:.1f}V{y + height:.1f}" stroke="{colour}"/>')
+            told = f"{name}: {value:.3f} ± {error:.3f}"
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(told)}</title></circle>'
+            )
+        y = low + 58 + 20 * number
+        parts.append(
+            f'<rect x="{left}" y="{y - 10}" width="12" height="12" rx="2" fill="{colour}"/>'
+            f'<text x="{left + 19}" y="{y}">{escape(name)}</text>'
+        )
+    return _svg(right + 20, low + 60 + 20 * len(lines), f"{up} over {across}", parts)
 
 
 def colour_legend(scale: ColorScale) -> str:
@@ -127,12 +224,13 @@ def _key(row: Row, colour: str, place: int) -> str:
     )
 
 
-def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
-    width, height = PANEL
-    left, top, floor = 6, 38, height - 14
+def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str, width: int) -> str:
+    height, left = PANEL[1], 6
+    slot = (width - 2 * left) / len(rows)
+    is_upright = slot < LABEL[0]
+    top, floor = 38 + (LABEL[0] - LABEL[1] if is_upright else 0), height - 14
     tops = [row.metrics[metric] + row.errors.get(metric, 0.0) for row in rows]
     scale = (floor - top) / (max((each for each in tops if each > 0), default=1.0))
-    slot = (width - 2 * left) / len(rows)
     parts = [
         f'<text x="{left}" y="14" font-weight="600">{escape(METRICS[metric].heading)}</text>',
         f'<path d="M{left} {floor}H{width - left}" stroke="currentColor" stroke-opacity=".5"/>',
@@ -153,7 +251,10 @@ def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
                 f'<path d="M{middle - 4:.1f} {up:.1f}h8m-4 0V{down:.1f}m-4 0h8" stroke="currentColor" fill="none"/>'
             )
         above = y - scale * error - 4
-        parts.append(f'<text x="{middle:.1f}" y="{above:.1f}" text-anchor="middle">{_short(metric, value)}</text>')
+        place = f'x="{middle:.1f}" y="{above:.1f}" text-anchor="middle"'
+        if is_upright:
+            place = f'transform="translate({middle + 4:.1f} {above:.1f}) rotate(-90)"'
+        parts.append(f"<text {place}>{_short(metric, value)}</text>")
     return "".join(parts)
 
 
