@@ -19,7 +19,7 @@ def test_a_benchmark_measures_what_runs_and_names_what_does_not(tmp_path, capsys
     assert row["quartiles_ms"][0] <= row["median_ms"] <= row["quartiles_ms"][1]
     # Without PyTorch, whose import alone takes more.
     assert 20 < row["peak_mb"] < 400
-    assert 0 < row["gflops"]
+    assert row["gflops"] > 0
     assert content["left_out"] == [
         f"{tmp_path}/none.onnx with onnx: No file {tmp_path}/none.onnx: `leadline export` writes it."
     ]
