@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
-from torch.nn import functional as F
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
 from leadline.core.camera import (
@@ -223,7 +222,7 @@ class PredictCommand:
         size = photo.size
         del photo  # hundreds of megabytes
         answer = DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, known.intrinsics, about)
-        scaled = scale(_enlarged(answer, size), job.place) if scale else None
+        scaled = scale(answer, job.place, size) if scale else None
         answer = scaled.depth if scaled else answer
         marks = job.marks(request)
         words = {**answer.provenance, **marks}
@@ -366,15 +365,6 @@ def _is_whole(depth: Path, kind: str | None) -> bool:
     except (BadInput, OSError, SyntaxError, ValueError):
         return False
     return True
-
-
-def _enlarged(answer: DepthMap, size: tuple[int, int]) -> DepthMap:
-    """The depth of a photograph that was read in fewer pixels than it has, in all of them."""
-    if tuple(answer.depth.shape[-2:]) == size:
-        return answer
-    depth = F.interpolate(answer.depth[None], size, mode="bilinear", align_corners=False)[0]
-    valid = torch.ones_like(depth, dtype=torch.bool)
-    return replace(answer, depth=depth, valid=valid, intrinsics=_intrinsics_at(answer, size))
 
 
 def _intrinsics_at(answer: DepthMap, size: tuple[int, int]) -> Intrinsics | None:
