@@ -1,5 +1,5 @@
 # Needs git, make and python3 (3.11 or newer) only; everything is installed into .venv.
-.PHONY: install demo test test-long check
+.PHONY: install demo test test-long test-browser check
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -10,18 +10,23 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,exr,heic,hub,lora,raw]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev,exr,export,heic,hub,lora,raw,video]'
 	touch $@
 
-# Measure two photographs; then train both ways on procedural rooms, and evaluate: some ten minutes on two cores.
+# Predict two photographs, within a minute; then train both ways on procedural rooms and compare them: some five minutes
+# on two cores.
 demo: install
 	$(BIN)/leadline predict examples/photos --out demo/photos
-	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
-	    --data rooms,height=96,width=128,count=4096 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
-	    --steps 1000 --validate-every 500 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
 	@echo
-	@echo "Depth of the two photographs, by the network that comes with the package: demo/photos"
-	@echo "The report of the trainings:                                              demo/report.html"
+	@echo "Depth of two photographs, by the network that comes with the package: demo/photos"
+	@echo "Now two short trainings of some five minutes; stop them with Ctrl-C, and run this again to resume them."
+	@echo
+	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
+	    --data rooms,height=96,width=128,count=2048 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
+	    --steps 500 --validate-every 250 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
+	@echo
+	@echo "Depth of the two photographs: demo/photos (.png: millimetres; .colour.png: pictures)"
+	@echo "Report of the trainings:      demo/report.html (open it in a browser)"
 
 check: install
 	$(BIN)/ruff check
@@ -35,3 +40,16 @@ test: check
 # Proofs that take minutes to hours: trainings killed ten times, large checkpoints.
 test-long: install
 	$(BIN)/pytest -m long
+
+# The page in Debian's Chromium. Gradio wants an older Pillow than the other tests have: an environment of its own.
+test-browser: .venv-app/installed
+	test -n "$$(command -v chromium)" || (apt-get update && apt-get install -y --no-install-recommends chromium)
+	.venv-app/bin/python -m pytest -m browser tests/test_app.py
+
+.venv-app/installed: pyproject.toml constraints.txt
+	test -x .venv-app/bin/python || $(PYTHON) -m venv .venv-app
+	grep -v -e '^pillow==' -e '^tomlkit==' constraints.txt > .venv-app/constraints.txt
+	.venv-app/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	.venv-app/bin/uv pip install --quiet --python .venv-app/bin/python --constraint .venv-app/constraints.txt \
+	    --editable '.[app,dev,video]' 'playwright>=1.50'
+	touch $@

@@ -23,7 +23,7 @@ from leadline.core.sample import Sample, TeacherPrediction
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import batches
 from leadline.data.transforms import Augmentation
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model
 from leadline.training.objectives import Distilled, Objective, Supervised
@@ -106,7 +106,7 @@ def steps(options: Options, data: Dataset, objective: Objective, teacher: DepthM
 def answered(teacher: DepthModel, sample: Sample) -> Sample:
     """The sample with what the teacher says of it now: one view, where a label is made of three."""
     depth = predict_tensor(teacher, sample.image, sample.intrinsics).clone()
-    return sample.replace(taught=TeacherPrediction(depth, torch.ones_like(depth), teacher.kind))
+    return sample.replace(teacher_prediction=TeacherPrediction(depth, torch.ones_like(depth), teacher.kind))
 
 
 if __name__ == "__main__":

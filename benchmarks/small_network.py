@@ -18,8 +18,8 @@ from leadline.data.transforms import crop
 from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
-from leadline.evaluation.tables import ImageScore, Listing
-from leadline.inference.predict import predict_tensor
+from leadline.evaluation.tables import ImageScore, TextTable
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import DEFAULT
@@ -53,7 +53,7 @@ def main() -> None:
         for who, images in predictors.items():
             everything[who] += images
     rows = {**dict(sorted(scenes.items())), "all": dict(everything)}
-    print(listing(rows, f"{plain.words}, mean of images").markdown())
+    print(error_table(rows, f"{plain.words}, mean of images").markdown())
     crops = [ratio for data in datasets for ratio in crop_ratios(model, data)]
     if crops:
         known_camera, unknown_camera = np.array(crops).T
@@ -91,9 +91,9 @@ def figures(rows: Mapping[str, Mapping[str, Sequence[ImageScore]]]) -> dict[str,
     }
 
 
-def listing(rows: Mapping[str, Mapping[str, Sequence[ImageScore]]], title: str) -> Listing:
+def error_table(rows: Mapping[str, Mapping[str, Sequence[ImageScore]]], title: str) -> TextTable:
     """A row a scene and predictor, under `title`."""
-    return Listing(
+    return TextTable(
         title=title,
         header=("scene", "images", "predictor", *(METRICS[metric].heading for metric in SHOWN)),
         lines=tuple(

@@ -1,14 +1,19 @@
 """What every test shares: shape checks in the whole package, one thread, the real data if it is here, a clean tree."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import strict
 import torch
-from jaxtyping import install_import_hook
 
-install_import_hook("leadline", "strict.checked")
+# Many tests start Python again, and each start would compile the whole package: keep what one has compiled.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+strict.install()
 # Tests are small: threads would cost more than they bring, above all beside other work.
 torch.set_num_threads(1)
 

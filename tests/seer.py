@@ -8,18 +8,17 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
 
 
 class Seer(DepthModel):
     """Ten times the red channel is the depth, which `bent` changes; for a relative kind, 3 / depth − 0.1."""
 
-    name, arguments = "seer", {}
-
     def __init__(
         self, kind: DepthKind = DepthKind.METRIC, bent: Callable[[Tensor], Tensor] = lambda depth: depth
     ) -> None:
-        super().__init__(kind, Preprocessing(size=(32, 32), multiple=1, resize=Resize.OWN), Provenance())
+        preprocessing = Preprocessing(size=(32, 32), multiple=1, resize=Resize.OWN)
+        super().__init__(kind, preprocessing, Provenance(), spec=ModelSpec("seer"))
         self.encoder = nn.Identity()
         self.factor = nn.Parameter(torch.tensor(10.0))
         self.bent = bent

@@ -22,13 +22,16 @@ from leadline.data.prepare import prepare
 from leadline.data_quality.index import index_data
 from leadline.evaluation.evaluate import evaluate_maps
 from leadline.evaluation.protocols import protocol
-from leadline.inference.predict import predict, predict_tensor
+from leadline.inference.predict import predict
+from leadline.inference.tensors import predict_tensor
 from leadline.io.colormaps import depth_color_scale
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_camera, read_image, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.models.base import DepthModel
 from leadline.models.loading import list_models, load, open_model
+from leadline.models.pretrained.hub import load_pretrained, save_pretrained
+from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.registry import DEFAULT, MODELS, build
 from leadline.models.saving import save
 from leadline.reporting.report import Report, Section, photographs, write_report
@@ -60,7 +63,7 @@ class Place:
 @pytest.fixture(scope="module")
 def model() -> DepthModel:
     torch.manual_seed(0)
-    return build("cnn", size="tiny", input_size=(64, 64)).eval()
+    return build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval()
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ def test_a_model_answers_alike_again_and_again_by_name_and_in_training(model, pi
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_of_any_precision_answer(model, pixels, dtype):
-    other = build("cnn", size="tiny", input_size=(64, 64)).eval()
+    other = build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval()
     other.load_state_dict(model.state_dict())
     depth = predict(other.to(dtype), pixels)
     assert depth.depth.dtype == torch.float32
@@ -306,8 +309,8 @@ def test_a_path_of_any_type_is_taken_wherever_one_is_named(model, pixels, tmp_pa
 
     save(model, path(tmp_path / "model"))
     assert load(path(tmp_path / "model")).name == open_model(path(tmp_path / "model")).name == "cnn"
-    model.save_pretrained(path(tmp_path / "shared"))
-    assert DepthModel.from_pretrained(path(tmp_path / "shared")).name == "cnn"
+    save_pretrained(model, path(tmp_path / "shared"))
+    assert load_pretrained(path(tmp_path / "shared")).name == "cnn"
     assert predict(path(tmp_path / "model"), photo).shape == (64, 64)
 
     data = open_data(path(tmp_path / "mine"), "train")
@@ -318,7 +321,7 @@ def test_a_path_of_any_type_is_taken_wherever_one_is_named(model, pixels, tmp_pa
     assert (tmp_path / "store" / MANIFEST).is_file()
     rooms = open_data("rooms,count=2,height=64,width=64", "train", cache=path(tmp_path / "cache"))
     assert rooms[0].size == (64, 64)
-    fresh = build("cnn", size="tiny", input_size=(64, 64))
+    fresh = build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64))
     config = TrainConfig(steps=1, batch_size=2, validate_every=1)
     fit(fresh, data, data, Supervised(), config, path(tmp_path / "run"), protocol=protocol("indoor"))
     assert (tmp_path / "run" / "done.json").is_file()
@@ -350,7 +353,7 @@ def _public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 
 def test_the_models_that_can_be_named_are_listed():
-    assert set(list_models()) == {DEFAULT, *MODELS}
+    assert set(list_models()) == {DEFAULT, *MODELS, *HUB_MODELS}
     assert list_models() == sorted(list_models())
     assert list_models("dpt_*") == ["dpt_hybrid", "dpt_hybrid_kitti", "dpt_hybrid_nyu", "dpt_large"]
     assert "cnn" not in list_models(trained=True)

@@ -8,7 +8,7 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample, TeacherPrediction
-from leadline.data.transforms import Augmentation, crop, flip, resize
+from leadline.data.transforms import Augmentation, crop, flip, resize, rotate
 
 INTRINSICS = torch.tensor([80.0, 75.0, 30.0, 20.0])
 
@@ -55,6 +55,14 @@ def test_a_resized_pixel_looks_along_the_rays_of_those_it_covers(ramp, size):
     np.testing.assert_allclose(ray(resized, row, column), ray(ramp, *there), rtol=1e-5)
     expected = 1 + there[0] / 48 + there[1] / 64
     assert resized.depth[0, row, column].item() == pytest.approx(expected, abs=1.5 / 48)
+
+
+def test_a_rotated_sample_keeps_each_pixels_depth_and_knows_none_outside(ramp):
+    turned = rotate(ramp, 180.0)
+    assert torch.allclose(turned.depth, torch.rot90(ramp.depth, 2, (1, 2)))
+    tilted = rotate(ramp, 10.0)
+    assert not tilted.valid[0, 0, 0]
+    assert set(tilted.depth[tilted.valid].tolist()) <= set(ramp.depth.flatten().tolist())
 
 
 def test_resizing_makes_no_new_depths(ramp):
@@ -142,7 +150,9 @@ def test_only_the_share_asked_for_is_blurred_or_compressed(ramp):
 
 def answered(sample: Sample) -> Sample:
     """The sample with a teacher's answer that tells its own place: three times the depth, believed where it is far."""
-    return sample.replace(taught=TeacherPrediction(3 * sample.depth, (sample.depth > 1.5).float(), DepthKind.METRIC))
+    return sample.replace(
+        teacher_prediction=TeacherPrediction(3 * sample.depth, (sample.depth > 1.5).float(), DepthKind.METRIC)
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,7 @@ def answered(sample: Sample) -> Sample:
 )
 def test_what_a_teacher_answered_stays_on_its_pixels(ramp, change):
     changed = change(answered(ramp))
-    assert torch.equal(changed.taught.depth, 3 * changed.depth)
-    assert torch.equal(changed.taught.confidence, (changed.depth > 1.5).float())
-    assert changed.taught.kind is DepthKind.METRIC
-    assert change(ramp).taught is None
+    assert torch.equal(changed.teacher_prediction.depth, 3 * changed.depth)
+    assert torch.equal(changed.teacher_prediction.confidence, (changed.depth > 1.5).float())
+    assert changed.teacher_prediction.kind is DepthKind.METRIC
+    assert change(ramp).teacher_prediction is None

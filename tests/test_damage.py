@@ -16,7 +16,13 @@ from leadline.core.errors import BadInput
 from leadline.models.loading import load
 
 STEPS = 12
-TRAIN = ["train", "--data", "rooms,height=32,width=32,count=8", "--model", "cnn,size=tiny,input_size=32:32"]
+TRAIN = [
+    "train",
+    "--data",
+    "rooms,height=32,width=32,count=8",
+    "--model",
+    "cnn,size=tiny,encoder=test_efficientnet,input_size=32:32",
+]
 TRAIN += ["--batch-size", "2", "--validate-every", "6", "--log-every", "2", "--save-every", "0", "--workers", "0"]
 TRAIN += ["--accelerator", "cpu"]
 

@@ -30,7 +30,7 @@ from leadline.training.pseudo_labels import PseudoLabelledDataset, label
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
 SIDE = 32
-STUDENT = f"cnn,size=tiny,width=8,input_size={SIDE}:{SIDE}"
+STUDENT = f"cnn,size=tiny,encoder=test_efficientnet,width=8,input_size={SIDE}:{SIDE}"
 TRAIN = rooms("train", count=4, height=SIDE, width=SIDE)
 VALIDATION = rooms("val", count=2, height=SIDE, width=SIDE)
 SHORT = [
@@ -42,7 +42,9 @@ UNLABELLED = f"rooms,seed=1,count=6,height={SIDE},width={SIDE}"
 
 def network(seed: int = 0, **arguments) -> DepthModel:
     torch.manual_seed(seed)
-    return build("cnn", **{"size": "tiny", "width": 8, "input_size": (SIDE, SIDE), **arguments})
+    return build(
+        "cnn", **{"size": "tiny", "encoder": "test_efficientnet", "width": 8, "input_size": (SIDE, SIDE), **arguments}
+    )
 
 
 def place(tmp_path_factory, **arguments) -> Path:
@@ -73,7 +75,7 @@ def batch(kind: DepthKind = DepthKind.METRIC) -> Sample:
     both = collate([TRAIN[0], TRAIN[1]])
     depth = torch.where(both.valid, 2 * both.depth, 1.0)
     answer = 3 / depth - 0.1 if kind is DepthKind.RELATIVE else depth
-    return both.replace(taught=TeacherPrediction(answer, torch.ones_like(depth), kind))
+    return both.replace(teacher_prediction=TeacherPrediction(answer, torch.ones_like(depth), kind))
 
 
 class TestTheLoss:
@@ -127,14 +129,16 @@ class TestTheLoss:
         with pytest.raises(BadInput, match=r"features compare features, which needs a running teacher"):
             Distilled(teacher_losses={"features": 1.0})
         with pytest.raises(BadInput, match="needs labels: `leadline label` makes them"):
-            Distilled()(network(), batch().replace(taught=None), torch.nn.Module())
+            Distilled()(network(), batch().replace(teacher_prediction=None), torch.nn.Module())
 
     def test_weighs_pixels_by_confidence_unless_told_not_to_and_never_reads_unbelieved_ones(self):
         def told(confidence: Tensor, **settings) -> float:
             sample = batch()
-            assert sample.taught
-            wild = torch.where(left, 90.0, sample.taught.depth)
-            sample = sample.replace(taught=replace(sample.taught, depth=wild, confidence=confidence))
+            assert sample.teacher_prediction
+            wild = torch.where(left, 90.0, sample.teacher_prediction.depth)
+            sample = sample.replace(
+                teacher_prediction=replace(sample.teacher_prediction, depth=wild, confidence=confidence)
+            )
             loss = Distilled(teacher_losses={"l1": 1.0}, **settings)(network().eval(), sample, torch.nn.Module())
             return loss["teacher l1"].item()
 

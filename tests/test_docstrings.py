@@ -54,6 +54,8 @@ NO_VERBS = frozenset(
     ]
 )
 """First words of sentences that do not begin with a verb."""
+INHERITED = ("forward", "forward_canonical", "forward_with_sides", "features", "run")
+"""Methods that their base class or interface documents."""
 
 Documented = ast.FunctionDef | ast.ClassDef
 
@@ -88,7 +90,7 @@ def faults(name: str, node: Documented, *, is_method: bool) -> Iterator[str]:
         # What an interface or a base class says is not said again.
         if decorated & {"property", "setter", "cached_property", "override", "overload"}:
             return
-        if is_method and not text and node.name in ("forward", "forward_canonical", "features", "run"):
+        if is_method and not text and node.name in INHERITED:
             return
     if not text:
         yield f"{where} has no docstring"

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import tyro
 from loopback_hub import TOKEN, hub
 
 from leadline.cli.main import COMMANDS, _renamed
-from leadline.core.depth_kind import DepthKind
+from leadline.evaluation.alignment import ALIGNMENTS
+from leadline.evaluation.protocols import protocol
 from leadline.models.loading import open_model
+from leadline.models.networks.hybrid import HybridConfig
 from leadline.models.pretrained.hub import model_card
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -50,8 +53,9 @@ def test_a_documented_command_is_one(document, line):
     asked = tyro.cli(getattr(import_module(module), name), args=options, config=(tyro.conf.DisallowNone,))
     training = next((each for each in vars(asked).values() if isinstance(each, TrainOptions)), None)
     if training and "/" not in training.model and "weights=" not in training.model:
-        # What learns is scored in metres.
-        assert open_model(training.model).kind is DepthKind.METRIC
+        # What learns is scored in metres, or aligned to what was measured.
+        kind = open_model(training.model).kind
+        assert kind in ALIGNMENTS[protocol(training.protocol).alignment].kinds
 
 
 RUN_BLOCKS = """
@@ -102,6 +106,11 @@ def test_a_documents_links_lead_to_files_that_exist(document):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert not missing
+
+
+def test_every_option_of_our_own_networks_is_documented():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert not [each.name for each in fields(HybridConfig) if f"`{each.name}`" not in text]
 
 
 def test_the_readme_lists_every_module():

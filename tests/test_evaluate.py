@@ -22,7 +22,7 @@ from leadline.core.sample import Sample
 from leadline.evaluation.evaluate import ConstantBaseline, constant_baseline, evaluate, evaluate_maps, evaluate_metrics
 from leadline.evaluation.protocols import CROPS, protocol
 from leadline.io.depth_maps import DepthMap, write_depth
-from leadline.models.base import DepthModel, Preprocessing, Provenance
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -43,10 +43,8 @@ BTS_NAMES = {
 class Brightness(DepthModel):
     """Depth is ten times the red channel, which the rooms below hold, and `factor` says by how much it errs."""
 
-    name = "brightness"
-
     def __init__(self, factor: float = 1.0, kind: DepthKind = DepthKind.METRIC) -> None:
-        super().__init__(kind, Preprocessing(size=(8, 12), multiple=1), Provenance())
+        super().__init__(kind, Preprocessing(size=(8, 12), multiple=1), Provenance(), spec=ModelSpec("brightness"))
         self.encoder = nn.Identity()
         self.factor = nn.Parameter(torch.tensor(factor))
 
@@ -83,7 +81,7 @@ def test_the_published_program_prints_the_same_figures(shared, tmp_path, capsys)
     command = EvaluateCommand(
         options=ProtocolOptions(protocol="nyu_eigen"),
         predictions=nyu / "pred",
-        truth=nyu / "gt",
+        ground_truth=nyu / "gt",
         depth_scale=1000.0,
         json=tmp_path / "figures.json",
     )
@@ -104,8 +102,8 @@ def test_a_table_holds_the_model_and_both_blind_predictors(data):
     pixels = torch.cat([sample.depth[sample.valid] for sample in data.samples]).double().numpy()
     assert (model.name, model.images, model.pixels) == ("brightness", 5, len(pixels))
     assert model.metrics["abs_rel"] == pytest.approx(0.1, rel=1e-3)
-    assert mean.name == f"mean depth of these truths ({pixels.mean():.2f} m)"
-    assert median.name == f"median depth of these truths ({np.median(pixels):.2f} m)"
+    assert mean.name == f"mean depth of the ground truth ({pixels.mean():.2f} m)"
+    assert median.name == f"median depth of the ground truth ({np.median(pixels):.2f} m)"
     off = [sample.depth[sample.valid].double().numpy() - np.median(pixels) for sample in data.samples]
     assert median.metrics["rmse"] == pytest.approx(np.mean([np.sqrt(np.mean(each**2)) for each in off]), rel=1e-5)
     assert all(row.protocol == "indoor" and row.kind == "metric" for row in table.rows)
@@ -152,7 +150,7 @@ def test_images_without_truth_are_left_out_and_said(data):
     table = evaluate(Brightness(1.2), Listed([*data.samples, empty]), INDOOR)
     assert table.rows[0].metrics == evaluate(Brightness(1.2), data, INDOOR).rows[0].metrics
     assert table.rows[0].images == 5
-    assert table.notes == ("1 of 6 images have no truth that counts and are left out (scene/empty).",)
+    assert table.notes == ("1 of 6 images have no ground truth that counts and are left out (scene/empty).",)
     for judge in (evaluate, evaluate_metrics):
         with pytest.raises(BadInput, match="pixel that counts"):
             judge(Brightness(), Listed([empty]), INDOOR)
@@ -184,7 +182,7 @@ def test_relative_depth_needs_its_own_alignment(data):
 
 
 def test_truths_without_a_unit_are_refused(data):
-    with pytest.raises(BadInput, match="listed test are scale_free"):
+    with pytest.raises(BadInput, match="listed test is scale_free"):
         evaluate(Brightness(), Listed(data.samples, "listed test", DepthKind.SCALE_FREE), INDOOR)
 
 
@@ -222,7 +220,7 @@ def test_predictions_may_have_a_scale_and_a_kind_of_their_own(tmp_path):
 def test_maps_of_another_size_are_refused_or_resized(tmp_path):
     truth = _folder(tmp_path / "truth", {"1": METRES})
     guess = _folder(tmp_path / "guess", {"1": np.full((12, 16), 2.0)})
-    with pytest.raises(BadInput, match=r"1: the prediction is 12 × 16 and the truth 6 × 8 pixels.*--resize"):
+    with pytest.raises(BadInput, match=r"1: the prediction is 12 × 16 and the ground truth 6 × 8 pixels.*--resize"):
         evaluate_maps(guess, truth, INDOOR)
     resized = evaluate_maps(guess, truth, INDOOR, resize=True).rows[0]
     assert resized.metrics["mae"] == pytest.approx(np.abs(METRES - 2).mean(), rel=1e-3)
@@ -254,15 +252,15 @@ def test_a_command_that_does_not_say_what_to_score_is_refused(tmp_path):
         EvaluateCommand(model=str(tmp_path)),
         EvaluateCommand(predictions=tmp_path, data="rooms"),
     ):
-        with pytest.raises(BadInput, match=r"either --data \(and --model\), or --predictions and --truth"):
+        with pytest.raises(BadInput, match=r"either --data \(and --model\), or --predictions and --ground-truth"):
             command.run()
     with pytest.raises(BadInput, match="Known protocols: indoor, kitti_eigen"):
-        EvaluateCommand(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, truth=tmp_path).run()
+        EvaluateCommand(options=ProtocolOptions(protocol="nyu"), predictions=tmp_path, ground_truth=tmp_path).run()
 
 
 def _rated(tmp_path: Path, guess: Path, truth: Path, *options: str) -> dict:
     figures = tmp_path / "figures.json"
-    command = ["evaluate", "--predictions", str(guess), "--truth", str(truth), "--json", str(figures), *options]
+    command = ["evaluate", "--predictions", str(guess), "--ground-truth", str(truth), "--json", str(figures), *options]
     assert main(command) == 0
     return json.loads(figures.read_text())
 
@@ -307,12 +305,12 @@ def test_nyus_crop_is_placed_back_and_what_lies_outside_is_left_out_and_said(tmp
 def test_a_prediction_of_another_aspect_is_never_stretched(tmp_path, capsys):
     truth = _folder(tmp_path / "truth", {"1": np.full((48, 64), 2.0)})
     guess = _folder(tmp_path / "guess", {"1": np.full((40, 64), 2.0)})
-    command = ["evaluate", "--predictions", str(guess), "--truth", str(truth)]
+    command = ["evaluate", "--predictions", str(guess), "--ground-truth", str(truth)]
     for options in ([], ["--resize"]):
         assert main([*command, *options]) == 1
         said = capsys.readouterr().err
-        assert "the prediction is 40 × 64 and the truth 48 × 64 pixels, of another aspect" in said
-        assert "save it within an image of the truth's size" in said
+        assert "the prediction is 40 × 64 and the ground truth 48 × 64 pixels, of another aspect" in said
+        assert "save it within an image of the ground truth's size" in said
         assert "let --resize" not in said
 
 
@@ -343,7 +341,7 @@ WAYS = {
 
 @pytest.mark.parametrize(("kind", "suffix"), [(kind, suffix) for kind in WAYS for suffix in WAYS[kind][1:]])
 def test_what_predict_writes_is_scored_without_an_option(tmp_path, photographs, kind, suffix):
-    save(build("cnn", size="tiny", kind=kind.value), tmp_path / "model")
+    save(build("cnn", size="tiny", encoder="test_efficientnet", kind=kind.value), tmp_path / "model")
     maps = tmp_path / "maps"
     command = ["predict", str(photographs), "--model", str(tmp_path / "model"), "--out", str(maps)]
     assert main([*command, "--format", suffix]) == 0
@@ -380,7 +378,7 @@ def test_truths_in_floats_without_words_are_metres_unless_they_cannot_be(tmp_pat
         np.savez(tmp_path / name / "1.npz", depth=METRES * unit)
     guess = _folder(tmp_path / "guess", {"1": METRES})
     assert _rated(tmp_path, guess, tmp_path / "metres")["metrics"]["rmse"] == pytest.approx(0, abs=1e-3)
-    assert main(["evaluate", "--predictions", str(guess), "--truth", str(tmp_path / "millimetres")]) == 1
+    assert main(["evaluate", "--predictions", str(guess), "--ground-truth", str(tmp_path / "millimetres")]) == 1
     assert "depth_scale=1000" in capsys.readouterr().err
     said = _rated(tmp_path, guess, tmp_path / "millimetres", "--depth-scale", "1000")
     assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-3)
@@ -451,11 +449,20 @@ def test_names_that_are_no_text_are_scored_and_printed(tmp_path):
         (folder / "1.png").rename(folder / f"{name}.png")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     command = "import sys; from leadline.cli.main import main; sys.exit(main())"
-    arguments = ["evaluate", "--predictions", str(guess), "--truth", str(truth), "--json", str(tmp_path / "f.json")]
+    figures = tmp_path / "f.json"
+    arguments = [
+        "evaluate",
+        "--predictions",
+        str(guess),
+        "--ground-truth",
+        str(truth),
+        "--json",
+        str(figures),
+    ]
     done = subprocess.run([sys.executable, "-c", command, *arguments], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert b"Traceback" not in done.stderr
-    said = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    said = json.loads(figures.read_text(encoding="utf-8"))
     assert said["per_image"][0]["name"] == name
 
 
@@ -490,13 +497,13 @@ def test_options_are_refused_in_one_line_before_anything_is_read(tmp_path, capsy
 @pytest.mark.parametrize("option", ["--depth-scale", "--prediction-scale"])
 @pytest.mark.parametrize("value", ["0", "-1000", "nan", "inf"])
 def test_a_scale_that_is_none_is_refused(tmp_path, capsys, option, value):
-    words = ["evaluate", "--predictions", str(tmp_path / "no"), "--truth", str(tmp_path / "none"), option, value]
+    words = ["evaluate", "--predictions", str(tmp_path / "no"), "--ground-truth", str(tmp_path / "none"), option, value]
     assert main(words) == 1
     assert f"{option} {float(value):g}: give a positive number" in capsys.readouterr().err
 
 
 def test_options_that_would_be_ignored_are_refused(tmp_path, capsys):
-    maps = ["--predictions", str(tmp_path), "--truth", str(tmp_path)]
+    maps = ["--predictions", str(tmp_path), "--ground-truth", str(tmp_path)]
     for words in (
         ["--data", "rooms", "--depth-scale", "1000"],
         ["--data", "rooms", "--resize"],
@@ -510,7 +517,7 @@ def test_options_that_would_be_ignored_are_refused(tmp_path, capsys):
 def test_figures_replace_figures_and_nothing_else(tmp_path, capsys):
     truth = _folder(tmp_path / "truth", {"1": METRES})
     figures = tmp_path / "deep" / "figures.json"
-    command = ["evaluate", "--predictions", str(truth), "--truth", str(truth), "--json"]
+    command = ["evaluate", "--predictions", str(truth), "--ground-truth", str(truth), "--json"]
     assert main([*command, str(figures)]) == 0
     assert main([*command, str(figures)]) == 0
     figures.write_text('{"mine": 1}')

@@ -30,9 +30,10 @@ TRAIN = rooms("train", count=8, height=64, width=64)
 VALIDATION = rooms("val", count=2, height=64, width=64)
 
 
-def model(seed: int = 0, **arguments) -> DepthModel:
+def model(seed: int = 0, *, blocks: int = 1, **arguments) -> DepthModel:
     torch.manual_seed(seed)
-    return build("hybrid", size="tiny", dim=48, blocks=1, input_size=(64, 64), **arguments)
+    encoder = "test_efficientnet"  # the smallest of timm's pyramids
+    return build("hybrid", size="tiny", encoder=encoder, dim=48, blocks=blocks, input_size=(64, 64), **arguments)
 
 
 def run(out: Path, config: TrainConfig = CONFIG, **changes) -> DepthModel:
@@ -63,6 +64,26 @@ def test_a_run_leaves_its_models_its_logs_and_its_summary(whole):
     summary = json.loads((whole / "done.json").read_text())
     assert summary["best"]["rmse"] == min(line["rmse"] for line in lines(whole, "validation"))
     assert load(whole / "best").provenance.training_data == TRAIN.name
+
+
+def test_a_profile_names_the_parts_of_a_training_and_changes_nothing(whole, tmp_path, capsys):
+    hardware = replace(HARDWARE, profile=True)
+    given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised()}
+    fit(**given, config=CONFIG, out=tmp_path / "run", protocol=protocol("rooms"), hardware=hardware)
+    said = capsys.readouterr().err
+    for stage in ("waiting for data", "forward", "backward", "optimiser", "validation"):
+        assert f"| {stage} " in said
+    assert "Longest: " in said
+    assert lines(tmp_path / "run", "train") == lines(whole, "train")
+
+
+@pytest.mark.long
+def test_a_compiled_training_computes_what_an_eager_one_does(whole, tmp_path):
+    hardware = replace(HARDWARE, compile=True)
+    given = {"model": model(), "train": TRAIN, "validation": VALIDATION, "objective": Supervised()}
+    fit(**given, config=CONFIG, out=tmp_path / "run", protocol=protocol("rooms"), hardware=hardware)
+    for own, other in zip(lines(whole, "train"), lines(tmp_path / "run", "train"), strict=True):
+        assert own["silog"] == pytest.approx(other["silog"], rel=1e-2)
 
 
 def test_the_old_keywords_of_fit_are_taken_with_a_warning(whole):
@@ -114,7 +135,10 @@ def test_a_changed_configuration_is_refused_with_the_difference(whole):
     with pytest.raises(BadInput, match=r"train\.first sample: .*rooms"):
         run(whole, train=rooms("train", count=8, height=64, width=64, seed=5))
     with pytest.raises(BadInput, match=r"model\.arguments\.blocks: 1 → 2"):
-        run(whole, model=build("hybrid", size="tiny", dim=48, blocks=2, input_size=(64, 64)))
+        run(
+            whole,
+            model=build("hybrid", size="tiny", encoder="test_efficientnet", dim=48, blocks=2, input_size=(64, 64)),
+        )
 
 
 def test_a_run_killed_at_any_moment_continues_to_the_same_bits(whole, tmp_path):

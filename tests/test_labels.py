@@ -18,7 +18,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.images import write_image
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -103,7 +103,7 @@ def test_continuing_makes_the_missing_shards_and_no_other(tmp_path):
 def saved_teacher(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("teacher") / "model"
-    save(build("cnn", size="tiny", input_size=(32, 32)), folder)
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(32, 32)), folder)
     return folder
 
 
@@ -334,16 +334,19 @@ def test_photographs_are_labelled_without_any_truth(tmp_path):
     data = open_data(f"photos:{tmp_path / 'holiday'}", "train")
     store = label(Seer(), data, tmp_path / "store")
     sample = PseudoLabelledDataset(data, store)[1]
-    assert sample.taught
+    assert sample.teacher_prediction
     assert not sample.valid.any()
-    assert sample.taught.depth.shape == (1, 24, 40)
+    assert sample.teacher_prediction.depth.shape == (1, 24, 40)
     with pytest.raises(BadInput, match=r"photos of holiday has no image .* use alignment none"):
         label(Seer(DepthKind.RELATIVE), data, tmp_path / "metres", alignment="truth")
 
 
 def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
     torch.manual_seed(0)
-    save(build("cnn", size="tiny", input_size=(32, 32), kind="relative"), tmp_path / "teacher")
+    save(
+        build("cnn", size="tiny", encoder="test_efficientnet", input_size=(32, 32), kind="relative"),
+        tmp_path / "teacher",
+    )
     words = ["label", "--teacher", str(tmp_path / "teacher"), "--data", "rooms,count=2,height=32,width=32"]
     assert main([*words, "--out", str(tmp_path / "store")]) == 0
     printed = capsys.readouterr().out
@@ -358,9 +361,9 @@ def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
     assert torch.equal(kept.depth, data[1].depth)
     assert not forgotten.valid.any()
     assert not forgotten.depth.any()
-    assert kept.taught
-    assert forgotten.taught
-    assert torch.equal(kept.taught.depth, forgotten.taught.depth)
+    assert kept.teacher_prediction
+    assert forgotten.teacher_prediction
+    assert torch.equal(kept.teacher_prediction.depth, forgotten.teacher_prediction.depth)
 
 
 def holed(number: int = 0) -> Sample:
@@ -379,7 +382,7 @@ def test_holes_are_filled_level_with_the_truth_at_their_borders(tmp_path):
     raw = HoleFilledDataset(data, store, blends=False)[0]
     for filled in (level, raw):
         assert filled.valid.all()
-        assert filled.taught is None
+        assert filled.teacher_prediction is None
         assert torch.equal(filled.depth[sample.valid], sample.depth[sample.valid])
     truth = depth_of(data, 0)
     border = torch.zeros_like(sample.valid)

@@ -91,15 +91,15 @@ def test_an_empty_dataset_is_refused_by_name():
 
 def taught(index: int, kind: DepthKind = DepthKind.METRIC) -> Sample:
     sample = Numbered()[index]
-    return sample.replace(taught=TeacherPrediction(sample.depth + 1, torch.ones(1, 2, 2), kind))
+    return sample.replace(teacher_prediction=TeacherPrediction(sample.depth + 1, torch.ones(1, 2, 2), kind))
 
 
 def test_in_a_batch_a_teacher_is_not_believed_where_it_was_not_asked():
-    mixed = collate([taught(1), Numbered()[2], taught(3)]).taught
+    mixed = collate([taught(1), Numbered()[2], taught(3)]).teacher_prediction
     assert mixed
     assert mixed.depth[:, 0, 0, 0].tolist() == [2, 0, 4]
     assert mixed.confidence[:, 0, 0, 0].tolist() == [1, 0, 1]
-    assert collate([Numbered()[1], Numbered()[2]]).taught is None
+    assert collate([Numbered()[1], Numbered()[2]]).teacher_prediction is None
 
 
 def test_two_kinds_of_teacher_share_no_batch():

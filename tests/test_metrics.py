@@ -116,3 +116,14 @@ def test_a_ratio_of_exactly_the_threshold_is_outside_of_it():
 
 def test_labels_tell_all_metrics_apart():
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_values_that_occur_often_count_as_often():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(1, 9, (5000,), generator=generator) / 2
+    predicted = torch.full_like(target, 2.0)
+    values, counts = target.unique(return_counts=True)
+    every = MetricAccumulator.of_pixels(predicted, target)
+    merged = MetricAccumulator.of_counted(predicted[: len(values)], values, counts)
+    assert merged.pixels.equal(every.pixels)
+    torch.testing.assert_close(merged.sums, every.sums, rtol=1e-6, atol=0)

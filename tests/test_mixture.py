@@ -29,7 +29,7 @@ from leadline.training.objectives import Supervised
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
 SIDE = 64
-NETWORK = "cnn,size=tiny,width=8,input_size=64:64"
+NETWORK = "cnn,size=tiny,encoder=test_efficientnet,width=8,input_size=64:64"
 
 
 @pytest.fixture(scope="module")

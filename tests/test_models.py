@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.models.base import DepthModel, Preprocessing, Resize
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Resize
 from leadline.models.decoders import FusionModel
 from leadline.models.heads import output_activation
 from leadline.models.loading import load, open_model
@@ -25,15 +25,26 @@ from leadline.models.saving import save
 
 VIT = {"img_size": 64, "depth": 4, "embed_dim": 24, "num_heads": 2}
 SMALLEST = {
+    "acan": {"size": "tiny", "encoder": "resnet10t", "width": 8, "keys": 4, "pooled": 4, "levels": 8},
+    "bts": {"size": "tiny", "encoder": "resnet10t", "width": 32},
+    "bts_kitti": {"size": "tiny", "encoder": "resnet10t", "width": 32},
     "cnn": {"size": "tiny", "encoder": "resnet10t", "width": 8},
+    "continuous_crf": {"size": "tiny", "encoder": "test_efficientnet", "width": 8},
     "dpt_hybrid": {"vit_options": VIT, "width": 8},
     "dpt_hybrid_kitti": {"vit_options": VIT, "width": 8},
     "dpt_hybrid_nyu": {"vit_options": VIT, "width": 8},
     "dpt_large": {"vit_options": VIT, "width": 8},
+    "eigen": {"size": "tiny", "widths": (4, 4, 4, 4, 4), "hidden": 8, "fine": 4, "input_size": (64, 64)},
+    "hierarchical_crf": {"size": "tiny", "encoder": "test_efficientnet", "width": 8, "superpixels": 40},
     "hybrid": {"size": "tiny", "encoder": "resnet10t", "width": 8, "dim": 24, "heads": 2, "blocks": 1},
     "midas_small": {"encoder": "resnet10t", "width": 8},
     "midas_v21": {"encoder": "resnet10t", "width": 8},
+    "pilzer": {"size": "tiny", "encoder": "test_efficientnet", "widths": (8, 8, 4, 4, 4)},
+    "structured_attention": {"size": "tiny", "encoder": "test_efficientnet", "width": 8},
+    "transdepth": {"size": "tiny", "encoder": "resnet10t", "dim": 24, "heads": 2, "blocks": 1, "gate": 4, "width": 32},
 }
+MAPS = {"acan": [(16, 32), (8, 16), (8, 16), (8, 16)], "eigen": [(14, 30), (7, 15), (3, 7)]}
+"""Rows and columns of the feature maps of an image of 64 × 128, where they are not at 1/4, 1/8, 1/16 and 1/32."""
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -70,16 +81,20 @@ def test_every_model_keeps_the_promise_of_its_kind(name: str):
 
 @every_model
 def test_every_model_refuses_sides_that_do_not_divide_and_says_the_cure(name: str):
-    with pytest.raises(BadInput, match=r"divide by 32, not 65 × 64.*predict resizes"):
-        made(name)(photograph(65, 64))
+    model = made(name)
+    with pytest.raises(BadInput, match=rf"divide by {model.preprocessing.multiple}, not 65 × 64.*predict resizes"):
+        model(photograph(65, 64))
 
 
 @every_model
 def test_learning_reaches_every_parameter(name: str):
     model = build(name, **SMALLEST[name])
-    *_, last = (module for module in model.modules() if isinstance(module, nn.Conv2d) and module.out_channels == 1)
-    nn.init.constant_(last.get_parameter("bias"), 1.0)  # A closed ReLU, which some end in, lets nothing through.
-    model(photograph(64, 64, count=2)).log().mean().backward()
+    last = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.out_channels == 1][-1:]
+    for bias in (each.bias for each in last if each.bias is not None):
+        nn.init.constant_(bias, 1.0)  # A closed ReLU, which some end in, lets nothing through.
+    depth, sides = model.forward_with_sides(photograph(64, 64, count=2))
+    # Some parameters serve a side output only, which has a loss of its own.
+    sum((each.mean() for each in sides.values()), depth.log().mean()).backward()
     untouched = [key for key, each in model.named_parameters() if each.grad is None or not each.grad.isfinite().all()]
     assert untouched == []
 
@@ -88,7 +103,8 @@ def test_learning_reaches_every_parameter(name: str):
 def test_features_are_a_pyramid_from_a_quarter_down_finest_first(name: str):
     with torch.no_grad():
         features = made(name).features(photograph(64, 128))
-    assert [tuple(each.shape[-2:]) for each in features] == [(16, 32), (8, 16), (4, 8), (2, 4)]
+    pyramid = [(16, 32), (8, 16), (4, 8), (2, 4)]
+    assert [tuple(each.shape[-2:]) for each in features] == MAPS.get(name, pyramid)
 
 
 @every_model
@@ -139,7 +155,7 @@ def test_a_native_size_divides():
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(BadInput, match=r"No model is called 'dtp'. Known models: cnn, dpt_hybrid, "):
+    with pytest.raises(BadInput, match=r"No model is called 'dtp'. Known models: acan, bts, .*dpt_hybrid, "):
         build("dtp")
 
 
@@ -190,6 +206,15 @@ def test_words_build_what_values_build():
     values = build("hybrid", **SMALLEST["hybrid"], input_size=(64, 96), max_depth=20.0)
     assert words.arguments == values.arguments
     assert words.preprocessing == values.preprocessing
+
+
+def test_what_a_model_is_built_from_does_not_change():
+    model = made("cnn")
+    with pytest.raises(ValueError, match="does not change"):
+        model.set_spec(ModelSpec("hybrid"))
+    with pytest.raises(AttributeError):
+        model.name = "hybrid"  # pyright: ignore[reportAttributeAccessIssue]
+    assert model.name == model.spec.name == "cnn"
 
 
 def test_a_saved_model_says_all_that_its_size_stood_for():

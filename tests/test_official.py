@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from leadline.cli.convert import ConvertCommand
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.images import read_image
 from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.decoders import FusionModel

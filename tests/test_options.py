@@ -15,7 +15,13 @@ from leadline.core.ranges import OneOf, Within, check_fields
 from leadline.data.transforms import Augmentation
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
-TRAIN = ["train", "--data", "rooms,height=32,width=32,count=4", "--model", "cnn,size=tiny,input_size=32:32"]
+TRAIN = [
+    "train",
+    "--data",
+    "rooms,height=32,width=32,count=4",
+    "--model",
+    "cnn,size=tiny,encoder=test_efficientnet,input_size=32:32",
+]
 
 REFUSED = [
     ["--steps", "0"], ["--batch-size", "0"], ["--validate-every", "0"], ["--log-every", "0"], ["--workers", "-1"],
@@ -45,6 +51,15 @@ def test_the_metric_to_choose_by_is_named_with_the_known_ones(
     said = capsys.readouterr().err
     assert "--best-by is called --monitor now" in said
     assert "monitor='RMSE': choose one of abs_rel" in said
+
+
+def test_the_folder_of_the_ground_truth_may_be_given_by_its_old_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["evaluate", "--predictions", str(tmp_path), "--truth", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "--truth is called --ground-truth now" in said
+    assert "No depth maps" in said or "known formats are" in said
 
 
 def test_labels_need_the_images_that_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from leadline.core.errors import BadInput
 from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.outputs import read_leadline_metadata
+from leadline.io.video import VideoWriter
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -25,7 +27,7 @@ def folder(tmp_path_factory) -> str:
     """Where a small model is saved."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("models") / "tiny"
-    save(build("cnn", size="tiny", input_size=(64, 64)), place)
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)), place)
     return str(place)
 
 
@@ -43,6 +45,7 @@ COMMANDS = {
     "00000.npy": "label --teacher {model} --data {rooms} --out {out}",
     "train/00000.arrow": "data prepare {rooms} --size 64:64 --out {out}",
     "a.png": "predict {data}/rgb/a.png --model {model} --out {out}",
+    "room.ply": "cloud {data}/rgb/a.png --model {model} --out {out}/room.ply",
     "weights.safetensors": "convert dpt_hybrid_nyu-2ce69ec7.pt {out}",
     "distillation.json": "study distillation --quick --record {out} --out {out}/runs",
     "distillation.md": "study distillation --quick --record {out} --out {out}/runs",
@@ -59,6 +62,15 @@ def data(tmp_path) -> Path:
         (tmp_path / "data" / part).mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / "data" / part / "a.png")
     return tmp_path / "data"
+
+
+def test_figures_into_a_device_are_refused_without_reading_it(data, capsys):
+    """`--json /dev/full` was read to its end, which it does not have, until the memory was full."""
+    maps = ["--predictions", str(data / "depth"), "--truth", str(data / "depth"), "--depth-scale", "1000"]
+    for device in ("/dev/full", "/dev/zero"):
+        if Path(device).exists():
+            assert main(["evaluate", *maps, "--json", device]) == 1
+            assert f"{device} is there, and Leadline did not write it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -145,7 +157,18 @@ def test_each_error_of_a_disk_has_its_own_cure(tmp_path):
             half.write_text("")
 
 
-ELSEWHERE = ("nyu:", "dpt_hybrid", "hub:", "me/rooms", "redweb:", "mobilenetv2", "study ", "stores/", "leadline models")
+ELSEWHERE = (
+    "leadline app",
+    "nyu:",
+    "dpt_hybrid",
+    "hub:",
+    "me/rooms",
+    "redweb:",
+    "mobilenetv2",
+    "study ",
+    "stores/",
+    "leadline models",
+)
 """Marks of commands that need weights or data from elsewhere, or run for hours; test_documents holds their options."""
 DOCUMENTED = [
     pytest.param(document, lines, id=document.name)
@@ -179,9 +202,16 @@ def test_every_documented_command_runs_as_it_is_printed(folder, tmp_path, monkey
     if not any("--out runs/mine" in line for line in lines):
         shutil.copytree(folder, "runs/mine/model")
     for line in lines:
+        if "clip.mp4" in line and not (tmp_path / "clip.mp4").is_file():
+            grown = torch.linspace(0, 255, 64).expand(48, 64)[..., None].expand(-1, -1, 3).byte().numpy()
+            with VideoWriter(tmp_path / "clip.mp4", (48, 64), 30) as writer:
+                for number in range(2):
+                    writer.write(grown, Fraction(number, 30))
         if "data/furnished" in line:
             continue  # rendering takes Blender and a furniture package: tests/test_furnished_rooms.py runs it
-        # The small network stands in for the large one, and one step for a training.
+        # The small network stands in for the large one, one step for a training, and a few rooms for thousands.
         words = shlex.split(line.replace("--model dpt_large", ""), comments=True)[1:]
         short = ["--steps", "1", "--batch-size", "2", "--validate-every", "1"] if words[0] == "train" else []
+        if words[0] == "train" and "--data" not in words:
+            short += ["--data", "rooms,count=4"]
         assert main([*words, *short]) == 0, f"{line}: {capsys.readouterr().err}"

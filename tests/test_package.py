@@ -8,10 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from beartype.roar import BeartypeCallHintViolation
+from jaxtyping import TypeCheckError
 
 import leadline
 from leadline.cli.main import COMMANDS, main
+from leadline.core.errors import check_known
 from leadline.data.datasets import DATASETS
+from leadline.training.losses import l1_loss
 
 USE_THE_NAMES = """
 import os, pkgutil, sys, warnings
@@ -63,12 +68,21 @@ sys.exit(failed)
 """
 
 
+def test_types_and_shapes_are_checked_in_the_whole_package():
+    depth, valid = torch.ones(2, 1, 3, 4), torch.ones(2, 1, 3, 4, dtype=torch.bool)
+    with pytest.raises(TypeCheckError):
+        l1_loss(depth, torch.ones(2, 1, 3, 5), valid)
+    with pytest.raises(BeartypeCallHintViolation):
+        check_known("model", "cnn", 3)  # pyright: ignore[reportArgumentType]
+
+
 def test_the_public_names_are_these():
     assert leadline.__all__ == [
-        "BadInput", "DepthKind", "DepthMap", "DepthModel", "EvalProtocol", "HardwareConfig", "Sample", "Supervised",
+        "BadInput", "DepthKind", "DepthMap", "DepthModel", "EvalProtocol", "ExportedModel", "HardwareConfig", "Sample",
+        "Supervised",
         "TrainConfig", "UnreadableFile", "build", "evaluate", "evaluate_maps", "fit", "list_models", "load",
-        "open_data", "predict", "predict_tensor", "protocol", "read_camera", "read_depth", "read_image", "save",
-        "write_depth", "write_image",
+        "load_pretrained", "open_data", "predict", "predict_tensor", "protocol", "push_to_hub", "read_camera",
+        "read_depth", "read_image", "save", "save_pretrained", "write_depth", "write_image",
     ]  # fmt: skip
     assert dir(leadline).count("predict") == 1
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", leadline.__version__)

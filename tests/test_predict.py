@@ -16,7 +16,7 @@ from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth, read_numbers
 from leadline.io.locks import file_lock
 from leadline.io.outputs import read_leadline_metadata
@@ -28,7 +28,7 @@ from leadline.models.saving import save
 @pytest.fixture(scope="module")
 def model() -> DepthModel:
     torch.manual_seed(0)
-    return build("cnn", size="tiny", input_size=(64, 64)).eval()
+    return build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_batch_is_answered_like_its_images(model):
 
 
 def test_more_pixels_of_the_same_view_are_as_many_metres_and_a_zoomed_view_more():
-    seen = build("cnn", size="tiny", input_size=(64, 64)).eval()
+    seen = build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval()
     small, large = torch.full((3, 64, 64), 0.5), torch.full((3, 128, 128), 0.5)
     camera = torch.tensor([70.0, 70.0, 31.5, 31.5])
     metres = predict_tensor(seen, small, camera).mean()
@@ -491,7 +491,7 @@ def test_other_weights_measure_again(measure, tmp_path):
     source = photo(tmp_path / "a.jpg")
     assert measure(source)[0] == 0
     torch.manual_seed(1)
-    save(build("cnn", size="tiny", input_size=(64, 64)).eval(), tmp_path / "other")
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64)).eval(), tmp_path / "other")
     assert main(["predict", str(source), "--model", str(tmp_path / "other"), "--out", str(tmp_path / "out")]) == 0
     assert "1 of 1 images measured, 0" in measure(source)[1]
 

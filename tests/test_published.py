@@ -24,7 +24,7 @@ from leadline.evaluation.metrics import METRICS
 from leadline.models.loading import load
 from leadline.models.pretrained.releases import RELEASES
 from leadline.models.registry import DEFAULT, MODELS
-from leadline.reporting.model_table import listing
+from leadline.reporting.model_table import models_table
 
 SMALL = RELEASES["midas_small"]
 
@@ -156,7 +156,7 @@ def test_parameters_are_those_of_the_official_files(entries: list[dict[str, Any]
 
 
 def test_the_table_has_a_line_for_every_model_and_says_every_protocol(entries: list[dict[str, Any]]):
-    table = listing(entries)
+    table = models_table(entries)
     assert [line[0] for line in table.lines] == [DEFAULT, *MODELS]
     for entry in entries:
         if entry["nyu"]:
@@ -184,7 +184,7 @@ def test_the_catalogue_sees_the_weights_that_are_here(entries: list[dict[str, An
     SMALL.path.unlink()
     absent = entry("midas_small")
     assert not absent["weights"]["here"]
-    assert "86 MB to download" in listing([absent]).markdown()
+    assert "86 MB to download" in models_table([absent]).markdown()
 
 
 def checkpoint(shared: Path, release: str) -> bytes:

@@ -12,6 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from leadline.cli.study_literature import StudyLiteratureCommand
 from leadline.cli.study_stages import StudyStagesCommand
 from leadline.cli.train_arguments import TrainArguments
 from leadline.cli.train_small import TrainSmallCommand
@@ -30,7 +31,10 @@ from leadline.training.trainer import HardwareConfig, TrainConfig
 
 CONFIG = TrainConfig(steps=4, batch_size=2, validate_every=2, learning_rate=1e-3)
 HARDWARE = HardwareConfig(accelerator="cpu", workers=0, save_every=0.0, log_every=1)
-NETWORK = "hybrid,size=tiny,dim=48,blocks=1,input_size=64:64"
+NETWORK = "hybrid,size=tiny,encoder=test_efficientnet,dim=48,blocks=1,input_size=64:64"
+STEREO = "pilzer,size=tiny,encoder=test_efficientnet,widths=8:8:4:4:4,input_size=64:64"
+NETWORKS = {"coarse_to_fine": "eigen,size=tiny,hidden=16,input_size=64:64", "refine_and_distil": STEREO}
+"""Recipe → the network that it trains, where it is not a hybrid."""
 DATA = "rooms,count=4,height=64,width=64"
 
 
@@ -46,6 +50,15 @@ def training_run() -> TrainingRun:
     )
 
 
+def suited(training_run: TrainingRun, name: str) -> TrainingRun:
+    """The training with the network, the data and the protocol that a recipe needs."""
+    training_run = replace(training_run, network=NETWORKS.get(name, NETWORK))
+    if name != "refine_and_distil":
+        return training_run
+    train, validation = (rooms(split, count=2, height=64, width=64, baseline=0.2) for split in ("train", "val"))
+    return replace(training_run, train=train, validation=validation, protocol=protocol("scale_free"))
+
+
 def steps(out: Path) -> int:
     """Optimiser steps of all the finished runs below a folder."""
     return sum(json.loads(done.read_text())["steps"] for done in out.rglob("done.json"))
@@ -53,15 +66,17 @@ def steps(out: Path) -> int:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_spends_the_same_steps_and_returns_what_it_saved(name, training_run, tmp_path):
+    training_run = suited(training_run, name)
     model = recipe(name)(training_run, tmp_path)
     assert steps(tmp_path) == training_run.config.steps
-    assert model.name == "hybrid"
+    assert model.name == training_run.network.partition(",")[0]
     saved = load(sorted(tmp_path.rglob("best"))[-1]).state_dict()
     assert all(torch.equal(tensor, saved[key]) for key, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_run_again_changes_nothing(name, training_run, tmp_path):
+    training_run = suited(training_run, name)
     first = recipe(name)(training_run, tmp_path).state_dict()
     logs = {log: log.read_text() for log in tmp_path.rglob("log.jsonl")}
     again = recipe(name)(training_run, tmp_path).state_dict()
@@ -78,6 +93,18 @@ def test_multi_stage_keeps_the_encoder_that_learnt_depth_alone(training_run, tmp
 def test_multi_stage_refuses_a_network_without_a_transformer(training_run, tmp_path):
     with pytest.raises(BadInput, match="trains the parts of a hybrid"):
         recipe("multi_stage")(replace(training_run, network="cnn,size=tiny"), tmp_path)
+
+
+def test_the_fine_network_learns_over_the_coarse_one_that_stays_as_it_was(training_run, tmp_path):
+    model = recipe("coarse_to_fine")(replace(training_run, network=NETWORKS["coarse_to_fine"]), tmp_path)
+    coarse, fine = load(tmp_path / "1-coarse" / "best").state_dict(), model.state_dict()
+    assert all(torch.equal(fine[key], coarse[key]) for key in coarse)
+    assert any(key.startswith("fine.") for key in fine)
+
+
+def test_coarse_to_fine_refuses_a_network_that_has_no_coarse_part(training_run, tmp_path):
+    with pytest.raises(BadInput, match=r"trains the two networks of eigen.*--model eigen"):
+        recipe("coarse_to_fine")(training_run, tmp_path)
 
 
 def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_nothing(tmp_path):
@@ -119,8 +146,42 @@ def test_the_small_network_refuses_what_it_cannot_use_before_it_learns(options, 
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(BadInput, match=r"No recipe is called 'end2end'\. Known recipes: end_to_end, multi_stage"):
+    with pytest.raises(
+        BadInput,
+        match=r"No recipe is called 'end2end'\. Known recipes: coarse_to_fine, end_to_end, multi_stage, refine",
+    ):
         recipe("end2end")
+
+
+def test_the_literature_is_trained_side_by_side_and_recorded(tmp_path):
+    options = TrainArguments(data=DATA, protocol="rooms", config=CONFIG, hardware=HARDWARE)
+    study = StudyLiteratureCommand(
+        out=tmp_path / "out", seeds=1, networks=("eigen",), record=tmp_path / "record", options=options
+    )
+    assert study.run() == 0
+    record = json.loads((tmp_path / "record" / "literature.json").read_text())
+    assert [row["folder"] for row in record["rows"]] == ["cnn", "eigen"]
+    assert all(row["cost"]["multiply_adds"] > 1e6 for row in record["rows"])
+    assert "says nothing of chance" in record["verdict"]
+    assert "multiply-adds" in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "eigen" / "seed-0" / "1-coarse" / "done.json").read_text())["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"networks": ("alexnet",)}, "No network is called 'alexnet'"),
+        ({"networks": ("cnn",)}, "names the control cnn alone"),
+        (
+            {"networks": ("eigen",), "options": TrainArguments(data="rooms,count=4,height=16,width=64")},
+            r"input_size \(16, 64\) must be",
+        ),
+    ],
+)
+def test_the_literature_refuses_what_it_cannot_train_before_it_trains(options, said, tmp_path):
+    with pytest.raises(BadInput, match=said):
+        StudyLiteratureCommand(out=tmp_path / "out", **options).run()
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_study_trains_compares_and_reports(tmp_path):

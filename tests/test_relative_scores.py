@@ -40,7 +40,7 @@ def _floats(folder: Path, *maps: np.ndarray) -> Path:
 
 def _evaluated(tmp_path: Path, predictions: Path, truth: Path, *options: str) -> dict:
     figures = tmp_path / "figures.json"
-    command = ["evaluate", "--predictions", str(predictions), "--truth", str(truth), "--json", str(figures)]
+    command = ["evaluate", "--predictions", str(predictions), "--ground-truth", str(truth), "--json", str(figures)]
     assert main([*command, *options]) == 0
     return json.loads(figures.read_text())
 
@@ -54,7 +54,7 @@ def test_metres_scored_as_relative_depth_are_no_better_than_a_constant_and_are_n
     expected = np.mean(np.abs(constant - METRES) / METRES)
     assert said["per_image"][0]["metrics"]["abs_rel"] == pytest.approx(expected, rel=1e-4)
     assert row["reversed_images"] == ["0", "1"]
-    assert "2 of 2 images fit their truth by a negative factor only" in row["note"]
+    assert "2 of 2 images fit their ground truth by a negative factor only" in row["note"]
     printed = capsys.readouterr().out
     assert "as one constant depth (0, 1)" in printed
     assert "try --kind scale_free --alignment scale_shift, or --kind metric" in printed
@@ -87,7 +87,7 @@ def test_one_turned_image_of_three_is_named_without_doubting_the_kind(tmp_path):
     predictions = _floats(tmp_path / "mixed", 1 / METRES, METRES, 3 / (METRES + 2) - 1)
     row = _evaluated(tmp_path, predictions, _truths(tmp_path / "truth", 3), *RELATIVE)["rows"][0]
     assert row["reversed_images"] == ["1"]
-    assert row["note"].startswith("1 of 3 images fit their truth by a negative factor only")
+    assert row["note"].startswith("1 of 3 images fit their ground truth by a negative factor only")
     assert "look like" not in row["note"]
 
 

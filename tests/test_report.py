@@ -17,7 +17,7 @@ from PIL import Image
 from leadline.cli.main import main
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing, Row, Table, average_runs
+from leadline.evaluation.tables import Row, Table, TextTable, average_runs
 from leadline.io.colormaps import ERROR_SCALE, depth_color_scale
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -139,8 +139,8 @@ def test_writing_again_replaces_and_leaves_nothing_half_done(report, tmp_path):
 
 
 def test_a_report_of_words_alone_is_a_page(tmp_path):
-    listing = Listing("Differences", ("metric", "difference"), (("RMSE", "-0.1 ± 0.2"),))
-    text = write_report(Report("Words", (Section("Only", tables=(listing,)),)), tmp_path).read_text()
+    differences = TextTable("Differences", ("metric", "difference"), (("RMSE", "-0.1 ± 0.2"),))
+    text = write_report(Report("Words", (Section("Only", tables=(differences,)),)), tmp_path).read_text()
     assert "Differences" in "".join(_Page(text).texts)
 
 
@@ -176,7 +176,7 @@ def test_a_legend_is_drawn_with_its_numbers():
 
 
 def test_the_command_reports_a_saved_model_on_rooms(tmp_path, capsys):
-    save(build("hybrid", size="tiny"), tmp_path / "model")
+    save(build("hybrid", size="tiny", encoder="test_efficientnet"), tmp_path / "model")
     rooms = "rooms,count=3,height=64,width=96"
     command = ["report", "--model", str(tmp_path / "model"), "--data", rooms, "--train-data", rooms]
     assert main([*command, "--out", str(tmp_path / "out"), "--worst", "2", "--cap", "8"]) == 0
@@ -194,7 +194,7 @@ def test_photographs_of_a_relative_model_have_no_metres_and_unreadable_ones_are_
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     photo = Path(__file__).resolve().parents[1] / "examples/photos/reception.jpg"
-    section = photographs(build("cnn", size="tiny", kind="relative"), [broken, photo])
+    section = photographs(build("cnn", size="tiny", encoder="test_efficientnet", kind="relative"), [broken, photo])
     (gallery,) = section.figures
     assert isinstance(gallery, Gallery)
     assert [each.caption for each in gallery.exhibits] == ["reception.jpg"]
@@ -202,7 +202,7 @@ def test_photographs_of_a_relative_model_have_no_metres_and_unreadable_ones_are_
     assert "relative depth" in gallery.caption
     assert "Not shown" in section.prose
     assert "broken.jpg" in section.prose
-    (gallery,) = photographs(build("cnn", size="tiny"), [photo]).figures
+    (gallery,) = photographs(build("cnn", size="tiny", encoder="test_efficientnet"), [photo]).figures
     assert isinstance(gallery, Gallery)
     assert [legend.label for legend in gallery.legends] == ["depth in metres"]
 
@@ -250,7 +250,7 @@ def test_names_that_are_no_text_do_not_end_a_report(tmp_path):
 def test_the_command_reports_photographs_whose_names_are_no_text(tmp_path, capsys):
     photo = tmp_path / os.fsdecode(b"caf\xe9 <b>.jpg")
     photo.write_bytes((Path(__file__).resolve().parents[1] / "examples/photos/reception.jpg").read_bytes())
-    save(build("cnn", size="tiny"), tmp_path / "model")
+    save(build("cnn", size="tiny", encoder="test_efficientnet"), tmp_path / "model")
     command = ["report", "--model", str(tmp_path / "model"), "--data", "rooms,count=1,height=48,width=64"]
     assert main([*command, "--photos", str(photo), "--worst", "0", "--out", str(tmp_path / "out")]) == 0
     assert r"caf\udce9 &lt;b>.jpg" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

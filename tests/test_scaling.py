@@ -26,7 +26,7 @@ from leadline.inference.metric_scale import (
     scale_from_sparse,
     scaler_from_options,
 )
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.images import read_image
 from leadline.models.loading import load
@@ -194,7 +194,9 @@ def home(tmp_path_factory) -> Path:
     """A folder with a relative model and two photographs."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("scaling")
-    save(build("hybrid", size="tiny", input_size=(64, 64), kind="relative"), place / "model")
+    save(
+        build("hybrid", size="tiny", encoder="test_efficientnet", input_size=(64, 64), kind="relative"), place / "model"
+    )
     (place / "in").mkdir()
     for name in ("a.png", "b.png"):
         Image.fromarray(np.random.default_rng(ord(name[0])).integers(0, 256, (30, 50, 3), np.uint8)).save(

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel, Provenance
 from leadline.models.loading import load
-from leadline.models.pretrained.hub import model_card, read_figures
+from leadline.models.pretrained.hub import load_pretrained, model_card, read_figures, save_pretrained
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -43,8 +43,8 @@ def photograph() -> Tensor:
 
 def test_a_model_comes_back_from_a_folder_as_it_was(tmp_path: Path):
     model = small()
-    model.save_pretrained(tmp_path / "shared")
-    again = DepthModel.from_pretrained(tmp_path / "shared")
+    save_pretrained(model, tmp_path / "shared")
+    again = load_pretrained(tmp_path / "shared")
     assert torch.equal(predict_tensor(again, photograph()), predict_tensor(model, photograph()))
     assert again.kind is model.kind
     assert again.provenance.training_data == "rooms train"
@@ -80,9 +80,9 @@ def test_a_licence_that_the_hub_has_no_word_for_is_written_out():
 
 
 def test_an_edited_card_is_kept(tmp_path: Path):
-    small().save_pretrained(tmp_path / "shared")
+    save_pretrained(small(), tmp_path / "shared")
     (tmp_path / "shared" / "README.md").write_text("mine")
-    small().save_pretrained(tmp_path / "shared")
+    save_pretrained(small(), tmp_path / "shared")
     assert (tmp_path / "shared" / "README.md").read_text() == "mine"
     assert load(tmp_path / "shared").name == "cnn"
 
@@ -90,7 +90,7 @@ def test_an_edited_card_is_kept(tmp_path: Path):
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
     (tmp_path / "holiday.jpg").write_bytes(b"")
     with pytest.raises(BadInput, match="holds other files"):
-        small().save_pretrained(tmp_path)
+        save_pretrained(small(), tmp_path)
 
 
 def test_a_saved_model_says_its_kind_itself(tmp_path: Path):
@@ -140,7 +140,7 @@ def test_a_model_goes_to_a_hub_and_comes_back_and_then_needs_no_network(
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    again = DepthModel.from_pretrained("me/rooms")
+    again = load_pretrained("me/rooms")
     assert_equal(again.state_dict(), model.state_dict())
     assert again.provenance.licence == "CC-BY-4.0"
     with pytest.raises(BadInput, match="me/absent is not whole on this machine"):

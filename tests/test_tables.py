@@ -10,7 +10,7 @@ from scipy import stats
 
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import COLUMNS, ImageScore, Listing, Row, Table, average_runs
+from leadline.evaluation.tables import COLUMNS, ImageScore, Row, Table, TextTable, average_runs
 
 
 def _row(name: str, value: float, protocol: str = "indoor") -> Row:
@@ -77,9 +77,9 @@ def test_worst_images_come_first_in_either_direction():
     assert [image.name for image in row.worst(2, "d1")] == ["1", "2"]
 
 
-def test_a_listing_is_a_table_of_words():
-    listing = Listing("Words", ("name", "count"), (("a", "12"), ("b", "3")), bold=frozenset({(1, 0)}))
-    assert listing.markdown().splitlines()[2:] == [
+def test_a_table_is_a_table_of_words():
+    table = TextTable("Words", ("name", "count"), (("a", "12"), ("b", "3")), bold=frozenset({(1, 0)}))
+    assert table.markdown().splitlines()[2:] == [
         "| name  | count |",
         "| :---- | ----: |",
         "| a     |    12 |",

@@ -1,6 +1,8 @@
 """Teachers: networks of the transformers library answer as the library's own pipeline does, from a folder alone."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loopback_hub import COMMIT, hub
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,11 +20,12 @@ from torch import Tensor, nn
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth
 from leadline.models.base import DepthModel
 from leadline.models.loading import load, open_model
-from leadline.models.registry import build
+from leadline.models.pretrained.hub_models import HUB_MODELS
+from leadline.models.registry import MODELS, build
 from leadline.models.saving import save
 
 transformers = pytest.importorskip(
@@ -332,7 +336,8 @@ def test_the_card_says_data_and_licence(tmp_path: Path, teachers: Callable[[str]
     folder = written(tmp_path / "carded", *dpt())
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\ndatasets: [a/rooms, b/streets]\n---\n# Depth\n")
     provenance = load(f"hub:{folder}").provenance
-    assert (provenance.licence, provenance.training_data) == ("cc-by-nc-4.0", "a/rooms, b/streets")
+    said = f"a/rooms, b/streets; see the page of {folder}"
+    assert (provenance.licence, provenance.training_data) == ("cc-by-nc-4.0", said)
     (folder / "README.md").write_text("---\nlicense: [\n---\n")
     assert load(f"hub:{folder}").provenance.licence == "unknown: see the model's page"
 
@@ -441,3 +446,28 @@ def test_the_missing_library_is_named_with_its_install_line(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(BadInput, match=r"pip install 'leadline\[hub\]'"):
         load(f"hub:{tmp_path}")
+
+
+def test_a_short_name_fetches_a_network_of_the_hub_and_the_depth_says_which_commit(
+    tmp_path: Path, folders: Callable[[str], Path]
+):
+    repository = HUB_MODELS["depth_anything_v2_small"].repository
+    with hub() as server:
+        server.repos[repository] = {file.name: file.read_bytes() for file in folders("depth_anything").iterdir()}
+        settings = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        # The hub's client reads these once, when it is imported: hence a process of its own.
+        command = ["-m", "leadline", "predict", PHOTOGRAPH, "--model", "depth_anything_v2_small", "--out", tmp_path]
+        done = subprocess.run(
+            [sys.executable, *command], env={**os.environ, **settings}, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "reception.png") as depth:
+        assert f"{repository}@{COMMIT}" in str(depth.info)
+
+
+def test_every_short_name_names_a_repository_and_its_licence():
+    for name, model in HUB_MODELS.items():
+        assert name not in MODELS
+        assert model.spec.startswith(f"hub:{model.repository}")
+        assert model.licence
+        assert model.terms

@@ -15,7 +15,7 @@ from torch import Tensor
 import leadline.models.registry as registry
 from leadline.cli.main import main
 from leadline.core.errors import BadInput
-from leadline.inference.predict import predict_tensor
+from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.lora import add_adapters

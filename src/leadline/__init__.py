@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from leadline import data as data
     from leadline import data_quality as data_quality
     from leadline import evaluation as evaluation
+    from leadline import export as export
     from leadline import inference as inference
     from leadline import io as io
     from leadline import models as models
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from leadline.evaluation import protocols as protocols
     from leadline.evaluation.evaluate import evaluate, evaluate_maps
     from leadline.evaluation.protocols import EvalProtocol, protocol
-    from leadline.inference.predict import predict, predict_tensor
+    from leadline.inference.backends import ExportedModel
+    from leadline.inference.predict import predict
+    from leadline.inference.session import load
+    from leadline.inference.tensors import predict_tensor
     from leadline.io import colormaps as colormaps
     from leadline.io import depth_maps as depth_maps
     from leadline.io import images as images
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
     from leadline.io.images import read_camera, read_image, write_image
     from leadline.models import networks as networks
     from leadline.models.base import DepthModel
-    from leadline.models.loading import list_models, load
+    from leadline.models.loading import list_models
+    from leadline.models.pretrained.hub import load_pretrained, push_to_hub, save_pretrained
     from leadline.models.registry import build
     from leadline.models.saving import save
     from leadline.training import losses as losses
@@ -50,6 +55,7 @@ _HOMES = {
     "DepthMap": "leadline.io.depth_maps",
     "DepthModel": "leadline.models.base",
     "EvalProtocol": "leadline.evaluation.protocols",
+    "ExportedModel": "leadline.inference.backends",
     "HardwareConfig": "leadline.training.trainer",
     "Sample": "leadline.core.sample",
     "Supervised": "leadline.training.objectives",
@@ -60,15 +66,18 @@ _HOMES = {
     "evaluate_maps": "leadline.evaluation.evaluate",
     "fit": "leadline.training.trainer",
     "list_models": "leadline.models.loading",
-    "load": "leadline.models.loading",
+    "load": "leadline.inference.session",
+    "load_pretrained": "leadline.models.pretrained.hub",
     "open_data": "leadline.data.datasets",
     "predict": "leadline.inference.predict",
-    "predict_tensor": "leadline.inference.predict",
+    "predict_tensor": "leadline.inference.tensors",
     "protocol": "leadline.evaluation.protocols",
+    "push_to_hub": "leadline.models.pretrained.hub",
     "read_camera": "leadline.io.images",
     "read_depth": "leadline.io.depth_maps",
     "read_image": "leadline.io.images",
     "save": "leadline.models.saving",
+    "save_pretrained": "leadline.models.pretrained.hub",
     "write_depth": "leadline.io.depth_maps",
     "write_image": "leadline.io.images",
 }
@@ -85,6 +94,7 @@ _MODULES = {
     "datasets": "leadline.data.datasets",
     "depth_maps": "leadline.io.depth_maps",
     "evaluation": "leadline.evaluation",
+    "export": "leadline.export",
     "images": "leadline.io.images",
     "inference": "leadline.inference",
     "io": "leadline.io",
@@ -107,6 +117,7 @@ __all__ = [
     "DepthMap",
     "DepthModel",
     "EvalProtocol",
+    "ExportedModel",
     "HardwareConfig",
     "Sample",
     "Supervised",
@@ -118,14 +129,17 @@ __all__ = [
     "fit",
     "list_models",
     "load",
+    "load_pretrained",
     "open_data",
     "predict",
     "predict_tensor",
     "protocol",
+    "push_to_hub",
     "read_camera",
     "read_depth",
     "read_image",
     "save",
+    "save_pretrained",
     "write_depth",
     "write_image",
 ]

@@ -15,7 +15,7 @@ from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Table
-from leadline.inference.session import find_device, load_for_command
+from leadline.inference.session import Backend, find_device, load_for_command
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.io.outputs import check_replaceable, printable
 from leadline.models.registry import DEFAULT
@@ -26,7 +26,7 @@ class EvaluateCommand:
     """Score a model on a dataset, or anyone's depth maps against measured ones, under a named protocol.
 
     leadline evaluate --model runs/mine/best --data rooms
-    leadline evaluate --predictions DIR --truth DIR --depth-scale 1000 --protocol nyu_eigen --json FILE
+    leadline evaluate --predictions DIR --ground-truth DIR --depth-scale 1000 --protocol nyu_eigen --json FILE
     """
 
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
@@ -43,7 +43,7 @@ class EvaluateCommand:
     predictions: Path | None = None
     """Folder of predicted depth maps, instead of a model: PNG, NPZ, PFM or TIFF, named as the measured ones are.
     Predictions for the benchmark crops of KITTI (352 × 1216) and NYU (426 × 560) are placed back."""
-    truth: Path | None = None
+    ground_truth: Path | None = None
     """Folder of measured depth maps."""
     depth_scale: float | None = None
     """Numbers in the files of both folders are metres × this, where the files do not state it: 1000 for millimetres,
@@ -61,6 +61,8 @@ class EvaluateCommand:
     """Resize predictions of another size, but of the same aspect ratio, to their measured map's."""
     batch_size: int = 8
     """Images that are predicted at once."""
+    backend: Backend = "auto"
+    """What runs the model: torch or compile, onnx or openvino for an exported file, auto: the fastest installed."""
     device: str = "auto"
     """What the model computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
     json: Path | None = None
@@ -71,10 +73,10 @@ class EvaluateCommand:
         self._check()
         if self.data:
             table = self._score_model(self.data, rules)
-        elif self.predictions and self.truth:
-            table = self._score_maps(self.predictions, self.truth, rules)
+        elif self.predictions and self.ground_truth:
+            table = self._score_maps(self.predictions, self.ground_truth, rules)
         else:
-            raise BadInput("Give either --data (and --model), or --predictions and --truth.")
+            raise BadInput("Give either --data (and --model), or --predictions and --ground-truth.")
         print(table.markdown())
         if self.json:
             with atomic_write(self.json) as half:
@@ -87,7 +89,7 @@ class EvaluateCommand:
         for_models = {"--model": self.model, "--data": self.data, "--train-data": self.train_data}
         for_maps = {
             "--predictions": self.predictions,
-            "--truth": self.truth,
+            "--ground-truth": self.ground_truth,
             "--depth-scale": self.depth_scale,
             "--prediction-scale": self.prediction_scale,
             "--kind": self.kind,
@@ -101,7 +103,7 @@ class EvaluateCommand:
         if given and others:
             raise BadInput(
                 f"{', '.join(given)} is of a model, and {', '.join(others)} of maps in files (a dataset's scale is "
-                "--data DIR,depth_scale=1000): give either --data (and --model), or --predictions and --truth."
+                "--data DIR,depth_scale=1000): give either --data (and --model), or --predictions and --ground-truth."
             )
         check_batch_size(self.batch_size)
         find_device(self.device)
@@ -113,7 +115,7 @@ class EvaluateCommand:
         words = self.model or DEFAULT
         dataset = open_for_evaluation(data, self.split)
         training = open_data(self.train_data, "train") if self.train_data else None
-        model = load_for_command(words, self.device)
+        model = load_for_command(words, self.device, backend=self.backend)
         return evaluate(
             model,
             dataset,
@@ -124,10 +126,10 @@ class EvaluateCommand:
             progress=True,
         )
 
-    def _score_maps(self, predictions: Path, truth: Path, rules: EvalProtocol) -> Table:
+    def _score_maps(self, predictions: Path, ground_truth: Path, rules: EvalProtocol) -> Table:
         return evaluate_maps(
             predictions,
-            truth,
+            ground_truth,
             rules,
             depth_scale=self.depth_scale,
             prediction_scale=self.prediction_scale,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from leadline.core.ranges import AtLeastOne, Side, check_fields
 from leadline.data.datasets import open_data
-from leadline.inference.session import load_for_command
+from leadline.inference.session import Backend, load_for_command
 from leadline.training.pseudo_labels import label
 
 
@@ -32,6 +32,8 @@ class LabelCommand:
     """Images that the teacher predicts at once."""
     repair: bool = False
     """Read what is there, and make damaged shards again."""
+    backend: Backend = "auto"
+    """What runs the teacher: torch or compile, onnx or openvino for an exported file, auto: the fastest installed."""
     device: str = "auto"
     """What the teacher computes on: cpu, cuda, mps, or auto: a GPU if there is one."""
 
@@ -41,7 +43,7 @@ class LabelCommand:
         for line in getattr(dataset, "left_out", ()):
             print(line, file=sys.stderr)
         store = label(
-            load_for_command(self.teacher, self.device),
+            load_for_command(self.teacher, self.device, backend=self.backend),
             dataset,
             self.out,
             alignment=self.alignment,

@@ -1,12 +1,18 @@
 """The command line: `leadline COMMAND`; a command's module is imported when it is asked for."""
 
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.cli.predict:PredictCommand", "Measure the depth of photographs: files, folders or globs."),
+    "cloud": (
+        "leadline.cli.cloud:CloudCommand",
+        "Turn a photograph or a depth map into a point cloud (PLY) or a mesh (GLB).",
+    ),
+    "app": ("leadline.cli.app:AppCommand", "Open a page on this machine: depth, distances, a solid to turn."),
     "train": ("leadline.cli.train:TrainCommand", "Train a model by one of the recipes."),
     "train small": (
         "leadline.cli.train_small:TrainSmallCommand",
@@ -16,12 +22,20 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.evaluate:EvaluateCommand",
         "Score a model, or anyone's depth maps, under a named protocol.",
     ),
+    "evaluate video": (
+        "leadline.cli.evaluate_video:EvaluateVideoCommand",
+        "Measure how much the depth of a video flickers from frame to frame.",
+    ),
     "report": ("leadline.cli.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": (
         "leadline.cli.models:ModelsCommand",
         "List the models: size, cost, kind of depth, licence, published figures.",
     ),
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
+    "export": (
+        "leadline.cli.export:ExportCommand",
+        "Write a model as one file for other programs, checked against the model.",
+    ),
     "share": ("leadline.cli.share:ShareCommand", "Put a saved model on the Hugging Face hub, with a model card."),
     "label": ("leadline.cli.label:LabelCommand", "Let a teacher label images, once, into a store to train from."),
     "distil": (
@@ -45,6 +59,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.data_render:RenderCommand",
         "Render furnished rooms with Blender, as training data with exact depth.",
     ),
+    "study literature": (
+        "leadline.cli.study_literature:StudyLiteratureCommand",
+        "The literature's networks trained side by side, over seeds.",
+    ),
     "study stages": (
         "leadline.cli.study_stages:StudyStagesCommand",
         "Multi-stage against end-to-end training, over seeds.",
@@ -59,12 +77,25 @@ RENAMED: Mapping[str, str] = {
     "--best-by": "--monitor",
     "--taught": "--teacher-losses",
     "--share": "--measured-fraction",
+    "--truth": "--ground-truth",
 }
 """Options' old names, taken for one release."""
+GLOBAL_OPTIONS = frozenset({"--debug", "--quiet"})
+"""Options of every command: show where an error arose; no bars, and no lines in their place."""
 TEACHING = frozenset({"distil", "study distillation"})
 """Commands whose --model may be called --student."""
 RESUMED = frozenset(
-    {"predict", "train", "train small", "label", "distil", "study distillation", "study stages", "data prepare"}
+    {
+        "predict",
+        "train",
+        "train small",
+        "label",
+        "distil",
+        "study distillation",
+        "study literature",
+        "study stages",
+        "data prepare",
+    }
 )
 """Commands that resume where they were interrupted when they are given again."""
 
@@ -72,6 +103,8 @@ RESUMED = frozenset(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for bad input or something skipped, 2 for a command that is none."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug, is_quiet = "--debug" in words, "--quiet" in words
+    words = [word for word in words if word not in GLOBAL_OPTIONS]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # Names of files may hold bytes that are no text: they are shown as \udc80 … \udcff, in JSON too.
@@ -93,7 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     from leadline.core.errors import BadInput
+    from leadline.core.progress import hide_progress
 
+    if is_quiet:
+        hide_progress()
     module, _, name = COMMANDS[command][0].partition(":")
     try:
         options = tyro.cli(
@@ -104,13 +140,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return options.run()
     except BadInput as mistake:
+        if is_debug:
+            traceback.print_exc()
         print(f"leadline {command}: {mistake}", file=sys.stderr)
     except OSError as failure:
+        if is_debug:
+            traceback.print_exc()
         print(f"leadline {command}: {failure.strerror or failure}: {failure.filename or ''}", file=sys.stderr)
     except KeyboardInterrupt:
         continues = "; the same command continues" if command in RESUMED else ""
         print(f"leadline {command}: interrupted{continues}", file=sys.stderr)
         return 130
+    except Exception as fault:
+        if is_debug or arguments is not None:  # who calls this from Python handles it
+            raise
+        told = f"{type(fault).__name__}: {fault}".rstrip(": ")
+        print(f"leadline {command}: {told}. This is a fault of Leadline: --debug shows where.", file=sys.stderr)
     return 1
 
 
@@ -140,6 +185,7 @@ def _overview() -> str:
             "",
             *rows,
             "",
-            "`leadline COMMAND --help` shows a command's options.",
+            "`leadline COMMAND --help` shows a command's options. Every command takes --quiet (no progress is shown)",
+            "and --debug (an error shows where it arose).",
         ]
     )

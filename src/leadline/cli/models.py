@@ -3,8 +3,9 @@
 import json
 from dataclasses import dataclass
 
+from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.registry import DEFAULT, MODELS
-from leadline.reporting.model_table import entry, listing
+from leadline.reporting.model_table import entry, models_table
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,6 @@ class ModelsCommand:
     """Print JSON, with the weights' addresses, hashes and places."""
 
     def run(self) -> int:
-        entries = [entry(name) for name in (DEFAULT, *MODELS)]
-        print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else listing(entries).markdown())
+        entries = [entry(name) for name in (DEFAULT, *MODELS, *HUB_MODELS)]
+        print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else models_table(entries).markdown())
         return 0

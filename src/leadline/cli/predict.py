@@ -6,33 +6,36 @@ import math
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import torch
 import tyro
 from PIL import Image
 
 from leadline.cli.predict_plan import Job, photograph_digest, plan
+from leadline.cli.predict_video import VideoRequest, predict_videos, split_videos
 from leadline.core.camera import (
+    centered_camera,
     explain_impossible_camera,
     explain_unlikely_camera,
     fields_of_view,
     focal_length,
-    pinhole,
     resize_intrinsics,
 )
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import print_line, track
-from leadline.core.sample import Intrinsics
-from leadline.inference.metric_scale import SCALE_SOURCES, ScaledDepth, Scaler, scaler_from_options
-from leadline.inference.predict import predict_tensor
-from leadline.inference.session import load_for_command
+from leadline.core.stopwatch import Stopwatch
+from leadline.core.threads import map_in_threads, usable_cores
+from leadline.inference.backends import Predictor
+from leadline.inference.session import Backend, load_predictor
+from leadline.inference.video import VideoConfig
 from leadline.io.atomic import clean_stale, make_folder
 from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, write_depth
@@ -42,9 +45,13 @@ from leadline.io.images import Photograph, read_photograph, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.locks import file_lock
 from leadline.io.outputs import checksum, read_leadline_metadata
-from leadline.models.base import DepthModel
-from leadline.models.registry import DEFAULT
-from leadline.models.saving import fingerprint
+from leadline.models.names import DEFAULT
+
+if TYPE_CHECKING:
+    from leadline.inference.metric_scale import ScaledDepth, Scaler
+else:
+    # It fits by PyTorch, which takes seconds to import.
+    ScaledDepth = Scaler = Any
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ class PredictCommand:
     images: tyro.conf.Positional[tuple[str, ...]]
     """Files, folders (with all below them) or patterns like 'holiday/*.jpg'; ** stands for any number of folders."""
     model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = DEFAULT
-    """Folder of a saved model, an official checkpoint file, the name of a published model, or hub:USER/NAME; unset: the
-    small one that comes with the package."""
+    """Folder of a saved model, an official checkpoint file, the name of a published model, a file of `leadline export`,
+    or hub:USER/NAME; unset: the small one that comes with the package."""
     as_name: Annotated[str | None, tyro.conf.arg(name="as")] = None
     """The model that a checkpoint file is, where neither its keys nor its name tell: dpt_hybrid, dpt_hybrid_nyu …"""
     out: Path = Path("depth")
@@ -100,23 +107,34 @@ class PredictCommand:
     """Metres at the far end of the colours."""
     json: bool = False
     """Print one JSON object a line for each image, and nothing else, to standard output."""
+    backend: Backend = "auto"
+    """What runs the model: torch or compile for a model of PyTorch, onnx or openvino for an exported file, auto: the
+    fastest that is installed. The package's own model comes as both, and auto is onnx. Exported files see 8 bits a
+    channel."""
+    profile: bool = False
+    """Print how long reading, the network, and writing take in all, and which takes longest."""
     device: str = "auto"
-    """cpu, cuda, mps, or auto: a GPU if there is one."""
+    """cpu, cuda, mps, or auto: for a model of PyTorch a GPU if there is one, for exported files the CPU."""
+    video: VideoConfig = field(default_factory=VideoConfig)
+    """How videos are predicted: NAME.depth.mp4 for each, on one scale of colours from its first frame to its last."""
 
     def run(self) -> int:
         depth_color_scale(self.near, self.far)
         camera = self._camera_options()
-        model = load_for_command(self.model, self.device, self.as_name)
+        model = load_predictor(self.model, self.device, self.as_name, self.backend)
         if self.metres and model.kind is not DepthKind.METRIC and not self.scale_from:
+            from leadline.inference.metric_scale import SCALE_SOURCES
+
             raise BadInput(
                 f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
             )
-        found = find_images(self.images)
-        scale = (
-            scaler_from_options(self.scale_from, len(found.files), depth_scale=self.depth_scale)
-            if self.scale_from
-            else None
-        )
+        videos, photographs = split_videos(self.images)
+        with _terminable():
+            code = predict_videos(model, videos, self._video_request()) if videos else 0
+        if videos and not photographs:
+            return code
+        found = find_images(photographs)
+        scale = self._scaler(len(found.files))
         for fault in found.faults:
             self._say({"error": fault})
         make_folder(self.out)
@@ -135,7 +153,14 @@ class PredictCommand:
             )
             if found.left_out:
                 print(f"Left out: {found.describe_left_out()}.")
-        return 1 if measured < len(found.files) or found.faults else 0
+        return 1 if measured < len(found.files) or found.faults or code else 0
+
+    def _scaler(self, photographs: int) -> Scaler | None:
+        if not self.scale_from:
+            return None
+        from leadline.inference.metric_scale import scaler_from_options
+
+        return scaler_from_options(self.scale_from, photographs, depth_scale=self.depth_scale)
 
     def _camera_options(self) -> tuple[float | None, ...] | None:
         """fx, fy, cx and cy as far as they are given; None: none of them.
@@ -160,32 +185,47 @@ class PredictCommand:
                 raise BadInput(f"--{name} {number:g}: give the focal length in pixels, a positive number.")
         return numbers
 
+    def _video_request(self) -> VideoRequest:
+        if self.scale_from or self.fx is not None or self.metres:
+            raise BadInput("--scale-from, --fx and --metres are for photographs: leave them out for videos.")
+        return VideoRequest(
+            self.out, self.video, self.field_of_view, self.intrinsics, self.near, self.far, is_json=self.json
+        )
+
     def _measure_all(
-        self, jobs: list[Job], model: DepthModel, camera: tuple[float | None, ...] | None, scale: Scaler | None
+        self, jobs: list[Job], model: Predictor, camera: tuple[float | None, ...] | None, scale: Scaler | None
     ) -> tuple[int, int]:
         """How many photographs are measured, and how many of them were before."""
-        weights = fingerprint(model)
+        work = _Work(model, camera, scale, Stopwatch(is_on=self.profile))
         measured = before = 0
-        for job in jobs if self.json or len(jobs) < 2 else track(jobs, len(jobs), "images"):
-            try:
-                request = self._request(job, weights)
-                if not self.overwrite and (stored := _stored(job, request)):
-                    about = self._about(job, *stored)
-                    before += 1
-                else:
-                    about = self._measure(job, request, model, camera, scale)
-            except BadInput as fault:
-                self._say({"image": str(job.source), "error": str(fault)})
-                continue
-            except (MemoryError, RuntimeError) as fault:
-                if not _is_out_of_memory(fault):
-                    raise
-                fix = "make it smaller, or end other programs"
-                self._say({"image": str(job.source), "error": f"{job.source} does not fit into the memory: {fix}."})
-                continue
-            measured += 1
+        # One photograph is read and another written while the network computes.
+        answers = map_in_threads(partial(self._try, work=work), jobs, threads=min(len(jobs), usable_cores() + 1) or 1)
+        for about, was_there in answers if self.json or len(jobs) < 2 else track(answers, len(jobs), "images"):
+            measured += "error" not in about
+            before += was_there
             self._say(about)
+        if self.profile:
+            print_line(work.stopwatch.table())
         return measured, before
+
+    def _try(self, job: Job, work: "_Work") -> tuple[dict[str, Any], bool]:
+        """Measure a photograph; what there is to say of it, or its error, and whether it was measured before."""
+        try:
+            with work.stopwatch.stage("look for what is done"):
+                request = self._request(job, work.weights)
+                stored = None if self.overwrite else _stored(job, request)
+            if stored:
+                return self._about(job, *stored), True
+            # Two large photographs at once would take more memory than users were promised.
+            with work.for_large if _is_large(job.source) else nullcontext():
+                return self._measure(job, request, work), False
+        except BadInput as fault:
+            return {"image": str(job.source), "error": str(fault)}, False
+        except (MemoryError, RuntimeError) as fault:
+            if not _is_out_of_memory(fault):
+                raise
+            fix = "make it smaller, or end other programs"
+            return {"image": str(job.source), "error": f"{job.source} does not fit into the memory: {fix}."}, False
 
     def _request(self, job: Job, weights: str) -> str:
         """All that the two files depend on, as one short word."""
@@ -204,39 +244,45 @@ class PredictCommand:
         self,
         job: Job,
         request: str,
-        model: DepthModel,
-        camera: tuple[float | None, ...] | None,
-        scale: Scaler | None,
+        work: "_Work",
     ) -> dict[str, Any]:
         """Measure a photograph and write both files; what there is to say of it."""
-        photo = read_photograph(job.source, panorama=self.panorama)
-        known = self._camera(photo, camera)
-        depth = predict_tensor(model, photo.image, known.intrinsics)
+        model, scale, stage = work.model, work.scale, work.stopwatch.stage
+        with stage("read"):
+            photo = read_photograph(job.source, panorama=self.panorama)
+        known = self._camera(photo, work.camera)
+        # The network takes all cores: two at once would only get into each other's way.
+        with work.network, stage("network"):
+            depth = model.measure([photo.pixels], [known.numbers])[0]
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",
             "camera": known.source,
             **({"doubts": " ".join(known.doubts)} if known.doubts else {}),
-            **({} if known.intrinsics is not None else _assumed(model, photo)),
+            **({} if known.numbers is not None else _assumed(model, photo)),
         }
         size = photo.size
         del photo  # hundreds of megabytes
-        answer = DepthMap(depth, torch.ones_like(depth, dtype=torch.bool), model.kind, known.intrinsics, about)
-        scaled = scale(answer, job.place, size) if scale else None
+        answer = DepthMap(depth, np.ones(depth.shape, bool), model.kind, known.numbers, about)
+        with work.network:
+            scaled = scale(answer, job.place, size) if scale else None
         answer = scaled.depth if scaled else answer
         marks = job.marks(request)
         words = {**answer.provenance, **marks}
-        whole = replace(answer, provenance=words, intrinsics=_intrinsics_at(answer, size))
-        write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=size)
+        whole = answer.replace(provenance=words, intrinsics=_camera_at(answer, size))
+        with stage("write depth"):
+            write_depth(job.depth, whole, depth_scale=self._steps(job, answer), size=size)
         colours = (
             depth_color_scale(self.near, self.far)
             if answer.kind is DepthKind.METRIC
-            else fit_color_scale(answer.depth, answer.valid, answer.kind)
+            else fit_color_scale(answer.values, answer.mask, answer.kind)
         )
-        figures = _figures(answer, size)
-        picture = render(answer.depth, colours, answer.valid)
+        with stage("figures and colours"):
+            figures = _figures(answer, size)
+            picture = render(answer.values, colours, answer.mask)
         marks = {**job.picture_marks, "kind": answer.kind.value, "figures": json.dumps(figures)}
-        write_image(job.picture, picture, {**words, **marks})
+        with stage("write picture"):
+            write_image(job.picture, picture, {**words, **marks})
         return {**self._about(job, answer.provenance, figures), **(_said(scaled) if scaled else {})}
 
     def _camera(self, photo: Photograph, given: tuple[float | None, ...] | None) -> CameraInfo:
@@ -246,8 +292,8 @@ class PredictCommand:
             BadInput: a given one that cannot have taken this photograph.
         """
         if self.field_of_view is not None:
-            focal = focal_length(self.field_of_view, photo.image.shape[-1])
-            return photo.camera.given(pinhole(focal, photo.image))
+            focal = focal_length(self.field_of_view, photo.shape[1])
+            return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32))
         if given is None:
             return photo.camera
         fx, fy, cx, cy = given
@@ -259,7 +305,7 @@ class PredictCommand:
         if fault := explain_impossible_camera(whole, photo.size):
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
         doubt = explain_unlikely_camera(whole, photo.size)
-        inside = resize_intrinsics(torch.tensor(whole), photo.size, photo.image.shape[-2:])
+        inside = resize_intrinsics(np.array(whole, np.float32), photo.size, photo.shape)
         return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
 
     def _steps(self, job: Job, answer: DepthMap) -> float:
@@ -268,7 +314,7 @@ class PredictCommand:
         Raises:
             BadInput: metres that no PNG holds.
         """
-        high = answer.depth.max().item()
+        high = float(answer.values.max())
         if self.format == "png" and answer.kind is DepthKind.METRIC and high > 65_535:
             raise BadInput(f"{job.source} has depth of {high:g} m, too far for a 16-bit PNG: give --format npz.")
         return next((steps for steps in (1000.0, 256.0, 100.0, 10.0) if high * steps < 65_000), 1.0)
@@ -300,6 +346,40 @@ class PredictCommand:
             print_line(_line(about))
 
 
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Hold what all photographs of one command share."""
+
+    model: Predictor
+    camera: tuple[float | None, ...] | None
+    scale: Scaler | None
+    stopwatch: Stopwatch
+    network: AbstractContextManager[Any] = field(default_factory=Lock)
+    """Held while the network computes."""
+    for_large: AbstractContextManager[Any] = field(default_factory=Lock)
+    """Held while a large photograph is measured."""
+
+    @cached_property
+    def weights(self) -> str:
+        """The model's fingerprint."""
+        return self.model.fingerprint
+
+
+_LARGE = 4_000_000
+"""Pixels of a photograph beyond which only one is measured at a time."""
+
+
+def _is_large(source: Path) -> bool:
+    """Return whether a photograph has more than `_LARGE` pixels, or its header does not say how many."""
+    try:
+        with warnings.catch_warnings(), Image.open(source) as picture:
+            warnings.simplefilter("ignore")
+            return picture.width * picture.height > _LARGE
+    # Whatever cannot be opened so is read with care by itself, or refused there.
+    except Exception:
+        return True
+
+
 def _line(about: dict[str, Any]) -> str:
     """What was measured in one photograph, in a line of text."""
     depth = (
@@ -319,13 +399,12 @@ def _line(about: dict[str, Any]) -> str:
 
 def _figures(answer: DepthMap, size: tuple[int, int]) -> dict[str, Any]:
     """Return the numbers that are said of a depth map, which was or will be written at `size`."""
-    # By NumPy: PyTorch makes an index of 8 bytes a pixel of a mask, and two copies for a median.
-    known = answer.depth.numpy()[answer.valid.numpy()]
+    known = answer.values[answer.mask]
     low, middle, high = (round(float(np.quantile(known, part, method="lower")), 4) for part in (0, 0.5, 1))
-    height, width = answer.depth.shape[-2:]
+    height, width = answer.shape
     across = None
-    if answer.intrinsics is not None:
-        across = round(fields_of_view(answer.intrinsics.tolist(), (height, width))[0], 1)
+    if answer.camera is not None:
+        across = round(fields_of_view(answer.camera.tolist(), (height, width))[0], 1)
     return {
         "height": size[0],
         "width": size[1],
@@ -367,25 +446,23 @@ def _is_whole(depth: Path, kind: str | None) -> bool:
     return True
 
 
-def _intrinsics_at(answer: DepthMap, size: tuple[int, int]) -> Intrinsics | None:
+def _camera_at(answer: DepthMap, size: tuple[int, int]) -> np.ndarray | None:
     """The camera in pixels of the same photograph at another size."""
-    if answer.intrinsics is None:
-        return None
-    return resize_intrinsics(answer.intrinsics, answer.depth.shape[-2:], size)
+    return None if answer.camera is None else resize_intrinsics(answer.camera, answer.shape, size)
 
 
-def _assumed(model: DepthModel, photo: Photograph) -> dict[str, str]:
+def _assumed(model: Predictor, photo: Photograph) -> dict[str, str]:
     """The camera that a model takes an unknown one for, if it has one."""
-    camera = model.preprocessing.camera(photo.image)
-    if camera is None:
+    focal = model.preprocessing.focal_for(*photo.shape)
+    if focal is None:
         return {}
-    across, _ = fields_of_view(camera.tolist(), (photo.image.shape[-2], photo.image.shape[-1]))
+    across, _ = fields_of_view((focal, focal), photo.shape)
     return {"assumed_camera": f"{across:.0f} degrees across"}
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:
-    """Whether Python or PyTorch could not get the memory that it asked for."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
+    """Whether Python or a backend could not get the memory that it asked for."""
+    words = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate memory")
     return isinstance(fault, MemoryError) or any(each in str(fault).lower() for each in words)
 
 

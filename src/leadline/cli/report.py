@@ -10,6 +10,7 @@ from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.evaluate import check_batch_size
+from leadline.inference.backends import is_exported
 from leadline.inference.session import find_device, load_for_command
 from leadline.io.atomic import make_folder
 from leadline.models.registry import DEFAULT
@@ -45,6 +46,8 @@ class ReportCommand:
     def run(self) -> int:
         rules = self.options.chosen()
         check_batch_size(self.batch_size)
+        if is_exported(self.model):
+            raise BadInput(f"{self.model} is an exported file: report the model it was made of, or use `evaluate`.")
         find_device(self.device)
         if self.worst < 0:
             raise BadInput(f"--worst {self.worst}: give how many images to show, 0 or more.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from leadline.models.loading import load
-from leadline.models.pretrained.hub import push, read_figures
+from leadline.models.pretrained.hub import push_to_hub, read_figures
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,5 @@ class ShareCommand:
         model = load(self.model)
         scored = {words: metrics for file in self.figures for words, metrics in read_figures(file).items()}
         model.provenance = replace(model.provenance, figures={**model.provenance.figures, **scored})
-        print(push(model, self.repo, private=self.private))
+        print(push_to_hub(model, self.repo, private=self.private))
         return 0

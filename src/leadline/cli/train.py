@@ -1,19 +1,13 @@
 """`leadline train`."""
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from leadline.cli.train_arguments import TrainArguments
-from leadline.core.errors import NoSplit
-from leadline.data.loader import hold_out
-from leadline.evaluation.evaluate import evaluate_metrics
-from leadline.evaluation.metrics import METRICS
-from leadline.models.saving import save
-from leadline.recipes import recipe
+from leadline.recipes.train import train
 
 
 @dataclass(frozen=True)
@@ -23,24 +17,12 @@ class TrainCommand:
     out: Path
     """The run folder; the trained model will be in `model/` below it."""
     recipe: str = "end_to_end"
-    """end_to_end or multi_stage."""
+    """end_to_end, multi_stage (of a hybrid), coarse_to_fine (of eigen) or refine_and_distil (of pilzer, from stereo
+    pairs)."""
     options: Annotated[TrainArguments, tyro.conf.arg(name="")] = field(default_factory=TrainArguments)
 
     def run(self) -> int:
-        chosen = recipe(self.recipe)
-        train = self.options.open("train", self.out / "cache")
-        try:
-            validation = self.options.open("val", self.out / "cache")
-        except NoSplit:
-            train, validation = hold_out(train)
-        training_run = self.options.training_run(train, validation, seed=self.options.config.seed)
-        model = chosen(training_run, self.out)
-        scores = evaluate_metrics(model, validation, training_run.protocol)
-        where = f"{validation.name} ({training_run.protocol.words})"
-        known = {name: score for name, score in scores.items() if math.isfinite(score)}
-        model.provenance = replace(model.provenance, figures={where: known})
-        save(model, self.out / "model")
-        figures = ", ".join(f"{METRICS[name].heading} {scores[name]:.3f}" for name in ("rmse", "abs_rel", "d1"))
-        print(f"{where}: {figures}")
-        print(f"The model is in {self.out / 'model'}")
+        trained = train(self.options, self.out, recipe_name=self.recipe)
+        print(trained.headline)
+        print(f"The model is in {trained.folder}")
         return 0

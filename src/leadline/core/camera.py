@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
+from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Tensor, as_tensor
 from leadline.core.errors import BadInput
-from leadline.core.sample import Depth, ImageTensor, Intrinsics
 
-_Camera = TypeVar("_Camera", Tensor, tuple[float, ...])
-"""fx, fy, cx, cy in pixels, the centre of the top left pixel being (0, 0): a tensor (…, 4), or four numbers."""
-_Numbers = TypeVar("_Numbers", np.ndarray, Tensor)
+_Camera = TypeVar("_Camera")
+"""fx, fy, cx, cy in pixels, the centre of the top left pixel being (0, 0): a tensor or an array (…, 4), or a tuple of
+four numbers."""
+_Numbers = TypeVar("_Numbers")
+"""An array or a tensor."""
 
 
 def centered_camera(focal: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -33,7 +34,7 @@ def centered_camera(focal: float, size: tuple[int, int]) -> tuple[float, float, 
 
 def pinhole(focal: float, image: ImageTensor | Depth) -> Intrinsics:
     """Return `centered_camera` of an image or a depth map as a tensor (4,), in its pixels."""
-    return torch.tensor(centered_camera(focal, (image.shape[-2], image.shape[-1])))
+    return as_tensor(np.array(centered_camera(focal, (image.shape[-2], image.shape[-1])), np.float32))
 
 
 def focal_length(field_of_view: float, side: int) -> float:
@@ -46,11 +47,21 @@ def field_of_view(focal: float, side: int) -> float:
     return math.degrees(2 * math.atan2(side / 2, focal))
 
 
+CANONICAL_FOCAL = 0.9
+"""Focal length of the canonical camera, as a fraction of the root of its number of pixels: 62 degrees across a picture
+of 4 : 3. Telephones' main cameras have some 0.87, the Kinect of NYU Depth v2 has 0.93."""
+
+
+def canonical_camera(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the intrinsics of the camera that an unknown one is taken for, for an image of `size` (height, width)."""
+    return centered_camera(CANONICAL_FOCAL * math.sqrt(size[0] * size[1]), size)
+
+
 def resize_intrinsics(camera: _Camera, before: Sequence[int], after: Sequence[int]) -> _Camera:
     """Return the intrinsics of an image after it is resized.
 
     Args:
-        camera: fx, fy, cx, cy in pixels: (…, 4), or four numbers; what is NaN stays NaN.
+        camera: fx, fy, cx, cy in pixels: a tensor or an array (…, 4), or a tuple; what is NaN stays NaN.
         before: height and width of the image in pixels.
         after: the new height and width in pixels.
 
@@ -67,7 +78,7 @@ def crop_intrinsics(camera: _Camera, top: int, left: int) -> _Camera:
     """Return the intrinsics of a crop of an image.
 
     Args:
-        camera: fx, fy, cx, cy in pixels: (…, 4), or four numbers.
+        camera: fx, fy, cx, cy in pixels: a tensor or an array (…, 4), or a tuple.
         top: the first row of the crop in pixels of the image.
         left: the first column.
 
@@ -90,13 +101,13 @@ def camera_matrix(camera: Sequence[float]) -> Float[np.ndarray, "3 3"]:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def intrinsics_of_matrix(matrix: np.ndarray | Tensor) -> tuple[float, float, float, float]:
+def intrinsics_of_matrix(matrix: "np.ndarray | Tensor") -> tuple[float, float, float, float]:
     """Return fx, fy, cx, cy of a camera matrix of 3 × 3, 3 × 4 or 4 × 4."""
     fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
     return fx, fy, cx, cy
 
 
-def project(x: _Numbers, y: _Numbers, z: _Numbers | float, camera: Sequence[float]) -> tuple[_Numbers, _Numbers]:
+def project(x: _Numbers, y: _Numbers, z: Any, camera: Sequence[float]) -> tuple[_Numbers, _Numbers]:
     """Return the column and the row at which each point is seen.
 
     Args:
@@ -119,6 +130,31 @@ def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tup
     """
     fx, fy, cx, cy = camera
     return (columns - cx) / fx, (rows - cy) / fy
+
+
+@dataclass(frozen=True)
+class CameraOption:
+    """State a camera as a user does: degrees across, or fx, fy, cx, cy in pixels; neither: not known."""
+
+    field_of_view: float | None = None
+    intrinsics: tuple[float, float, float, float] | None = None
+
+    def at(self, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+        """Return fx, fy, cx, cy in pixels of an image of `size` (height, width), or None.
+
+        Raises:
+            BadInput: an impossible field of view, or a camera given in both ways.
+        """
+        if self.field_of_view is None:
+            return self.intrinsics
+        if self.intrinsics is not None:
+            raise BadInput("Give the camera by one of --field-of-view and --intrinsics.")
+        if not 0 < self.field_of_view < 180:
+            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
+        return centered_camera(focal_length(self.field_of_view, size[1]), size)
+
+
+UNKNOWN_CAMERA = CameraOption()
 
 
 MAX_FIELD_OF_VIEW, MIN_FIELD_OF_VIEW = 150.0, 10.0
@@ -188,15 +224,19 @@ def explain_unlikely_camera(camera: Sequence[float], size: tuple[int, int]) -> s
     return f"{stated} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < MIN_FIELD_OF_VIEW else ""
 
 
-def _parts(camera: Tensor | tuple[float, ...]) -> Sequence[Any]:
-    return camera.unbind(-1) if isinstance(camera, Tensor) else camera
+def _parts(camera: Any) -> Sequence[Any]:
+    return camera if isinstance(camera, tuple) else [camera[..., part] for part in range(4)]
 
 
 def _like(camera: _Camera, parts: Sequence[Any]) -> _Camera:
     """Put the four parts together as `camera` is: stacked, or as a tuple."""
-    if isinstance(camera, Tensor):
-        return torch.stack(tuple(parts), dim=-1)
-    return tuple(parts)
+    if isinstance(camera, tuple):
+        return tuple(parts)
+    if isinstance(camera, np.ndarray):
+        return np.stack(parts, axis=-1)
+    import torch
+
+    return torch.stack(tuple(parts), dim=-1)
 
 
 _IN_PIXELS = "state fx, fy, cx and cy in pixels of the picture as it is stored"
@@ -224,7 +264,7 @@ def parse_intrinsics(stated: Any, where: str) -> Intrinsics | None:
     Raises:
         BadInput: another count of numbers, no numbers, a focal length that is not positive, or a matrix with skew.
     """
-    return None if stated is None else torch.tensor(parse_camera(stated, where))
+    return None if stated is None else as_tensor(np.array(parse_camera(stated, where), np.float32))
 
 
 def parse_camera(stated: Any, where: str) -> tuple[float, float, float, float]:

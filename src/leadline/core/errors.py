@@ -15,6 +15,19 @@ class NoSplit(BadInput):
     """The dataset has no split of this name; the caller may take it from another split."""
 
 
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise BadInput, as `unknown` words it, unless a name is one of the known ones.
+
+    Args:
+        what: what the name would name, in the singular: `model`.
+        name: the name as it was given.
+        known: the names that there are.
+    """
+    known = tuple(known)
+    if name not in known:
+        raise unknown(what, name, known)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
     """Return the error for a name that is in no table: `No model is called 'dtp'. Known models: cnn, hybrid.`
 

@@ -13,6 +13,11 @@ _place: dict[str, Any] = {}
 """Options for the bars of this process: `position`, a line of the terminal, where several processes share it."""
 
 
+def hide_progress() -> None:
+    """Draw no bars from now on, and print no lines in their place; errors are still printed."""
+    _place["disable"] = True
+
+
 class ProgressBar:
     """Show how much of a task is done, with a note beside it; a context manager.
 
@@ -29,6 +34,7 @@ class ProgressBar:
         self.note = ""
         self.first, self.began = done, monotonic()
         self.said = self.began
+        is_shown = is_shown and not _place.get("disable")
         self.is_shown, self.bar = is_shown, None
         if is_shown and sys.stderr.isatty():
             from tqdm import tqdm

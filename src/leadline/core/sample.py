@@ -5,29 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from leadline.core.arrays import Confidence, Depth, ImageTensor, Intrinsics, Mask
 from leadline.core.depth_kind import DepthKind
-
-ImageTensor = Float[Tensor, "*batch 3 H W"]
-"""RGB in [0, 1]."""
-
-
-Depth = Float[Tensor, "*batch 1 H W"]
-"""Depth in the unit that its `DepthKind` says; along the optical axis, never along the ray."""
-
-
-Mask = Bool[Tensor, "*batch 1 H W"]
-"""True where a depth was measured."""
-
-
-Intrinsics = Float[Tensor, "*batch 4"]
-"""fx, fy, cx, cy in pixels of the image; the centre of the top left pixel is (0, 0). NaN where unknown."""
-
-
-Confidence = Float[Tensor, "*batch 1 H W"]
-"""0 (no weight) to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +27,17 @@ class TeacherPrediction:
 
 
 @dataclass(frozen=True, eq=False)
+class OtherView:
+    """Hold the other image of a rectified stereo pair, or those of a batch."""
+
+    image: ImageTensor
+    """Of the size of the sample's own."""
+    side: Float[Tensor, "*batch"]
+    """1 where the other camera stood to the right of the sample's, so that a point lies farther left in its image; −1
+    where it stood to the left; 0 for a sample of a batch that has no other view."""
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Hold one image with its measured depth, or a batch of them; it is frozen, `replace` returns an edited copy."""
 
@@ -56,8 +49,10 @@ class Sample:
     intrinsics: Intrinsics | None = None
     name: str | tuple[str, ...] = ""
     """Identifies the sample in its dataset: `SCENE/0007`; a tuple with one for each image of a batch."""
-    taught: TeacherPrediction | None = None
+    teacher_prediction: TeacherPrediction | None = None
     """A teacher's prediction for the image, beside what was measured; None: there is none."""
+    other: OtherView | None = None
+    """The other view of a stereo pair; None: there is none."""
 
     def __post_init__(self) -> None:
         *batch, channels, height, width = self.image.shape
@@ -66,6 +61,11 @@ class Sample:
             raise ValueError(
                 f"Sample {self.name!r}: image {tuple(self.image.shape)}, depth {tuple(self.depth.shape)} and "
                 f"valid {tuple(self.valid.shape)} must be (…, 3, H, W), (…, 1, H, W) and (…, 1, H, W) of one size."
+            )
+        if self.other and self.other.image.shape != self.image.shape:
+            raise ValueError(
+                f"Sample {self.name!r}: the views of a stereo pair are {tuple(self.image.shape)} and "
+                f"{tuple(self.other.image.shape)}, and must be of one size."
             )
 
     @property
@@ -84,14 +84,16 @@ class Sample:
             depth=self.depth.to(device),
             valid=self.valid.to(device),
             intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
-            taught=self.taught and self.taught.mapped(lambda each: each.to(device)),
+            teacher_prediction=self.teacher_prediction and self.teacher_prediction.mapped(lambda each: each.to(device)),
+            other=self.other and OtherView(self.other.image.to(device), self.other.side.to(device)),
         )
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
     """Stack samples of one size and one kind into a batch; intrinsics that some of them lack become NaN.
 
-    Where a teacher predicted depth for some of them only, its confidence is 0 for the others.
+    Where a teacher predicted depth for some of them only, its confidence is 0 for the others; where only some have
+    another view, its side is 0 for the others.
 
     Raises:
         ValueError: samples of several kinds or sizes, or of teachers of several kinds.
@@ -111,12 +113,24 @@ def collate(samples: Sequence[Sample]) -> Sample:
         if all(each is None for each in known)
         else torch.stack([unknown if each is None else each for each in known]),
         name=tuple(str(sample.name) for sample in samples),
-        taught=_together(samples),
+        teacher_prediction=_together(samples),
+        other=_other_views(samples),
+    )
+
+
+def _other_views(samples: Sequence[Sample]) -> OtherView | None:
+    views = [sample.other for sample in samples]
+    if not any(views):
+        return None
+    nothing = OtherView(torch.zeros_like(samples[0].image), torch.zeros(()))
+    return OtherView(
+        image=torch.stack([(each or nothing).image for each in views]),
+        side=torch.stack([(each or nothing).side for each in views]),
     )
 
 
 def _together(samples: Sequence[Sample]) -> TeacherPrediction | None:
-    predictions = [sample.taught for sample in samples]
+    predictions = [sample.teacher_prediction for sample in samples]
     kinds = {each.kind for each in predictions if each}
     if not kinds:
         return None

@@ -149,8 +149,10 @@ def identity(dataset: Dataset) -> dict[str, Any]:
     """Return name, number of samples, kind and a checksum of the first sample: enough to tell datasets apart."""
     first = dataset[0]
     maps = [first.image, first.depth, first.valid]
-    if first.taught:
-        maps += [first.taught.depth, first.taught.confidence]
+    if first.teacher_prediction:
+        maps += [first.teacher_prediction.depth, first.teacher_prediction.confidence]
+    if first.other:
+        maps.append(first.other.image)
     pixels = b"".join(each.numpy().tobytes() for each in maps)
     return {
         "name": dataset.name,

@@ -1,11 +1,11 @@
 """Checks of the contents: whether depth has the photograph's edges, in their place, and planes that are straight."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from leadline.core.depth_kind import DepthKind
-from leadline.data_quality.frame_stats import FrameStats
+from leadline.data_quality.frame_stats import DepthStats, FrameStats
 from leadline.data_quality.image_features import WORKING_SIDE, Surface
 from leadline.data_quality.issues import Issue, describe_count, group_small_scenes, significance
 
@@ -42,39 +42,34 @@ def turned(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
 
 def inverse(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find scenes whose numbers are inverse depth: most of their planes are straight only then (see `count_planes`)."""
-    if kind is DepthKind.RELATIVE:
-        return []
-    found = []
-    for group in group_small_scenes([frame for frame in frames if frame.depth_stats]):
-        right, wrong = _votes([frame.depth_stats.planes for frame in group if frame.depth_stats])
-        if _is_majority(right, wrong):
-            message = (
-                f"{describe_count(group, 'depth map')}: {wrong} of {right + wrong} planes are straight only if the "
-                "numbers are inverse depth: state kind=relative, or convert them (focal length × baseline ∕ disparity)."
-            )
-            found.append(Issue("inverse", message, tuple(group)))
-    return found
+    meaning = (
+        "planes are straight only if the numbers are inverse depth: state kind=relative, or convert them (focal length "
+        "× baseline ∕ disparity)."
+    )
+    return [] if kind is DepthKind.RELATIVE else _by_majority("inverse", frames, lambda stats: stats.planes, meaning)
 
 
 def along_ray(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find scenes whose numbers are distances along the ray: most of their walls are flat only then (`count_walls`)."""
-    if kind is DepthKind.RELATIVE:
-        return []
+    meaning = (
+        "walls bulge, and are flat only if the numbers are distances along the ray: state along_ray=yes, or convert "
+        "them to depth along the axis."
+    )
+    return [] if kind is DepthKind.RELATIVE else _by_majority("along_ray", frames, lambda stats: stats.walls, meaning)
+
+
+def _by_majority(
+    check: str, frames: Sequence[FrameStats], votes: Callable[[DepthStats], tuple[int, int]], meaning: str
+) -> list[Issue]:
+    """Find scenes in which most surfaces are wrong, by the `votes` (right, wrong) of each depth map."""
     found = []
     for group in group_small_scenes([frame for frame in frames if frame.depth_stats]):
-        right, wrong = _votes([frame.depth_stats.walls for frame in group if frame.depth_stats])
+        counts = np.sum([votes(frame.depth_stats) for frame in group if frame.depth_stats], axis=0)
+        right, wrong = map(int, counts)
         if _is_majority(right, wrong):
-            message = (
-                f"{describe_count(group, 'depth map')}: {wrong} of {right + wrong} walls bulge, and are flat only if "
-                "the numbers are distances along the ray: state along_ray=yes, or convert them to depth along the axis."
-            )
-            found.append(Issue("along_ray", message, tuple(group)))
+            message = f"{describe_count(group, 'depth map')}: {wrong} of {right + wrong} {meaning}"
+            found.append(Issue(check, message, tuple(group)))
     return found
-
-
-def _votes(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    right, wrong = np.sum(counts, axis=0)
-    return int(right), int(wrong)
 
 
 def _is_majority(right: int, wrong: int) -> bool:

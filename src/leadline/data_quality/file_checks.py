@@ -1,7 +1,7 @@
 """Checks of files: whether they can be read, belong together, and hold numbers that can be metres."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from leadline.core.camera import explain_unlikely_camera
@@ -137,10 +137,6 @@ CONVENTION = 0.5
 
 def background(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find numbers that no camera measures, as renderers write for their background."""
-    found = defaultdict(list)
-    for frame in frames:
-        if frame.depth_stats and frame.depth_stats.background:
-            found[frame.place, frame.depth_stats.background].append(frame)
     return [
         Issue(
             "background",
@@ -148,16 +144,12 @@ def background(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
             f"numbers up to {number:g}, which no camera measures: state invalid={number:g}, or max_depth=METRES.",
             tuple(group),
         )
-        for (_, number), group in found.items()
+        for number, group in _by_scene_and_number(frames, lambda stats: stats.background)
     ]
 
 
 def saturated(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
     """Find depth maps in which everything farther was set to the highest number."""
-    found = defaultdict(list)
-    for frame in frames:
-        if frame.depth_stats and frame.depth_stats.is_cut:
-            found[frame.place, frame.depth_stats.high].append(frame)
     return [
         Issue(
             "saturated",
@@ -167,8 +159,19 @@ def saturated(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
             f"invalid={high:g}.",
             tuple(group),
         )
-        for (_, high), group in found.items()
+        for high, group in _by_scene_and_number(frames, lambda stats: stats.high if stats.is_cut else None)
     ]
+
+
+def _by_scene_and_number(
+    frames: Sequence[FrameStats], number_of: Callable[[DepthStats], float | None]
+) -> list[tuple[float, list[FrameStats]]]:
+    """Group the frames of each scene by a number of their depth maps; those without one (None, 0) are left out."""
+    found = defaultdict(list)
+    for frame in frames:
+        if frame.depth_stats and (number := number_of(frame.depth_stats)):
+            found[frame.place, number].append(frame)
+    return [(number, group) for (_, number), group in found.items()]
 
 
 def unit(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:

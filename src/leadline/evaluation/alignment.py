@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.metrics import flat_images
@@ -27,52 +27,52 @@ class Fit:
     """Never negative. 0 where no positive factor fits, and where the prediction is constant."""
     shift: Tensor
     is_reversed: Tensor
-    """Whether the image fits its truth by a negative factor only: predicted far where it is near."""
+    """Whether the image fits its ground truth by a negative factor only: predicted far where it is near."""
 
 
-def unaligned(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
+def unaligned(predicted: Depth, target: Depth, valid: Mask) -> Depth:
     """Return the prediction as it is.
 
     Args:
         predicted: (*batch, 1, H, W) in metres.
-        measured: metres, of the same shape.
+        target: metres, of the same shape.
         valid: the pixels that were measured.
     """
-    return _as_it_is(predicted, measured, valid).metres
+    return _as_it_is(predicted, target, valid).metres
 
 
-def median_scale(predicted: Depth, measured: Depth, valid: Mask) -> Depth:
+def median_scale(predicted: Depth, target: Depth, valid: Mask) -> Depth:
     """Scale each image so that the medians over valid pixels agree (Zhou et al. 2017, section 4.1).
 
     An image without valid pixels, or with a median prediction that is not positive, stays as it is.
 
     Args:
         predicted: depth (*batch, 1, H, W), up to a factor.
-        measured: metres, of the same shape.
+        target: metres, of the same shape.
         valid: the pixels that are fitted.
 
     Returns:
         Metres, of the same shape.
     """
-    return _by_medians(predicted, measured, valid).metres
+    return _by_medians(predicted, target, valid).metres
 
 
-def least_squares_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
+def least_squares_scale(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Depth:
     """Scale each image by the s ≥ 0 that minimises Σ (s d − t)², or Σ |s d − t| when `robust`.
 
     Args:
         predicted: depth d (*batch, 1, H, W), up to a factor.
-        measured: metres t, of the same shape.
+        target: metres t, of the same shape.
         valid: the pixels that are fitted.
         robust: fit the absolute differences.
 
     Returns:
         Metres, of the same shape.
     """
-    return _by_scale(predicted, measured, valid, robust=robust).metres
+    return _by_scale(predicted, target, valid, robust=robust).metres
 
 
-def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
+def least_squares_scale_shift(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Depth:
     """Return s d + h with the s ≥ 0 and h of each image that minimise Σ (s d + h − t)².
 
     Where no positive s fits, because what is farther is predicted as nearer, s is 0: the image becomes the mean
@@ -80,17 +80,17 @@ def least_squares_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *,
 
     Args:
         predicted: depth d (*batch, 1, H, W), up to a factor and a shift.
-        measured: metres t, of the same shape.
+        target: metres t, of the same shape.
         valid: the pixels that are fitted.
         robust: fit the absolute differences.
 
     Returns:
         Metres, of the same shape.
     """
-    return _by_scale_shift(predicted, measured, valid, robust=robust).metres
+    return _by_scale_shift(predicted, target, valid, robust=robust).metres
 
 
-def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Depth:
+def inverse_scale_shift(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Depth:
     """Return metres from inverse depth p: 1 / (s p + h) with s ≥ 0, fitted to 1 / t (Ranftl et al. 2020, eq. 4).
 
     What comes out at or beyond infinity is `DEPTH_AT_INFINITY`. Where no positive s fits, s is 0: the image becomes
@@ -98,24 +98,24 @@ def inverse_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robus
 
     Args:
         predicted: inverse depth p (*batch, 1, H, W), up to a factor and a shift.
-        measured: metres t, of the same shape.
+        target: metres t, of the same shape.
         valid: the pixels that are fitted.
         robust: fit the absolute differences.
 
     Returns:
         Metres, of the same shape.
     """
-    return _inverted(predicted, measured, valid, robust=robust).metres
+    return _inverted(predicted, target, valid, robust=robust).metres
 
 
-def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: DepthKind) -> tuple[Depth, Tensor, Tensor]:
+def in_metres(predicted: Depth, target: Depth, valid: Mask, *, kind: DepthKind) -> tuple[Depth, Tensor, Tensor]:
     """Align a prediction of any kind to what was measured, robustly.
 
     Relative depth is aligned by `inverse_scale_shift`, other kinds by `least_squares_scale`.
 
     Args:
         predicted: (*batch, 1, H, W) in the unit of `kind`.
-        measured: metres, of the same shape.
+        target: metres, of the same shape.
         valid: the pixels that are fitted.
         kind: what the prediction guarantees.
 
@@ -123,7 +123,7 @@ def in_metres(predicted: Depth, measured: Depth, valid: Mask, *, kind: DepthKind
         Metres of the same shape, and the scale and the shift of each image (*batch). A scale of 0 says that no positive
         one fits; without a shift in the fit it is 0.
     """
-    fit = (_inverted if kind is DepthKind.RELATIVE else _by_scale)(predicted, measured, valid, robust=True)
+    fit = (_inverted if kind is DepthKind.RELATIVE else _by_scale)(predicted, target, valid, robust=True)
     return fit.metres, fit.scale, fit.shift
 
 
@@ -132,14 +132,13 @@ class Alignment:
     """A way to align, and the kinds of depth that become comparable to metres by it."""
 
     fit: Callable[..., Fit]
-    """Function of (predicted, measured, valid, *, robust)."""
+    """Function of (predicted, target, valid, *, robust)."""
     kinds: frozenset[DepthKind]
 
 
 def check_alignment(name: str, kind: DepthKind) -> None:
     """Refuse an alignment that is unknown, or that cannot make metres of depth of this kind."""
-    if name not in ALIGNMENTS:
-        raise unknown("alignment", name, ALIGNMENTS)
+    check_known("alignment", name, ALIGNMENTS)
     if kind not in ALIGNMENTS[name].kinds:
         choices = [each for each, alignment in ALIGNMENTS.items() if kind in alignment.kinds]
         raise BadInput(
@@ -149,13 +148,13 @@ def check_alignment(name: str, kind: DepthKind) -> None:
 
 
 def align(
-    predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
+    predicted: Depth, target: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
 ) -> Depth:
     """Metres from a prediction of any kind; refused where the alignment cannot give them.
 
     Args:
         predicted: (*batch, 1, H, W) in the unit of `kind`.
-        measured: metres, of the same shape.
+        target: metres, of the same shape.
         valid: the pixels that are fitted.
         alignment: a name in `ALIGNMENTS`.
         kind: what the prediction guarantees; its factor is positive, so no fit turns near into far.
@@ -167,17 +166,17 @@ def align(
     Raises:
         BadInput: an unknown alignment, or one that cannot make metres of this kind.
     """
-    return fit_alignment(predicted, measured, valid, alignment=alignment, kind=kind, robust=robust).metres
+    return fit_alignment(predicted, target, valid, alignment=alignment, kind=kind, robust=robust).metres
 
 
 def fit_alignment(
-    predicted: Depth, measured: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
+    predicted: Depth, target: Depth, valid: Mask, *, alignment: str, kind: DepthKind, robust: bool = False
 ) -> Fit:
     """Align as `align` does, and return the scale and the shift of each image beside its metres.
 
     Args:
         predicted: (*batch, 1, H, W) in the unit of `kind`.
-        measured: metres, of the same shape.
+        target: metres, of the same shape.
         valid: the pixels that are fitted.
         alignment: a name in `ALIGNMENTS`.
         kind: what the prediction guarantees.
@@ -189,7 +188,7 @@ def fit_alignment(
     check_alignment(alignment, kind)
     if alignment == "inverse_scale_shift" and kind is not DepthKind.RELATIVE:
         predicted = predicted.clamp(min=1 / DEPTH_AT_INFINITY).reciprocal()
-    return ALIGNMENTS[alignment].fit(predicted, measured, valid, robust=robust)
+    return ALIGNMENTS[alignment].fit(predicted, target, valid, robust=robust)
 
 
 _Images = Float[Tensor, "images pixels"]
@@ -197,45 +196,45 @@ _Factors = Float[Tensor, " images"]
 _Flags = Bool[Tensor, " images"]
 
 
-def _usable(predicted: Depth, measured: Depth, valid: Mask) -> Mask:
+def _usable(predicted: Depth, target: Depth, valid: Mask) -> Mask:
     """Valid, and not a NaN or an infinity that would spoil the fit of the whole image."""
-    return valid & predicted.isfinite() & (measured > 0)
+    return valid & predicted.isfinite() & (target > 0)
 
 
-def _as_it_is(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+def _as_it_is(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Fit:
     images = predicted.shape[:-3]
     scale = torch.ones(images, dtype=torch.float64)
     return Fit(predicted, scale, torch.zeros_like(scale), torch.zeros(images, dtype=torch.bool))
 
 
-def _by_medians(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
-    usable = _usable(predicted, measured, valid)
-    images = zip(*(flat_images(each) for each in (predicted, measured, usable)), strict=True)
+def _by_medians(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    usable = _usable(predicted, target, valid)
+    images = zip(*(flat_images(each) for each in (predicted, target, usable)), strict=True)
     scale, is_reversed = map(torch.stack, zip(*(_ratio_of_medians(d[u], t[u]) for d, t, u in images), strict=True))
     shape = predicted.shape[:-3]
     metres = predicted * scale.view(*shape, 1, 1, 1)
     return Fit(metres, scale.view(shape), torch.zeros_like(scale).view(shape), is_reversed.view(shape))
 
 
-def _by_scale(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
-    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale, robust=robust)
+def _by_scale(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    return _fitted(predicted, target, _usable(predicted, target, valid), _scale, robust=robust)
 
 
-def _by_scale_shift(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
-    return _fitted(predicted, measured, _usable(predicted, measured, valid), _scale_shift, robust=robust)
+def _by_scale_shift(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    return _fitted(predicted, target, _usable(predicted, target, valid), _scale_shift, robust=robust)
 
 
-def _inverted(predicted: Depth, measured: Depth, valid: Mask, *, robust: bool = False) -> Fit:
-    usable = _usable(predicted, measured, valid)
-    target = torch.where(usable, measured, 1).reciprocal()
-    inverse = _fitted(predicted, target, usable, _scale_shift, robust=robust)
+def _inverted(predicted: Depth, target: Depth, valid: Mask, *, robust: bool = False) -> Fit:
+    usable = _usable(predicted, target, valid)
+    inverse_target = torch.where(usable, target, 1).reciprocal()
+    inverse = _fitted(predicted, inverse_target, usable, _scale_shift, robust=robust)
     return replace(inverse, metres=inverse.metres.clamp(min=1 / DEPTH_AT_INFINITY).reciprocal())
 
 
-def _ratio_of_medians(predicted: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+def _ratio_of_medians(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The factor of one image's pixels, 1 where none is positive, and whether it would have been negative."""
     middle = _median(predicted) if len(predicted) else predicted.new_zeros(())
-    return (_median(measured) / middle if middle > 0 else predicted.new_ones(())), middle < 0
+    return (_median(target) / middle if middle > 0 else predicted.new_ones(())), middle < 0
 
 
 def _median(values: Tensor) -> Tensor:

@@ -11,17 +11,20 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.progress import track
-from leadline.core.sample import Depth, Mask, collate
+from leadline.core.progress import ProgressBar, track
+from leadline.core.sample import Sample, collate
+from leadline.core.threads import map_in_threads, usable_cores
 from leadline.data.datasets import Dataset
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
 from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
-from leadline.evaluation.metrics import MetricAccumulator
+from leadline.evaluation.metrics import MetricAccumulator, Pixels
 from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.scoring import CountedTarget, ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import ImageScore, Row, Table
-from leadline.inference.predict import predict_tensor
+from leadline.inference.backends import ExportedModel
+from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
@@ -37,11 +40,11 @@ class ConstantBaseline:
     mean: float
     median: float
     source: str
-    """The truths that they are taken from: `rooms train`."""
+    """The ground truth that they are taken from: `rooms train`."""
 
 
 def evaluate(
-    model: DepthModel,
+    model: DepthModel | ExportedModel,
     dataset: Dataset,
     protocol: EvalProtocol,
     *,
@@ -54,7 +57,8 @@ def evaluate(
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         training: where the constants of the mean-depth and median-depth rows come from; unset: the evaluated depths
             themselves, as those rows then say.
@@ -70,24 +74,27 @@ def evaluate(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     if training is None:
-        training = _constants(_truths(dataset), protocol, "these truths")
+        training = _constants(_samples(dataset, protocol), protocol, "the ground truth")
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
     bar = track(pairs, len(dataset), "images", dataset.name, is_shown=progress)
-    return _table(bar, name or model.name, model.kind, protocol, training, title=dataset.name)
+    known = (training.mean, training.median)
+    scored = (score_pair(pair, model.kind, protocol).with_constants(known, protocol) for pair in bar)
+    return _table(scored, name or model.name, model.kind, protocol, training, title=dataset.name)
 
 
 def evaluate_metrics(
-    model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> dict[str, float]:
     """Evaluate a model without baselines: the first row of `evaluate` as a mapping from metric names to values.
 
     Args:
         model: the model, on the device that it computes on.
-        dataset: images with measured depth in metres.
+        dataset: images with measured depth in metres; where the protocol aligns, scale-free depth does as well, and
+            each truth is divided by its median.
         protocol: which pixels count, how predictions are aligned, and how they are averaged.
         batch_size: images that the model sees at once.
 
@@ -96,16 +103,16 @@ def evaluate_metrics(
     """
     check_batch_size(batch_size)
     check_alignment(protocol.alignment, model.kind)
-    _must_be_metres(dataset)
+    dataset = _comparable(dataset, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
-    scores = MetricAccumulator.merged(_scored(pair, pair.predicted, model.kind, protocol) for pair in pairs)
+    scores = MetricAccumulator.merged(score_pair(pair, model.kind, protocol).scores for pair in pairs)
     _must_count(scores, protocol)
     return scores.averaged(protocol.averaging)
 
 
 def evaluate_maps(
     predictions: StrPath,
-    truth: StrPath,
+    ground_truth: StrPath,
     protocol: EvalProtocol,
     *,
     depth_scale: float | None = None,
@@ -124,16 +131,16 @@ def evaluate_maps(
 
     Args:
         predictions: a folder of predicted maps.
-        truth: a folder of measured maps.
+        ground_truth: a folder of measured maps.
         protocol: how they are compared.
         depth_scale: numbers in the files are metres × this, where they do not state their own unit; None: they do, or
-            are floats: truths in metres, predictions in the unit of `kind`.
+            are floats: ground truth in metres, predictions in the unit of `kind`.
         prediction_scale: the same of the predictions, where it is another.
         kind: what predictions guarantee whose files do not state it; None: metres.
         invalid: numbers in the measured maps that mean "not measured", as a renderer's 1e10; None: none does. Numbers
             that no camera measures are refused until this or `max_depth` says what they are.
         max_depth: metres; what is measured farther away is not measured.
-        resize: bring predictions of another size and of the truth's aspect to the truth's size.
+        resize: bring predictions of another size and of the ground truth's aspect to its size.
         progress: draw a bar.
 
     Raises:
@@ -145,39 +152,73 @@ def evaluate_maps(
             raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
-    predictions, truth = Path(predictions), Path(truth)
-    pairs, ignored = match_maps(predictions, truth)
+    predictions, ground_truth = Path(predictions), Path(ground_truth)
+    pairs, ignored = match_maps(predictions, ground_truth)
     reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth)
-    changes: Counter[str] = Counter()
-    outside = 0
 
-    def predicted(path: Path) -> DepthMap:
+    def read_prediction(path: Path) -> DepthMap:
         own = _stated_kind(path)
         scale = depth_scale if prediction_scale is None else prediction_scale
         return read_depth(path, depth_scale=None if own else scale, kind=kind or own)
 
-    def measured(path: Path) -> DepthMap:
+    def read_target(path: Path) -> DepthMap:
         own = _stated_kind(path)
         if own and own != DepthKind.METRIC:
             return read_depth(path, kind=own)
         return replace(reading, depth_scale=None if own else depth_scale).read(path, DepthKind.METRIC, None)
 
-    def compared() -> Iterator[Pair]:
-        nonlocal outside
-        for name, (guess, fact) in pairs.items():
-            truth_map = measured(fact)
-            pair = pair_maps(name, predicted(guess), truth_map, promised, resize=resize)
-            changes.update([pair.change] if pair.change else [])
-            outside += int(protocol.counts(truth_map.depth, truth_map.valid & ~pair.valid).sum())
-            yield pair
-
-    promised = predicted(next(iter(pairs.values()))[0]).kind
+    names = list(pairs)
+    promised = read_prediction(pairs[names[0]][0]).kind
     check_alignment(protocol.alignment, promised)
-    facts = (measured(fact) for _, fact in subsample_evenly(list(pairs.values()), SPREAD))
-    baseline = _constants(((fact.depth, fact.valid) for fact in facts), protocol, "these truths")
-    bar = track(compared(), len(pairs), "maps", is_shown=progress)
-    title = f"{predictions} against {truth}"
-    table = _table(bar, predictions.name, promised, protocol, baseline, title=title, is_from_files=True)
+
+    def compare(name: str) -> _ComparedFiles:
+        prediction_file, target_file = pairs[name]
+        target = read_target(target_file)
+        pair = pair_maps(name, read_prediction(prediction_file), target, promised, resize=resize)
+        scored = score_pair(pair, promised, protocol)
+        assert scored.target is not None
+        if pair.valid is target.valid:
+            return _ComparedFiles(scored, scored.target.sample, pair.change)
+        outside = protocol.counts(target.depth, target.valid & ~pair.valid)
+        sample = CountedTarget.of(target.depth[protocol.counts(target.depth, target.valid)]).sample
+        return _ComparedFiles(scored, sample, pair.change, int(outside.sum()))
+
+    def compare_all(chosen: list[str], known: tuple[float, ...] | None) -> Iterator[_ComparedFiles]:
+        def work(name: str) -> _ComparedFiles:
+            each = compare(name)
+            if known is None:
+                return each
+            return replace(each, scored=each.scored.with_constants(known, protocol), sample=None)
+
+        for each in map_in_threads(work, chosen, threads=usable_cores()):
+            bar.update()
+            yield each
+
+    # The constants are of some maps' depths: these come first, and are then held as few numbers each.
+    first = subsample_evenly(names, SPREAD)
+    later = sorted(set(names) - set(first))
+    with one_torch_thread(), ProgressBar(len(names), "maps", is_shown=progress) as bar:
+        done = {each.scored.name: each for each in compare_all(first, None)}
+        baseline = _constants(
+            (each.sample for each in done.values() if each.sample is not None), protocol, "the ground truth"
+        )
+        known = (baseline.mean, baseline.median)
+        for name, each in done.items():
+            done[name] = replace(each, scored=each.scored.with_constants(known, protocol), sample=None)
+        done |= {each.scored.name: each for each in compare_all(later, known)}
+    ordered = [done[name] for name in names]
+    changes = Counter(each.change for each in ordered if each.change)
+    outside = sum(each.outside for each in ordered)
+    title = f"{predictions} against {ground_truth}"
+    table = _table(
+        (each.scored for each in ordered),
+        predictions.name,
+        promised,
+        protocol,
+        baseline,
+        title=title,
+        is_from_files=True,
+    )
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
     if outside:
         notes.append(f"{outside:,} measured pixels that the protocol counts lie outside the crops, and are left out.")
@@ -188,8 +229,8 @@ def evaluate_maps(
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
-    _must_be_metres(dataset)
-    return _constants(_truths(dataset), protocol, dataset.name)
+    dataset = _comparable(dataset, protocol)
+    return _constants(_samples(dataset, protocol), protocol, dataset.name)
 
 
 def _stated_kind(path: Path) -> str | None:
@@ -203,43 +244,81 @@ def check_batch_size(batch_size: int) -> None:
         raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
 
 
-def _must_be_metres(dataset: Dataset) -> None:
-    if dataset.kind is not DepthKind.METRIC:
-        raise BadInput(f"The truths of {dataset.name} are {dataset.kind.value}: choose a dataset that measures metres.")
+def _comparable(dataset: Dataset, protocol: EvalProtocol) -> Dataset:
+    """Return the dataset with ground truth that a protocol can compare: metres, or what each is relative to its median.
+
+    Raises:
+        BadInput: it is neither metres, nor scale-free under a protocol that aligns.
+    """
+    if dataset.kind is DepthKind.METRIC:
+        return dataset
+    if dataset.kind is DepthKind.SCALE_FREE and protocol.alignment != "none":
+        return _ByMedian(dataset)
+    aligned = ", or align predictions to them: --protocol scale_free" if dataset.kind is DepthKind.SCALE_FREE else ""
+    raise BadInput(
+        f"The ground truth of {dataset.name} is {dataset.kind.value}: choose a dataset that measures metres{aligned}."
+    )
+
+
+class _ByMedian:
+    """A dataset of scale-free depth, each map divided by the median of its valid pixels."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.kind = dataset, dataset.kind
+        self.name = f"{dataset.name}, each map by its median"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        if not sample.valid.any():
+            return sample
+        return sample.replace(depth=sample.depth / sample.depth[sample.valid].median())
 
 
 def _must_count(scores: MetricAccumulator, protocol: EvalProtocol) -> None:
     if not scores.counted:
         raise BadInput(
-            f"None of {len(scores.pixels)} truths has a pixel that counts under {protocol.description}: "
+            f"None of {len(scores.pixels)} depth maps has a pixel that counts under {protocol.description}: "
             "check the depth scale, the crop and the cap."
         )
 
 
-def _truths(dataset: Dataset) -> Iterator[tuple[Depth, Mask]]:
+def _samples(dataset: Dataset, protocol: EvalProtocol) -> Iterator[Pixels]:
     for index in subsample_evenly(range(len(dataset)), SPREAD):
         sample = dataset[index]
-        yield sample.depth, sample.valid
+        yield sample_pixels(sample.depth[protocol.counts(sample.depth, sample.valid)])
 
 
-def _constants(truths: Iterable[tuple[Depth, Mask]], protocol: EvalProtocol, source: str) -> ConstantBaseline:
-    images = 0
-    depths = []
-    for measured, valid in truths:
-        counted = measured[protocol.counts(measured, valid)]
-        # Some ten thousand pixels of an image tell its distribution.
-        depths.append(counted[:: max(1, len(counted) // 10_000)].double())
-        images += 1
+def _constants(samples: Iterable[Pixels], protocol: EvalProtocol, source: str) -> ConstantBaseline:
+    """Mean and median of the depths of some images, of which each gave some pixels."""
+    depths = [sample.double() for sample in samples]
     every = torch.cat(depths) if depths else torch.zeros(0)
     if not len(every):
         raise BadInput(
-            f"{images} truths of {source} have no pixel that counts under {protocol.description}: "
+            f"{len(depths)} depth maps of {source} have no pixel that counts under {protocol.description}: "
             "check the depth scale, the crop and the cap."
         )
     return ConstantBaseline(every.mean().item(), every.quantile(0.5).item(), source)
 
 
-def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int) -> Iterator[Pair]:
+@dataclass(frozen=True, eq=False)
+class _ComparedFiles:
+    """Hold what is known of two files once they were compared."""
+
+    scored: ScoredPair
+    sample: Pixels | None
+    """Some of the measured depths that count."""
+    change: str = ""
+    """As `Pair.change`."""
+    outside: int = 0
+    """Measured pixels that count, and for which nothing was predicted because they lie outside a crop."""
+
+
+def _predictions(
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int
+) -> Iterator[Pair]:
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
         predicted = predict_tensor(model, together.image, together.intrinsics)
@@ -250,7 +329,7 @@ def _predictions(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, ba
 
 
 def _table(
-    pairs: Iterable[Pair],
+    scored: Iterable[ScoredPair],
     name: str,
     kind: DepthKind,
     protocol: EvalProtocol,
@@ -259,23 +338,20 @@ def _table(
     title: str,
     is_from_files: bool = False,
 ) -> Table:
-    rivals = {
-        f"mean depth of {known.source} ({known.mean:.2f} m)": known.mean,
-        f"median depth of {known.source} ({known.median:.2f} m)": known.median,
-    }
+    rivals = (
+        f"mean depth of {known.source} ({known.mean:.2f} m)",
+        f"median depth of {known.source} ({known.median:.2f} m)",
+    )
     names: list[str] = []
     turned: list[str] = []
     parts: dict[str, list[MetricAccumulator]] = {each: [] for each in (name, *rivals)}
     unusable = 0
-    for pair in pairs:
+    for pair in scored:
         names.append(pair.name)
-        compared = protocol.compare(pair.predicted, pair.measured, pair.valid, kind)
-        parts[name].append(MetricAccumulator.of(compared.metres, pair.measured, compared.counted))
-        turned += [pair.name] if compared.is_reversed else []
-        unusable += _unusable(pair, kind, protocol)
-        for rival, depth in rivals.items():
-            flat = torch.full_like(pair.measured, depth)
-            parts[rival].append(_scored(pair, flat, DepthKind.METRIC, protocol))
+        turned += [pair.name] if pair.is_reversed else []
+        unusable += pair.unusable
+        for each, part in zip(parts, (pair.scores, *pair.constants), strict=True):
+            parts[each].append(part)
     scores = MetricAccumulator.merged(parts.pop(name))
     _must_count(scores, protocol)
     notes = []
@@ -297,7 +373,8 @@ def _table(
             ),
         ),
         notes=(
-            f"{len(left_out)} of {len(names)} images have no truth that counts and are left out ({_some(left_out)}).",
+            f"{len(left_out)} of {len(names)} images have no ground truth that counts and are left out "
+            f"({_some(left_out)}).",
         )
         if left_out
         else (),
@@ -309,8 +386,8 @@ def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalPro
     """What is said of the images that only a negative factor would fit, and the kind that would fit most of them."""
     scored = {"median": "as they are", "scale": f"as {protocol.min_depth:g} m everywhere"}
     note = (
-        f"{len(names)} of {among} images fit their truth by a negative factor only, which {kind.value} depth rules "
-        f"out: they are scored {scored.get(protocol.alignment, 'as one constant depth')} ({_some(names)})"
+        f"{len(names)} of {among} images fit their ground truth by a negative factor only, which {kind.value} depth "
+        f"rules out: they are scored {scored.get(protocol.alignment, 'as one constant depth')} ({_some(names)})"
     )
     if 2 * len(names) < among:
         return note
@@ -319,19 +396,6 @@ def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalPro
     else:
         fitting, options = "inverse depth (larger is nearer)", "--kind relative --alignment inverse_scale_shift"
     return f"{note}; the predictions look like {fitting}" + (f": try {options}" if is_from_files else "")
-
-
-def _scored(pair: Pair, predicted: Depth, kind: DepthKind, protocol: EvalProtocol) -> MetricAccumulator:
-    compared = protocol.compare(predicted, pair.measured, pair.valid, kind)
-    return MetricAccumulator.of(compared.metres, pair.measured, compared.counted)
-
-
-def _unusable(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> int:
-    """How many pixels that count are predicted as no depth at all: not finite, or zero and less."""
-    wrong = ~pair.predicted.isfinite()
-    if kind is not DepthKind.RELATIVE:
-        wrong |= pair.predicted <= 0
-    return int((wrong & protocol.counts(pair.measured, pair.valid)).sum())
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""Pairs of depth maps: predictions in files and the truths of the same names, on the same pixels."""
+"""Pairs of depth maps: predictions in files and the ground truth of the same names, on the same pixels."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Depth, Mask
+from leadline.data.datasets.kitti import KB_CROP
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap
 from leadline.io.discovery import find_files
 from leadline.io.outputs import COLOUR_SUFFIX, read_leadline_metadata
@@ -18,35 +19,38 @@ from leadline.io.outputs import COLOUR_SUFFIX, read_leadline_metadata
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A prediction, in the unit of its kind, and the truth of one image, in metres."""
+    """A prediction, in the unit of its kind, and the ground truth of one image, in metres."""
 
     name: str
     predicted: Depth
     """NaN where nothing was predicted."""
-    measured: Depth
+    target: Depth
     valid: Mask
     change: str = ""
-    """How the prediction came to the size of its truth, where it was of another, in words."""
+    """How the prediction came to the size of its ground truth, where it was of another, in words."""
 
 
-def match_maps(predictions: Path, truth: Path) -> tuple[dict[str, tuple[Path, Path]], Counter[str]]:
+def match_maps(predictions: Path, ground_truth: Path) -> tuple[dict[str, tuple[Path, Path]], Counter[str]]:
     """Name → the files of that name in both folders, subfolders included; and why files were left out → how many.
 
     Raises:
         BadInput: an empty folder, names that differ, or two files of one name.
     """
-    (guesses, ignored), (facts, ignored_too) = _named_maps(predictions), _named_maps(truth)
-    if guesses.keys() != facts.keys():
+    (predicted, ignored), (targets, ignored_too) = _named_maps(predictions), _named_maps(ground_truth)
+    if predicted.keys() != targets.keys():
         lacking = [
             f"{len(names)} in {folder} only ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
-            for folder, names in ((predictions, guesses.keys() - facts.keys()), (truth, facts.keys() - guesses.keys()))
+            for folder, names in (
+                (predictions, predicted.keys() - targets.keys()),
+                (ground_truth, targets.keys() - predicted.keys()),
+            )
             if names
         ]
-        raise BadInput(f"Predictions and truths must have the same names, and differ: {'; '.join(lacking)}.")
-    return {name: (guesses[name], facts[name]) for name in sorted(facts)}, ignored + ignored_too
+        raise BadInput(f"Predictions and ground truth must have the same names, and differ: {'; '.join(lacking)}.")
+    return {name: (predicted[name], targets[name]) for name in sorted(targets)}, ignored + ignored_too
 
 
-def pair_maps(name: str, guess: DepthMap, fact: DepthMap, kind: DepthKind, *, resize: bool) -> Pair:
+def pair_maps(name: str, prediction: DepthMap, target: DepthMap, kind: DepthKind, *, resize: bool) -> Pair:
     """Bring a prediction onto the pixels of its measured map.
 
     A prediction for a published crop of the image (`PUBLISHED_CROPS`) is placed back where it was cut out, and what
@@ -54,36 +58,38 @@ def pair_maps(name: str, guess: DepthMap, fact: DepthMap, kind: DepthKind, *, re
 
     Args:
         name: what errors and tables call the pair.
-        guess: the prediction.
-        fact: the measured map, in metres.
+        prediction: the prediction.
+        target: the measured map, in metres.
         kind: the kind that all predictions have.
         resize: whether a prediction of another size may be resized.
 
     Raises:
         BadInput: another kind than `kind`, a measured map that is not metric, or a size that does not fit.
     """
-    if guess.kind is not kind or fact.kind is not DepthKind.METRIC:
+    if prediction.kind is not kind or target.kind is not DepthKind.METRIC:
         raise BadInput(
-            f"{name}: the prediction is {guess.kind.value} and the truth {fact.kind.value} depth; "
-            f"all predictions must be of one kind ({kind.value}, as the first), and all truths metric."
+            f"{name}: the prediction is {prediction.kind.value} and the ground truth {target.kind.value} depth; "
+            f"all predictions must be of one kind ({kind.value}, as the first), and all ground truth metric."
         )
     # A zero in a prediction is a prediction of nothing, and no hole; relative depth may be zero, and marks none by it.
-    predicted = guess.depth if kind is not DepthKind.RELATIVE else torch.where(guess.valid, guess.depth, torch.nan)
-    height, width = size = fact.depth.shape[-2:]
+    predicted = prediction.depth
+    if kind is DepthKind.RELATIVE:
+        predicted = torch.where(prediction.valid, predicted, torch.nan)
+    height, width = size = target.depth.shape[-2:]
     own = predicted.shape[-2:]
     if own == size:
-        return Pair(name, predicted, fact.depth, fact.valid)
+        return Pair(name, predicted, target.depth, target.valid)
     for crop in PUBLISHED_CROPS:
         if own == crop.size and (place := crop.place(height, width)):
-            return _placed_back(name, predicted, fact, crop.name, place)
+            return _placed_back(name, predicted, target, crop.name, place)
     _must_have_the_aspect(name, own, size)
     if not resize:
         raise BadInput(
-            f"{name}: the prediction is {_by(own)} and the truth {_by(size)} pixels: "
-            "predict at the truth's size, or let --resize bring the predictions to it."
+            f"{name}: the prediction is {_by(own)} and the ground truth {_by(size)} pixels: "
+            "predict at the ground truth's size, or let --resize bring the predictions to it."
         )
     resized = F.interpolate(predicted[None], size, mode="bilinear", antialias=True)[0]
-    return Pair(name, resized, fact.depth, fact.valid, f"resized from {_by(own)} to {_by(size)} pixels")
+    return Pair(name, resized, target.depth, target.valid, f"resized from {_by(own)} to {_by(size)} pixels")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class PublishedCrop:
 
 
 PUBLISHED_CROPS = (
-    PublishedCrop("KITTI's benchmark crop", (352, 1216), range(365, 381), range(1220, 1251), None),
+    PublishedCrop("KITTI's benchmark crop", KB_CROP, range(365, 381), range(1220, 1251), None),
     PublishedCrop("NYU's crop nyu_eigen", (426, 560), range(480, 481), range(640, 641), (45, 41)),
     PublishedCrop("NYU's crop nyu_older", (439, 591), range(480, 481), range(640, 641), (21, 25)),
 )
@@ -152,15 +158,15 @@ def _is_colour_picture(name: str, path: Path, named: Mapping[str, Path]) -> bool
     return "picture" in read_leadline_metadata(path) or name.removesuffix(Path(COLOUR_SUFFIX).stem) in named
 
 
-def _placed_back(name: str, predicted: Depth, fact: DepthMap, crop: str, place: tuple[slice, slice]) -> Pair:
+def _placed_back(name: str, predicted: Depth, target: DepthMap, crop: str, place: tuple[slice, slice]) -> Pair:
     rows, columns = place
-    whole = torch.full_like(fact.depth, torch.nan)
+    whole = torch.full_like(target.depth, torch.nan)
     whole[..., rows, columns] = predicted
-    inside = torch.zeros_like(fact.valid)
+    inside = torch.zeros_like(target.valid)
     inside[..., rows, columns] = True
     place_words = f"rows {rows.start}:{rows.stop} and columns {columns.start}:{columns.stop}"
-    change = f"{crop}, and placed back at {place_words} of {_by(fact.depth.shape[-2:])} pixels"
-    return Pair(name, whole, fact.depth, fact.valid & inside, change)
+    change = f"{crop}, and placed back at {place_words} of {_by(target.depth.shape[-2:])} pixels"
+    return Pair(name, whole, target.depth, target.valid & inside, change)
 
 
 def _must_have_the_aspect(name: str, own: Sequence[int], size: Sequence[int]) -> None:
@@ -168,9 +174,10 @@ def _must_have_the_aspect(name: str, own: Sequence[int], size: Sequence[int]) ->
     if abs(own[1] - expected) > max(1.0, _ASPECT_TOLERANCE * expected):
         crops = ", ".join(f"{crop.name} of {_by(crop.size)}" for crop in PUBLISHED_CROPS)
         raise BadInput(
-            f"{name}: the prediction is {_by(own)} and the truth {_by(size)} pixels, of another aspect: where it shows "
-            "a part of the image, save it within an image of the truth's size; where it shows the whole image "
-            f"stretched, resize it to that size first (only {crops} are placed back by themselves)."
+            f"{name}: the prediction is {_by(own)} and the ground truth {_by(size)} pixels, of another "
+            "aspect: where it shows a part of the image, save it within an image of the ground truth's size; where it "
+            "shows the whole image stretched, resize it to that size first "
+            f"(only {crops} are placed back by themselves)."
         )
 
 

@@ -1,12 +1,15 @@
 """Metrics: how far predicted depth is from measured depth, each defined once, from means over pixels."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from threading import local
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from leadline.core.sample import Depth, Mask
@@ -17,7 +20,7 @@ Averaging = Literal["per_image", "pooled"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A pure function of (predicted, measured, valid): `value` of the means over valid pixels of its `terms`.
+    """A pure function of (predicted, target, valid): `value` of the means over valid pixels of its `terms`.
 
     d is the predicted and t the measured depth, both positive; g = ln d − ln t.
     """
@@ -46,68 +49,103 @@ class Metric:
         """Format a value with the metric's own number of digits; NaN as a dash."""
         return "–" if math.isnan(value) else f"{value:.{self.digits}f}"
 
-    def __call__(self, predicted: Depth, measured: Depth, valid: Mask) -> Float[Tensor, ""]:
+    def __call__(self, predicted: Depth, target: Depth, valid: Mask) -> Float[Tensor, ""]:
         """The metric pooled over all valid pixels given; NaN if there are none."""
-        pixels = predicted[valid], measured[valid]
+        pixels = predicted[valid], target[valid]
         return self.value(*(term(*pixels).mean(dtype=torch.float64) for term in self.terms))
 
 
 Pixels = Float[Tensor, " pixels"]
 
 
-def absolute_error(predicted: Pixels, measured: Pixels) -> Pixels:
+def absolute_error(predicted: Pixels, target: Pixels) -> Pixels:
     """Return |d − t| of each pixel, in metres."""
-    return (predicted - measured).abs()
+    return (predicted - target).abs()
 
 
-def squared_error(predicted: Pixels, measured: Pixels) -> Pixels:
+def squared_error(predicted: Pixels, target: Pixels) -> Pixels:
     """Return (d − t)² of each pixel, in square metres."""
-    return (predicted - measured).square()
+    return (predicted - target).square()
 
 
-def relative_error(predicted: Pixels, measured: Pixels) -> Pixels:
+def relative_error(predicted: Pixels, target: Pixels) -> Pixels:
     """Return |d − t| / t of each pixel."""
-    return (predicted - measured).abs() / measured
+    return (predicted - target).abs() / target
 
 
-def squared_relative_error(predicted: Pixels, measured: Pixels) -> Pixels:
+def squared_relative_error(predicted: Pixels, target: Pixels) -> Pixels:
     """Return (d − t)² / t of each pixel, in metres."""
-    return (predicted - measured).square() / measured
+    return (predicted - target).square() / target
 
 
-def log_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+def _shared(term: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Let terms share what another function computes of the same pixels, while `_sharing`."""
+
+    @wraps(term)
+    def call(predicted: Tensor, target: Tensor) -> Tensor:
+        known = getattr(_KNOWN, "results", None)
+        if known is None:
+            return term(predicted, target)
+        if term not in known:
+            known[term] = term(predicted, target)
+        return known[term]
+
+    return call
+
+
+_KNOWN = local()
+"""Per thread, `results`: function → what it returned for the pixels that are summed now."""
+
+
+@contextmanager
+def _sharing() -> Iterator[None]:
+    """Compute each `_shared` function once; all calls must be about the same pixels."""
+    _KNOWN.results = {}
+    try:
+        yield
+    finally:
+        _KNOWN.results = None
+
+
+@_shared
+def log_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     """Return g = ln d − ln t of each pixel."""
-    return predicted.log() - measured.log()
+    return predicted.log() - target.log()
 
 
-def squared_log_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+def squared_log_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     """Return g² = (ln d − ln t)² of each pixel."""
-    return log_ratio(predicted, measured).square()
+    return log_ratio(predicted, target).square()
 
 
-def absolute_log10_ratio(predicted: Pixels, measured: Pixels) -> Pixels:
+def absolute_log10_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     """Return |log₁₀ d − log₁₀ t| of each pixel (Saxena et al. 2009)."""
-    return (predicted.log10() - measured.log10()).abs()
+    return log_ratio(predicted, target).abs() / math.log(10)
 
 
-def within_1(predicted: Pixels, measured: Pixels) -> Pixels:
+def within_1(predicted: Pixels, target: Pixels) -> Pixels:
     """Return 1 where max(d / t, t / d) < 1.25, else 0 (Eigen et al. 2014, table 1: δ < 1.25)."""
-    return _within(predicted, measured, 1.25)
+    return _within(predicted, target, 1.25)
 
 
-def within_2(predicted: Pixels, measured: Pixels) -> Pixels:
+def within_2(predicted: Pixels, target: Pixels) -> Pixels:
     """Return 1 where max(d / t, t / d) < 1.25², else 0 (Eigen et al. 2014, table 1: δ < 1.25²)."""
-    return _within(predicted, measured, 1.25**2)
+    return _within(predicted, target, 1.25**2)
 
 
-def within_3(predicted: Pixels, measured: Pixels) -> Pixels:
+def within_3(predicted: Pixels, target: Pixels) -> Pixels:
     """Return 1 where max(d / t, t / d) < 1.25³, else 0 (Eigen et al. 2014, table 1: δ < 1.25³)."""
-    return _within(predicted, measured, 1.25**3)
+    return _within(predicted, target, 1.25**3)
 
 
-def _within(predicted: Pixels, measured: Pixels, ratio: float) -> Pixels:
+def _within(predicted: Pixels, target: Pixels, ratio: float) -> Pixels:
+    return (_larger_ratio(predicted, target) < ratio).to(predicted.dtype)
+
+
+@_shared
+def _larger_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     # In the depths' own precision: 1.25 m against 1 m is a ratio of 1.25, and not below it, in float32 alone.
-    return (torch.maximum(predicted / measured, measured / predicted) < ratio).to(predicted.dtype)
+    return torch.maximum(predicted / target, target / predicted)
 
 
 def _same(mean: Tensor) -> Tensor:
@@ -188,19 +226,37 @@ class MetricAccumulator:
     """How many pixels were valid; an image without any is kept here and left out of every metric."""
 
     @classmethod
-    def of(cls, predicted: Depth, measured: Depth, valid: Mask) -> "MetricAccumulator":
+    def of(cls, predicted: Depth, target: Depth, valid: Mask) -> "MetricAccumulator":
         """Accumulate an image or a batch of them.
 
         Args:
             predicted: metres (*batch, 1, H, W), positive where valid.
-            measured: metres, of the same shape.
+            target: metres, of the same shape.
             valid: the pixels that count.
         """
-        images = list(zip(*map(flat_images, (predicted.detach(), measured, valid)), strict=True))
+        images = [selected(*each) for each in zip(*map(flat_images, (predicted.detach(), target, valid)), strict=True)]
         return cls(
-            torch.stack([_sums(d[v], t[v]) for d, t, v in images]).cpu(),
-            torch.stack([v.sum() for _, _, v in images]).cpu(),
+            torch.stack([_sums(d, t) for d, t in images]).cpu(),
+            torch.tensor([t.numel() for _, t in images]),
         )
+
+    @classmethod
+    def of_pixels(cls, predicted: Pixels, target: Pixels) -> "MetricAccumulator":
+        """Accumulate the valid pixels of one image, in metres."""
+        return cls(_sums(predicted, target).cpu()[None], torch.tensor([target.numel()]))
+
+    @classmethod
+    def of_counted(
+        cls, predicted: Float[Tensor, " values"], target: Float[Tensor, " values"], counts: Int[Tensor, " values"]
+    ) -> "MetricAccumulator":
+        """Accumulate an image whose pixels have few different pairs of values.
+
+        Args:
+            predicted: metres of each pair of values.
+            target: metres of each pair of values.
+            counts: how many valid pixels have these values.
+        """
+        return cls(_sums(predicted, target, counts)[None], counts.sum()[None])
 
     @classmethod
     def merged(cls, parts: Iterable["MetricAccumulator"]) -> "MetricAccumulator":
@@ -241,10 +297,22 @@ def flat_images(maps: Tensor) -> Tensor:
     return maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
 
 
-def _sums(predicted: Pixels, measured: Pixels) -> Float[Tensor, " terms"]:
+def selected(
+    predicted: Float[Tensor, " all"], target: Float[Tensor, " all"], valid: Bool[Tensor, " all"]
+) -> tuple[Pixels, Pixels]:
+    """Return the valid pixels of both maps, given as flat tensors; several times as fast as indexing by a mask."""
+    place = valid.nonzero()[:, 0]
+    return predicted.index_select(0, place), target.index_select(0, place)
+
+
+def _sums(predicted: Pixels, target: Pixels, counts: Int[Tensor, " pixels"] | None = None) -> Float[Tensor, " terms"]:
     if predicted.device.type == "mps":  # which has no float64
-        predicted, measured = predicted.cpu(), measured.cpu()
-    return torch.stack([term(predicted, measured).sum(dtype=torch.float64) for term in TERMS])
+        predicted, target = predicted.cpu(), target.cpu()
+    with _sharing():
+        if counts is None:
+            return torch.stack([term(predicted, target).sum(dtype=torch.float64) for term in TERMS])
+        weights = counts.double()
+        return torch.stack([term(predicted, target).double() @ weights for term in TERMS])
 
 
 def _value(metric: Metric, means: Float[Tensor, "images terms"]) -> Float[Tensor, " images"]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.alignment import check_alignment, fit_alignment
 from leadline.evaluation.metrics import Averaging
@@ -49,13 +49,13 @@ CROPS: Mapping[str, Crop] = {
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """How predictions are compared with truths. Build one with `protocol(name, …)`."""
+    """How predictions are compared with ground truth. Build one with `protocol(name, …)`."""
 
     name: str
     crop: str
     """A name in `CROPS`."""
     min_depth: float
-    """Metres: a truth counts if it is farther than this …"""
+    """Metres: ground truth counts if it is farther than this …"""
     cap: float
     """… and nearer than this, both strictly."""
     alignment: str = "none"
@@ -64,12 +64,12 @@ class EvalProtocol:
     flip: bool = False
     """Predict the mirrored image too and take the mean of both."""
 
-    def counts(self, measured: Depth, valid: Mask) -> Mask:
+    def counts(self, target: Depth, valid: Mask) -> Mask:
         """Return the pixels that count: measured, in the crop, strictly between `min_depth` and `cap`."""
-        inside = CROPS[self.crop].mask(*measured.shape[-2:]).to(valid.device)
-        return valid & inside & (measured > self.min_depth) & (measured < self.cap)
+        inside = CROPS[self.crop].mask(*target.shape[-2:]).to(valid.device)
+        return valid & inside & (target > self.min_depth) & (target < self.cap)
 
-    def compare(self, predicted: Depth, measured: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
+    def compare(self, predicted: Depth, target: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
         """Align a prediction, clip it to [min_depth, cap], and find the pixels that count.
 
         NaN becomes `min_depth` and infinity `cap`, as in the evaluation of BTS. A zero in a prediction is a prediction
@@ -77,16 +77,29 @@ class EvalProtocol:
 
         Args:
             predicted: (*batch, 1, H, W) in the unit of `kind`.
-            measured: metres, of the same shape.
+            target: metres, of the same shape.
             valid: where depth was measured.
             kind: what the prediction guarantees.
 
         Raises:
             BadInput: the alignment cannot make metres of this kind.
         """
-        counted = self.counts(measured, valid)
+        return self.compare_counted(predicted, target, self.counts(target, valid), kind)
+
+    def compare_counted(self, predicted: Depth, target: Depth, counted: Mask, kind: DepthKind) -> "Comparison":
+        """Align and clip as `compare` does, where the pixels that count are known already.
+
+        Args:
+            predicted: (*batch, 1, H, W) in the unit of `kind`.
+            target: metres, of the same shape.
+            counted: what `counts` returned.
+            kind: what the prediction guarantees.
+
+        Raises:
+            BadInput: the alignment cannot make metres of this kind.
+        """
         # Aligned before it is held to the range: clipped pixels would bias the scale.
-        aligned = fit_alignment(predicted, measured, counted, alignment=self.alignment, kind=kind)
+        aligned = fit_alignment(predicted, target, counted, alignment=self.alignment, kind=kind)
         metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)
         return Comparison(metres, counted, aligned.is_reversed)
 
@@ -120,13 +133,13 @@ class EvalProtocol:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A prediction beside its truth under a protocol."""
+    """A prediction beside its ground truth under a protocol."""
 
     metres: Depth
     """The prediction, aligned and held to the protocol's range."""
     counted: Mask
     is_reversed: Tensor
-    """Whether each image (*batch) fits its truth by a negative factor only, and is a constant in `metres`."""
+    """Whether each image (*batch) fits its ground truth by a negative factor only, and is a constant in `metres`."""
 
 
 PROTOCOLS: Mapping[str, EvalProtocol] = {
@@ -136,8 +149,10 @@ PROTOCOLS: Mapping[str, EvalProtocol] = {
     "nyu_eigen": EvalProtocol("nyu_eigen", crop="nyu_eigen", min_depth=1e-3, cap=10.0),
     "nyu_full": EvalProtocol("nyu_full", crop="none", min_depth=1e-3, cap=10.0),
     "rooms": EvalProtocol("rooms", crop="none", min_depth=0.1, cap=10.0),
+    "scale_free": EvalProtocol("scale_free", crop="none", min_depth=0.01, cap=100.0, alignment="median"),
 }
-"""Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019)."""
+"""Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019). `scale_free` is for
+predictions and truths without a unit: a truth counts up to 100 times its median, or up to 100 m where it is metres."""
 
 
 def protocol(name: str, **changes: Any) -> EvalProtocol:
@@ -146,8 +161,7 @@ def protocol(name: str, **changes: Any) -> EvalProtocol:
     Raises:
         BadInput: an unknown protocol, crop, alignment or averaging, or a range that holds no depth.
     """
-    if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
+    check_known("protocol", name, PROTOCOLS)
     return PROTOCOLS[name].changed(**changes)
 
 
@@ -168,10 +182,8 @@ def _said(one: EvalProtocol, field: str) -> str:
 
 
 def _check(one: EvalProtocol) -> None:
-    if one.crop not in CROPS:
-        raise unknown("crop", one.crop, CROPS)
-    if one.averaging not in ("per_image", "pooled"):
-        raise unknown("averaging", one.averaging, ("per_image", "pooled"))
+    check_known("crop", one.crop, CROPS)
+    check_known("averaging", one.averaging, ("per_image", "pooled"))
     check_alignment(one.alignment, DepthKind.METRIC)
     if not 0 < one.min_depth < one.cap < math.inf:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

@@ -9,7 +9,7 @@ from scipy.stats import t as student_t
 
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import COLUMNS, Listing, Row
+from leadline.evaluation.tables import COLUMNS, Row, TextTable
 
 CONFIDENCE = 0.95
 
@@ -118,7 +118,7 @@ def describe_difference(name: str, control: str, difference: Difference, *, seed
     return f"{name} {'beats' if difference.winner == 0 else 'is worse than'} {control} by {by}."
 
 
-def differences_table(first: str, second: str, differences: Sequence[Difference]) -> Listing:
+def differences_table(first: str, second: str, differences: Sequence[Difference]) -> TextTable:
     """List the differences of two variants, a line for each metric.
 
     Args:
@@ -135,7 +135,7 @@ def differences_table(first: str, second: str, differences: Sequence[Difference]
         )
         for each in differences
     )
-    return Listing(
+    return TextTable(
         f"{first[:1].upper()}{first[1:]} less {second}, paired by seed",
         ("metric", "mean difference", "95 % interval", "better"),
         lines,

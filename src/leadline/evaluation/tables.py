@@ -50,7 +50,8 @@ class Row:
     note: str = ""
     per_image: tuple[ImageScore, ...] = ()
     reversed_images: tuple[str, ...] = ()
-    """Those that fit their truth by a negative factor only, which no kind of depth allows: scored as a constant."""
+    """Those that fit their ground truth by a negative factor only, which no kind of depth allows: scored as
+    constants."""
 
     def cell(self, metric: str) -> str:
         """`0.512`, or `0.512 ± 0.004` over several runs."""
@@ -139,8 +140,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A table of words."""
+class TextTable:
+    """Hold a table of text."""
 
     title: str
     header: tuple[str, ...]
@@ -193,7 +194,7 @@ def average_runs(name: str, rows: Sequence[Row]) -> Row:
     )
 
 
-def _markdown(table: Table | Listing) -> str:
+def _markdown(table: Table | TextTable) -> str:
     grid = markdown_table(table.head(), table.body(), table.bold)
     remarks = "\n".join(f"- {escape_markdown(remark)}" for remark in table.remarks)
     return "\n\n".join(filter(None, [f"**{escape_markdown(table.title)}**", grid, remarks])) + "\n"

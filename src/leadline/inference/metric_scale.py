@@ -155,7 +155,7 @@ def scale_from_points(
 
 def scale_from_sparse(
     prediction: DepthMap,
-    measured: DepthMap,
+    sparse: DepthMap,
     source: str = "measured pixels",
     size: tuple[int, int] | None = None,
 ) -> ScaledDepth:
@@ -166,22 +166,22 @@ def scale_from_sparse(
 
     Args:
         prediction: depth of any kind.
-        measured: a metric map of the photograph's size, valid where there is an anchor.
+        sparse: a metric map of the photograph's size, valid where there is an anchor.
         source: what messages and the provenance call the anchors.
         size: height and width of the photograph; None: those of the prediction.
 
     Raises:
         BadInput: another size or kind, or anchors that are too few, all alike, or farther where the prediction is near.
     """
-    if measured.kind is not DepthKind.METRIC:
-        raise BadInput(f"Depth of kind {measured.kind.value!r} cannot scale anything to metres: give metric depth.")
+    if sparse.kind is not DepthKind.METRIC:
+        raise BadInput(f"Depth of kind {sparse.kind.value!r} cannot scale anything to metres: give metric depth.")
     height, width = size or prediction.depth.shape[-2:]
-    if tuple(measured.depth.shape[-2:]) != (height, width):
-        own = f"{measured.depth.shape[-1]} × {measured.depth.shape[-2]}"
+    if tuple(sparse.depth.shape[-2:]) != (height, width):
+        own = f"{sparse.depth.shape[-1]} × {sparse.depth.shape[-2]}"
         raise BadInput(f"The sparse map is {own} pixels and the photograph {width} × {height}: give one of its size.")
-    _, rows, columns = (measured.valid & (measured.depth > 0)).nonzero(as_tuple=True)
+    _, rows, columns = (sparse.valid & (sparse.depth > 0)).nonzero(as_tuple=True)
     values, known = _sampled(prediction, rows, columns, (height, width))
-    return _scaled_to(prediction, values[known], measured.depth[0, rows, columns][known].double(), source)
+    return _scaled_to(prediction, values[known], sparse.depth[0, rows, columns][known].double(), source)
 
 
 def scale_from_floor(prediction: DepthMap, floor: FloorScale, size: tuple[int, int] | None = None) -> ScaledDepth:
@@ -279,8 +279,8 @@ def _from_file(
             choices = ", ".join(path.name for path in found or named)
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
-    measured = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
-    return scale_from_sparse(prediction, measured, f"measured pixels of {printable(place.name)}", size)
+    sparse = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
+    return scale_from_sparse(prediction, sparse, f"measured pixels of {printable(place.name)}", size)
 
 
 def _sampled(prediction: DepthMap, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> tuple[_Values, _Used]:

@@ -3,18 +3,16 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
-import torch
-from jaxtyping import Float
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from torch import Tensor
-from torch.nn import functional as F
 
+from leadline.core.arrays import Tensor, as_array
 from leadline.core.camera import (
     centered_camera,
-    crop_intrinsics,
     explain_impossible_camera,
     intrinsics_of_matrix,
     resize_intrinsics,
@@ -22,26 +20,32 @@ from leadline.core.camera import (
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.sample import Depth, ImageTensor, Intrinsics
+from leadline.inference.backends import ExportedModel, Predictor
+from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama
 from leadline.io.images import Photograph, decode_photograph, read_photograph
-from leadline.models.base import DepthModel, Interpolation
-from leadline.models.loading import load
+
+if TYPE_CHECKING:
+    from leadline.models.base import DepthModel
+else:
+    # PyTorch takes seconds to import, and exported files need none.
+    DepthModel = Any
 
 
 def predict(
-    model: DepthModel | StrPath,
-    image: StrPath | Image.Image | np.ndarray | Tensor,
-    intrinsics: Tensor | np.ndarray | Sequence[float] | None = None,
+    model: "DepthModel | ExportedModel | StrPath",
+    image: "StrPath | Image.Image | np.ndarray | Tensor",
+    intrinsics: "Tensor | np.ndarray | Sequence[float] | None" = None,
     *,
     panorama: Panorama = "refuse",
 ) -> DepthMap:
     """Predict the depth of one photograph.
 
     Args:
-        model: a model, or what `leadline.load` takes: a folder, a checkpoint or a name. For many photographs load it
-            once. It computes on the device that it is on, in evaluation mode.
+        model: a model, or what `leadline.load` takes: a folder, a checkpoint, an exported file or a name. For many
+            photographs load it once. A model of PyTorch computes on the device that it is on, in evaluation mode;
+            exported files, and the package's own model by its name, see 8 bits a channel, on the CPU.
         image: the path of a photograph, a Pillow image (both are turned upright as their EXIF says), an array of shape
             (H, W, 3), RGB, or (H, W), grey, or a tensor of shape (3, H, W), RGB. Numbers are 8- or 16-bit integers
             without sign, or floats in [0, 1]. OpenCV's arrays are BGR: pass `image[..., ::-1]`.
@@ -59,73 +63,41 @@ def predict(
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
         UnreadableFile: the file is no photograph, or a panorama.
     """
-    if isinstance(image, DepthModel) or not isinstance(model, (DepthModel, str, os.PathLike)):
-        raise BadInput(f"No model is {_named(model)}: predict(model, image) takes the model first.")
+    predictor = _predictor(model, image)
     photo = _photograph(image, panorama)
     if intrinsics is not None:
         photo = replace(photo, camera=_given_camera(intrinsics, photo))
-    network = model if isinstance(model, DepthModel) else load(model)
-    depth = predict_tensor(network, photo.image, photo.camera.intrinsics)
-    depth = _resized(depth[None], photo.size, "bilinear_sharp")[0]
-    known = depth.isfinite() if network.kind is DepthKind.RELATIVE else depth.isfinite() & (depth > 0)
+    depth = predictor.measure([photo.pixels], [photo.camera.numbers])[0]
+    if photo.is_reduced:
+        depth = cv2.resize(depth[0], photo.size[::-1], interpolation=cv2.INTER_LINEAR)[None]
+    known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     provenance = {
-        "model": network.name,
-        "trained_on": network.provenance.training_data or "nothing",
+        "model": predictor.name,
+        "trained_on": predictor.provenance.training_data or "nothing",
         "camera": photo.camera.source,
         **({"doubts": " ".join(photo.camera.doubts)} if photo.camera.doubts else {}),
     }
-    return DepthMap(depth, known, network.kind, photo.full_intrinsics, provenance)
+    return DepthMap(depth, known, predictor.kind, photo.full_camera, provenance)
 
 
-@torch.inference_mode()
-def predict_tensor(model: DepthModel, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth:
-    """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
-
-    The image is resized as the model's preprocessing says and the output resized back, so H and W may be anything.
-    The model computes in evaluation mode, on the device that it is on.
-
-    Args:
-        model: the model.
-        image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
-        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
-            canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
-
-    Returns:
-        (1, H, W) or (B, 1, H, W) on the device of the image.
-    """
-    images = image if image.ndim == 4 else image[None]
-    height, width = images.shape[-2:]
-    rule = model.preprocessing
-    rows, columns = rule.margin_for(height, width)
-    whole = (height + 2 * rows, width + 2 * columns)
-    weights = next(model.parameters())
-    images = images.to(weights.device)
-    if rows or columns:
-        images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
-    size = rule.size_for(*whole)
-    fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
-    camera = None
-    if intrinsics is not None:
-        camera = resize_intrinsics(crop_intrinsics(intrinsics, -rows, -columns), whole, size)
-        camera = camera.expand(len(images), 4).to(images.device)
-    was_training = model.training
-    model.eval()
-    try:
-        output = model(fitted, camera).float()
-    finally:
-        model.train(was_training)
-    restored = _resized(output, whole, rule.restore)
-    depth = restored[..., rows : rows + height, columns : columns + width].to(image.device)
-    if model.kind is not DepthKind.RELATIVE:
-        # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
-        nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
-        torch.maximum(depth, nearest.to(image.device), out=depth)
-    return depth if image.ndim == 4 else depth[0]
+def _predictor(model: object, image: object) -> Predictor:
+    """Return what runs a model, whatever it is given as."""
+    if isinstance(model, Predictor):
+        return model
+    if isinstance(model, str | os.PathLike) and not _is_model(image):
+        return load_predictor(os.fspath(model), says=False)
+    if _is_model(image) or not _is_model(model):
+        raise BadInput(f"No model is {_named(model)}: predict(model, image) takes the model first.")
+    return as_predictor(model)
 
 
-def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor, panorama: Panorama) -> Photograph:
+def _is_model(thing: object) -> bool:
+    return isinstance(thing, Predictor) or hasattr(thing, "forward_canonical")
+
+
+def _photograph(image: Any, panorama: Panorama) -> Photograph:
     """Convert an image of any accepted type to what reading it from a file returns."""
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, str | os.PathLike):
         return read_photograph(image, panorama=panorama)
     if isinstance(image, Image.Image):
         # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
@@ -134,30 +106,32 @@ def _photograph(image: StrPath | Image.Image | np.ndarray | Tensor, panorama: Pa
         return photo if is_original else replace(photo, camera=CameraInfo(None))
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
-    elif isinstance(image, Tensor):
+    elif hasattr(image, "is_floating_point"):
         pixels = _from_tensor(image)
     else:
         raise BadInput(f"No image is {_named(image)}: give one path, Pillow image, NumPy array or torch tensor.")
-    return Photograph(pixels, (pixels.shape[-2], pixels.shape[-1]), CameraInfo(None))
+    return Photograph(pixels, (pixels.shape[0], pixels.shape[1]), CameraInfo(None))
 
 
-def _from_array(array: np.ndarray) -> ImageTensor:
-    """Convert (H, W, 3) or (H, W) numbers to an image."""
+def _from_array(array: np.ndarray) -> np.ndarray:
+    """Check (H, W, 3) or (H, W) numbers, and convert them to what a `Photograph` holds."""
     if advice := _advice_on_shape(array.shape, channels=-1):
         raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {advice}.")
     if array.dtype.kind not in "fu":
         raise BadInput(_wrong_type(array.dtype))
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused as such
         native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
-    channels = np.broadcast_to(native[..., None], (*native.shape, 3)) if native.ndim == 2 else native
-    return _in_unit_range(torch.from_numpy(channels.transpose(2, 0, 1).copy()))
+    return _in_unit_range(native)
 
 
-def _from_tensor(tensor: Tensor) -> ImageTensor:
-    """Convert (3, H, W) numbers to an image."""
+def _from_tensor(tensor: Tensor) -> np.ndarray:
+    """Check (3, H, W) numbers, and convert them to what a `Photograph` holds."""
     if advice := _advice_on_shape(tensor.shape, channels=0):
         raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {advice}.")
-    return _in_unit_range(tensor.detach())
+    array = as_array(tensor)
+    if array.dtype.kind not in "fu":
+        raise BadInput(_wrong_type(tensor.dtype))
+    return _in_unit_range(array.transpose(1, 2, 0).astype(np.float32 if array.dtype.kind == "f" else array.dtype))
 
 
 def _advice_on_shape(shape: Sequence[int], *, channels: int) -> str:
@@ -188,23 +162,22 @@ def _advice_on_shape(shape: Sequence[int], *, channels: int) -> str:
     return "give its red, green and blue"
 
 
-def _in_unit_range(pixels: Tensor) -> ImageTensor:
-    """Convert 8- or 16-bit integers without sign, or floats in [0, 1], to float32 in [0, 1]."""
-    if pixels.dtype in (torch.uint8, torch.uint16):
-        return pixels.float() / torch.iinfo(pixels.dtype).max
-    if not pixels.is_floating_point():
+def _in_unit_range(pixels: np.ndarray) -> np.ndarray:
+    """Return 8- or 16-bit integers without sign, or floats in [0, 1], and refuse others."""
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels
+    if pixels.dtype.kind != "f":
         raise BadInput(_wrong_type(pixels.dtype))
-    image = pixels.float()
-    low, high = image.min().item(), image.max().item()  # NaN if one number is
+    low, high = float(pixels.min()), float(pixels.max())  # NaN if one number is
     if low >= 0 and high <= 1:
-        return image
-    if not image.isfinite().all():
+        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+    if not np.isfinite(pixels).all():
         raise BadInput("The image holds NaN or infinite numbers: give floats in [0, 1].")
     seems = "divide by 255, or give 8-bit integers" if low >= 0 and 1 < high <= 255 else "give floats in [0, 1]"
     raise BadInput(f"The image's floats go from {low:g} to {high:g}, and must be in [0, 1]: {seems}.")
 
 
-def _wrong_type(dtype: np.dtype | torch.dtype) -> str:
+def _wrong_type(dtype: object) -> str:
     return f"The image's numbers are {dtype}: give uint8, uint16 or floats in [0, 1]."
 
 
@@ -212,41 +185,18 @@ def _named(thing: object) -> str:
     return f"of type {type(thing).__name__}"
 
 
-def _given_camera(intrinsics: Tensor | np.ndarray | Sequence[float], photo: Photograph) -> CameraInfo:
+def _given_camera(intrinsics: Any, photo: Photograph) -> CameraInfo:
     """Check a camera in pixels of the photograph in its file, and convert it to pixels of the image as it was read."""
     try:
-        numbers = torch.as_tensor(intrinsics).detach().float().cpu()
+        numbers = (as_array(intrinsics) if hasattr(intrinsics, "detach") else np.asarray(intrinsics)).astype(np.float32)
     except (TypeError, ValueError, RuntimeError) as problem:
         raise BadInput(f"Intrinsics {intrinsics!r} are no numbers: give fx, fy, cx, cy in pixels.") from problem
     if numbers.shape == (3, 3):
-        numbers = torch.tensor(intrinsics_of_matrix(numbers))
+        numbers = np.array(intrinsics_of_matrix(numbers), np.float32)
     if numbers.shape != (4,):
         raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
-    middle = torch.tensor([torch.nan, torch.nan, *centered_camera(1.0, photo.size)[2:]])
-    camera = numbers.where(~numbers.isnan(), middle)
+    middle = np.array([np.nan, np.nan, *centered_camera(1.0, photo.size)[2:]], np.float32)
+    camera = np.where(np.isnan(numbers), middle, numbers)
     if fault := explain_impossible_camera(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-    inside = resize_intrinsics(camera, photo.size, photo.image.shape[-2:])
-    return photo.camera.given(inside)
-
-
-def _resized(
-    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
-) -> Float[Tensor, "B C H W"]:
-    if images.shape[-2:] == size:
-        return images
-    match interpolation:
-        case "area":
-            return F.interpolate(images, size, mode="area")
-        case "cubic":
-            return F.interpolate(images, size, mode="bicubic", align_corners=False)
-        case "cubic_smooth":
-            return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-        case "bilinear":
-            return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-        case "bilinear_sharp":
-            return F.interpolate(images, size, mode="bilinear", align_corners=False)
-        case "bilinear_corners":
-            return F.interpolate(images, size, mode="bilinear", align_corners=True)
-        case "bilinear_inverse":
-            return 1 / F.interpolate(1 / images, size, mode="bilinear", align_corners=False)
+    return photo.camera.given(resize_intrinsics(camera, photo.size, photo.shape))

@@ -4,17 +4,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
+from leadline.core.arrays import Depth, ImageTensor, Mask, Tensor, as_array, as_tensor
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Depth, ImageTensor, Mask
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class ColorScale:
     marks: tuple[float, ...] = ()
     """Numbers on the legend between its ends; empty: round ones."""
 
-    def position(self, values: Tensor) -> Tensor:
+    def position(self, values: np.ndarray) -> np.ndarray:
         """Return where values lie between low (0) and high (1), clamped to them."""
         low, high = self.low, self.high
         if self.is_logarithmic:
-            values, low, high = values.clamp(min=low).log(), math.log(low), math.log(high)
-        return ((values - low) / (high - low)).clamp(0, 1)
+            values, low, high = np.log(np.maximum(values, low)), math.log(low), math.log(high)
+        return np.clip((values - low) / (high - low), 0, 1)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Position and text of the numbers on the legend; what is beyond the ends has their colour."""
         within = self.marks or _round_numbers(self.low, self.high, self.is_logarithmic)
         ends = [(0.0, f"≤ {self.low:.3g}"), (1.0, f"≥ {self.high:.3g}")]
-        places = [(self.position(torch.tensor(each, dtype=torch.float64)).item(), f"{each:g}") for each in within]
+        places = [(self.position(np.array([each])).item(), f"{each:g}") for each in within]
         return [ends[0], *((place, text) for place, text in places if 0.1 < place < 0.9), ends[1]]
 
 
@@ -83,7 +83,8 @@ def fit_color_scale(depth: Depth, valid: Mask, kind: DepthKind) -> ColorScale:
         valid: (1, H, W), where the depth means something.
         kind: of the depth.
     """
-    values = np.percentile(depth[valid].float().cpu().numpy(), [2, 98]) if valid.any() else np.array([0.0, 1.0])
+    known = as_array(depth)[as_array(valid)]
+    values = np.percentile(known, [2, 98]) if known.size else np.array([0.0, 1.0])
     low, high = float(values[0]), float(values[1])
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3
     if kind is DepthKind.RELATIVE:
@@ -110,10 +111,10 @@ def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> Ima
     Returns:
         (3, H, W) RGB in [0, 1].
     """
-    picture = torch.empty(3, *values.shape[-2:])
+    picture = np.empty((3, *values.shape[-2:]), np.float32)
     for rows, strip in _coloured_strips(values, scale, valid):
-        picture[:, rows] = strip
-    return picture
+        picture[:, rows] = strip.transpose(2, 0, 1)
+    return as_tensor(picture)
 
 
 def render(
@@ -132,7 +133,7 @@ def render(
     """
     pixels = np.empty((*values.shape[-2:], 3), np.uint8)
     for rows, strip in _coloured_strips(values, scale, valid):
-        pixels[rows] = _eight_bits(strip)
+        pixels[rows] = np.rint(strip * 255)
     return _above_legend(pixels, scale, note) if legend else Image.fromarray(pixels)
 
 
@@ -147,7 +148,8 @@ def colorize_error(predicted: Depth, measured: Depth, valid: Mask) -> ImageTenso
     Returns:
         (3, H, W) RGB in [0, 1].
     """
-    return colorize(predicted / torch.where(valid, measured, 1), ERROR_SCALE, valid)
+    ratio = as_array(predicted) / np.where(as_array(valid), as_array(measured), np.float32(1))
+    return colorize(as_tensor(ratio), ERROR_SCALE, valid)
 
 
 def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Float[Tensor, "3 h w"]:
@@ -162,7 +164,12 @@ def with_legend(picture: ImageTensor, scale: ColorScale, note: str = "") -> Floa
         (3, h, w) RGB in [0, 1], higher than the picture and maybe wider.
     """
     canvas = _above_legend(_eight_bits(picture), scale, note)
-    return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).permute(2, 0, 1)
+    return as_tensor((np.asarray(canvas).astype(np.float32) / 255).transpose(2, 0, 1))
+
+
+def legend_strip(scale: ColorScale, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the legend alone, 8-bit RGB, for pictures of `width` pixels; wider where its text takes more."""
+    return np.asarray(_above_legend(np.full((1, width, 3), 255, np.uint8), scale, ""))[1:]
 
 
 def legend_bar(scale: ColorScale, width: int, height: int) -> ImageTensor:
@@ -176,8 +183,7 @@ def legend_bar(scale: ColorScale, width: int, height: int) -> ImageTensor:
     Returns:
         (3, height, width) RGB in [0, 1].
     """
-    steps = torch.linspace(0, 255, width).round().long()
-    return _lookup(scale.colours)[steps].T[:, None, :].expand(-1, height, -1)
+    return as_tensor(_bar(scale, width, height).transpose(2, 0, 1))
 
 
 def encode_image(picture: ImageTensor, suffix: str = ".png") -> bytes:
@@ -208,7 +214,8 @@ def _above_legend(pixels: UInt8[np.ndarray, "H W 3"], scale: ColorScale, note: s
     draw = ImageDraw.Draw(canvas)
     left, right = 2 * size, canvas_width - 2 * size
     top, bottom = height + round(0.5 * size), height + round(1.6 * size)
-    canvas.paste(_pillow(legend_bar(scale, right - left, bottom - top)), (left, top))
+    bar = np.rint(_bar(scale, right - left, bottom - top) * 255).astype(np.uint8)
+    canvas.paste(Image.fromarray(bar), (left, top))
     for place, text in scale.ticks:
         x = left + place * (right - left)
         draw.line([(x, bottom), (x, bottom + size // 3)], fill="black", width=max(1, size // 12))
@@ -217,46 +224,59 @@ def _above_legend(pixels: UInt8[np.ndarray, "H W 3"], scale: ColorScale, note: s
     return canvas
 
 
+def _bar(scale: ColorScale, width: int, height: int) -> Float[np.ndarray, "height width 3"]:
+    steps = np.rint(np.linspace(0, 255, width)).astype(np.intp)
+    return np.broadcast_to(_lookup(scale.colours)[steps], (height, width, 3)).copy()
+
+
 def _coloured_strips(
     values: Depth, scale: ColorScale, valid: Mask | None
-) -> Iterator[tuple[slice, Float[Tensor, "3 rows W"]]]:
+) -> Iterator[tuple[slice, Float[np.ndarray, "rows W 3"]]]:
     """Yield some rows at a time and their colours, so that no copy of a large picture is made on the way."""
-    height, width = values.shape[-2:]
+    (numbers,), known = as_array(values), None if valid is None else as_array(valid)[0]
+    height, width = numbers.shape
     for top in range(0, height, 256):
         rows = slice(top, min(top + 256, height))
-        numbers = values[:, rows].float().cpu()
-        known = numbers.isfinite() if valid is None else valid[:, rows].cpu() & numbers.isfinite()
-        place = scale.position(torch.where(known, numbers, scale.high))
-        colours = _lookup(scale.colours)[place.mul(255).round().long()[0]].permute(2, 0, 1)
-        yield rows, torch.where(known, colours, _stripes(height, width, rows))
+        strip = numbers[rows].astype(np.float32, copy=False)
+        shown = np.isfinite(strip) if known is None else known[rows] & np.isfinite(strip)
+        steps = np.rint(scale.position(np.where(shown, strip, np.float32(scale.high))) * 255)
+        colours = _lookup(scale.colours)[steps.astype(np.intp)]
+        yield rows, np.where(shown[..., None], colours, _stripes(height, width, rows))
 
 
 @cache
-def _lookup(colours: str) -> Tensor:
-    """(256, 3) RGB in [0, 1]."""
-    from matplotlib import colormaps  # takes a second to import
+def _lookup(colours: str) -> Float[np.ndarray, "256 3"]:
+    """RGB in [0, 1]."""
+    if colours.removesuffix("_r") == "inferno":
+        # Smith and van der Walt's map (CC0), as matplotlib holds it, which takes a second to import.
+        table = np.load(Path(__file__).with_name("inferno.npy"))
+        return table[::-1] if colours.endswith("_r") else table
+    from matplotlib import colormaps
 
-    return torch.from_numpy(colormaps[colours](np.arange(256))[:, :3].astype(np.float32))
+    return colormaps[colours](np.arange(256))[:, :3].astype(np.float32)
 
 
-def _stripes(height: int, width: int, rows: slice) -> Float[Tensor, "3 rows W"]:
+def _stripes(height: int, width: int, rows: slice) -> Float[np.ndarray, "rows W 3"]:
     """Return some rows of diagonal stripes of the two greys of `HATCH`, about 40 along the picture's longer side."""
     period = max(4, max(height, width) // 40)
-    diagonal = torch.arange(rows.start, rows.stop)[:, None] + torch.arange(width)[None]
-    light, dark = (torch.tensor(grey).view(3, 1, 1) for grey in HATCH)
-    return torch.where(diagonal % period < period / 2, light, dark)
+    diagonal = np.arange(rows.start, rows.stop)[:, None] + np.arange(width)[None]
+    light, dark = np.array(HATCH, np.float32)
+    return np.where((diagonal % period < period / 2)[..., None], light, dark)
 
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+    """matplotlib's own font, found without importing it."""
+    spec = find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    return ImageFont.truetype(Path(spec.origin).with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf", size)
 
 
 def _pillow(picture: ImageTensor) -> Image.Image:
     return Image.fromarray(_eight_bits(picture))
 
 
-def _eight_bits(picture: ImageTensor) -> UInt8[np.ndarray, "H W 3"]:
-    return picture.clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).contiguous().numpy()
+def _eight_bits(picture: "np.ndarray | Tensor") -> UInt8[np.ndarray, "H W 3"]:
+    pixels = np.rint(np.clip(as_array(picture), 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0))

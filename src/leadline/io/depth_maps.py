@@ -8,38 +8,51 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, cast
 
 import cv2
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from leadline.core.camera import parse_intrinsics, ray_lengths
+from leadline.core.arrays import Depth, Intrinsics, Mask, as_array, held, tensor_field
+from leadline.core.camera import centered_camera, focal_length, parse_camera, ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
-from leadline.core.sample import Depth, Intrinsics, Mask
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
 from leadline.io.depth_units import explain_implausible_median
 from leadline.io.exif import read_orientation
-from leadline.io.images import _LAST_STEP, _decoding, _must_exist, _upright
+from leadline.io.images import (
+    _LAST_STEP,
+    _decoding,
+    _must_exist,
+    _upright,
+    as_float_image,
+    decode_photograph,
+    read_photograph,
+)
+from leadline.io.point_clouds import Mesh, PointCloud, mesh, normals_picture, point_cloud, surface_normals
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
-    """Hold one depth map: predicted by a model, or read from a file."""
+    """Hold one depth map: predicted by a model, or read from a file.
 
-    depth: Depth
+    `depth`, `valid` and `intrinsics` are tensors, whether tensors or arrays were given; what is held as arrays becomes
+    tensors, of the same memory, when they are first read. `values`, `mask` and `camera` are the same as arrays.
+    """
+
+    depth: Depth = tensor_field()
     """(1, H, W) in the unit that `kind` says; 0 where not `valid` once it was read back."""
-    valid: Mask
+    valid: Mask = tensor_field()
     kind: DepthKind = DepthKind.METRIC
-    intrinsics: Intrinsics | None = None
+    intrinsics: Intrinsics | None = tensor_field(default=None)
     """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, key → text, which is stored in the file: {"model": "hybrid", "aligned": "median"}."""
@@ -47,11 +60,32 @@ class DepthMap:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.depth.shape[-2], self.depth.shape[-1]
+        shape = held(self, "depth").shape
+        return shape[-2], shape[-1]
+
+    @property
+    def values(self) -> Float[np.ndarray, "1 H W"]:
+        """The depth as an array, of the same memory where it can be."""
+        return as_array(held(self, "depth"))
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "1 H W"]:
+        """Where the depth is valid, as an array, of the same memory where it can be."""
+        return as_array(held(self, "valid"))
+
+    @property
+    def camera(self) -> Float[np.ndarray, "4"] | None:
+        """The intrinsics as an array."""
+        known = held(self, "intrinsics")
+        return None if known is None else as_array(known)
+
+    def replace(self, **changes: Any) -> "DepthMap":
+        """Return a copy with other values in the named fields."""
+        return DepthMap(**{**vars(self), **changes})
 
     def numpy(self) -> Float[np.ndarray, "H W"]:
         """Return the depth as a new (H, W) array of float32, NaN where it is not valid."""
-        return torch.where(self.valid, self.depth, torch.nan)[0].detach().float().cpu().numpy()
+        return np.where(self.mask, self.values, np.float32(np.nan))[0].astype(np.float32, copy=False)
 
     def colorize(self, scale: ColorScale | None = None, *, legend: bool = False) -> Image.Image:
         """Draw the depth in colours, striped grey where it is not valid.
@@ -64,9 +98,89 @@ class DepthMap:
         Returns:
             An RGB picture of the map's size, or higher and maybe wider with a legend.
         """
-        depth = self.depth.detach()
-        scale = scale or default_color_scale(depth, self.valid, self.kind)
-        return render(depth, scale, self.valid, legend=legend)
+        scale = scale or default_color_scale(self.values, self.mask, self.kind)
+        return render(self.values, scale, self.mask, legend=legend)
+
+    def point_cloud(
+        self,
+        image: StrPath | Image.Image | np.ndarray | None = None,
+        *,
+        field_of_view: float | None = None,
+        max_points: int | None = None,
+    ) -> PointCloud:
+        """Return the depth as coloured points, in metres; `.save("cloud.ply")` writes them.
+
+        Args:
+            image: the photograph that gives the colours: a path, a Pillow image or an array (h, w, 3) of 8 bits, of any
+                size. Unset: the colours of the depth.
+            field_of_view: degrees from the left edge to the right one; unset: as `intrinsics` says.
+            max_points: keep each n-th row and column, so that there are no more; unset: all.
+
+        Raises:
+            BadInput: relative depth, which has no shape; or the camera is not known.
+        """
+        camera = self._camera_for_shape(field_of_view)
+        return point_cloud(self.numpy(), camera, self._picture(image), max_points=max_points)
+
+    def mesh(
+        self,
+        image: StrPath | Image.Image | np.ndarray | None = None,
+        *,
+        field_of_view: float | None = None,
+        max_points: int | None = None,
+    ) -> Mesh:
+        """Return the depth as a surface cut at depth jumps; `.save("room.glb")` writes it.
+
+        Args:
+            image: the photograph on it, as for `point_cloud`.
+            field_of_view: as for `point_cloud`.
+            max_points: as for `point_cloud`.
+
+        Raises:
+            BadInput: as `point_cloud`.
+        """
+        camera = self._camera_for_shape(field_of_view)
+        return mesh(self.numpy(), camera, self._picture(image), max_points=max_points)
+
+    def normals(self, *, field_of_view: float | None = None) -> Image.Image:
+        """Draw the surface's normals: red to the right, green up, blue towards the camera; grey where none is known.
+
+        Args:
+            field_of_view: as for `point_cloud`.
+
+        Raises:
+            BadInput: as `point_cloud`.
+        """
+        camera = self._camera_for_shape(field_of_view)
+        return Image.fromarray(normals_picture(surface_normals(self.numpy(), camera)))
+
+    def _camera_for_shape(self, field_of_view: float | None) -> list[float]:
+        """Return fx, fy, cx, cy of the map, or raise for depth of which no shape follows."""
+        if self.kind is DepthKind.RELATIVE:
+            advice = "scale it to metres first (--scale-from, or leadline.inference.metric_scale)"
+            raise BadInput(f"Points need depth, and {self.kind.guarantee}: {advice}.")
+        if field_of_view is not None:
+            if not 0 < field_of_view < 180:
+                raise BadInput(f"field_of_view={field_of_view:g}: give the degrees between the edges, 0 to 180.")
+            return list(centered_camera(focal_length(field_of_view, self.shape[1]), self.shape))
+        if self.camera is None or not np.isfinite(self.camera).all():
+            raise BadInput(
+                "Points need the camera, and it is not known: give field_of_view=…, the degrees between the picture's "
+                "left and right edges (most telephones: 62 to 72)."
+            )
+        return self.camera.tolist()
+
+    def _picture(self, image: StrPath | Image.Image | np.ndarray | None) -> UInt8[np.ndarray, "h w 3"]:
+        if image is None:
+            return np.asarray(self.colorize())
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+                raise BadInput(
+                    f"An array of {image.dtype} of shape {image.shape} gives no colours: give (h, w, 3) uint8."
+                )
+            return image
+        photo = decode_photograph(image, "The image") if isinstance(image, Image.Image) else read_photograph(image)
+        return np.rint(as_float_image(photo.pixels) * 255).astype(np.uint8).transpose(1, 2, 0)
 
     def save(self, path: StrPath, *, depth_scale: float | None = None) -> None:
         """Write the depth as 16-bit PNG, NPZ, PFM or TIFF, by the suffix of `path`; see `write_depth`.
@@ -83,7 +197,7 @@ class DepthMap:
 
     def __repr__(self) -> str:
         height, width = self.shape
-        values = self.depth[self.valid]
+        values = self.values[self.mask]
         unit = " m" if self.kind is DepthKind.METRIC else ""
         extent = f"{values.min():.4g} to {values.max():.4g}{unit}" if len(values) else "nothing valid"
         return f"DepthMap({height} × {width}, {self.kind.value}, {extent})"
@@ -143,14 +257,11 @@ def read_depth(
     with _decoding(path):
         encoding = _encoding(path, values, metadata, depth_scale, kind)
         known = _camera(path, metadata.pop("intrinsics", None), values.shape)
-    camera = known if intrinsics is None else parse_intrinsics(intrinsics, f"{path}, as given")
+    camera = known if intrinsics is None else np.array(parse_camera(intrinsics, f"{path}, as given"), np.float32)
     valid = _measured(values, encoding, invalid)
     if stored.valid is not None:
         valid &= stored.valid
-    depth = values.astype(np.float32)
-    if (encoding.scale, encoding.offset) != (1, 0):
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            depth = (values / encoding.scale + encoding.offset).astype(np.float32)
+    depth = _decoded(values, encoding.scale, encoding.offset)
     # A scale may take numbers out of the range of 32-bit floats.
     valid &= np.isfinite(depth) if encoding.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     depth = np.where(valid, depth, np.float32(0))
@@ -163,8 +274,8 @@ def read_depth(
     if not encoding.is_stated and encoding.kind is DepthKind.METRIC and depth_scale is None:
         _check_metres(path, depth[valid])
     return DepthMap(
-        depth=torch.from_numpy(np.where(valid, depth, np.float32(0)))[None],
-        valid=torch.from_numpy(valid)[None],
+        depth=np.where(valid, depth, np.float32(0))[None],
+        valid=valid[None],
         kind=encoding.kind,
         intrinsics=camera,
         provenance={key: text for key, text in metadata.items() if key not in _ENCODING_KEYS},
@@ -254,13 +365,13 @@ def write_depth(
     write = _format(path).write
     if write is None:
         raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
-    values, valid = depth.depth[0].detach().float().cpu().numpy(), depth.valid[0].cpu().numpy()
+    values, valid = depth.values[0].astype(np.float32, copy=False), depth.mask[0]
     _check_values(path, values, valid, depth.kind)
     metadata = {key: text for key, text in depth.provenance.items() if key not in _ENCODING_KEYS | {"intrinsics"}}
     metadata |= {"kind": str(depth.kind), "unit": depth.kind.unit}
-    if depth.intrinsics is not None and depth.intrinsics.isfinite().all():
-        parse_intrinsics(depth.intrinsics.tolist(), str(path))  # what no camera has is refused
-        metadata["intrinsics"] = " ".join(str(number) for number in depth.intrinsics.float().cpu().numpy())
+    if depth.camera is not None and np.isfinite(depth.camera).all():
+        parse_camera(depth.camera, str(path))  # what no camera has is refused
+        metadata["intrinsics"] = " ".join(str(number) for number in depth.camera.astype(np.float32))
     is_whole = bool(valid.all())
     if path.suffix.lower() == ".png":
         values, scaling = _steps(path, values, valid, depth.kind, depth_scale)
@@ -386,20 +497,37 @@ def _encoding(
     return _Encoding(stated_kind, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
 
 
-def _camera(path: Path, stated: Any, size: tuple[int, ...]) -> Intrinsics | None:
+def _decoded(values: np.ndarray, scale: float, offset: float) -> np.ndarray:
+    """Return number / scale + offset as 32-bit floats."""
+    if values.dtype == np.uint16 and values.size > 1 << 16:
+        return _decoded_steps(scale, offset)[values]
+    if (scale, offset) == (1, 0):
+        return values.astype(np.float32)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return (values / scale + offset).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _decoded_steps(scale: float, offset: float) -> np.ndarray:
+    """Return the depth of each 16-bit number: to look it up is faster than to divide."""
+    return _decoded(np.arange(1 << 16), scale, offset)
+
+
+def _camera(path: Path, stated: Any, size: tuple[int, ...]) -> Float[np.ndarray, "4"] | None:
     """Parse the camera that a file states; an impossible one makes the file unreadable."""
+    if stated is None:
+        return None
     try:
-        camera = parse_intrinsics(stated, str(path))
+        camera = np.array(parse_camera(stated, str(path)), np.float32)
     except BadInput as fault:
         raise UnreadableFile(str(fault)) from fault
-    if camera is not None:
-        # A crop may leave the principal point outside, but not by more than a picture that it was cut out of.
-        far = [abs(middle) / side for middle, side in zip(camera[2:].tolist(), size[::-1], strict=True)]
-        if max(far) > _FARTHEST_MIDDLE:
-            raise UnreadableFile(
-                f"{path}: the intrinsics {' '.join(f'{number:g}' for number in camera.tolist())} have their principal "
-                f"point far outside of {size[1]} × {size[0]} pixels: state them in pixels of this map."
-            )
+    # A crop may leave the principal point outside, but not by more than a picture that it was cut out of.
+    far = [abs(middle) / side for middle, side in zip(camera[2:].tolist(), size[::-1], strict=True)]
+    if max(far) > _FARTHEST_MIDDLE:
+        raise UnreadableFile(
+            f"{path}: the intrinsics {' '.join(f'{number:g}' for number in camera.tolist())} have their principal "
+            f"point far outside of {size[1]} × {size[0]} pixels: state them in pixels of this map."
+        )
     return camera
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
-from leadline.core.camera import field_of_view, pinhole
-from leadline.core.sample import ImageTensor, Intrinsics
+from leadline.core.arrays import Intrinsics, as_array, held, tensor_field
+from leadline.core.camera import centered_camera, field_of_view
 
 Panorama = Literal["refuse", "flat"]
 """What to do with a panorama: refuse it, or take it for the picture of a pinhole camera all the same."""
@@ -18,7 +19,7 @@ Panorama = Literal["refuse", "flat"]
 class CameraInfo:
     """State a photograph's camera, where it was found, and why it may be wrong."""
 
-    intrinsics: Intrinsics | None
+    intrinsics: Intrinsics | None = tensor_field()
     """fx, fy, cx, cy in pixels of the image that was asked for; None: unknown."""
     source: str = "unknown"
     """`given`, `from EXIF` (its 35 mm equivalent), `from EXIF (focal plane)` (focal length and sensor) or `unknown`."""
@@ -32,8 +33,14 @@ class CameraInfo:
         panorama = self.doubts if self.is_panorama else ()
         return CameraInfo(intrinsics, "given", (*panorama, *doubts), self.is_panorama)
 
+    @property
+    def numbers(self) -> np.ndarray | None:
+        """The intrinsics as an array (4,)."""
+        known = held(self, "intrinsics")
+        return None if known is None else as_array(known)
 
-def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tuple[int, int]) -> CameraInfo:
+
+def camera_from_exif(exif: Image.Exif, xmp: bytes, shown: tuple[int, int], size: tuple[int, int]) -> CameraInfo:
     """Return the camera that EXIF describes.
 
     The "focal length in 35 mm film" (EXIF 2.3, tag 41989) is that of the film's frame of 36 × 24 mm with the same
@@ -43,11 +50,12 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tup
     Args:
         exif: the photograph's EXIF.
         xmp: its XMP packet, which marks panoramas; empty: none.
-        image: what the intrinsics are for: the photograph, or the same view in another size.
+        shown: height and width in pixels of what the intrinsics are for: the photograph, or the same view in another
+            size.
         size: height and width in pixels of the photograph in its file, upright or not.
 
     Returns:
-        The camera in pixels of `image`, its optical axis through the centre, and what is doubtful about it.
+        The camera in pixels of what is `shown`, its optical axis through the centre, and what is doubtful about it.
     """
     settings = _settings(exif)
     if _is_panorama(settings, xmp):
@@ -57,18 +65,18 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, image: ImageTensor, size: tup
     film = _number(settings.get(_FOCAL_LENGTH_IN_FILM))
     millimetres = _number(settings.get(_FOCAL_LENGTH))
     focals = {
-        "from EXIF": film / math.hypot(36, 24) * math.hypot(*image.shape[-2:]),
-        "from EXIF (focal plane)": millimetres * _focal_plane_resolution(settings, image, recorded),
+        "from EXIF": film / math.hypot(36, 24) * math.hypot(*shown),
+        "from EXIF (focal plane)": millimetres * _focal_plane_resolution(settings, shown, recorded),
     }
     stated = dict(zip(focals, (f"{film:g} mm in 35 mm film", f"{millimetres:g} mm by its focal plane"), strict=True))
     doubts = []
     for source, focal in focals.items():
         if focal <= 0:
             continue
-        degrees = field_of_view(focal, max(image.shape[-2:]))
+        degrees = field_of_view(focal, max(shown))
         if _NARROWEST <= degrees <= _WIDEST:
             doubts += _contradictions(recorded, size, *focals.values())
-            return CameraInfo(pinhole(focal, image), source, tuple(doubts))
+            return CameraInfo(np.array(centered_camera(focal, shown), np.float32), source, tuple(doubts))
         doubts.append(f"EXIF says {stated[source]}, a field of view of {degrees:.2g} degrees: ignored.")
     return CameraInfo(None, doubts=tuple(doubts))
 
@@ -133,12 +141,12 @@ def _recorded_sides(settings: Mapping[int, Any]) -> tuple[float, float] | None:
 
 
 def _focal_plane_resolution(
-    settings: Mapping[int, Any], image: ImageTensor, recorded: tuple[float, float] | None
+    settings: Mapping[int, Any], shown: tuple[int, int], recorded: tuple[float, float] | None
 ) -> float:
-    """Return how many pixels of `image` make a millimetre of the sensor; 0: EXIF does not say."""
+    """Return how many pixels of what is `shown` make a millimetre of the sensor; 0: EXIF does not say."""
     resolution = _number(settings.get(_PLANE_RESOLUTION)) / _MILLIMETRES.get(settings.get(_PLANE_UNIT, 2), 25.4)
-    # It counts the pixels that EXIF records, of which `image` may have fewer, turned or not.
-    return resolution * max(image.shape[-2:]) / recorded[0] if recorded else 0.0
+    # It counts the pixels that EXIF records, of which what is shown may have fewer, turned or not.
+    return resolution * max(shown) / recorded[0] if recorded else 0.0
 
 
 def _contradictions(

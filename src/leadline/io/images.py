@@ -14,16 +14,16 @@ from typing import Any, get_args
 
 import cv2
 import numpy as np
-import torch
+from jaxtyping import Float
 from PIL import Image, features
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from leadline.core.arrays import ImageTensor, Intrinsics, as_array, as_tensor
 from leadline.core.camera import resize_intrinsics
 from leadline.core.errors import BadInput, UnreadableFile, unknown
 from leadline.core.paths import StrPath
-from leadline.core.sample import ImageTensor, Intrinsics
 from leadline.io.atomic import atomic_write
 from leadline.io.exif import CameraInfo, Panorama, camera_from_exif, read_orientation
 from leadline.io.outputs import png_text
@@ -47,24 +47,40 @@ MAX_PIXELS = 25_000_000
 class Photograph:
     """Hold a photograph as `read_photograph` returns it."""
 
-    image: ImageTensor
-    """RGB in [0, 1], upright; a large photograph in fewer pixels."""
+    pixels: np.ndarray
+    """Upright, (H, W) grey or (H, W, 3) RGB of 8 or 16 bits, or (H, W, 3) floats in [0, 1]; a large photograph in fewer
+    pixels."""
     size: tuple[int, int]
     """Height and width of the upright photograph in its file."""
     camera: CameraInfo
-    """In pixels of `image`."""
+    """In pixels of `pixels`."""
+
+    @property
+    def image(self) -> ImageTensor:
+        """The pixels as a new tensor (3, H, W), RGB in [0, 1]."""
+        return as_tensor(as_float_image(self.pixels))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of `pixels`."""
+        return self.pixels.shape[0], self.pixels.shape[1]
 
     @property
     def is_reduced(self) -> bool:
-        """Whether `image` has fewer pixels than the photograph in its file."""
-        return tuple(self.image.shape[-2:]) != self.size
+        """Whether `pixels` are fewer than those of the photograph in its file."""
+        return self.shape != self.size
+
+    @property
+    def full_camera(self) -> Float[np.ndarray, "4"] | None:
+        """The intrinsics in pixels of the photograph in its file."""
+        known = self.camera.numbers
+        return None if known is None else resize_intrinsics(known, self.shape, self.size)
 
     @property
     def full_intrinsics(self) -> Intrinsics | None:
-        """The camera in pixels of the photograph in its file."""
-        if self.camera.intrinsics is None:
-            return None
-        return resize_intrinsics(self.camera.intrinsics, self.image.shape[-2:], self.size)
+        """`full_camera` as a tensor."""
+        known = self.full_camera
+        return None if known is None else as_tensor(known)
 
 
 def read_image(path: StrPath) -> ImageTensor:
@@ -167,7 +183,8 @@ def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
     _must_exist(path)
     with _decoding(path), path.open("rb") as file:
         exif, xmp, size = _metadata(file, path.suffix.lower())
-    return camera_from_exif(exif, xmp, image, size or (image.shape[-2], image.shape[-1]))
+    shown = (image.shape[-2], image.shape[-1])
+    return camera_from_exif(exif, xmp, shown, size or shown)
 
 
 def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mapping[str, str] | None = None) -> None:
@@ -185,10 +202,31 @@ def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mappi
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
     if not isinstance(image, Image.Image):
-        pixels = image.detach().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
-        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        pixels = np.rint(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8)
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with atomic_write(path) as half:
         image.save(half, quality=95, pnginfo=png_text(metadata) if metadata else None)
+
+
+def as_float_image(pixels: np.ndarray) -> Float[np.ndarray, "3 H W"]:
+    """Convert (H, W) or (H, W, 3 or 4) numbers to RGB in [0, 1], with what is transparent on white.
+
+    Raises:
+        ValueError: floats that are not in [0, 1].
+    """
+    image = np.empty((3, *pixels.shape[:2]), np.float32)
+    # In strips: the memory is that of the result.
+    for top in range(0, len(pixels), _STRIP):
+        channels = np.atleast_3d(pixels[top : top + _STRIP]).transpose(2, 0, 1)
+        strip = channels.astype(np.float32)
+        if channels.dtype.kind == "f":
+            _must_be_in_unit_range(strip)
+        else:
+            strip /= np.float32(np.iinfo(channels.dtype).max)
+        if len(strip) == 4:
+            strip = strip[:3] * strip[3:] + (1 - strip[3:])
+        image[:, top : top + _STRIP] = strip
+    return image
 
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _DNG_VERSION = 256, 257, 258, 50706
@@ -292,7 +330,7 @@ _File = io.BufferedReader | io.BytesIO
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """Hold what a file contains, before it becomes a tensor."""
+    """Hold what a file contains."""
 
     pixels: np.ndarray
     """Upright; (H, W) or (H, W, 3 or 4): grey, RGB or RGBA; at the file's own depth where it is not reduced."""
@@ -303,8 +341,9 @@ class _Decoded:
 
 
 def _photograph(decoded: _Decoded) -> Photograph:
-    image = _as_image(decoded.pixels)
-    return Photograph(image, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, image, decoded.size))
+    pixels = _as_colour(decoded.pixels)
+    shown = (pixels.shape[0], pixels.shape[1])
+    return Photograph(pixels, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, shown, decoded.size))
 
 
 def _decoded(file: _File, suffix: str, max_pixels: int | None) -> _Decoded:
@@ -575,23 +614,17 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _as_image(pixels: np.ndarray) -> ImageTensor:
-    """Convert (H, W) or (H, W, 3 or 4) numbers to RGB in [0, 1], in strips: the memory is that of the result."""
-    image = torch.empty(3, *pixels.shape[:2])
-    for top in range(0, len(pixels), _STRIP):
-        channels = np.ascontiguousarray(np.atleast_3d(pixels[top : top + _STRIP]).transpose(2, 0, 1))
-        strip = torch.from_numpy(channels).float()
-        if channels.dtype.kind == "f":
-            _must_be_in_unit_range(strip)
-        else:
-            strip /= np.iinfo(channels.dtype).max
-        if len(strip) == 4:
-            strip = strip[:3] * strip[3:] + (1 - strip[3:])
-        image[:, top : top + _STRIP] = strip
-    return image
+def _as_colour(pixels: np.ndarray) -> np.ndarray:
+    """Return (H, W) or (H, W, 3) whole numbers as they are, and all others as RGB in [0, 1]: (H, W, 3) floats."""
+    is_float = pixels.dtype.kind == "f"
+    if pixels.ndim == 2 and not is_float:
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and not is_float:
+        return pixels
+    return np.ascontiguousarray(as_float_image(pixels).transpose(1, 2, 0))
 
 
-def _must_be_in_unit_range(image: torch.Tensor) -> None:
-    low, high = image.min().item(), image.max().item()
+def _must_be_in_unit_range(image: np.ndarray) -> None:
+    low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"its floats go from {low:g} to {high:g}, and photographs must be in [0, 1]")

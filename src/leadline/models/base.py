@@ -4,156 +4,96 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
-from importlib import import_module
-from math import ceil, floor, sqrt
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from leadline.core.camera import pinhole
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.paths import StrPath
-from leadline.core.sample import ImageTensor, Intrinsics
+from leadline.models.preprocessing import FREE_LICENCES as FREE_LICENCES
+from leadline.models.preprocessing import IMAGENET_MEAN as IMAGENET_MEAN
+from leadline.models.preprocessing import IMAGENET_STD as IMAGENET_STD
+from leadline.models.preprocessing import Interpolation as Interpolation
+from leadline.models.preprocessing import Preprocessing as Preprocessing
+from leadline.models.preprocessing import Provenance as Provenance
+from leadline.models.preprocessing import Resize as Resize
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Interpolation = Literal[
-    "bilinear", "bilinear_sharp", "bilinear_corners", "bilinear_inverse", "cubic", "cubic_smooth", "area"
-]
-"""`bilinear` and `cubic_smooth` (Pillow's bicubic: Keys with a = −0.5, held to [0, 1]) smooth first where they shrink;
-`bilinear_sharp` and `cubic` (OpenCV's INTER_CUBIC: a = −0.75) never do; `bilinear_corners` is sharp too, and lays the
-centres of the corner pixels on each other; `bilinear_inverse` is sharp too, on one over the numbers;
-`area` averages the pixels that each new one covers."""
-
-
-class Resize(StrEnum):
-    """How a photograph's size becomes the network's; each side is then rounded to the multiple."""
-
-    SAME_AREA = "same_area"
-    """Keep the aspect and the native number of pixels, so that time and memory never depend on the photograph."""
-    LOWER_BOUND = "lower_bound"
-    """Keep the aspect; both sides at least the native ones."""
-    UPPER_BOUND = "upper_bound"
-    """Keep the aspect; both sides at most the native ones."""
-    MINIMAL = "minimal"
-    """Keep the aspect; fit the side whose scale is nearer to one."""
-    STRETCH = "stretch"
-    """The native size, whatever the aspect."""
-    OWN = "own"
-    """The photograph's own size, each side cut down to the multiple."""
+SideOutputs = Mapping[str, Tensor]
+"""What a network computes beside depth, by name: attention maps, probabilities, the depth of other levels."""
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How a photograph becomes what the network was trained on."""
+class ModelSpec:
+    """What a model is built from: `build(spec.name, **spec.arguments)` builds the same network, untrained."""
 
-    size: tuple[int, int]
-    """Native height and width in pixels."""
-    multiple: int = 32
-    """Both sides of every input divide by it."""
-    resize: Resize = Resize.SAME_AREA
-    interpolation: Interpolation = "bilinear"
-    """Brings the photograph to the network's size."""
-    restore: Interpolation = "bilinear"
-    """Brings the prediction back to the photograph's size."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of RGB in [0, 1]; the model subtracts it itself."""
-    std: tuple[float, float, float] = IMAGENET_STD
-    """Of RGB in [0, 1]; the model divides by it itself."""
-    focal: float | None = None
-    """Focal length, in pixels of the network's input, of the camera whose metres the network answers: the canonical
-    camera of Yin et al. 2023 (Metric3D). None: it answers for whatever camera it sees."""
-    margin: float = 0.0
-    """Times √(side / 2): pixels by which a mirror continues the photograph at each edge; the answer is cut back."""
-
-    def camera(self, image: ImageTensor) -> Intrinsics | None:
-        """Return the camera that an unknown one is taken for, in pixels of `image`; None without a canonical camera."""
-        if self.focal is None:
-            return None
-        pixels = image.shape[-2] * image.shape[-1]
-        return pinhole(self.focal * sqrt(pixels / (self.size[0] * self.size[1])), image)
-
-    def margin_for(self, height: int, width: int) -> tuple[int, int]:
-        """Rows above and below, and columns left and right, that a photograph gets before it is resized."""
-        # A mirror at the last pixel has one pixel less to show than there are.
-        return (
-            min(int(sqrt(height / 2) * self.margin), height - 1),
-            min(int(sqrt(width / 2) * self.margin), width - 1),
-        )
-
-    def size_for(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a photograph of `height` × `width`, margins included, is resized to."""
-        tall, wide = self.size[0] / height, self.size[1] / width
-        match self.resize:
-            case Resize.SAME_AREA:
-                tall = wide = sqrt(tall * wide)
-            case Resize.LOWER_BOUND:
-                tall = wide = max(tall, wide)
-            case Resize.UPPER_BOUND:
-                tall = wide = min(tall, wide)
-            case Resize.MINIMAL:
-                tall = wide = wide if abs(1 - wide) < abs(1 - tall) else tall
-            case Resize.STRETCH:
-                pass
-            case Resize.OWN:
-                return max(height // self.multiple, 1) * self.multiple, max(width // self.multiple, 1) * self.multiple
-        return self._rounded(tall * height, self.size[0]), self._rounded(wide * width, self.size[1])
-
-    def _rounded(self, side: float, native: int) -> int:
-        """The multiple nearest to `side` that keeps to the bound that `native` sets, and at least one multiple."""
-        steps = round(side / self.multiple)
-        if self.resize is Resize.LOWER_BOUND and steps * self.multiple < native:
-            steps = ceil(side / self.multiple)
-        if self.resize is Resize.UPPER_BOUND and steps * self.multiple > native:
-            steps = floor(side / self.multiple)
-        return max(steps, 1) * self.multiple
-
-
-FREE_LICENCES = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "mit")
-"""Licences, as the hub spells them, under which what is made of the licensed may be given away as we give it."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a model's weights come from and what may be done with them."""
-
-    training_data: str = ""
-    """What the whole model was trained on; empty: nothing yet."""
-    encoder: str = ""
-    """What the encoder held before that training; empty: random numbers."""
-    licence: str = "Apache-2.0"
-    notes: str = ""
-    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """What the model scored: data and protocol in words → metric → value."""
+    name: str
+    """Its key in `MODELS`."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """The builder's keyword arguments, as JSON holds them."""
 
 
 class DepthModel(nn.Module, ABC):
-    """A network from RGB in [0, 1] to depth in the unit of its `kind`; it normalises the image itself."""
+    """A network from RGB in [0, 1] to depth in the unit of its `kind`; it normalises the image itself.
 
-    name: str
-    """Its key in `MODELS`; set by `build`."""
-    arguments: Mapping[str, Any]
-    """The builder's keyword arguments as JSON would hold them; set by `build`."""
-    settled: Mapping[str, Any] = {}
-    """Arguments that the builder chose where it was told none: saved with the others, so that a later choice of
-    another default changes no saved model."""
+    Args:
+        kind: what a number in its depth maps guarantees.
+        preprocessing: how a photograph becomes its input.
+        provenance: where its weights come from.
+        spec: what it is built from; None: `build` sets it.
+        defaults: arguments that the builder chose where none were given. They are saved with the others, so that
+            another default in a later version changes no saved model.
+    """
+
+    side_outputs: frozenset[str] = frozenset()
+    """Names of what `forward_with_sides` returns beside depth."""
     encoder: nn.Module
     """The part that may come pretrained: image to pyramid."""
     mean: Tensor
     std: Tensor
 
-    def __init__(self, kind: DepthKind, preprocessing: Preprocessing, provenance: Provenance) -> None:
+    def __init__(
+        self,
+        kind: DepthKind,
+        preprocessing: Preprocessing,
+        provenance: Provenance,
+        *,
+        spec: ModelSpec | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.provenance = provenance
+        self.defaults: Mapping[str, Any] = dict(defaults or {})
+        self._spec = spec
         self.set_preprocessing(preprocessing)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is built from; of a model that `build` did not make, the name of its class."""
+        return self._spec or ModelSpec(type(self).__name__)
+
+    @property
+    def name(self) -> str:
+        """The key of its builder in `MODELS`."""
+        return self.spec.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The builder's keyword arguments, as JSON holds them."""
+        return self.spec.arguments
+
+    def set_spec(self, spec: ModelSpec) -> None:
+        """Set what the model is built from, once: `build` does.
+
+        Raises:
+            ValueError: it is set already.
+        """
+        if self._spec is not None:
+            raise ValueError(f"This model is built from {self._spec}, which does not change.")
+        self._spec = spec
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Take `preprocessing` as the model's own; the only way to change it."""
@@ -178,10 +118,26 @@ class DepthModel(nn.Module, ABC):
         where the camera is not known (None or NaN), it is taken for the canonical one.
         """
         depth = self.forward_canonical(image)
+        zoom = self.zoom(intrinsics)
+        return depth if zoom is None else depth * zoom.to(depth)
+
+    def zoom(self, intrinsics: Float[Tensor, "B 4"] | None) -> Float[Tensor, "B 1 1 1"] | None:
+        """Return the factor from the canonical camera's metres to those of these cameras; None where it is 1."""
         if self.preprocessing.focal is None or self.kind is not DepthKind.METRIC or intrinsics is None:
-            return depth
+            return None
         zoom = intrinsics[:, :2].prod(1).sqrt() / self.preprocessing.focal
-        return depth * zoom.where(zoom > 0, 1.0).to(depth)[:, None, None, None]
+        return zoom.where(zoom > 0, 1.0)[:, None, None, None]
+
+    def forward_with_sides(
+        self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
+    ) -> tuple[Float[Tensor, "B 1 H W"], SideOutputs]:
+        """Return depth as `forward` does, and the side outputs that losses of some networks compare; most have none.
+
+        Args:
+            image: as for `forward`.
+            intrinsics: as for `forward`.
+        """
+        return self(image, intrinsics), {}
 
     @abstractmethod
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
@@ -190,19 +146,6 @@ class DepthModel(nn.Module, ABC):
     @abstractmethod
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Return the feature maps that `forward` decodes, finest first, each (B, C, h, w)."""
-
-    def save_pretrained(self, directory: StrPath) -> None:
-        """Save the model as `leadline.save` does, with a model card (README.md) unless one lies there."""
-        _hub().write_with_card(self, directory)
-
-    @classmethod
-    def from_pretrained(cls, place: StrPath, **options: Any) -> "DepthModel":
-        """Load the model of a folder or of a hub repository; options as `pretrained.hub.load_pretrained`."""
-        return _hub().load_pretrained(place, **options)
-
-    def push_to_hub(self, repo: str, **options: Any) -> str:
-        """Upload the model with a model card; its address. Options as `leadline.models.pretrained.hub.push`."""
-        return _hub().push(self, repo, **options)
 
     def normalize(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Subtract the mean and divide by the standard deviation of the encoder's training images.
@@ -218,11 +161,6 @@ class DepthModel(nn.Module, ABC):
                 "leadline.predict resizes images of any size."
             )
         return (image - self.mean) / self.std
-
-
-def _hub() -> ModuleType:
-    """The module that the three methods above are short for: by name, because it is built on this one."""
-    return import_module("leadline.models.pretrained.hub")
 
 
 def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:

@@ -4,7 +4,8 @@ RefineNet's (Lin et al. 2017) as MiDaS (Ranftl et al. 2020, §4) and DPT (Ranftl
 the coarsest map to the finest, add the next map, refine, upsample by two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -30,8 +31,9 @@ class FusionModel(DepthModel):
         head: nn.Module,
         neck: nn.Module | None = None,
         transformer: nn.Module | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, preprocessing, provenance)
+        super().__init__(kind, preprocessing, provenance, defaults=defaults)
         self.encoder = encoder
         self.neck = neck
         self.transformer = transformer

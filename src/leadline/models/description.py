@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.models.base import Interpolation, Preprocessing, Provenance, Resize
+from leadline.models.preprocessing import Interpolation, Preprocessing, Provenance, Resize
 
 FORMAT = 1
 """Of the saved folder; a reader refuses what is newer."""
@@ -17,6 +17,33 @@ LARGEST_FILE = 4 * 2**20
 """Bytes of a model.json; the largest of the transformers library's configurations have some 100 kB."""
 DEEPEST = 32
 """Levels of lists and objects in it."""
+
+
+def describe(
+    name: str, arguments: Mapping[str, Any], kind: DepthKind, rule: Preprocessing, provenance: Provenance
+) -> dict[str, Any]:
+    """Return what a model.json holds of a model, but the checksum of its weights.
+
+    Args:
+        name: the key of its builder.
+        arguments: of the builder, as JSON holds them.
+        kind: what its depth guarantees.
+        rule: its preprocessing.
+        provenance: where its weights come from; figures that are NaN are left out.
+    """
+    figures = {
+        # JSON has no NaN, which a metric is where nothing could be scored.
+        data: {metric: score for metric, score in scores.items() if math.isfinite(score)}
+        for data, scores in provenance.figures.items()
+    }
+    return {
+        "format": FORMAT,
+        "name": name,
+        "arguments": arguments,
+        "kind": kind,
+        "preprocessing": asdict(rule),
+        "provenance": {**asdict(provenance), "figures": figures},
+    }
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,19 @@ def read_description(file: Path) -> ModelDescription:
         BadInput: it cannot be read, is no JSON, or a field is missing, unknown, of another type or out of its range;
             the message names file and field.
     """
-    held = read_json(file)
+    return parse_description(read_json(file), file)
+
+
+def parse_description(held: Any, file: Path) -> ModelDescription:
+    """Check what a model.json holds, wherever it was found.
+
+    Args:
+        held: the JSON.
+        file: what messages name.
+
+    Raises:
+        BadInput: as `read_description`.
+    """
     try:
         _must(isinstance(held, dict), "it", "an object")
         _check_depth(held, DEEPEST)
@@ -48,8 +87,7 @@ def read_description(file: Path) -> ModelDescription:
         _whole(held["format"], "format", 1, math.inf)
         if held["format"] > FORMAT:
             raise BadInput(f"{file} is of format {held['format']}, newer than this leadline: upgrade it.")
-        del held["format"]
-        return _read_model(held, "")
+        return _read_model({key: value for key, value in held.items() if key != "format"}, "")
     except _Fault as fault:
         raise BadInput(f"{file} does not describe a model ({fault}): save or copy the model again.") from fault
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from timm.layers.format import Format
 from torch import Tensor, nn
 
-from leadline.core.errors import BadInput, unknown
+from leadline.core.camera import CANONICAL_FOCAL
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import (
     IMAGENET_MEAN,
@@ -25,6 +26,7 @@ from leadline.models.base import (
     shapes,
     state_dict_mismatch,
 )
+from leadline.models.densenet import DensePyramid
 from leadline.models.vit import PlainVit
 
 REDUCTIONS = (4, 8, 16, 32)
@@ -34,9 +36,6 @@ _SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretra
 CAMERAS = ("canonical", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
 `any`: it takes every photograph for what it looks like."""
-_FOCAL = 0.9
-"""The canonical camera's focal length, as a share of the root of the number of pixels: 62 degrees across a 4:3 picture.
-Telephones' main cameras have some 0.87, the Kinect of NYU Depth v2 has 0.93."""
 
 
 def make_encoder(
@@ -45,8 +44,9 @@ def make_encoder(
     options: Mapping[str, Any] | None = None,
     weights: StrPath | None = None,
     pretrained: bool = False,
+    reductions: Sequence[int] = REDUCTIONS,
 ) -> nn.Module:
-    """Build a timm network as a module from an image to four feature maps, with random weights unless given others.
+    """Build a timm network as a module from an image to feature maps, with random weights unless given others.
 
     A plain vision transformer, whose maps all have one stride, becomes a `PlainVit`. `channels()` returns the maps'
     widths.
@@ -56,6 +56,7 @@ def make_encoder(
         options: timm's own keyword arguments, such as `{"pad_type": "same"}`.
         weights: safetensors file of the whole network in timm's layout.
         pretrained: let timm download its weights.
+        reductions: how much smaller than the image each map is, finest first; several may be alike in a dilated one.
 
     Raises:
         BadInput: timm does not know the network, it has no such maps, or the weights are not its own.
@@ -67,10 +68,10 @@ def make_encoder(
     try:
         with init_on_meta():
             outline = timm.create_model(name, features_only=True, **options)
-            reductions = _info(outline).reduction()
+            found = _info(outline).reduction()
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as problem:
         raise BadInput(f"{name!r} with {options} gives no pyramid of features: {problem}") from problem
-    if len(set(reductions)) == 1:
+    if len(set(found)) == 1 and tuple(reductions) == REDUCTIONS:
         options = {"dynamic_img_size": True, **options}
         encoder = _plain_vit(name, options, pretrained=pretrained)
         if weights is not None:
@@ -78,14 +79,16 @@ def make_encoder(
             whole = _read(Path(weights), name, options)
             encoder.vit.load_state_dict({key: whole[key] for key in encoder.vit.state_dict()})
         return encoder
-    if not set(REDUCTIONS) <= set(reductions):
+    levels = _levels(found, reductions)
+    if levels is None:
         raise BadInput(
-            f"{name!r} gives maps at 1/{', 1/'.join(map(str, reductions))} of the image; "
-            f"an encoder needs 1/{', 1/'.join(map(str, REDUCTIONS))}, as ResNets and MobileNets give, "
-            "or one stride, as plain ViTs do."
+            f"{name!r} gives maps at 1/{', 1/'.join(map(str, found))} of the image; "
+            f"an encoder needs 1/{', 1/'.join(map(str, reductions))}, as ResNets and MobileNets give"
+            f"{', or one stride, as plain ViTs do' if tuple(reductions) == REDUCTIONS else ''}."
         )
     _must_take_any_size(name, outline)
-    levels = tuple(reductions.index(reduction) for reduction in REDUCTIONS)
+    if name.startswith("densenet") and len(reductions) > len(REDUCTIONS):
+        return _densenet(name, options, weights, pretrained=pretrained)
     pyramid = _created(name, pretrained=pretrained, features_only=True, out_indices=levels, **options)
     if weights is not None:
         whole = _read(Path(weights), name, options)
@@ -111,6 +114,8 @@ def timm_options(told: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def channels(encoder: nn.Module) -> list[int]:
     """Return the channels of each feature map, finest (or shallowest) first."""
+    if isinstance(encoder, DensePyramid):
+        return encoder.channels
     return [encoder.dim] * 4 if isinstance(encoder, PlainVit) else _info(encoder).channels()
 
 
@@ -141,8 +146,7 @@ def encoder_preprocessing(
     Raises:
         BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera.
     """
-    if camera not in CAMERAS:
-        raise unknown("camera", camera, CAMERAS)
+    check_known("camera", camera, CAMERAS)
     trained = timm.get_pretrained_cfg(name)
     if len(size) != 2 or any(side < multiple or side % multiple for side in size):
         raise BadInput(f"input_size {tuple(size)} must be a height and a width that divide by {multiple}.")
@@ -150,7 +154,7 @@ def encoder_preprocessing(
     std = tuple(std or (trained.std if trained else IMAGENET_STD))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
-    focal = round(_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
+    focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
     return Preprocessing(size=(size[0], size[1]), multiple=multiple, mean=mean, std=std, focal=focal)
 
 
@@ -165,6 +169,17 @@ def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) 
     if weights is not None:
         return Provenance(encoder=f"{name} from {Path(weights).name}")
     return Provenance(encoder=f"{name} as timm publishes it" if pretrained else "")
+
+
+def _levels(found: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...] | None:
+    """The numbers of the first maps of these reductions, each after the one before; None where there are none."""
+    levels: list[int] = []
+    for reduction in wanted:
+        after = levels[-1] + 1 if levels else 0
+        if reduction not in found[after:]:
+            return None
+        levels.append(list(found).index(reduction, after))
+    return tuple(levels)
 
 
 def _must_take_any_size(name: str, outline: nn.Module) -> None:
@@ -202,6 +217,15 @@ def _plain_vit(name: str, options: Mapping[str, Any], *, pretrained: bool) -> Pl
             f"(it has no {absent[0]}). Take a ViT such as vit_small_patch14_dinov2, or a ResNet."
         )
     return PlainVit(vit)
+
+
+def _densenet(name: str, options: Mapping[str, Any], weights: StrPath | None, *, pretrained: bool) -> DensePyramid:
+    """timm's DenseNet `name`, without its classifier."""
+    densenet = _created(name, pretrained=pretrained, num_classes=0, **options)
+    if weights is not None:
+        whole = _read(Path(weights), name, dict(options))
+        densenet.load_state_dict({key: whole[key] for key in densenet.state_dict()})
+    return DensePyramid(densenet)
 
 
 def _created(name: str, *, pretrained: bool, **options: Any) -> nn.Module:

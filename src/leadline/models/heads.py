@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 
 _TYPICAL_DEPTH = 2.5
 """Metres: what an untrained head answers, about the median of indoor photographs."""
@@ -62,8 +62,7 @@ def output_activation(head: str, kind: str, min_depth: float, max_depth: float) 
     Raises:
         BadInput: an unknown head, a kind that no head gives, or bounds that are none.
     """
-    if head not in _ANSWERS:
-        raise unknown("head", head, _ANSWERS)
+    check_known("head", head, _ANSWERS)
     if kind not in (DepthKind.METRIC, DepthKind.RELATIVE):
         raise BadInput(f"kind={kind}: an own network answers metric or relative depth.")
     if not 0 < min_depth < max_depth < float("inf"):

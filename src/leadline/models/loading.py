@@ -8,6 +8,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.specs import parse_spec
 from leadline.models.base import DepthModel
+from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.pretrained.releases import RELEASES, weights_file
 from leadline.models.registry import DEFAULT, MODELS, build
 from leadline.models.saving import load_folder
@@ -20,13 +21,16 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
 
     Where nothing lies at `path`, it may be the name of a published model, whose weights are downloaded at first use.
     `as_name` says which model a checkpoint is, where neither its keys nor its file name do.
-    `hub:PLACE[,kind=…][,revision=…]` is a model of the Hugging Face hub, or a folder of the transformers library.
+    `hub:PLACE[,kind=…][,revision=…]` is a model of the Hugging Face hub, or a folder of the transformers library;
+    the networks of `HUB_MODELS` have short names.
 
     Raises:
         BadInput: nothing there, a folder that does not hold a whole model, a file that is no known checkpoint, or
             weights that cannot be downloaded.
     """
     path = os.fspath(path)
+    if path in HUB_MODELS and not Path(path).exists():
+        path = HUB_MODELS[path].spec
     if path.startswith("hub:"):
         from leadline.models.pretrained.hub import load_spec
 
@@ -43,7 +47,12 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
         raise BadInput(
             f"{path} is no checkpoint file, so it cannot be read as {as_name!r}; a saved model has its name."
         )
-    return load_folder(Path(path))
+    if not Path(path).is_dir():
+        raise BadInput(
+            f"No model at {path}: nothing is there. {DEFAULT} comes with the package; published models go by their "
+            f"names: {', '.join(sorted(RELEASES))}."
+        )
+    return load_folder(path)
 
 
 def list_models(pattern: str = "*", *, trained: bool = False) -> list[str]:
@@ -57,7 +66,8 @@ def list_models(pattern: str = "*", *, trained: bool = False) -> list[str]:
     Returns:
         The names; none if nothing matches.
     """
-    names = {DEFAULT, *RELEASES} if trained else {DEFAULT, *RELEASES, *MODELS}
+    with_weights = {DEFAULT, *RELEASES, *HUB_MODELS}
+    names = with_weights if trained else {*with_weights, *MODELS}
     return sorted(fnmatch.filter(names, pattern))
 
 
@@ -71,4 +81,5 @@ def open_model(words: StrPath) -> DepthModel:
     if Path(words).exists():
         return load(words)
     name, path, arguments = parse_spec(words)
-    return load(words) if path or "/" in name or words == DEFAULT else build(name, **arguments)
+    is_stored = path or "/" in name or words == DEFAULT or words in HUB_MODELS
+    return load(words) if is_stored else build(name, **arguments)

@@ -10,23 +10,29 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
-from leadline.models.base import DepthModel, init_on_meta
+from leadline.models.base import DepthModel, ModelSpec, init_on_meta
+from leadline.models.names import DEFAULT as DEFAULT
 
 MODELS: Mapping[str, str] = {
+    "acan": "leadline.models.networks.acan:acan",
+    "bts": "leadline.models.networks.bts:bts",
+    "bts_kitti": "leadline.models.networks.bts:bts_kitti",
     "cnn": "leadline.models.networks.cnn:cnn",
+    "continuous_crf": "leadline.models.networks.continuous_crf:continuous_crf",
     "dpt_hybrid": "leadline.models.networks.dpt:dpt_hybrid",
     "dpt_hybrid_kitti": "leadline.models.networks.dpt:dpt_hybrid_kitti",
     "dpt_hybrid_nyu": "leadline.models.networks.dpt:dpt_hybrid_nyu",
     "dpt_large": "leadline.models.networks.dpt:dpt_large",
+    "eigen": "leadline.models.networks.eigen:eigen",
+    "hierarchical_crf": "leadline.models.networks.hierarchical_crf:hierarchical_crf",
     "hybrid": "leadline.models.networks.hybrid:hybrid",
     "midas_small": "leadline.models.networks.midas:midas_small",
     "midas_v21": "leadline.models.networks.midas:midas_v21",
+    "pilzer": "leadline.models.networks.pilzer:pilzer",
+    "structured_attention": "leadline.models.networks.structured_attention:structured_attention",
+    "transdepth": "leadline.models.networks.transdepth:transdepth",
 }
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
-
-
-DEFAULT = "leadline_small"
-"""The trained model that comes with the package: what commands take where none is named."""
 
 
 _BUILDERS: Mapping[str, str] = {**MODELS, "hub": "leadline.models.pretrained.transformers:hub"}
@@ -76,11 +82,9 @@ def build(name: str, **arguments: Any) -> DepthModel:
         model = builder(**bound.kwargs)
         bound.apply_defaults()
         given = bound.kwargs
-    model.name = name
+    kept = {key: value for key, value in {**given, **model.defaults}.items() if key not in _SOURCES}
     try:
-        model.arguments = json.loads(
-            json.dumps({key: value for key, value in {**given, **model.settled}.items() if key not in _SOURCES})
-        )
+        model.set_spec(ModelSpec(name, json.loads(json.dumps(kept))))
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem
     return model

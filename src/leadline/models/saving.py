@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +16,9 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.models.base import DepthModel, as_dtype_of, shapes, state_dict_mismatch
-from leadline.models.description import FORMAT, read_description
+from leadline.models.description import describe, read_description
 from leadline.models.lora import merge_adapters
-from leadline.models.pretrained.releases import RELEASES
-from leadline.models.registry import _SOURCES, DEFAULT, build_on_meta, with_tables
+from leadline.models.registry import _SOURCES, build_on_meta, with_tables
 
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 _CHECKSUM = "weights_sha256"
@@ -42,14 +39,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         BadInput: the folder holds other files, or cannot be written.
     """
     model = merge_adapters(model)
-    description: dict[str, Any] = {
-        "format": FORMAT,
-        "name": model.name,
-        "arguments": model.arguments,
-        "kind": model.kind,
-        "preprocessing": asdict(model.preprocessing),
-        "provenance": {**asdict(model.provenance), "figures": _finite(model.provenance.figures)},
-    }
+    description = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
@@ -59,14 +49,6 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
-
-
-def _finite(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    # JSON has no NaN, which a metric is where nothing could be scored.
-    return {
-        data: {metric: score for metric, score in scores.items() if math.isfinite(score)}
-        for data, scores in figures.items()
-    }
 
 
 def fingerprint(model: DepthModel) -> str:
@@ -91,10 +73,7 @@ def load_folder(folder: StrPath) -> DepthModel:
     folder = Path(folder)
     description_file, weights_file = folder / _DESCRIPTION, folder / _WEIGHTS
     if not description_file.is_file():
-        raise BadInput(
-            f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}. "
-            f"{DEFAULT} comes with the package; published models go by their names: {', '.join(sorted(RELEASES))}."
-        )
+        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}.")
     told = read_description(description_file)
     if named := sorted(_SOURCES & told.arguments.keys()):
         raise BadInput(f"{description_file} names {named[0]}: a saved model has its own weights. Save it again.")
@@ -138,10 +117,18 @@ def _weights(file: Path, model: DepthModel, checksum: str | None) -> dict[str, T
             if fault := state_dict_mismatch(shapes(expected), found):
                 raise BadInput(f"{file} does not fit {model.name!r}: {fault}. Save or copy the model again.")
             _check_sum(file, checksum)
-            weights = {key: opened.get_tensor(key) for key in found}
+            weights = {key: _aligned(opened.get_tensor(key)) for key in found}
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{file} cannot be read ({problem}): save or copy the model again.") from problem
     return {key: as_dtype_of(expected[key], tensor, f"{key} in {file}") for key, tensor in weights.items()}
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor where vector instructions read whole lines of memory, as an allocated one is.
+
+    Products of a matrix and a vector add up in another order elsewhere, and a loaded model would answer other bits.
+    """
+    return tensor if tensor.data_ptr() % 64 == 0 else tensor.clone()
 
 
 def _check_sum(file: Path, stated: str | None) -> None:

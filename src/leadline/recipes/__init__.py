@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from leadline.core.errors import unknown
+from leadline.core.errors import check_known
 from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
 from leadline.evaluation.protocols import EvalProtocol, protocol
@@ -76,8 +76,10 @@ class TrainingRun:
 
 
 RECIPES: Mapping[str, str] = {
+    "coarse_to_fine": "leadline.recipes.coarse_to_fine:coarse_to_fine",
     "end_to_end": "leadline.recipes.end_to_end:end_to_end",
     "multi_stage": "leadline.recipes.multi_stage:multi_stage",
+    "refine_and_distil": "leadline.recipes.refine_and_distil:refine_and_distil",
 }
 """Name → recipe."""
 
@@ -91,8 +93,7 @@ def recipe(name: str) -> Recipe:
     Raises:
         BadInput: there is none.
     """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
+    check_known("recipe", name, RECIPES)
     module, _, function = RECIPES[name].partition(":")
     return getattr(import_module(module), function)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.ranges import AtLeastOne
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.mixing import Mixture, as_mixture
@@ -79,8 +79,7 @@ class Variant:
 
     def __post_init__(self) -> None:
         for term in self.teacher_losses:
-            if term not in DISTILLATION_TERMS:
-                raise unknown("distillation loss", term, DISTILLATION_TERMS)
+            check_known("distillation loss", term, DISTILLATION_TERMS)
         if self.unlabelled and not self.teacher_losses:
             raise BadInput(
                 f"{self.name!r} has no use for unlabelled images: only a loss against the teacher learns from them. "
@@ -293,8 +292,7 @@ def choose_variant(distillation: DistilOptions, teacher: DepthModel) -> Variant:
         BadInput: no such alignment or loss, or one that does not suit the teacher's kind or the images.
     """
     alignment = distillation.alignment
-    if alignment not in ALIGNMENTS:
-        raise unknown("alignment", alignment, ALIGNMENTS)
+    check_known("alignment", alignment, ALIGNMENTS)
     if teacher.kind is not DepthKind.METRIC and distillation.unlabelled:
         if alignment == "truth":
             raise BadInput(

@@ -1,10 +1,14 @@
-"""The small network that comes with the package: trained on published data, first at half size, then at its own."""
+"""The small network that comes with the package: trained on published data in three stages.
+
+First at half size, where an hour shows it many pictures, then at its own; then on furnished rooms.
+"""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
 from leadline.core.ranges import AtLeastOne, Seed, Within
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.mixing import as_mixture
@@ -12,6 +16,7 @@ from leadline.data.transforms import Augmentation
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.base import DepthModel
+from leadline.models.loading import load
 from leadline.models.saving import load_folder, save
 from leadline.recipes import TrainingRun
 from leadline.recipes.train_options import TrainOptions
@@ -38,13 +43,20 @@ LIMITS = (
 class SmallNetworkOptions:
     """What the small network learns from, and for how long."""
 
-    encoder: Path
+    encoder: Path | None = None
     """ImageNet weights of timm's mobilenetv2_100, padded as in TensorFlow, as safetensors."""
+    start: str = ""
+    """A small network to go on from instead, as `--model` names it: the first two stages are left out."""
     out: Path = Path("runs/small")
     """The run folder; the network will be in `model/` below it, in half precision."""
     measured: str = ""
     """Photographs with measured depth whose licences let weights be published under Apache-2.0, as the specification of
     a dataset; unset: rooms alone."""
+    furnished: str = ""
+    """Furnished rooms, written by `leadline data render`, as the specification of a dataset; unset: no third stage."""
+    validation: str = ""
+    """Measured photographs that it does not learn from, to choose the third stage's best weights by (split `val`);
+    unset: rooms of domain c."""
     test: str = ""
     """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
     measured_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
@@ -53,13 +65,15 @@ class SmallNetworkOptions:
     """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
     steps: AtLeastOne = 4800
     """At 96 × 128; a tenth as many at 192 × 256."""
+    furnished_steps: AtLeastOne = 1200
+    """Of the third stage, at 192 × 256: half of its images are furnished rooms."""
     seed: Seed = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
 
 def train_small_network(options: SmallNetworkOptions) -> DepthModel:
-    """Train the small network at 96 × 128, where an hour shows it many pictures, then at its own 192 × 256.
+    """Train the small network: at 96 × 128, then at its own 192 × 256, then on furnished rooms if there are any.
 
     It is saved in half precision in `model/` below the run folder; an interrupted training resumes.
 
@@ -69,18 +83,16 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     Raises:
         BadInput: an option, the data or the run folder cannot be used.
     """
+    if (options.encoder is None) == (not options.start):
+        raise BadInput("Give --encoder FILE to train from the beginning, or --start MODEL to go on from a network.")
+    if options.start and not options.furnished:
+        raise BadInput("--start leaves the first two stages out, and the third needs --furnished DATA.")
     test = open_data(options.test, "test") if options.test else None
-    training_run = _training_run(options, (96, 128), options.rooms, options.steps, learning_rate=2e-3)
-    network = training_run.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=options.encoder)
-    half_size = training_run.fit(network, options.out / "1-half-size")
-    rooms, steps = max(options.rooms // 4, 1), max(options.steps // 10, 1)
-    training_run = _training_run(options, (192, 256), rooms, steps, learning_rate=5e-4)
-    network = training_run.build("cnn", **ARGUMENTS, input_size=(192, 256))
-    network.load_state_dict(half_size.state_dict())
-    network.provenance = half_size.provenance
-    full_size = training_run.fit(network, options.out / "2-full-size")
-    full_size.provenance = replace(full_size.provenance, licence="Apache-2.0", notes=LIMITS)
-    save(full_size, options.out / "model", half=True)
+    network = load(options.start) if options.start else _train_on_rooms(options)
+    if options.furnished:
+        network = _train_on_furnished_rooms(options, network)
+    network.provenance = replace(network.provenance, licence="Apache-2.0", notes=LIMITS)
+    save(network, options.out / "model", half=True)
     # Half precision is what users get, so that is what is scored.
     shipped = load_folder(options.out / "model")
     if test:
@@ -89,23 +101,59 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     return shipped
 
 
+def _train_on_rooms(options: SmallNetworkOptions) -> DepthModel:
+    """Train at half size from ImageNet's weights, then at the network's own size."""
+    training_run = _training_run(options, (96, 128), options.rooms, options.steps, learning_rate=2e-3)
+    network = training_run.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=options.encoder)
+    half_size = training_run.fit(network, options.out / "1-half-size")
+    rooms, steps = max(options.rooms // 4, 1), max(options.steps // 10, 1)
+    training_run = _training_run(options, (192, 256), rooms, steps, learning_rate=5e-4)
+    network = training_run.build("cnn", **ARGUMENTS, input_size=(192, 256))
+    network.load_state_dict(half_size.state_dict())
+    network.provenance = half_size.provenance
+    return training_run.fit(network, options.out / "2-full-size")
+
+
+def _train_on_furnished_rooms(options: SmallNetworkOptions, network: DepthModel) -> DepthModel:
+    """Train at the network's own size; half of the photographs hide their camera."""
+    rooms, steps = max(options.rooms // 4, 1), options.furnished_steps
+    training_run = _training_run(
+        options, (192, 256), rooms, steps, learning_rate=1e-3, furnished=options.furnished, unknown_camera=0.5
+    )
+    return training_run.fit(network, options.out / "3-furnished")
+
+
 def _training_run(
-    options: SmallNetworkOptions, size: tuple[int, int], rooms: int, steps: int, *, learning_rate: float
+    options: SmallNetworkOptions,
+    size: tuple[int, int],
+    rooms: int,
+    steps: int,
+    *,
+    learning_rate: float,
+    furnished: str = "",
+    unknown_camera: float = 0.0,
 ) -> TrainingRun:
     data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
     if options.measured:
         data += f" + {options.measured}*{options.measured_fraction / (1 - options.measured_fraction):g}"
+    if furnished:
+        # As much as all else together.
+        data += f" + {furnished}*{1 / (1 - options.measured_fraction) if options.measured else 1:g}"
     config = TrainConfig(
         steps=steps,
         learning_rate=learning_rate,
         validate_every=max(steps // 8, 1),
-        augmentation=Augmentation(crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3),
+        augmentation=Augmentation(
+            crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3, unknown_camera=unknown_camera
+        ),
         seed=options.seed,
     )
     learning = TrainOptions(data=data, loss="silog=1,l1=1,gradient=0.5", config=config, hardware=options.hardware)
     cache = options.out / "cache"
     # Rooms and photographs in every batch: batch normalisation would tell the two apart if they alternated.
-    train, validation = as_mixture(learning.open("train", cache)), learning.open("val", cache)
+    train = as_mixture(learning.open("train", cache))
+    chosen_by = options.validation if furnished else ""
+    validation = open_data(chosen_by, "val") if chosen_by else learning.open("val", cache)
     return learning.training_run(train, validation, seed=options.seed)
 
 

@@ -7,7 +7,7 @@ from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.tables import COLUMNS, Listing, Row, Table
+from leadline.evaluation.tables import COLUMNS, Row, Table, TextTable
 from leadline.models.base import DepthModel
 from leadline.models.saving import load_folder
 from leadline.recipes import TrainingRun, run_folder, train_and_save
@@ -116,15 +116,19 @@ def results_table(
 
 
 def numbers_section(
-    table: Table, listings: Sequence[Listing], protocol: EvalProtocol, *, caption: str = "The same as bars from zero."
+    table: Table,
+    others: Sequence[TextTable],
+    protocol: EvalProtocol,
+    *,
+    caption: str = "The same as bars from zero.",
 ) -> Section:
     """Make the section of a study's report that holds its figures: the protocol, the tables, and bars.
 
     Args:
         table: the main table, which the bars show too.
-        listings: tables after it.
+        others: tables after it.
         protocol: how everything was scored.
         caption: what stands below the bars.
     """
     chart = Chart(metric_bars(table.rows, COLUMNS), caption)
-    return Section("Numbers", f"Protocol {protocol.description}.", (table, *listings), (chart,))
+    return Section("Numbers", f"Protocol {protocol.description}.", (table, *others), (chart,))

@@ -11,15 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.ranges import AtLeastOne, NotNegative
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import Subset
 from leadline.data.mixing import as_mixture
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.statistics import Difference, compare_rows, describe_difference
-from leadline.evaluation.tables import Listing, Row, Table, average_runs
-from leadline.models.base import DepthModel
+from leadline.evaluation.tables import Row, Table, TextTable, average_runs
+from leadline.models.base import DepthModel, ModelSpec
 from leadline.models.loading import load
 from leadline.models.saving import save
 from leadline.recipes import TrainingRun
@@ -195,11 +195,11 @@ def study_distillation(study: DistillationStudyOptions) -> tuple[Report, dict[st
     averages = [average_runs(variants[name].name, each) for name, each in rows.items()]
     budget = describe_budget(options, len(train), unlabelled=len(unlabelled) if unlabelled else 0, remark=BEST_WEIGHTS)
     table = results_table([*averages, of_teacher, *baselines], train, test, protocol, notes=[budget, passed])
-    listings = [_differences_to_control(variants, rows, differences, of_teacher), _paper_figures()]
+    comparisons = [_differences_to_control(variants, rows, differences, of_teacher), _paper_figures()]
     # By validation: the best on the test split would be ahead there by chance, too.
     best = max(differences, key=lambda name: sum(experiment.validation_score(name, seed) for seed in range(seeds)))
     prose = "**" + " ".join(_sentences(variants, differences, best, seeds)) + "**"
-    sections = (numbers_section(table, listings, protocol), reading())
+    sections = (numbers_section(table, comparisons, protocol), reading())
     names = (*rows, "teacher", *("baseline" for _ in baselines))
     report = Report("Distillation: why it failed, and what fixes it", sections, prose)
     return report, _record(table, names, differences)
@@ -219,8 +219,7 @@ def chosen_variants(study: DistillationStudyOptions) -> dict[str, Variant]:
         BadInput: an unknown variant, controls alone, or a variant without the unlabelled images that it needs.
     """
     for name in study.only:
-        if name not in VARIANTS:
-            raise unknown("variant", name, VARIANTS)
+        check_known("variant", name, VARIANTS)
         if VARIANTS[name].unlabelled and study.unlabelled == "none":
             raise BadInput(f"{name} needs unlabelled images: name some with --unlabelled.")
     if study.only and not set(study.only) - {"control", *CONTROLS.values()}:
@@ -261,8 +260,12 @@ class UnscaledModel(DepthModel):
     """Strip the unit from a metric model: output inverse depth from 0 to 10 over each image, as DPT does."""
 
     def __init__(self, metric: DepthModel) -> None:
-        super().__init__(DepthKind.RELATIVE, replace(metric.preprocessing, focal=None), metric.provenance)
-        self.name, self.arguments = f"{metric.name} without its unit", dict(metric.arguments)
+        super().__init__(
+            DepthKind.RELATIVE,
+            replace(metric.preprocessing, focal=None),
+            metric.provenance,
+            spec=ModelSpec(f"{metric.name} without its unit", metric.arguments),
+        )
         self.metric = metric
         self.encoder = metric.encoder
         self.eval()
@@ -336,7 +339,7 @@ def _differences_to_control(
     rows: Mapping[str, Sequence[Row]],
     differences: Mapping[str, Sequence[Difference]],
     teacher: Row,
-) -> Listing:
+) -> TextTable:
     """Each variant's RMSE against its control's: the ratio, the fraction of the way to the teacher, the interval."""
     lines = []
     for name, each in differences.items():
@@ -364,13 +367,13 @@ def _differences_to_control(
         "95 % interval",
         "metrics better / worse",
     )
-    return Listing("Differences to the step-matched control, paired by seed", header, tuple(lines))
+    return TextTable("Differences to the step-matched control, paired by seed", header, tuple(lines))
 
 
-def _paper_figures() -> Listing:
+def _paper_figures() -> TextTable:
     remarks = ("Their figures, on their data (NYU Depth v2): not to be compared with the rows above, only in kind.",)
     header = ("the source paper's Table 2", METRICS["rmse"].heading, METRICS["d1"].heading, METRICS["mae"].heading)
-    return Listing("What the source paper reports", header, PAPER_FIGURES, remarks)
+    return TextTable("What the source paper reports", header, PAPER_FIGURES, remarks)
 
 
 def _sentences(

@@ -1,5 +1,6 @@
 """Charts: bars with standard errors and colour legends as SVG that follows a page's text colour, light or dark."""
 
+import math
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
@@ -29,6 +30,49 @@ def metric_bars(
         parts.append(f'<g transform="translate({x} {y})">{_panel(rows, colours, metric)}</g>')
     title = f"{', '.join(METRICS[each].label for each in metrics)} of {', '.join(row.name for row in rows)}"
     return _svg(width, height, title, parts)
+
+
+def error_against_cost(points: Sequence[tuple[str, float, float, float]], up: str) -> str:
+    """Draw a point for each network: its error over the logarithm of its multiply-adds, with one standard error.
+
+    Args:
+        points: name, multiply-adds, error, and its standard error.
+        up: what the error is, with its unit.
+
+    Returns:
+        An SVG element.
+    """
+    left, right, high, low = 60, 620, 30, 300
+    costs, tops = [cost for _, cost, _, _ in points], [value + error for _, _, value, error in points]
+    least, most = math.log10(min(costs)) - 0.05, math.log10(max(costs)) + 0.05
+    bottom = min(value - error for _, _, value, error in points)
+    margin = 0.1 * (max(tops) - bottom) or 0.1
+    bottom, top = bottom - margin, max(tops) + margin
+
+    def at(cost: float, value: float) -> tuple[float, float]:
+        across = (math.log10(cost) - least) / (most - least)
+        return left + (right - left) * across, low - (low - high) * (value - bottom) / (top - bottom)
+
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(up)}</text>',
+        f'<path d="M{left} {high}V{low}H{right}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{right}" y="{low + 34}" text-anchor="end">million multiply-adds of one image</text>',
+    ]
+    for share in (0.1, 0.5, 0.9):
+        value, cost = bottom + share * (top - bottom), 10 ** (least + share * (most - least))
+        parts.append(f'<text x="{left - 6}" y="{at(cost, value)[1] + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+        parts.append(f'<text x="{at(cost, value)[0]:.1f}" y="{low + 16}" text-anchor="middle">{cost / 1e6:.3g}</text>')
+    for number, (name, cost, value, error) in enumerate(points):
+        x, y = at(cost, value)
+        height = (low - high) * error / (top - bottom)
+        colour, is_right = COLOURS[number % len(COLOURS)], x > (left + right) / 2
+        parts.append(f'<path d="M{x:.1f} {y - height:.1f}V{y + height:.1f}" stroke="{colour}" stroke-width="1.5"/>')
+        told, anchor = f"{name}: {value:.3f} ± {error:.3f}", "end" if is_right else "start"
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(told)}</title></circle>'
+            f'<text x="{x - 8 if is_right else x + 8:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+        )
+    return _svg(right + 40, low + 44, f"{up} over multiply-adds", parts)
 
 
 def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str:

@@ -3,12 +3,14 @@
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch.utils.flop_counter import FlopCounterMode
 
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.tables import Listing
+from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
+from leadline.models.pretrained.hub_models import HUB_MODELS, HubModel
 from leadline.models.pretrained.releases import RELEASES, Figures
 from leadline.models.registry import DEFAULT, build_empty
 
@@ -22,6 +24,8 @@ def entry(name: str) -> dict[str, Any]:
     `parameters` are those that an output depends on; official files hold some that none does (`parameters_in_file`).
     `multiply_adds` are those of matrix products and convolutions for one image of the native size.
     """
+    if name in HUB_MODELS:
+        return _hub_entry(name, HUB_MODELS[name])
     # On the meta device: nothing is drawn, and nothing is computed but shapes.
     model = (load(name) if name == DEFAULT else build_empty(name)).to("meta").eval()
     release = RELEASES.get(name)
@@ -31,7 +35,7 @@ def entry(name: str) -> dict[str, Any]:
         "name": name,
         "parameters": parameters,
         "parameters_in_file": parameters + release.idle_parameters if release else None,
-        "multiply_adds": _multiply_adds(model),
+        "multiply_adds": multiply_adds(model),
         "input": {
             "height": rule.size[0],
             "width": rule.size[1],
@@ -56,13 +60,34 @@ def entry(name: str) -> dict[str, Any]:
     }
 
 
-def listing(entries: list[dict[str, Any]]) -> Listing:
+def models_table(entries: list[dict[str, Any]]) -> TextTable:
     """List the entries as a table; protocols and licence terms are its remarks."""
     header = ("", "parameters", "multiply-adds", "input", "depth", "licence", "NYU Depth v2, as published", "weights")
-    return Listing("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
+    return TextTable("Models", header, tuple(map(_line, entries)), tuple(_remarks(entries)))
 
 
-def _multiply_adds(model: DepthModel) -> int:
+def _hub_entry(name: str, model: HubModel) -> dict[str, Any]:
+    """As `entry`, from what is known of a repository: its network is built from files that lie there."""
+    return {
+        "name": name,
+        "parameters": model.parameters,
+        "parameters_in_file": None,
+        "multiply_adds": None,
+        "input": {"height": model.input_size[0], "width": model.input_size[1]},
+        "kind": model.kind.value,
+        "licence": model.licence,
+        "terms": model.terms,
+        "nyu": _figures(model.nyu) if model.nyu else None,
+        "weights": {
+            "repository": model.repository,
+            "revision": model.revision,
+            "bytes": model.size,
+            "here": isinstance(try_to_load_from_cache(model.repository, "config.json", revision=model.revision), str),
+        },
+    }
+
+
+def multiply_adds(model: DepthModel) -> int:
     image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(image)
@@ -76,12 +101,13 @@ def _figures(figures: Figures) -> dict[str, Any]:
 
 def _line(entry: dict[str, Any]) -> tuple[str, ...]:
     shape, weights, in_file = entry["input"], entry["weights"], entry["parameters_in_file"]
+    rule = f", {shape['resize'].replace('_', ' ')}, by {shape['multiple']}" if "resize" in shape else ""
     scored = entry["nyu"]["metrics"] if entry["nyu"] else {}
     return (
         entry["name"],
         f"{entry['parameters'] / 1e6:.1f} M" + (f" ({in_file / 1e6:.1f} in the file)" if in_file else ""),
-        f"{entry['multiply_adds'] / 1e9:.1f} G",
-        f"{shape['height']} × {shape['width']}, {shape['resize'].replace('_', ' ')}, by {shape['multiple']}",
+        f"{entry['multiply_adds'] / 1e9:.1f} G" if entry["multiply_adds"] else "–",
+        f"{shape['height']} × {shape['width']}{rule}",
         entry["kind"],
         entry["licence"],
         ", ".join(f"{METRICS[key].label} {METRICS[key].printed(scored[key])}" for key in _SHOWN if key in scored)

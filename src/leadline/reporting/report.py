@@ -25,8 +25,8 @@ from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.tables import ImageScore, Listing, Table
-from leadline.inference.predict import predict_tensor
+from leadline.evaluation.tables import ImageScore, Table, TextTable
+from leadline.inference.tensors import predict_tensor
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import (
     ERROR_SCALE,
@@ -81,7 +81,7 @@ class Section:
 
     title: str
     prose: str = ""
-    tables: tuple[Table | Listing, ...] = ()
+    tables: tuple[Table | TextTable, ...] = ()
     figures: tuple[Chart | Gallery, ...] = ()
 
 
@@ -269,7 +269,7 @@ def reading() -> Section:
         "d is the predicted and t the measured depth of a pixel, g = ln d − ln t; means are over the pixels that count "
         "under the row's protocol, and then over images unless it says pooled. Bold is the best of the rows under one "
         "protocol.",
-        (Listing("Metrics", ("metric", "formula", "source"), lines),),
+        (TextTable("Metrics", ("metric", "formula", "source"), lines),),
     )
 
 

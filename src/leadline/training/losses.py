@@ -47,6 +47,82 @@ def silog_loss(
     return mean_over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
 
 
+def scale_invariant_loss(
+    predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None, *, lam: float = 0.5
+) -> Loss:
+    """Compute mean g² − λ·(mean g)² with g = log d̂ − log d: Eigen et al. 2014, eq. 4, with their λ.
+
+    Args:
+        predicted: depth d̂, B × 1 × H × W, in metres (or in any one unit), positive where valid.
+        target: depth d in the same unit.
+        valid: which pixels count.
+        weight: how much each counts, from 0 to 1.
+        lam: λ; 1 ignores the global scale.
+    """
+    weight = pixel_weight(valid, weight)
+    g = log_ratio(predicted, target, weight > 0)
+    return mean_over_images(mean(g.square(), weight) - lam * mean(g, weight).square(), weight > 0)
+
+
+def ordinal_loss(
+    exceeded: Float[Tensor, "B K H W"], thresholds: Float[Tensor, "#B K 1 1"], target: Depths, valid: Valid
+) -> Loss:
+    """Compute the ordinal cross-entropy −Σₖ [d > tₖ] log pₖ + [d ≤ tₖ] log (1 − pₖ), averaged over pixels.
+
+    Fu et al. 2018 (DORN), eq. 2, as Chen et al. 2019 (ACAN) use it.
+
+    Args:
+        exceeded: pₖ, the probability that depth exceeds each threshold.
+        thresholds: tₖ in the unit of the target, for each image or for all.
+        target: depth d, B × 1 × H × W.
+        valid: which pixels count.
+    """
+    probability = exceeded.float().clamp(_SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    is_beyond = torch.where(valid, target, 1.0) > thresholds
+    entropy = -torch.where(is_beyond, probability.log(), (1 - probability).log()).sum(1, keepdim=True)
+    return mean_over_images(mean(torch.where(valid, entropy, 0.0), valid), valid)
+
+
+def attention_loss(attention: Float[Tensor, "B N N"], target: Depths, valid: Valid) -> Loss:
+    """Compute the KL divergence from attention to similarity of depth, averaged over pixels.
+
+    Chen et al. 2019 (ACAN), §3.3: pixel i should attend to pixel j by softmaxⱼ −|log dᵢ − log dⱼ|. Depth is taken from
+    the middle of each cell of the attention's grid; cells whose middle is not valid are left out.
+
+    Args:
+        attention: how much each of N cells attends to each other, rows summing to 1; cells row by row.
+        target: depth d, B × 1 × H × W, H and W multiples of a cell's side.
+        valid: which pixels count.
+    """
+    side = round((target.shape[-2] * target.shape[-1] / attention.shape[-1]) ** 0.5)
+    middle = side // 2
+    depth, known = (each[..., middle::side, middle::side].flatten(1) for each in (target, valid))
+    logs = torch.where(known, depth, 1.0).log()
+    distance = (logs[:, :, None] - logs[:, None, :]).abs()
+    both = known[:, :, None] & known[:, None, :]
+    # Rows of unknown depth have nothing to compare with; 0 keeps their softmax finite.
+    similarity = torch.where(both, -distance, -torch.inf).where(known[:, :, None], 0.0).softmax(-1)
+    ratio = similarity.clamp_min(_SMALLEST_ATTENTION).log() - attention.float().clamp_min(_SMALLEST_ATTENTION).log()
+    divergence = (similarity * ratio).where(both, 0.0).sum(-1)[:, None, :, None]
+    of_cells = known[:, None, :, None]
+    return mean_over_images(mean(divergence, of_cells), of_cells)
+
+
+def side_silog_loss(depths: Float[Tensor, "B L H W"], target: Depths, valid: Valid) -> Loss:
+    """Compute `silog_loss` of each of the depth maps that the levels of a network predict, averaged over the levels.
+
+    Such deep supervision pretrains the front end of Xu et al. 2017 and accompanies the training of Xu et al. 2018; Li
+    et al. 2015 train their regression by nothing else. They use squares of differences.
+
+    Args:
+        depths: a depth map of each level, positive where valid.
+        target: depth d, B × 1 × H × W, in the same unit.
+        valid: which pixels count.
+    """
+    levels = [silog_loss(each.float(), target, valid) for each in depths.split(1, 1)]
+    return torch.stack(levels).mean()
+
+
 def l1_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None) -> Loss:
     """Compute the mean |d̂ − d|, in the unit of the depth.
 
@@ -247,6 +323,11 @@ def mean_over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
     """Average over the images that have a valid pixel; 0 if none has."""
     has_any = valid.flatten(1).any(1)
     return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
+
+
+_SMALLEST_PROBABILITY = 1e-7
+"""Whose logarithm is still finite, also of what is left to 1 in single precision."""
+_SMALLEST_ATTENTION = 1e-10
 
 
 def _trimmed(weight: Weight, residual: Depths, trim: float) -> Weight:

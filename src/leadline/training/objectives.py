@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.sample import Depth, ImageTensor, Intrinsics, Mask, Sample, TeacherPrediction
-from leadline.models.base import DepthModel
+from leadline.models.base import DepthModel, SideOutputs
 from leadline.models.loading import load
 from leadline.training.distillation_losses import (
     DISTILLATION_TERMS,
@@ -21,10 +21,14 @@ from leadline.training.distillation_losses import (
     Projections,
 )
 from leadline.training.losses import (
+    attention_loss,
     berhu_loss,
     l1_loss,
     log_gradient_loss,
+    ordinal_loss,
     scale_and_shift_invariant_loss,
+    scale_invariant_loss,
+    side_silog_loss,
     silog_loss,
     standardized_gradient_loss,
 )
@@ -40,6 +44,10 @@ class Network(Protocol):
     def __call__(self, image: ImageTensor, intrinsics: Intrinsics | None = None) -> Depth: ...
 
     def features(self, image: ImageTensor) -> tuple[Tensor, ...]: ...
+
+    def forward_with_sides(
+        self, image: ImageTensor, intrinsics: Intrinsics | None = None
+    ) -> tuple[Depth, SideOutputs]: ...
 
 
 @runtime_checkable
@@ -63,7 +71,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Supervised:
-    """Compare the prediction with the target depth, by the losses of `TERMS`."""
+    """Compare with the target depth the prediction, by the losses of `TERMS`, and side outputs, by `SIDE_TERMS`."""
 
     weights: Mapping[str, float] = field(default_factory=lambda: {"silog": 1.0})
     """Losses and their weights, for a target of the model's own kind of depth."""
@@ -73,26 +81,40 @@ class Supervised:
 
     def __post_init__(self) -> None:
         for name in (*self.weights, *self.unscaled):
-            if name not in TERMS:
-                raise unknown("loss", name, TERMS)
+            check_known("loss", name, [*TERMS, *SIDE_TERMS])
         if mistaken := [name for name in self.unscaled if name not in _UNSCALED]:
             raise BadInput(
                 f"{mistaken[0]!r} needs metres, which such a target does not have: use {', '.join(_UNSCALED)}."
             )
 
     def parts(self, model: DepthModel) -> nn.Module:
-        """Return an empty module: nothing is trained beside the network."""
+        """Return an empty module: nothing is trained beside the network.
+
+        Raises:
+            BadInput: a loss needs side outputs that the network does not have.
+        """
+        for name in SIDE_TERMS.keys() & self.weights.keys():
+            if absent := set(SIDE_TERMS[name].needs) - model.side_outputs:
+                raise BadInput(
+                    f"The loss {name!r} compares {', '.join(sorted(absent))}, which {model.name} does not output: "
+                    f"leave it out, or train {SIDE_TERMS[name].networks}."
+                )
         return nn.Module()
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
+        sides: SideOutputs = {}
+        if SIDE_TERMS.keys() & self.weights.keys():
+            predicted, sides = model.forward_with_sides(batch.image, batch.intrinsics)
+        else:
+            predicted = model(batch.image, batch.intrinsics)
         # Losses square and take logarithms: in full precision whatever the network computed in.
-        predicted = model(batch.image, batch.intrinsics).float()
+        predicted = predicted.float()
         if model.kind is DepthKind.METRIC and batch.kind is not DepthKind.METRIC:
             predicted, target, weights = 1 / predicted, target_as(DepthKind.RELATIVE, batch), self.unscaled
             prefix = f"{batch.kind.value} "
         else:
             target, weights, prefix = target_as(model.kind, batch), self.weights, ""
-        terms = _target_terms(weights, predicted, target, batch.valid)
+        terms = _target_terms(weights, predicted, target, batch.valid, sides)
         return {prefix + name: term for name, term in terms.items()}
 
 
@@ -116,9 +138,12 @@ class Distilled:
 
     def __post_init__(self) -> None:
         Supervised(self.target_losses)
+        if sides := SIDE_TERMS.keys() & self.target_losses.keys():
+            raise BadInput(
+                f"{min(sides)!r} compares side outputs, which distillation leaves out: use `leadline train`."
+            )
         for name in self.teacher_losses:
-            if name not in DISTILLATION_TERMS:
-                raise unknown("distillation loss", name, DISTILLATION_TERMS)
+            check_known("distillation loss", name, DISTILLATION_TERMS)
         if (names := feature_terms(self.teacher_losses)) and not self.teacher:
             raise BadInput(f"{' and '.join(names)} compare features, which needs a running teacher: name it.")
 
@@ -136,7 +161,7 @@ class Distilled:
         return parts
 
     def __call__(self, model: Network, batch: Sample, parts: nn.Module) -> dict[str, Tensor]:
-        labels = batch.taught
+        labels = batch.teacher_prediction
         if labels is None:
             raise BadInput("A distillation needs labels: `leadline label` makes them.")
         predicted = model(batch.image, batch.intrinsics).float()
@@ -211,8 +236,7 @@ def feature_terms(names: Iterable[str]) -> list[str]:
 
 def check_distillation_term(name: str, kind: DepthKind) -> None:
     """Refuse a term of `DISTILLATION_TERMS` that is unknown, or that cannot compare labels of `kind`."""
-    if name not in DISTILLATION_TERMS:
-        raise unknown("distillation loss", name, DISTILLATION_TERMS)
+    check_known("distillation loss", name, DISTILLATION_TERMS)
     if kind not in DISTILLATION_TERMS[name].measures:
         compares = DISTILLATION_TERMS[name].compares.value
         raise BadInput(
@@ -243,9 +267,22 @@ _LEAST = 1e-3
 """Metres, or whatever a label's unit is: nearer ones count as this far, so that a zero has a logarithm."""
 
 
-def _target_terms(weights: Mapping[str, float], predicted: Depth, target: Depth, valid: Mask) -> dict[str, Tensor]:
-    """The weighted terms of `TERMS`, by name."""
-    return {name: weight * TERMS[name](predicted, target, valid) for name, weight in weights.items()}
+def _target_terms(
+    weights: Mapping[str, float],
+    predicted: Depth,
+    target: Depth,
+    valid: Mask,
+    sides: SideOutputs = MappingProxyType({}),
+) -> dict[str, Tensor]:
+    """The weighted terms of `TERMS` and `SIDE_TERMS`, by name."""
+    terms = {}
+    for name, weight in weights.items():
+        if name in SIDE_TERMS:
+            compared = (sides[needed] for needed in SIDE_TERMS[name].needs)
+            terms[name] = weight * SIDE_TERMS[name].function(*compared, target, valid)
+        else:
+            terms[name] = weight * TERMS[name](predicted, target, valid)
+    return terms
 
 
 @torch.no_grad()
@@ -267,6 +304,7 @@ def _features(model: DepthModel) -> tuple[Tensor, ...]:
 TERMS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
     {
         "silog": silog_loss,
+        "scale_invariant": scale_invariant_loss,
         "l1": l1_loss,
         "berhu": berhu_loss,
         "gradient": log_gradient_loss,
@@ -275,3 +313,27 @@ TERMS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyTy
     }
 )
 """Losses by name. `ssi` and `ssi_gradient` are for inverse depth (a relative model), the others for depth."""
+
+
+@dataclass(frozen=True)
+class SideTerm:
+    """A loss that compares side outputs of a network with the target depth."""
+
+    function: Callable[..., Tensor]
+    """`(*side outputs, target, valid)` → the loss."""
+    needs: tuple[str, ...]
+    """Names of those side outputs."""
+    networks: str
+    """Which networks have them, in words."""
+
+
+SIDE_TERMS: Mapping[str, SideTerm] = MappingProxyType(
+    {
+        "ordinal": SideTerm(ordinal_loss, ("exceeded", "thresholds"), "acan"),
+        "attention": SideTerm(attention_loss, ("attention",), "acan"),
+        "side_silog": SideTerm(
+            side_silog_loss, ("depths",), "continuous_crf, structured_attention or hierarchical_crf"
+        ),
+    }
+)
+"""Losses by name, for networks that output more than depth."""

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.progress import print_line, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
@@ -23,7 +23,8 @@ from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size, identity, subsample_evenly
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
-from leadline.inference.predict import predict_tensor
+from leadline.inference.backends import ExportedModel
+from leadline.inference.tensors import predict_tensor
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
@@ -117,7 +118,7 @@ def load_pseudo_labels(path: StrPath) -> PseudoLabelStore:
 
 
 def label(
-    teacher: DepthModel,
+    teacher: DepthModel | ExportedModel,
     dataset: Dataset,
     out: StrPath,
     *,
@@ -150,8 +151,7 @@ def label(
             measured depth that the alignment needs.
     """
     out = Path(out)
-    if alignment not in ALIGNMENTS:
-        raise unknown("alignment", alignment, ALIGNMENTS)
+    check_known("alignment", alignment, ALIGNMENTS)
     about = identity(dataset)
     if alignment == "auto":
         needed = teacher.kind is not DepthKind.METRIC and _has_metres(
@@ -167,7 +167,7 @@ def label(
         "format": FORMAT,
         "teacher": {
             "name": teacher.name,
-            "sha256": fingerprint(teacher),
+            "sha256": teacher.fingerprint if isinstance(teacher, ExportedModel) else fingerprint(teacher),
             "kind": teacher.kind.value,
             "preprocessing": asdict(teacher.preprocessing),
             "training data": teacher.provenance.training_data,
@@ -234,7 +234,7 @@ class PseudoLabelledDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
-        sample = sample.replace(taught=self.store.teacher_prediction(index, sample))
+        sample = sample.replace(teacher_prediction=self.store.teacher_prediction(index, sample))
         if self.keeps_target:
             return sample
         nothing = torch.zeros_like(sample.depth)
@@ -284,11 +284,13 @@ class HoleFilledDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.labelled[index]
-        prediction = sample.taught
+        prediction = sample.teacher_prediction
         assert prediction is not None
         holes = ~sample.valid & (prediction.confidence >= self.confidence) & (prediction.depth > 0)
         depth = self._blended(sample, prediction) if self.blends else prediction.depth
-        return sample.replace(depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, taught=None)
+        return sample.replace(
+            depth=torch.where(holes, depth, sample.depth), valid=sample.valid | holes, teacher_prediction=None
+        )
 
     def _blended(self, sample: Sample, prediction: TeacherPrediction) -> Depth:
         """The teacher's depth, scaled to match what was measured at the borders of holes."""
@@ -309,7 +311,11 @@ class HoleFilledDataset:
 
 
 def _labelled(
-    teacher: DepthModel, dataset: Dataset, indices: Sequence[int], manifest: dict[str, Any], batch_size: int
+    teacher: DepthModel | ExportedModel,
+    dataset: Dataset,
+    indices: Sequence[int],
+    manifest: dict[str, Any],
+    batch_size: int,
 ) -> Iterator[np.ndarray]:
     """The records of some samples, in order."""
     for group in group_by_size((dataset[index] for index in indices), batch_size):
@@ -331,7 +337,7 @@ def _labelled(
         yield records
 
 
-def _predictions(teacher: DepthModel, together: Sample) -> tuple[Depth, Confidence]:
+def _predictions(teacher: DepthModel | ExportedModel, together: Sample) -> tuple[Depth, Confidence]:
     """The teacher's depth of a batch, and how well its views agree."""
     whole = predict_tensor(teacher, together.image, together.intrinsics)
     mirror = flip(together)

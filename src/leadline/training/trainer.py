@@ -24,11 +24,13 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
 
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
+from leadline.core.stopwatch import Stopwatch
 from leadline.data.datasets import Dataset
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation
@@ -42,6 +44,7 @@ from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing
 from leadline.models.lora import add_adapters
 from leadline.models.saving import load_folder, save
+from leadline.training.compiling import compile_checked
 from leadline.training.objectives import Objective
 
 P = ParamSpec("P")
@@ -103,6 +106,11 @@ class HardwareConfig:
     """Seconds after which a checkpoint is due; it is written with the next line of the log."""
     log_every: AtLeastOne = 20
     """Steps between two lines in the logs."""
+    compile: bool = False
+    """Compile the network, after a check that it then computes the same; the first step takes minutes longer."""
+    profile: bool = False
+    """Print how long the data, the passes, the optimiser and the validation take, at the end; this waits for the
+    device after each part."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -191,13 +199,14 @@ class Trainer:
         if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
             raise BadInput(
                 f"{model.name} outputs {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
-                "with metres. Build the network with kind=metric (midas_small also with head=log)."
+                f"with metres. {_MADE_COMPARABLE[model.kind]}"
             )
         self.fixed = _fix_weights(model, frozen, lora, config.seed)
         """Modules that stay in evaluation mode, so that their statistics are kept."""
         self.model, self.objective, self.protocol, self.frozen, self.lora = model, objective, protocol, frozen, lora
         self.train, self.validation, self.out = train, validation, out
         self.config, self.hardware = config, hardware
+        self.stopwatch = Stopwatch(is_on=hardware.profile)
 
     def fit(self) -> DepthModel:
         """Train to the end, and return the weights that validated best."""
@@ -233,8 +242,11 @@ class Trainer:
         rates = [group["lr"] for group in optimizer.param_groups]
         schedule = OneCycleLR(optimizer, rates, total_steps=config.steps)
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if self.hardware.compile:
+            compile_checked(model.to(fabric.device))
         self.wrapped, self.wrapped_optimizer = fabric.setup(model, optimizer)
         self.wrapped.mark_forward_method("features")
+        self.wrapped.mark_forward_method("forward_with_sides")
         if fabric.world_size > 1 and any(parts.parameters()):
             raise BadInput(
                 "What is trained beside the network (features, holistic) is trained on one device only: --devices 1."
@@ -255,13 +267,16 @@ class Trainer:
         """Take one optimiser step on a batch; return the loss terms."""
         state = self.state
         torch.manual_seed(_address(self.config.seed, state.step, self.fabric.global_rank))
-        terms = self.objective(self.wrapped, batch, state.parts)  # pyright: ignore[reportArgumentType]
-        self.fabric.backward(sum(terms.values(), torch.zeros((), device=self.fabric.device)))
-        self.fabric.clip_gradients(
-            self.wrapped, self.wrapped_optimizer, max_norm=self.config.grad_clip, error_if_nonfinite=False
-        )
-        self.wrapped_optimizer.step()
-        self.wrapped_optimizer.zero_grad()
+        with self.stopwatch.stage("forward"):
+            terms = self.objective(self.wrapped, batch, state.parts)  # pyright: ignore[reportArgumentType]
+        with self.stopwatch.stage("backward"):
+            self.fabric.backward(sum(terms.values(), torch.zeros((), device=self.fabric.device)))
+        with self.stopwatch.stage("optimiser"):
+            self.fabric.clip_gradients(
+                self.wrapped, self.wrapped_optimizer, max_norm=self.config.grad_clip, error_if_nonfinite=False
+            )
+            self.wrapped_optimizer.step()
+            self.wrapped_optimizer.zero_grad()
         return terms
 
     def validate(self) -> dict[str, float]:
@@ -287,6 +302,9 @@ class Trainer:
 
     def _run(self, stop: "StopRequest") -> None:
         """The loop itself."""
+        if self.fabric.device.type == "cuda":
+            self.stopwatch.wait = torch.cuda.synchronize
+        self.stopwatch.began = time.perf_counter()
         state, config, hardware = self.state, self.config, self.hardware
         loader = self._batches()
         self.wrapped.train()
@@ -296,21 +314,28 @@ class Trainer:
             started_at = time.monotonic() - state.seconds
             saved_at = time.monotonic()
             while state.step < config.steps:
-                terms = self.step(next(loader).to(self.fabric.device))
+                with self.stopwatch.stage("waiting for data"):
+                    batch = next(loader).to(self.fabric.device)
+                terms = self.step(batch)
                 rate = state.optimizer.param_groups[-1]["lr"]
-                state.schedule.step()
-                state.average.update(self.model, step=state.step)
+                with self.stopwatch.stage("average of the weights"):
+                    state.schedule.step()
+                    state.average.update(self.model, step=state.step)
                 state.step, state.seconds = state.step + 1, time.monotonic() - started_at
                 log.step({name: term.detach() for name, term in terms.items()}, rate)
                 if state.step % config.validate_every == 0 or state.step == config.steps:
                     log.flush()
-                    log.validation(self.validate())
+                    with self.stopwatch.stage("validation"):
+                        scores = self.validate()
+                    log.validation(scores)
                 is_due = time.monotonic() - saved_at >= hardware.save_every and state.step % hardware.log_every == 0
                 if (is_due or stop.signal) and self.fabric.is_global_zero:
                     state.write(self.out / _CHECKPOINT)
                     saved_at = time.monotonic()
                 if stop.signal and state.step < config.steps:
                     stop.end(f"{self.out}: stopped after step {state.step} of {config.steps}, which is saved.")
+        if self.hardware.profile and self.fabric.is_global_zero:
+            print_line(self.stopwatch.table())
 
     def _batches(self) -> Iterator[Sample]:
         config = self.config
@@ -338,6 +363,13 @@ class Trainer:
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
         }
+
+
+_MADE_COMPARABLE = {
+    DepthKind.METRIC: "Choose another alignment.",
+    DepthKind.RELATIVE: "Build the network with kind=metric (midas_small also with head=log).",
+    DepthKind.SCALE_FREE: "Align its depth to what was measured: --protocol scale_free.",
+}
 
 
 class StopRequest:
@@ -566,18 +598,15 @@ def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: 
     """
     try:
         return Fabric(accelerator=hardware.accelerator, devices=devices or hardware.devices, precision=precision)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as problem:
-        # Fabric's MisconfigurationException is none of its public names; it derives from Exception alone.
-        raise BadInput(_missing_hardware(hardware, problem)) from problem
     except Exception as problem:
-        if type(problem).__name__ != "MisconfigurationException":
+        # Fabric's MisconfigurationException is none of its public names; it derives from Exception alone.
+        is_known = isinstance(problem, (RuntimeError, ValueError, TypeError))
+        if not is_known and type(problem).__name__ != "MisconfigurationException":
             raise
-        raise BadInput(_missing_hardware(hardware, problem)) from problem
-
-
-def _missing_hardware(hardware: HardwareConfig, problem: Exception) -> str:
-    said = str(problem).splitlines()[0].rstrip(".")
-    return f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
+        said = str(problem).splitlines()[0].rstrip(".")
+        raise BadInput(
+            f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
+        ) from problem
 
 
 def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:

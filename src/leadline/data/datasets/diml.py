@@ -23,11 +23,11 @@ Layouts as in public readers: ZoeDepth's `diml_indoor_test.py` for the sample, a
 from pathlib import Path
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import FolderDataset, Pair
-from leadline.data.datasets.pairs import check_split, missing_files, scenes_for
+from leadline.data.datasets.pairs import check_split, missing_files, scenes_for, with_official_test
 
 LICENCE = "Read the terms at https://dimlrgbd.github.io before use; none are stated for weights trained on it"
 TRUTHS = {"filled": ("up_png", "ud"), "raw": ("warp_png", "wd")}
@@ -61,13 +61,10 @@ def diml(
     path = Path(path)
     check_split(split)
     for what, name, known in (("truth", truth, TRUTHS), ("size", size, SIZES)):
-        if name not in known:
-            raise unknown(what, name, known)
+        check_known(what, name, known)
     if any((path / each).is_dir() for each in ("train", "test")):
         pairs = _sample(path, "test" if split == "test" else "train", size, truth)
-        if test:
-            raise NoSplit(f"{path} has an official test: leave test=… out.")
-        taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, path, val=val, test="")
+        taken = with_official_test(split, pairs, path, dataset=str(path), val=val, test=test)
         return FolderDataset(
             f"diml {split}{'' if size == 'HR' else f', {size}'}", DepthKind.METRIC, taken, DepthReading(1000.0)
         )

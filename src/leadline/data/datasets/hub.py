@@ -22,7 +22,7 @@ from fsspec.core import url_to_fs
 from PIL import Image, ImageOps
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, NoSplit, check_known, unknown
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.pairs import check_split
@@ -143,8 +143,7 @@ def hub(
         raise BadInput("Datasets of the hub need the library `datasets`: pip install 'leadline[datasets]'") from error
     rows = _rows(library, path, config, split)
     for column in (image, depth):
-        if column not in rows.column_names:
-            raise unknown("column", column, rows.column_names)
+        check_known("column", column, rows.column_names)
     rows = rows.select_columns([image, depth]).rename_columns({image: "image", depth: "depth"})
     for column in ("image", "depth"):
         if isinstance(rows.features[column], library.Image):

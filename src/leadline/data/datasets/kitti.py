@@ -36,7 +36,7 @@ import torch
 
 from leadline.core.camera import crop_intrinsics, intrinsics_of_matrix
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
@@ -49,6 +49,7 @@ LICENCE = "CC BY-NC-SA 3.0, not for commercial use: https://www.cvlibs.net/datas
 TRUTHS = ("annotated", "lidar", "lidar_as_published")
 CROPS = ("none", "kb")
 KB_CROP = (352, 1216)
+"""Height and width of the crop of KITTI's benchmark, at the bottom of a photograph and in the middle of its width."""
 """Height and width that all photographs can be cropped to."""
 LISTS = {
     "train": ("eigen_train_files_with_gt.txt", "3655308ee4a017094dc620402db3fc587d769cfbfa9a16c6d0f8de6dcbe109ec"),
@@ -86,8 +87,7 @@ def kitti(
     path = Path(path)
     check_split(split)
     for what, name, known in (("truth", truth, TRUTHS), ("crop", crop, CROPS)):
-        if name not in known:
-            raise unknown(what, name, known)
+        check_known(what, name, known)
     file, is_official = _list("test" if split == "test" else "train", lists or path, path)
     pairs = _listed(file, path, truth)
     taken = pairs if split == "test" else scenes_for(split, pairs, path, val=val, test="")

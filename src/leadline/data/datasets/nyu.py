@@ -29,7 +29,7 @@ import torch
 from scipy.io.matlab import MatReadError
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, NoSplit, check_known
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.pairs import check_split
@@ -95,8 +95,7 @@ def nyu(split: str, *, path: StrPath = Path("data/nyu"), truth: str = "raw", hol
         BadInput: a file is missing, truncated or not the official one.
     """
     path = Path(path)
-    if truth not in TRUTHS:
-        raise unknown("truth", truth, TRUTHS)
+    check_known("truth", truth, TRUTHS)
     check_split(split)
     if split == "val" and holdout < 1:
         raise NoSplit(f"holdout={holdout} leaves nothing for val: state holdout=10, for every tenth training room.")

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, NoSplit, check_known
 from leadline.core.sample import Sample
 from leadline.data.datasets import SPLITS
 from leadline.data.datasets.folder import Pair, check_camera
@@ -51,8 +51,35 @@ def is_published(listed: bytes, digest: str) -> bool:
 
 def check_split(split: str) -> None:
     """Raise BadInput unless a split is one of `SPLITS`."""
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    check_known("split", split, SPLITS)
+
+
+def check_every(every: int) -> None:
+    """Raise BadInput unless `every`, the n of every n-th frame, is 1 or more."""
+    if every < 1:
+        raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")
+
+
+def with_official_test(
+    split: str, pairs: Sequence[Pair], where: Path, *, dataset: str, val: str, test: str
+) -> tuple[Pair, ...]:
+    """Return the pairs of a split of a dataset whose test is published and whose "val" is cut from "train".
+
+    Args:
+        split: "train", "val" or "test".
+        pairs: the pairs of the official test for "test", those of the official training else.
+        where: the dataset's folder, for messages.
+        dataset: its name, for messages.
+        val: patterns of scene names to keep for "val", separated by `|`.
+        test: likewise; refused, for there is an official test.
+
+    Raises:
+        NoSplit: a test of one's own, or no patterns for "val".
+        BadInput: no scene is of that name.
+    """
+    if test:
+        raise NoSplit(f"{dataset} has an official test: leave test=… out.")
+    return tuple(pairs) if split == "test" else scenes_for(split, pairs, where, val=val, test="")
 
 
 def scenes_for(split: str, pairs: Sequence[Pair], where: Path, *, val: str, test: str) -> tuple[Pair, ...]:

@@ -31,7 +31,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.folder import Pair
-from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
+from leadline.data.datasets.pairs import FilePairs, check_every, check_split, missing_files, scenes_for
 from leadline.data.datasets.projection import nearest_wins, pixel_rays, shrink_photo
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
@@ -74,8 +74,7 @@ def pandora(
     """
     path = Path(path)
     check_split(split)
-    if every < 1:
-        raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")
+    check_every(every)
     sequences = sorted(folder.parent for folder in path.glob("*/*/DEPTH") if (folder.parent / "RGB").is_dir())
     if not sequences:
         raise missing_files(

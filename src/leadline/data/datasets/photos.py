@@ -41,9 +41,10 @@ class PhotosDataset:
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
         photo = read_photograph(file, panorama=self.panorama)
-        nothing = torch.zeros_like(photo.image[:1])
+        image = photo.image
+        nothing = torch.zeros_like(image[:1])
         name = file.relative_to(self.path).as_posix()
-        return Sample(photo.image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
+        return Sample(image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
 
 
 def photos(split: str, *, path: StrPath, panorama: Panorama = "refuse") -> PhotosDataset:

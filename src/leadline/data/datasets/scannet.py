@@ -32,7 +32,7 @@ from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.folder import Pair, check_camera
-from leadline.data.datasets.pairs import FilePairs, check_split, is_published, missing_files, scenes_for
+from leadline.data.datasets.pairs import FilePairs, check_every, check_split, is_published, missing_files, scenes_for
 from leadline.data.datasets.projection import shrink_photo
 from leadline.io.images import read_image
 
@@ -72,8 +72,7 @@ def scannet(
     """
     path = Path(path)
     check_split(split)
-    if every < 1:
-        raise BadInput(f"every={every} takes no frame: state every=1 for all of them.")
+    check_every(every)
     scenes = sorted(folder.parent for folder in path.glob("*/color") if (folder.parent / "depth").is_dir())
     if not scenes:
         raise missing_files("ScanNet", path, "SCENE/color/0.jpg", "SCENE/depth/0.png")

@@ -18,16 +18,17 @@ scale-free. (That all frames of a part share one factor is more than `scale_free
 Traps: PFM rows lie bottom first; the disparity of the right view belongs to the right photographs.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
-from leadline.core.sample import Sample
+from leadline.core.sample import OtherView, Sample
 from leadline.data.datasets.folder import Pair, follow_size
-from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for
+from leadline.data.datasets.pairs import FilePairs, check_split, missing_files, scenes_for, with_official_test
 from leadline.io.depth_maps import read_depth
 from leadline.io.images import read_image
 
@@ -51,6 +52,7 @@ def sceneflow(
     part: str = "flyingthings3d",
     render: str = "cleanpass",
     view: str = "left",
+    stereo: bool = False,
     val: str = "",
     test: str = "",
 ) -> FilePairs:
@@ -62,29 +64,35 @@ def sceneflow(
         part: "flyingthings3d", "monkaa" or "driving".
         render: "cleanpass", or "finalpass" with blur of motion and focus.
         view: "left" or "right".
+        stereo: give each sample the photograph of the other view, which `refine_and_distil` learns from.
         val: patterns of scenes to keep for "val", separated by `|`: `TRAIN/C/06*`, `eating*`, `15mm*`.
         test: likewise, where there is no official test.
 
     Raises:
         NoSplit: a split that neither the part nor a pattern makes.
-        BadInput: no such folder, or a disparity without its photograph.
+        BadInput: no such folder, or a disparity without its photograph, or without that of the other view.
     """
     path = Path(path)
     check_split(split)
     for what, name, known in (("part", part, PARTS), ("render", render, PASSES), ("view", view, VIEWS)):
-        if name not in known:
-            raise unknown(what, name, known)
+        check_known(what, name, known)
     root = path / part
     if part == "flyingthings3d":
-        if test:
-            raise NoSplit("FlyingThings3D has an official test: leave test=… out.")
         folder = root / "disparity" / OFFICIAL["test" if split == "test" else "train"]
         pairs = _pairs(root, folder, render, view)
-        taken = tuple(pairs) if split == "test" else scenes_for(split, pairs, root, val=val, test="")
+        taken = with_official_test(split, pairs, root, dataset="FlyingThings3D", val=val, test=test)
     else:
         taken = scenes_for(split, _pairs(root, root / "disparity", render, view), root, val=val, test=test)
     remarks = [each for each, usual in ((render, "cleanpass"), (view, "left")) if each != usual]
-    return FilePairs(", ".join([f"{part} {split}", *remarks]), DepthKind.SCALE_FREE, taken, _read)
+    if stereo:
+        remarks.append("stereo")
+        if alone := [pair for pair in taken if not _other_photo(pair).is_file()]:
+            raise BadInput(
+                f"{len(alone)} photographs of {root} have no other view, first {_other_photo(alone[0])}: unpack both "
+                "views, or leave stereo=yes out."
+            )
+    name = ", ".join([f"{part} {split}", *remarks])
+    return FilePairs(name, DepthKind.SCALE_FREE, taken, partial(_read, stereo=stereo))
 
 
 def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
@@ -109,7 +117,13 @@ def _pairs(root: Path, folder: Path, render: str, view: str) -> list[Pair]:
     return pairs
 
 
-def _read(pair: Pair) -> Sample:
+def _other_photo(pair: Pair) -> Path:
+    """Return the photograph of the same moment by the other camera."""
+    left, right = VIEWS
+    return pair.image.parents[1] / (right if pair.image.parent.name == left else left) / pair.image.name
+
+
+def _read(pair: Pair, *, stereo: bool) -> Sample:
     image = read_image(pair.image)
     # A disparity is inverse depth, so the file is read as `RELATIVE`; depth up to a factor is made from it below.
     measured = read_depth(pair.depth, kind=DepthKind.RELATIVE)
@@ -120,4 +134,10 @@ def _read(pair: Pair) -> Sample:
     if image.shape[1:] != depth.shape[1:]:
         raise BadInput(f"{pair.image} and {pair.depth} are not of one size: they are not of one frame.")
     intrinsics = torch.tensor(follow_size(pair.intrinsics, PUBLISHED_SIZE, image))
-    return Sample(image, depth, valid, DepthKind.SCALE_FREE, intrinsics, pair.name)
+    sample = Sample(image, depth, valid, DepthKind.SCALE_FREE, intrinsics, pair.name)
+    if not stereo:
+        return sample
+    other = read_image(_other_photo(pair))
+    if other.shape != image.shape:
+        raise BadInput(f"{pair.image} and {_other_photo(pair)} are not of one size: they are no stereo pair.")
+    return sample.replace(other=OtherView(other, torch.tensor(1.0 if pair.image.parent.name == VIEWS[0] else -1.0)))

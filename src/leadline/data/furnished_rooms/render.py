@@ -104,6 +104,8 @@ def render_rooms(
         with ThreadPoolExecutor(jobs) as pool:
             for count in pool.map(lambda batch: _render_batch(models, unpacked, out, config, python, batch), batches):
                 done += count
+                # After each batch, so that what an interrupted run leaves can be read with its cameras.
+                _write_cameras(out, folders)
                 progress(done, config.scenes)
         return _write_cameras(out, folders)
 

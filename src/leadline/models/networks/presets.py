@@ -7,10 +7,18 @@ from typing import Any, TypeVar
 from torch import nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known, unknown
 from leadline.core.paths import StrPath
+from leadline.models.base import Preprocessing, Provenance
 from leadline.models.decoders import DECODERS, FusionModel, decoder_and_head
-from leadline.models.encoders import channels, encoder_preprocessing, encoder_provenance, make_encoder, multiple_of
+from leadline.models.encoders import (
+    REDUCTIONS,
+    channels,
+    encoder_preprocessing,
+    encoder_provenance,
+    make_encoder,
+    multiple_of,
+)
 from leadline.models.heads import output_activation
 from leadline.models.vit import PlainVit, ReassembledPyramid
 
@@ -36,11 +44,11 @@ SIZES: Mapping[str, Size] = {
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """What an own network is made of: the options of `cnn`, and those that all networks of ours share."""
+class EncoderConfig:
+    """Options that every network over an encoder of timm's shares."""
 
     size: str = "paper"
-    """"paper" or "tiny": says what is not given of `encoder`, `decoder`, `width`, `input_size` and the transformer."""
+    """"paper" or "tiny": says what is not given of `encoder`, `input_size` and the widths."""
     encoder: str | None = None
     """Any timm network with maps at 1/4 … 1/32, or for a `cnn` a plain ViT (vit_small_patch14_dinov2), whose tokens are
     reassembled into such maps and whose patch is what sides divide by."""
@@ -54,6 +62,16 @@ class NetworkConfig:
     """Of RGB in [0, 1], where `weights` want another than timm's."""
     std: Sequence[float] | None = None
     """Of RGB in [0, 1], likewise."""
+    input_size: Sequence[int] | None = None
+    """Native height and width."""
+    camera: str = "canonical"
+    """"canonical" (metres follow the photograph's focal length, where it is known) or "any"."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig(EncoderConfig):
+    """What an own network is made of: the options of `cnn`."""
+
     decoder: str | None = None
     """"full" (256 channels, as MiDaS and DPT) or "light"."""
     width: int | None = None
@@ -66,13 +84,64 @@ class NetworkConfig:
     """Metres that the output never exceeds."""
     kind: str = DepthKind.METRIC
     """"metric", or "relative" for inverse depth."""
-    input_size: Sequence[int] | None = None
-    """Native height and width."""
-    camera: str = "canonical"
-    """"canonical" (metres follow the photograph's focal length, where it is known) or "any"."""
 
 
 Config = TypeVar("Config", bound=NetworkConfig)
+OfEncoder = TypeVar("OfEncoder", bound=EncoderConfig)
+
+
+def fill_defaults(config: OfEncoder, sizes: Mapping[str, Mapping[str, Any]]) -> OfEncoder:
+    """Return the config with the values that its `size` stands for where it has None.
+
+    Args:
+        config: as a user gave it.
+        sizes: size → option → value.
+
+    Raises:
+        BadInput: an unknown size.
+    """
+    check_known("size", config.size, sizes)
+    preset = sizes[config.size]
+    return replace(config, **{name: value for name, value in preset.items() if getattr(config, name) is None})
+
+
+def encoder_of(
+    config: EncoderConfig, reductions: Sequence[int], *, multiple: int = REDUCTIONS[-1], **options: Any
+) -> tuple[nn.Module, Preprocessing, Provenance]:
+    """Build the encoder of a network, and what follows from it: preprocessing and provenance.
+
+    Args:
+        config: with `encoder` and `input_size`.
+        reductions: how much smaller than the image each of its maps is, finest first.
+        multiple: what both sides of the input must divide by.
+        options: timm's keyword arguments that the network needs; the config's take precedence.
+
+    Raises:
+        BadInput: the encoder has no such maps, or a size or statistic cannot be used.
+    """
+    assert config.encoder is not None
+    assert config.input_size is not None
+    encoder = make_encoder(
+        config.encoder,
+        options={**options, **(config.encoder_options or {})},
+        weights=config.weights,
+        pretrained=config.pretrained,
+        reductions=reductions,
+    )
+    preprocessing = encoder_preprocessing(
+        config.encoder, config.input_size, config.mean, config.std, camera=config.camera, multiple=multiple
+    )
+    return encoder, preprocessing, encoder_provenance(config.encoder, config.weights, pretrained=config.pretrained)
+
+
+def defaults_of(config: EncoderConfig, sizes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of all options that a size stands for, which a saved model keeps.
+
+    Args:
+        config: after `fill_defaults`.
+        sizes: size → option → value.
+    """
+    return {name: getattr(config, name) for name in sizes[config.size]}
 
 
 def resolve_defaults(config: Config) -> Config:
@@ -81,8 +150,7 @@ def resolve_defaults(config: Config) -> Config:
     Raises:
         BadInput: an unknown size or decoder.
     """
-    if config.size not in SIZES:
-        raise unknown("size", config.size, SIZES)
+    check_known("size", config.size, SIZES)
     if config.decoder not in (None, *DECODERS):
         raise unknown("decoder", config.decoder, DECODERS)
     own = {each.name for each in fields(config)}
@@ -133,7 +201,8 @@ def build_network(
     maps = [*finer, dim if transformer else last]
     answer = output_activation(full.head, full.kind, full.min_depth, full.max_depth)
     fusion, head = decoder_and_head(full.decoder, maps, full.width, answer)
-    model = FusionModel(
+    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
+    return FusionModel(
         DepthKind(full.kind),
         preprocessing,
         encoder_provenance(full.encoder, full.weights, pretrained=full.pretrained),
@@ -142,7 +211,5 @@ def build_network(
         transformer=over_last,
         decoder=fusion,
         head=head,
+        defaults={**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size},
     )
-    of_preset = {each.name for each in fields(Size)} & {each.name for each in fields(full)}
-    model.settled = {**{name: getattr(full, name) for name in of_preset}, "input_size": preprocessing.size}
-    return model

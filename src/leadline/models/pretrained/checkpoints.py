@@ -1,20 +1,25 @@
-"""Checkpoints: the weight files that MiDaS and DPT were published as, recognised by their keys and made our models."""
+"""Checkpoints: weight files as MiDaS, DPT and BTS published them, recognised by their keys and made our models."""
 
+import codecs
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, Provenance, as_dtype_of, shapes, state_dict_mismatch
+from leadline.models.layers.planar_decoder import DILATIONS
 from leadline.models.pretrained.releases import RELEASES
-from leadline.models.registry import MODELS, build_empty
+from leadline.models.registry import MODELS, build_empty, build_on_meta
 from leadline.models.saving import save
 
 
@@ -39,7 +44,8 @@ def convert(file: StrPath, directory: StrPath, as_name: str | None = None) -> De
 def load_checkpoint(file: StrPath, as_name: str | None = None) -> DepthModel:
     """Load an official checkpoint, in evaluation mode; `provenance.notes` says what was recognised.
 
-    `as_name` decides between models of one layout (the three DPT hybrids); without it the release's file name must.
+    `as_name` decides between models of one layout (the three DPT hybrids, BTS of NYU and of KITTI); without it the
+    name that the file or its folder was published under must.
     The weights stay in the file until they are read, so it must not be overwritten while the model lives.
 
     Raises:
@@ -49,15 +55,19 @@ def load_checkpoint(file: StrPath, as_name: str | None = None) -> DepthModel:
     weights = _tensors(file)
     layout = _recognised(file, weights)
     name = _decided(file, layout, as_name)
-    model = build_empty(name)
+    model = build_empty(name, **layout.arguments)
     expected = model.state_dict()
     read = {
         key: as_dtype_of(tensor, weights[layout.official(key)], f"{layout.official(key)} in {file}")
         for key, tensor in expected.items()
     }
     model.load_state_dict(read, assign=True)
-    notes = f"Converted from {file.name}, which has {layout.name}'s layout. {RELEASES[name].terms}"
-    model.provenance = replace(_PROVENANCE[name], notes=notes, licence=RELEASES[name].licence)
+    known = _PROVENANCE[name]
+    licence, terms = (
+        (RELEASES[name].licence, RELEASES[name].terms) if name in RELEASES else (known.licence, known.notes)
+    )
+    notes = f"Converted from {file.name}, which has {layout.name}'s layout. {terms}"
+    model.provenance = replace(known, notes=notes, licence=licence, encoder=known.encoder or layout.encoder)
     return model.eval()
 
 
@@ -69,10 +79,17 @@ class _Layout:
     """That share it."""
     prefixes: Mapping[str, str]
     """Ours → official."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the builder."""
 
     @property
     def name(self) -> str:
         return self.models[0]
+
+    @property
+    def encoder(self) -> str:
+        """What the encoder held before the training, where it depends on the layout."""
+        return f"{self.arguments['encoder']} of ImageNet" if "encoder" in self.arguments else ""
 
     def official(self, key: str) -> str:
         ours = next(prefix for prefix in self.prefixes if key.startswith(prefix))
@@ -84,16 +101,29 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise BadInput(f"No checkpoint at {file}.")
     try:
-        held = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
+        with safe_globals(_ARRAY):
+            held = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
     except Exception as problem:  # torch.load raises whatever the bytes lead it to.
         raise UnreadableFile(
             f"{file} is damaged, or holds more than tensors ({problem}): download it again."
         ) from problem
     if isinstance(held, dict) and "optimizer" in held:
-        held = held.get("model")  # MiDaS's training saved both.
+        held = held.get("model")  # MiDaS's and BTS's trainings saved both.
     if not isinstance(held, dict) or not all(isinstance(key, str) and _is_plain(held[key]) for key in held):
         raise BadInput(f"{file} is no checkpoint: it holds no names with a tensor each.")
-    return held
+    # What was saved while it was spread over several devices.
+    return {key.removeprefix("module."): tensor for key, tensor in held.items()}
+
+
+_ARRAY: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    np.dtypes.Int32DType,
+    (np.array(0).__reduce__()[0], "numpy.core.multiarray._reconstruct"),
+    (np.array(0).__reduce__()[0], "numpy._core.multiarray._reconstruct"),
+    (codecs.encode, "_codecs.encode"),
+]
+"""What a whole-numbered array of NumPy is read by: BTS's training saved one beside the weights."""
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -109,7 +139,8 @@ def _is_plain(tensor: Any) -> bool:
 def _recognised(file: Path, weights: Mapping[str, Tensor]) -> _Layout:
     """The layout that the file has to the last key, those aside that no output depends on."""
     found = {key: shape for key, shape in shapes(weights).items() if not key.startswith(_IDLE)}
-    nearest = min(_LAYOUTS, key=lambda layout: len(_expected(layout).items() ^ found.items()))
+    layouts = _bts_layouts(found) if any(key.startswith("decoder.daspp") for key in found) else _LAYOUTS
+    nearest = min(layouts, key=lambda layout: len(_expected(layout).items() ^ found.items()))
     if fault := state_dict_mismatch(_expected(nearest), found):
         raise BadInput(f"{file} is none of the known checkpoints. Nearest is {nearest.name}, but for {fault}.")
     return nearest
@@ -118,25 +149,33 @@ def _recognised(file: Path, weights: Mapping[str, Tensor]) -> _Layout:
 @cache
 def _expected(layout: _Layout) -> dict[str, tuple[int, ...]]:
     """Official key → shape, those aside that no output depends on."""
-    return {layout.official(key): shape for key, shape in shapes(build_empty(layout.name).state_dict()).items()}
+    empty = build_on_meta(layout.name, **layout.arguments)
+    return {layout.official(key): shape for key, shape in shapes(empty.state_dict()).items()}
 
 
 def _decided(file: Path, layout: _Layout, as_name: str | None) -> str:
     """Which of the layout's models the file is: as told, or the only one, or by the name it was published under."""
     if as_name is not None:
-        if as_name not in MODELS:
-            raise unknown("model", as_name, MODELS)
+        check_known("model", as_name, MODELS)
         if as_name not in layout.models:
             raise BadInput(f"{file} cannot be {as_name}: it has the layout of {' or '.join(layout.models)}.")
         return as_name
     if len(layout.models) == 1:
         return layout.name
-    if (released := _RELEASED_AS.get(file.stem)) in layout.models:
-        return released
+    for released in (file.stem, file.resolve().parent.name):  # BTS's files are all called model.
+        if (model := _released_as(released)) in layout.models:
+            return model
     raise BadInput(
         f"{file} may be {' or '.join(layout.models)}: their files have the same keys, and answer in other units. "
         "Give it the name it was published under, or say which: as_name=… (--as on the command line)."
     )
+
+
+def _released_as(name: str) -> str | None:
+    """The model that a file or a folder of this name was published as."""
+    if name.startswith("bts_"):
+        return "bts_kitti" if name.startswith("bts_eigen") else "bts" if name.startswith("bts_nyu") else None
+    return _RELEASED_AS.get(name)
 
 
 def _decoder() -> dict[str, str]:
@@ -163,7 +202,51 @@ def _dpt(reassembled: range) -> dict[str, str]:
     return prefixes
 
 
-_IDLE = ("pretrained.model.norm.", "pretrained.model.head.", "scratch.refinenet4.resConfUnit1.")
+def _bts(encoder: str) -> _Layout:
+    """BTS over one of timm's encoders; torchvision's, which BTS took, have the same names inside."""
+    prefixes = {"encoder.features." if encoder.startswith("densenet") else "encoder.": "encoder.base_model."}
+    for ours, theirs in _BTS_PARTS.items():
+        prefixes[f"decoder.{ours}."] = f"decoder.{theirs}."
+    for number, dilation in enumerate(DILATIONS):
+        branch = f"daspp_{dilation}.atrous_conv"
+        for layer, inner in (
+            (0, "first_bn"),
+            (2, "aconv_sequence.1"),
+            (3, "aconv_sequence.2"),
+            (5, "aconv_sequence.4"),
+        ):
+            prefixes[f"decoder.aspp.branches.{number}.{layer}."] = f"decoder.{branch}.{inner}."
+    for ours, theirs, channels in (
+        ("planes8.reduce", "reduc8x8", (128, 128, 64, 32, 16, 8)),
+        ("planes4.reduce", "reduc4x4", (128, 64, 32, 16, 8)),
+        ("planes2.reduce", "reduc2x2", (64, 32, 16, 8)),
+        ("reduce1", "reduc1x1", (32, 16, 8)),
+    ):
+        steps = list(pairwise(channels))
+        for number, (wide, narrow) in enumerate(steps):
+            prefixes[f"decoder.{ours}.{number}.0."] = f"decoder.{theirs}.reduc.inter_{wide}_{narrow}.0."
+        last = "final.0" if ours == "reduce1" else "plane_params"
+        prefixes[f"decoder.{ours}.{len(steps)}."] = f"decoder.{theirs}.reduc.{last}."
+    return _Layout(("bts", "bts_kitti"), prefixes, {"encoder": encoder, "camera": "any"})
+
+
+_BTS_PARTS: Mapping[str, str] = {
+    **{f"up{ratio}.conv": f"upconv{level}.conv" for ratio, level in ((16, 5), (8, 4), (4, 3), (2, 2), (1, 1))},
+    **{f"norm{ratio}": f"bn{level}" for ratio, level in ((16, 5), (8, 4), (4, 3), (2, 2))},
+    **{f"join{ratio}": f"conv{level}" for ratio, level in ((16, 5), (8, 4), (4, 3), (2, 2), (1, 1))},
+    "norm8_joined": "bn4_2",
+    "aspp.merge": "daspp_conv",
+    "depth": "get_depth.0",
+}
+"""Part of our decoder → of theirs."""
+
+
+_IDLE = (
+    "pretrained.model.norm.",
+    "pretrained.model.head.",
+    "scratch.refinenet4.resConfUnit1.",
+    "encoder.base_model.fc.",
+)
 """Begins the official keys that no output depends on."""
 
 
@@ -198,6 +281,24 @@ _LAYOUTS = (
 )
 
 
+def _bts_layouts(found: Mapping[str, tuple[int, ...]]) -> list[_Layout]:
+    """BTS over the encoder whose telling tensor is there; over all where none is."""
+    probes = ((name, f"encoder.base_model.{key}", shape) for name, (key, shape) in _BTS_ENCODERS.items())
+    told = next((name for name, key, shape in probes if found.get(key) == shape), None)
+    return [_bts(name) for name in ([told] if told else _BTS_ENCODERS)]
+
+
+_BTS_ENCODERS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "densenet121": ("norm5.weight", (1024,)),
+    "densenet161": ("norm5.weight", (2208,)),
+    "resnet101": ("layer3.22.conv2.weight", (256, 256, 3, 3)),
+    "resnext101_32x8d": ("layer3.22.conv2.weight", (1024, 32, 3, 3)),
+    "resnet50": ("layer3.5.conv2.weight", (256, 256, 3, 3)),
+    "resnext50_32x4d": ("layer3.5.conv2.weight", (512, 16, 3, 3)),
+}
+"""timm's encoder → a tensor that it has and those before it do not; building all six takes seconds."""
+
+
 _RELEASED_AS = {
     "dpt_hybrid-midas-501f0c75": "dpt_hybrid",
     "dpt_hybrid_384": "dpt_hybrid",
@@ -214,7 +315,16 @@ _TEN_DATASETS = (
 )
 
 
+_GPL = "GPL-3.0, of the repository that released the weights"
 _PROVENANCE = {
+    "bts": Provenance(
+        "NYU Depth v2",
+        licence=_GPL,
+        notes="NYU Depth v2 is for research and states no terms for trained weights.",
+    ),
+    "bts_kitti": Provenance(
+        "KITTI (Eigen split)", licence=_GPL, notes="KITTI's data are CC BY-NC-SA 3.0: not for commercial use."
+    ),
     "midas_v21": Provenance(_TEN_DATASETS, encoder="ResNeXt-101 of weakly supervised Instagram images"),
     "midas_small": Provenance(_TEN_DATASETS, encoder="EfficientNet-Lite3 of ImageNet"),
     "dpt_large": Provenance(_TEN_DATASETS, encoder="ViT-L/16 of ImageNet-21k"),

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -69,16 +70,22 @@ def load_pretrained(
         BadInput: not there, not a whole model, or a kind for a model that states its own.
     """
     place = os.fspath(place)
-    folder = Path(place) if Path(place).is_dir() else _downloaded(place, revision, token, local_files_only)
+    is_local = Path(place).is_dir()
+    folder = Path(place) if is_local else _downloaded(place, revision, token, local_files_only)
+    # The cache names a folder by its commit, which a branch or a tag does not keep.
+    name = place if is_local else f"{place}@{folder.name}"
     if not (folder / "model.json").is_file():
-        return load_transformers_folder(folder, place, kind)
+        return load_transformers_folder(folder, name, kind)
     if kind is not None:
         raise BadInput(f"{place} says itself which kind of depth it gives: leave kind={kind} out.")
-    return load_folder(folder)
+    model = load_folder(folder)
+    if not is_local:
+        model.provenance = replace(model.provenance, notes=f"{model.provenance.notes} From {name}.".strip())
+    return model
 
 
-def write_with_card(model: DepthModel, directory: StrPath) -> None:
-    """Save `model` with a model card; a card that already lies there is kept, for it may have been edited.
+def save_pretrained(model: DepthModel, directory: StrPath) -> None:
+    """Save a model as `leadline.save` does, with a model card, README.md; a card that is already there is kept.
 
     Raises:
         BadInput: the folder holds other files, or cannot be written.
@@ -90,7 +97,7 @@ def write_with_card(model: DepthModel, directory: StrPath) -> None:
         (folder / _CARD).write_text(text, encoding="utf-8")
 
 
-def push(
+def push_to_hub(
     model: DepthModel,
     repo: str,
     *,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.io.download import download
 
 MIRROR = "LEADLINE_RELEASES"
@@ -61,8 +61,7 @@ def weights_file(name: str) -> Path:
     Raises:
         BadInput: no such model, not on this machine while HF_HUB_OFFLINE is set, or as `download`.
     """
-    if name not in RELEASES:
-        raise unknown("published model", name, RELEASES)
+    check_known("published model", name, RELEASES)
     release = RELEASES[name]
     file = release.path
     if file.is_file():

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known, unknown
 from leadline.core.paths import StrPath
-from leadline.models.base import DepthModel, Preprocessing, Provenance, Resize, init_on_meta
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize, init_on_meta
 from leadline.models.description import check_preprocessing, read_json
 from leadline.models.registry import check_numbers
 
@@ -83,8 +83,7 @@ def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None
     if absent := sorted(key for key in report["missing_keys"] if not key.startswith(_IDLE)):
         raise BadInput(f"{name} lacks {len(absent)} of its weights ({', '.join(absent[:3])}, …): download it again.")
     model = TransformersModel(network, promised, preprocessing, _provenance(folder, name))
-    model.name = "hub"
-    model.arguments = {"config": config, "processor": processor, "kind": promised.value}
+    model.set_spec(ModelSpec("hub", {"config": config, "processor": processor, "kind": promised.value}))
     return model.eval()
 
 
@@ -190,8 +189,7 @@ def _configuration(library: ModuleType, config: Mapping[str, Any]) -> Any:
     except Exception as problem:  # The library raises whatever odd settings lead it to.
         raise BadInput(f"transformers {library.__version__} knows no such network: {_first_line(problem)}") from problem
     known = library.models.auto.modeling_auto.MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES
-    if settings.model_type not in known:
-        raise unknown("depth network", settings.model_type, known)
+    check_known("depth network", settings.model_type, known)
     return settings
 
 
@@ -229,8 +227,7 @@ def _preprocessing(config: Any, processor: Mapping[str, Any]) -> Preprocessing:
         BadInput: a processor, or a setting of it, that has no counterpart.
     """
     name = str(processor.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
-    if name not in _PROCESSORS:
-        raise unknown("image processor", name, _PROCESSORS)
+    check_known("image processor", name, _PROCESSORS)
     try:
         return check_preprocessing(_PROCESSORS[name](config, processor))
     except BadInput as problem:
@@ -367,8 +364,9 @@ def _provenance(folder: Path, name: str) -> Provenance:
     data, licence = card.get("datasets"), card.get("license")
     if licence == "other":
         licence = card.get("license_name") or card.get("license_link")
+    source = f"see the page of {name}"
     return Provenance(
-        training_data=", ".join([data] if isinstance(data, str) else data or [f"see the page of {name}"]),
+        training_data=f"{', '.join([data] if isinstance(data, str) else data)}; {source}" if data else source,
         encoder=name,
         licence=str(licence or "unknown: see the model's page"),
         notes=f"Converted from {name}, a network of the transformers library.",

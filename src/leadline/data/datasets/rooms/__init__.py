@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
-from leadline.core.sample import Sample
+from leadline.core.sample import OtherView, Sample
 from leadline.data.datasets.pairs import check_split
 from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.render import render
@@ -39,6 +39,8 @@ class RoomsDataset:
     domain: str
     holes: bool
     seed: int
+    baseline: float
+    """Metres from the camera to a second one at its right; 0: there is none."""
     folder: Path | None
     """Where rendered samples are cached; None keeps none."""
 
@@ -51,6 +53,9 @@ class RoomsDataset:
         frame = self._cached(index)
         depth = torch.from_numpy(frame["depth"])[None]
         valid = torch.from_numpy(frame["measured"])[None] if self.holes else torch.ones_like(depth, dtype=torch.bool)
+        other = None
+        if self.baseline:
+            other = OtherView(torch.from_numpy(frame["right"]).float().div_(255), torch.tensor(1.0))
         return Sample(
             image=torch.from_numpy(frame["image"]).float().div_(255),
             depth=depth * valid,
@@ -58,6 +63,7 @@ class RoomsDataset:
             kind=self.kind,
             intrinsics=torch.from_numpy(frame["intrinsics"]),
             name=f"rooms-{self.domain}/{self.split}/{index:06d}",
+            other=other,
         )
 
     def _cached(self, index: int) -> np.ndarray:
@@ -81,9 +87,13 @@ class RoomsDataset:
         rng = np.random.default_rng((self.seed, SPLIT_SEEDS[self.split], index))
         scene = furnish(DOMAINS[self.domain], rng)
         view = render(scene, self.height, self.width, rng)
-        record = np.empty((), _record(self.height, self.width))
+        record = np.empty((), _record(self.height, self.width, is_stereo=self.baseline > 0))
         record["intrinsics"] = scene.camera.intrinsics(self.height, self.width)
         record["depth"], record["image"], record["measured"] = view.depth, view.image, view.measured
+        if self.baseline:
+            moved = scene._replace(camera=scene.camera.moved_right(self.baseline))
+            sensor = np.random.default_rng((self.seed, SPLIT_SEEDS[self.split], index, 1))
+            record["right"] = render(moved, self.height, self.width, sensor).image
         return record
 
 
@@ -96,6 +106,7 @@ def rooms(
     domain: str = "a",
     holes: bool = True,
     seed: int = 0,
+    baseline: float = 0.0,
     cache: StrPath | None = None,
 ) -> RoomsDataset:
     """Open rooms of a domain: scenes that no other split or seed has, each a function of its index alone.
@@ -109,30 +120,40 @@ def rooms(
         holes: leave out what a structured-light camera would not measure; without, all depth is valid, and the images
             are the same.
         seed: another seed makes other rooms.
+        baseline: metres to a second camera at the right of the first, whose image each sample then has, too: a stereo
+            pair, which `refine_and_distil` learns from; 0: there is none.
         cache: a folder that keeps what was rendered; any number of processes may share it. Its key holds the domain's
             `version`, so that a cache never returns pixels of another version.
 
     Raises:
-        BadInput: an unknown split or domain, or a size or count that is not positive.
+        BadInput: an unknown split or domain, a size or count that is not positive, or a negative or huge baseline.
     """
     cache = None if cache is None else Path(cache)
     check_split(split)
-    if domain not in DOMAINS:
-        raise unknown("domain", domain, DOMAINS)
+    check_known("domain", domain, DOMAINS)
     usual = DEFAULT_COUNTS[split]
     count = usual if count is None else count if split == "train" else min(count, usual)
     if min(count, height, width) < 1:
         raise BadInput(f"Rooms need a count and sides of at least 1, not count={count}, {height}×{width}.")
+    if not 0 <= baseline <= 1:
+        raise BadInput(f"baseline={baseline:g} must be from 0 (no second camera) to 1 metre: eyes are 0.065 apart.")
+    stereo = f"-stereo{baseline:g}" if baseline else ""
     if cache is not None:
-        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-v{DOMAINS[domain].version}"
-    return RoomsDataset(
-        f"rooms-{domain} {split}", DepthKind.METRIC, split, count, height, width, domain, holes, seed, cache
-    )
+        cache = cache / f"rooms-{domain}-{split}-seed{seed}-{height}x{width}-v{DOMAINS[domain].version}{stereo}"
+    name = f"rooms-{domain} {split}{f', stereo {baseline:g} m' if baseline else ''}"
+    return RoomsDataset(name, DepthKind.METRIC, split, count, height, width, domain, holes, seed, baseline, cache)
 
 
-def _record(height: int, width: int) -> np.dtype:
+def _record(height: int, width: int, *, is_stereo: bool) -> np.dtype:
     """Return the layout of one sample in the cache, four-byte fields first so that all are aligned."""
     pixels = (height, width)
+    right = [("right", "u1", (3, *pixels))] if is_stereo else []
     return np.dtype(
-        [("intrinsics", "f4", (4,)), ("depth", "f4", pixels), ("image", "u1", (3, *pixels)), ("measured", "?", pixels)]
+        [
+            ("intrinsics", "f4", (4,)),
+            ("depth", "f4", pixels),
+            ("image", "u1", (3, *pixels)),
+            ("measured", "?", pixels),
+            *right,
+        ]
     )

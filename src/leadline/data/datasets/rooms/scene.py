@@ -73,6 +73,11 @@ class Camera(NamedTuple):
         cos_roll, sin_roll = math.cos(self.roll), math.sin(self.roll)
         return np.stack([cos_roll * right + sin_roll * down, cos_roll * down - sin_roll * right, forward], axis=1)
 
+    def moved_right(self, metres: float) -> "Camera":
+        """Return this camera moved along its image's rows."""
+        eye = np.array(self.eye) + metres * self.rotation()[:, 0]
+        return self._replace(eye=(float(eye[0]), float(eye[1]), float(eye[2])))
+
     def intrinsics(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Return fx, fy, cx, cy in pixels; the centre of the top left pixel is (0, 0)."""
         return centered_camera(width / 2 / math.tan(self.field_of_view / 2), (height, width))

@@ -1,0 +1,55 @@
+"""`leadline app`."""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from leadline.core.errors import BadInput
+from leadline.core.ranges import Within, check_fields
+from leadline.inference.session import load_predictor
+from leadline.models.names import DEFAULT
+
+
+@dataclass(frozen=True)
+class AppCommand:
+    """Open a page on this machine: depth of a photograph, distances between points, a solid to turn, downloads.
+
+    It listens at 127.0.0.1 only, loads nothing from elsewhere, and removes what was uploaded when it ends. The page's
+    foot says how programs call the same functions.
+    """
+
+    model: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--weights"])] = (DEFAULT,)
+    """Models to choose from, as for `leadline predict`."""
+    port: Annotated[int, Within(1024, 65535)] = 7860
+    """Of 127.0.0.1."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto: a GPU if there is one."""
+
+    def run(self) -> int:
+        check_fields(self)
+        if not self.model:
+            raise BadInput("Name one model at least, or leave --model out.")
+        # Before Gradio is imported: it asks nobody on the network.
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+        try:
+            import uvicorn  # pyright: ignore[reportMissingImports]
+
+            from leadline.serve.app import build_server, private_folder
+        except ImportError as problem:
+            raise BadInput("The page needs the library Gradio: pip install 'leadline[app]'.") from problem
+        with private_folder() as folder:
+            models = {spec: load_predictor(spec, self.device) for spec in self.model}
+            server = build_server(models, folder, self.port)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was uploaded is removed then, too
+            print(f"http://127.0.0.1:{self.port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+            try:
+                uvicorn.run(server, host="127.0.0.1", port=self.port, log_level="warning", timeout_graceful_shutdown=2)
+            except KeyboardInterrupt:
+                return 0
+            except SystemExit as end:
+                raise BadInput(f"Port {self.port} is taken: choose another --port.") from end
+        return 0

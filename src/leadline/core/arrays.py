@@ -1,0 +1,92 @@
+"""Arrays: the shapes of images, depth maps and cameras; NumPy holds them until PyTorch is asked for."""
+
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    # A checker at run time then looks at shapes and types of numbers alone, and PyTorch need not be there.
+    Tensor = Any
+
+ImageTensor = Float[Tensor, "*batch 3 H W"]
+"""RGB in [0, 1]."""
+
+
+Depth = Float[Tensor, "*batch 1 H W"]
+"""Depth in the unit that its `DepthKind` says; along the optical axis, never along the ray."""
+
+
+Mask = Bool[Tensor, "*batch 1 H W"]
+"""True where a depth was measured."""
+
+
+Intrinsics = Float[Tensor, "*batch 4"]
+"""fx, fy, cx, cy in pixels of the image; the centre of the top left pixel is (0, 0). NaN where unknown."""
+
+
+Confidence = Float[Tensor, "*batch 1 H W"]
+"""0 (no weight) to 1."""
+
+
+def as_array(numbers: "np.ndarray | Tensor") -> np.ndarray:
+    """Return a tensor, of any device and whether it learns or not, as an array of the same memory where it can be.
+
+    Half-precision floats, of which NumPy has not all, become float32; an array is returned as it is.
+    """
+    if isinstance(numbers, np.ndarray):
+        return numbers
+    tensor = numbers.detach()
+    if tensor.is_floating_point() and tensor.element_size() < 4:
+        tensor = tensor.float()
+    return tensor.cpu().numpy()
+
+
+def as_tensor(numbers: "np.ndarray | Tensor") -> "Tensor":
+    """Return an array as a tensor of the same memory where it can be; a tensor is returned as it is."""
+    if not isinstance(numbers, np.ndarray):
+        return numbers
+    import torch
+
+    is_shared = numbers.flags.writeable and all(stride >= 0 for stride in numbers.strides)
+    return torch.from_numpy(numbers if is_shared else numbers.copy())
+
+
+def tensor_field(default: Any = MISSING) -> Any:
+    """Return a field of a frozen dataclass that is set with a tensor or an array, and read as a tensor.
+
+    PyTorch, which takes seconds to import, is imported when the field is first read; `held(instance, name)` reads what
+    was set.
+    """
+    return _TensorField(default)
+
+
+def held(instance: object, name: str) -> Any:
+    """Return what a `tensor_field` was set with: a tensor, an array or None."""
+    return vars(instance)[name]
+
+
+class _TensorField:
+    """A descriptor that keeps its value in the instance under its own name."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            if self.default is MISSING:
+                raise AttributeError(self.name)  # tells the dataclass that there is no default
+            return self.default
+        values = vars(instance)
+        if values[self.name] is not None:
+            values[self.name] = as_tensor(values[self.name])
+        return values[self.name]
+
+    def __set__(self, instance: object, value: Any) -> None:
+        vars(instance)[self.name] = value

@@ -1,0 +1,50 @@
+"""Threads: apply a function to many items at once, in order and in bounded memory."""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_in_threads(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, ahead: int | None = None
+) -> Iterator[_Result]:
+    """Yield `function(item)` of each item in order, computed by threads while the caller works on earlier ones.
+
+    Decoders, NumPy and PyTorch release Python's lock while they compute. Warnings are not shown meanwhile: Python's
+    filters for them are shared by all threads, and decoders change them.
+
+    Args:
+        function: what is computed; it may be called in any thread.
+        items: its arguments; they are taken in the caller's thread.
+        threads: how many threads compute.
+        ahead: how many items at most are computed or wait to be taken; unset: two for each thread.
+
+    Raises:
+        Exception: what the function raised for an item, when its turn comes; later items are dropped.
+    """
+    rest = iter(items)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pool = ThreadPoolExecutor(threads)
+        try:
+            waiting: deque[Future[_Result]] = deque(
+                pool.submit(function, item) for item in islice(rest, ahead or 2 * threads)
+            )
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+                yield result
+        finally:
+            pool.shutdown(cancel_futures=True)

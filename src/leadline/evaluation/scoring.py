@@ -1,0 +1,122 @@
+"""Score one prediction, and predictions of one constant depth, against the pixels that count, in one pass each."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from leadline.core.depth_kind import DepthKind
+from leadline.evaluation.map_pairs import Pair
+from leadline.evaluation.metrics import MetricAccumulator, Pixels, flat_images, selected
+from leadline.evaluation.protocols import Comparison, EvalProtocol
+
+
+@dataclass(frozen=True, eq=False)
+class CountedTarget:
+    """Hold the measured depths of one image that count, in metres."""
+
+    values: Pixels
+    counts: Int[Tensor, " pixels"] | None = None
+    """How many pixels have each value, where the values differ; None: one each."""
+    sample: Float[Tensor, " some"] | None = None
+    """Some ten thousand of the pixels, which tell their distribution."""
+
+    @classmethod
+    def of(cls, target: Pixels) -> "CountedTarget":
+        """Merge pixels of equal depth, where there are many: measured maps have few different depths."""
+        sample = sample_pixels(target)
+        if target.numel() < _FEWEST_MERGED:
+            return cls(target, sample=sample)
+        values, counts = np.unique(target.numpy(), return_counts=True)
+        if 4 * len(values) > target.numel():
+            return cls(target, sample=sample)
+        return cls(torch.from_numpy(values), torch.from_numpy(counts), sample)
+
+    def pixels(self) -> Float[Tensor, " all"]:
+        """Return the depth of every pixel, in whatever order."""
+        return self.values if self.counts is None else self.values.repeat_interleave(self.counts)
+
+
+_FEWEST_MERGED = 4096
+
+
+def sample_pixels(pixels: Pixels) -> Float[Tensor, " some"]:
+    """Return some ten thousand pixels of an image, evenly spread, which tell the distribution of its depths."""
+    return pixels[:: max(1, pixels.numel() // 10_000)].clone()
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPair:
+    """Hold what is known of one prediction after its pixels were compared."""
+
+    name: str
+    scores: MetricAccumulator
+    is_reversed: bool
+    """Whether it fits its ground truth by a negative factor only."""
+    unusable: int
+    """How many pixels that count are predicted as no depth at all: not finite, or zero and less."""
+    target: CountedTarget | None
+    """What it was compared with, for the scores of constants; None: no longer held."""
+    constants: tuple[MetricAccumulator, ...] = ()
+    """Scores of the constant predictions."""
+
+    def with_constants(self, depths: tuple[float, ...], protocol: EvalProtocol) -> "ScoredPair":
+        """Score constant depths, in metres, against the same pixels, which are then no longer held."""
+        assert self.target is not None
+        constants = tuple(score_constant(depth, self.target, protocol) for depth in depths)
+        return replace(self, target=None, constants=constants)
+
+
+def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPair:
+    """Score a prediction against its ground truth.
+
+    Args:
+        pair: both maps.
+        kind: what the prediction guarantees.
+        protocol: which pixels count, and how the prediction is aligned.
+
+    Raises:
+        BadInput: the alignment cannot make metres of this kind.
+    """
+    counted = protocol.counts(pair.target, pair.valid)
+    flat = (flat_images(each)[0] for each in (pair.predicted, pair.target, counted))
+    # All that follows is about the pixels that count: alignment uses no others.
+    predicted, target = selected(*flat)
+    wrong = ~predicted.isfinite() if kind is DepthKind.RELATIVE else ~(predicted.isfinite() & (predicted > 0))
+    compared = _compare(predicted, target, kind, protocol)
+    scores = MetricAccumulator.of_pixels(compared.metres.flatten(), target)
+    merged = CountedTarget.of(target.cpu())
+    return ScoredPair(pair.name, scores, bool(compared.is_reversed), int(wrong.sum()), merged)
+
+
+def score_constant(depth: float, target: CountedTarget, protocol: EvalProtocol) -> MetricAccumulator:
+    """Score a constant depth in metres, as if each pixel were predicted so."""
+    if protocol.alignment == "none":
+        predicted = torch.full_like(target.values, depth).clamp(protocol.min_depth, protocol.cap)
+        if target.counts is None:
+            return MetricAccumulator.of_pixels(predicted, target.values)
+        return MetricAccumulator.of_counted(predicted, target.values, target.counts)
+    pixels = target.pixels()
+    compared = _compare(torch.full_like(pixels, depth), pixels, DepthKind.METRIC, protocol)
+    return MetricAccumulator.of_pixels(compared.metres.flatten(), pixels)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch compute with one thread, where many images are worked on at once."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compare(predicted: Pixels, target: Pixels, kind: DepthKind, protocol: EvalProtocol) -> Comparison:
+    image = (1, 1, -1)
+    counted = torch.ones_like(target, dtype=torch.bool)
+    return protocol.compare_counted(predicted.view(image), target.view(image), counted.view(image), kind)

@@ -1,0 +1,201 @@
+"""Export a model: write it in another format, run it against the original, and only then give it its name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from leadline.core.errors import BadInput, unknown
+from leadline.core.paths import StrPath
+from leadline.data.datasets import Dataset
+from leadline.export.parity import Parity, compare, images_of
+from leadline.inference.backends import ExportedModel, load_exported
+from leadline.inference.torch_backend import TorchPredictor
+from leadline.io.atomic import atomic_write, make_folder
+from leadline.models.base import DepthModel
+from leadline.models.description import describe
+
+PRECISIONS = ("fp32", "fp16", "int8")
+FROM_DATASET = 4
+"""Images of the labelled set that stand in where no photographs are given."""
+
+
+FEWEST_FOR_INT8 = 2
+"""Calibration images; tens are better."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported model in its place, and what the gate found."""
+
+    path: Path
+    parity: Parity
+    model: ExportedModel
+
+
+def export_model(
+    model: DepthModel,
+    path: StrPath,
+    to: str,
+    dataset: Dataset,
+    *,
+    images: Sequence[Any] = (),
+    precision: str = "fp32",
+    calibration: Sequence[Any] = (),
+    allow_drift: bool = False,
+) -> Exported:
+    """Write a model as one file that takes RGB of 8 bits and any size, checked against the model.
+
+    Args:
+        model: the model.
+        path: the file; what is there is replaced once the export is good.
+        to: the format, one of `FORMATS`.
+        dataset: a labelled set, in metres, on which both are scored.
+        images: photographs (H, W, 3), RGB of 8 bits, on which both are run; none: the first of `dataset`.
+        precision: fp32, fp16 or int8.
+        calibration: photographs (H, W, 3) from which int8 takes the ranges of its numbers.
+        allow_drift: keep an export that is outside the tolerance; its metadata say so.
+
+    Raises:
+        BadInput: a format or precision that there is not, a network that cannot be exported, or an export outside the
+            tolerance.
+    """
+    if to in NOT_WRITTEN:
+        raise BadInput(f"{to} is not written: {NOT_WRITTEN[to]}")
+    if to not in FORMATS:
+        raise unknown("format", to, FORMATS)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision == "int8":
+        check_calibration(calibration)
+    target = Path(path)
+    form = FORMATS[to]
+    if target.suffix.lower() != form.suffix:
+        raise BadInput(f"{target}: a file of {to} ends in {form.suffix}.")
+    make_folder(target.parent)
+    with TemporaryDirectory(prefix=f".{target.stem}.", suffix=".half", dir=target.parent) as folder:
+        draft = Path(folder) / target.name
+        original = TorchPredictor(model)
+        about: dict[str, Any] = {
+            "model": describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance),
+            "export": {
+                "format": to,
+                "precision": precision,
+                "unit": model.kind.unit,
+                "leadline": version("leadline"),
+                "original": original.fingerprint,
+            },
+        }
+        form.write(model, draft, precision, calibration, about)
+        exported = load_exported(draft, form.backend)
+        parity = compare(
+            original, exported, list(images) or images_of(dataset, FROM_DATASET), dataset, (model, exported), precision
+        )
+        if parity.fault and not allow_drift:
+            raise BadInput(
+                f"{target} was not written: {parity.fault} (--allow-drift keeps it, and says so inside).\n"
+                f"{parity.markdown()}"
+            )
+        about["export"]["checked"] = parity.record()
+        form.label(draft, about)
+        _take_names(draft, target)
+    return Exported(target, parity, load_exported(target, form.backend))
+
+
+def check_calibration(images: Sequence[np.ndarray]) -> None:
+    """Refuse photographs from which no ranges of numbers can be taken.
+
+    Raises:
+        BadInput: there are none or too few, or they are all alike.
+    """
+    if len(images) < FEWEST_FOR_INT8:
+        raise BadInput(
+            f"int8 takes the ranges of its numbers from photographs, and there are {len(images)}: give --calibrate "
+            "FOLDER with some tens of them."
+        )
+    if all(np.array_equal(image, images[0]) for image in images[1:]) or all(np.ptp(image) == 0 for image in images):
+        raise BadInput(
+            f"The {len(images)} calibration photographs are all alike, or each of one colour: give --calibrate FOLDER "
+            "with different ones."
+        )
+
+
+def _take_names(draft: Path, target: Path) -> None:
+    """Move the files of an export to their place: the one that is asked for last."""
+    beside = sorted((each for each in draft.parent.iterdir() if each != draft), key=lambda each: each.name)
+    with ExitStack() as stack:
+        for file in [*beside, draft]:
+            half = stack.enter_context(atomic_write(target.with_name(file.name)))
+            file.replace(half)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of exported files."""
+
+    suffix: str
+    backend: str
+    """What runs such a file."""
+    write: Callable[[DepthModel, Path, str, Sequence[Any], Mapping[str, Any]], None]
+    """Writes a model: its place, precision, calibration images and metadata."""
+    label: Callable[[Path, Mapping[str, Any]], None]
+    """Replaces the metadata."""
+
+
+def _write_onnx(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import onnx_file
+
+    onnx_file.write(model, path, precision, calibration, about)
+
+
+def _label_onnx(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import onnx_file
+
+    onnx_file.label(path, about)
+
+
+def _write_openvino(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import openvino_file
+
+    openvino_file.write(model, path, precision, calibration, about)
+
+
+def _label_openvino(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import openvino_file
+
+    openvino_file.label(path, about)
+
+
+def _write_torch(
+    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+) -> None:
+    from leadline.export import torch_file
+
+    torch_file.write(model, path, precision, calibration, about)
+
+
+def _label_torch(path: Path, about: Mapping[str, Any]) -> None:
+    from leadline.export import torch_file
+
+    torch_file.label(path, about)
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format(".onnx", "onnx", _write_onnx, _label_onnx),
+    "openvino": Format(".xml", "openvino", _write_openvino, _label_openvino),
+    "torch": Format(".pt2", "torch", _write_torch, _label_torch),
+}
+"""Name → format."""
+NOT_WRITTEN: Mapping[str, str] = {
+    "litert": "its converter, litert-torch 0.10, takes no PyTorch from 2.15 on. Export to onnx.",
+}
+"""Name of a format that may be asked for → why there is none, and what to do."""

@@ -1,0 +1,150 @@
+"""The network alone as an ONNX graph: any batch, and sides of any multiple of the network's."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leadline.core.errors import BadInput
+from leadline.models.base import DepthModel
+
+OPSET = 18
+"""The first in which Resize smooths where it shrinks."""
+LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
+"""What the exporter may assume of the sizes."""
+
+
+class Canonical(nn.Module):
+    """A network for the canonical camera: image in [0, 1] → depth."""
+
+    def __init__(self, model: DepthModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model.forward_canonical(image).float()
+
+
+def exportable(model: DepthModel) -> DepthModel:
+    """Return a copy of a model whose graph depends on no size, in evaluation mode, on the CPU and in float32."""
+    copied = copy.deepcopy(model).cpu().float().eval()
+    _make_padding_static(copied)
+    return copied
+
+
+def sides(model: DepthModel) -> tuple[Any, Any, Any]:
+    """Return the dimensions that may change, for torch.export: batch, height and width of the network's input."""
+    multiple, most = model.preprocessing.multiple, LARGEST_SIDE // model.preprocessing.multiple
+    dim = torch.export.Dim
+    return dim("batch", max=LARGEST_BATCH), multiple * dim("rows", max=most), multiple * dim("columns", max=most)
+
+
+def example(model: DepthModel) -> Tensor:
+    """Return a batch of two images of no native side, because exporters take what is 1 or equal for what stays so."""
+    multiple = model.preprocessing.multiple
+    height, width = (
+        (side // multiple + more) * multiple for side, more in zip(model.preprocessing.size, (1, 2), strict=True)
+    )
+    width += multiple * (height == width)
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def network_graph(model: DepthModel) -> Any:
+    """Return the network as an `onnx.ModelProto` from `image` (B, 3, H, W) to `depth` (B, 1, H, W).
+
+    Raises:
+        BadInput: the exporter cannot follow the network, or is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as problem:
+        raise BadInput(f"Exporting needs {problem.name}: pip install 'leadline[export]'.") from problem
+    batch, height, width = sides(model)
+    try:
+        with torch.no_grad(), quiet():
+            program = torch.onnx.export(
+                Canonical(exportable(model)).eval(),
+                (example(model),),
+                dynamo=True,
+                dynamic_shapes=({0: batch, 2: height, 3: width},),
+                input_names=["image"],
+                output_names=["depth"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as problem:  # the exporter raises whatever a network leads it to
+        line = str(problem).strip().splitlines()[0][:200]
+        raise BadInput(f"{model.name!r} cannot be exported with sides of any size ({line}).") from problem
+    assert program is not None
+    return program.model_proto
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's warnings, which no user can act on, from the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _make_padding_static(module: nn.Module) -> None:
+    """Replace layers that pad as TensorFlow's "same" by layers of fixed padding.
+
+    The padding depends on the size only where a side does not divide by the stride, and sides divide by all strides.
+    """
+    for name, child in module.named_children():
+        kind = type(child).__name__
+        if kind in ("Conv2dSame", "StdConv2dSame"):
+            setattr(module, name, _fixed_convolution(child))
+        elif kind == "MaxPool2dSame":
+            setattr(module, name, _fixed_pool(child))
+        elif kind.endswith("Same"):
+            raise BadInput(f"A layer {kind}, whose padding depends on the size of the image, cannot be exported.")
+        else:
+            _make_padding_static(child)
+
+
+def _fixed_convolution(layer: Any) -> nn.Module:
+    from timm.layers.std_conv import StdConv2d
+
+    has_standard_weight = type(layer).__name__ == "StdConv2dSame"
+    fixed = (StdConv2d if has_standard_weight else nn.Conv2d)(
+        *(layer.in_channels, layer.out_channels, layer.kernel_size),
+        stride=layer.stride,
+        padding=0,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        **({"eps": layer.eps} if has_standard_weight else {}),
+    )
+    fixed.weight, fixed.bias = layer.weight, layer.bias
+    pads = _padding(layer.kernel_size, layer.stride, layer.dilation)
+    return nn.Sequential(nn.ZeroPad2d(pads), fixed) if any(pads) else fixed
+
+
+def _fixed_pool(layer: Any) -> nn.Module:
+    pair = [each if isinstance(each, tuple | list) else (each, each) for each in (layer.kernel_size, layer.stride)]
+    pads = _padding(*pair, (1, 1))
+    return nn.Sequential(nn.ConstantPad2d(pads, -float("inf")), nn.MaxPool2d(*map(tuple, pair)))
+
+
+def _padding(kernel: Any, stride: Any, dilation: Any) -> tuple[int, int, int, int]:
+    """Left, right, top and bottom."""
+    pads: list[int] = []
+    for axis in (1, 0):
+        total = max((kernel[axis] - 1) * dilation[axis] + 1 - stride[axis], 0)
+        pads += [total // 2, total - total // 2]
+    left, right, top, bottom = pads
+    return left, right, top, bottom

@@ -1,0 +1,129 @@
+"""ONNX files: a model with its preprocessing, its weights and what it says of itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from leadline.core.errors import BadInput
+from leadline.export.network import network_graph, quiet
+from leadline.export.onnx_graph import whole_graph
+from leadline.inference.backends import METADATA_KEY
+from leadline.models.base import DepthModel
+
+LARGEST = 2**31 - 2**20
+"""Bytes of a file: the format ends at 2 GiB."""
+
+
+def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+    """Write a model as ONNX.
+
+    Args:
+        model: the model.
+        path: the file.
+        precision: fp32, fp16 or int8.
+        calibration: images for int8.
+        about: the metadata.
+
+    Raises:
+        BadInput: the network cannot be exported, or is too large for the format.
+    """
+    network = network_graph(model)
+    if precision != "int8":  # the quantiser wants weights as they are
+        network = in_half(network, only_exact=precision == "fp32")
+    graph = whole_graph(network, model.preprocessing, model.kind)
+    if graph.ByteSize() > LARGEST:
+        raise BadInput(f"{path} would have more than 2 GB, and ONNX keeps no more in one file: give --precision fp16.")
+    save(graph, path, about)
+    if precision == "int8":
+        quantise(path, calibration)
+        label(path, about)
+
+
+def label(path: Path, about: Mapping[str, Any]) -> None:
+    """Replace the metadata of a file."""
+    save(onnx.load(path), path, about)
+
+
+def save(graph: Any, path: Path, about: Mapping[str, Any]) -> None:
+    """Write a graph with its metadata, and no others; the same graph always becomes the same bytes.
+
+    Args:
+        graph: an `onnx.ModelProto`, which is changed.
+        path: the file.
+        about: the metadata.
+    """
+    del graph.metadata_props[:]
+    helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
+    graph.producer_name = "leadline"
+    graph.doc_string = ""
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def quantise(path: Path, calibration: Sequence[Any]) -> None:
+    """Compute the network's convolutions and products in 8 bits, by ONNX Runtime's static quantiser.
+
+    Weights get a scale per channel and 7 bits: without VNNI a processor adds two products of 8 bits in 16, which then
+    hold them. What is around the network stays as it is.
+    """
+    from onnxruntime import quantization
+
+    graph = onnx.load(path).graph
+    chosen = [node.name for node in graph.node if node.name.startswith("network/") and node.op_type in _IN_8_BITS]
+    feeds = iter([{"image": image[None]} for image in calibration])
+
+    class Images(quantization.CalibrationDataReader):
+        def get_next(self) -> Any:
+            return next(feeds, None)
+
+    whole = path.with_name(f"whole{path.suffix}")
+    path.replace(whole)
+    try:
+        with quiet():
+            quantization.quantize_static(
+                whole,
+                path,
+                Images(),
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+                nodes_to_quantize=chosen,
+            )
+    finally:
+        whole.unlink()
+
+
+_IN_8_BITS = ("Conv", "MatMul", "Gemm")
+
+
+def in_half(graph: Any, *, only_exact: bool) -> Any:
+    """Store weights as float16, from which they are made float32 when the file is opened.
+
+    Args:
+        graph: the network.
+        only_exact: leave those that float16 does not hold exactly; of a model that was saved by halves it holds most.
+    """
+    kept, casts = [], []
+    for tensor in graph.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor)
+            with np.errstate(over="ignore"):
+                halves = values.astype(np.float16)
+            is_good = np.array_equal(halves, values) if only_exact else np.isfinite(halves).all()
+            if values.size > 16 and is_good:
+                stored = f"{tensor.name}/half"
+                kept.append(numpy_helper.from_array(halves, stored))
+                casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
+                continue
+        kept.append(tensor)
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.initializer[:], graph.graph.node[:]
+    graph.graph.initializer.extend(kept)
+    graph.graph.node.extend(nodes)
+    return graph

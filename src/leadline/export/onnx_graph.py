@@ -1,0 +1,211 @@
+"""The whole way of a photograph in one ONNX graph: resize, network, camera, resize back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
+from leadline.export.network import OPSET
+from leadline.models.preprocessing import Interpolation, Preprocessing, Resize
+
+SMOOTHING = "leadline/smoothing"
+"""How the names of Resize nodes begin that smooth where they shrink."""
+IR_VERSION = 10
+"""Of the file format: what ONNX Runtime 1.18 and later read."""
+
+
+def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind, *, focal_is_optional: bool = True) -> Any:
+    """Put preprocessing around a network.
+
+    Args:
+        network: an `onnx.ModelProto` from `image` (B, 3, H, W) in [0, 1] to `depth` (B, 1, H, W), for the canonical
+            camera.
+        rule: the network's preprocessing.
+        kind: of the depth.
+        focal_is_optional: whether the second input may be left out, which OpenVINO cannot read.
+
+    Returns:
+        An `onnx.ModelProto` from `image`, (B, H, W, 3) RGB of 8 bits, and `focal`, (B,) or (1,) focal lengths in pixels
+        of the image (0: unknown, which is also what it is where it is left out), to `depth`, (B, 1, H, W).
+
+    Raises:
+        BadInput: a network that keeps each photograph's own size.
+    """
+    graph = _Graph()
+    pixels = graph("Cast", graph("Transpose", "image", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    height, width = (graph.side(pixels, axis) for axis in (2, 3))
+    if rule.margin:
+        rows, columns = (_margin(graph, side, rule.margin) for side in (height, width))
+        pixels = _reflected(graph, pixels, rows, columns)
+        whole = [graph.side(pixels, axis) for axis in (2, 3)]
+    else:
+        rows = columns = None
+        whole = [height, width]
+    size = _network_size(graph, whole, rule)
+    small = _resized(graph, pixels, size, rule.interpolation, high=255.0)
+    normal = graph("Div", small, graph.number(255.0))
+    inner = compose.add_prefix(network, "network/")
+    graph.nodes.append(helper.make_node("Identity", [normal], [inner.graph.input[0].name]))
+    graph.nodes.extend(inner.graph.node)
+    depth = inner.graph.output[0].name
+    if rule.focal is not None and kind is DepthKind.METRIC:
+        depth = graph("Mul", depth, _zoom(graph, whole, size, rule.focal))
+    restored = _resized(graph, depth, whole, rule.restore)
+    if rows is not None and columns is not None:
+        restored = _cut(graph, restored, rows, columns, height, width)
+    if kind is not DepthKind.RELATIVE:
+        # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
+        restored = graph("Max", restored, graph("ReduceMin", depth, graph.whole([1, 2, 3]), keepdims=1))
+    graph.nodes.append(helper.make_node("Identity", [restored], ["depth"]))
+    made = helper.make_graph(
+        graph.nodes,
+        "leadline",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3]),
+            helper.make_tensor_value_info("focal", TensorProto.FLOAT, ["cameras"]),
+        ],
+        [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", 1, "height", "width"])],
+        [
+            *graph.constants,
+            *inner.graph.initializer,
+            *([numpy_helper.from_array(np.zeros(1, np.float32), "focal")] if focal_is_optional else []),
+        ],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Graph:
+    """Nodes and constants, with names that are made up as they come."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        output = f"leadline/{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def number(self, value: float, of: Any = np.float32) -> str:
+        return self._constant(np.array(value, of))
+
+    def whole(self, values: Sequence[int]) -> str:
+        return self._constant(np.array(values, np.int64))
+
+    def side(self, tensor: str, axis: int) -> str:
+        """A side of a tensor, (1,) int64."""
+        return self("Shape", tensor, start=axis, end=axis + 1)
+
+    def _constant(self, array: np.ndarray) -> str:
+        name = f"leadline/constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+
+def _double(graph: _Graph, value: str) -> str:
+    return graph("Cast", value, to=TensorProto.DOUBLE)
+
+
+def _margin(graph: _Graph, side: str, margin: float) -> str:
+    """`Preprocessing.margin_for` of one side."""
+    root = graph("Sqrt", graph("Div", _double(graph, side), graph.number(2, np.float64)))
+    wanted = graph("Cast", graph("Mul", root, graph.number(margin, np.float64)), to=TensorProto.INT64)
+    return graph("Min", wanted, graph("Sub", side, graph.whole([1])))
+
+
+def _reflected(graph: _Graph, pixels: str, rows: str, columns: str) -> str:
+    none = graph.whole([0, 0])
+    return graph("Pad", pixels, graph("Concat", none, rows, columns, none, rows, columns, axis=0), mode="reflect")
+
+
+def _cut(graph: _Graph, depth: str, rows: str, columns: str, height: str, width: str) -> str:
+    start = graph("Concat", rows, columns, axis=0)
+    end = graph("Add", start, graph("Concat", height, width, axis=0))
+    return graph("Slice", depth, start, end, graph.whole([2, 3]))
+
+
+def _network_size(graph: _Graph, whole: Sequence[str], rule: Preprocessing) -> list[str]:
+    """`Preprocessing.size_for`."""
+    if rule.resize is Resize.OWN:
+        multiple = graph.whole([rule.multiple])
+        return [graph("Mul", graph("Max", graph("Div", side, multiple), graph.whole([1])), multiple) for side in whole]
+    # In double precision, as Python computes: what lies between two multiples must be rounded to the same one.
+    sides = [_double(graph, side) for side in whole]
+    tall, wide = (
+        graph("Div", graph.number(native, np.float64), side) for native, side in zip(rule.size, sides, strict=True)
+    )
+    match rule.resize:
+        case Resize.SAME_AREA:
+            tall = wide = graph("Sqrt", graph("Mul", tall, wide))
+        case Resize.LOWER_BOUND:
+            tall = wide = graph("Max", tall, wide)
+        case Resize.UPPER_BOUND:
+            tall = wide = graph("Min", tall, wide)
+        case Resize.MINIMAL:
+            one = graph.number(1, np.float64)
+            away = [graph("Abs", graph("Sub", one, scale)) for scale in (wide, tall)]
+            tall = wide = graph("Where", graph("Less", *away), wide, tall)
+        case Resize.STRETCH:
+            pass
+    return [
+        _rounded(graph, graph("Mul", scale, side), native, rule)
+        for scale, side, native in zip((tall, wide), sides, rule.size, strict=True)
+    ]
+
+
+def _rounded(graph: _Graph, side: str, native: int, rule: Preprocessing) -> str:
+    """`Preprocessing._rounded`, as (1,) int64."""
+    exact = graph("Div", side, graph.number(rule.multiple, np.float64))
+    steps = graph("Round", exact)
+    if rule.resize is Resize.LOWER_BOUND:
+        bound = graph.number(native / rule.multiple, np.float64)
+        steps = graph("Where", graph("Less", steps, bound), graph("Ceil", exact), steps)
+    if rule.resize is Resize.UPPER_BOUND:
+        bound = graph.number(native / rule.multiple, np.float64)
+        steps = graph("Where", graph("Greater", steps, bound), graph("Floor", exact), steps)
+    steps = graph("Max", graph("Cast", steps, to=TensorProto.INT64), graph.whole([1]))
+    return graph("Mul", steps, graph.whole([rule.multiple]))
+
+
+def _zoom(graph: _Graph, whole: Sequence[str], size: Sequence[str], canonical: float) -> str:
+    """How much farther the camera sees than the canonical one, (cameras, 1, 1, 1); 1 where it is not known."""
+    before, after = (graph("Mul", *(_double(graph, side) for side in sides)) for sides in (whole, size))
+    scale = graph("Cast", graph("Sqrt", graph("Div", after, before)), to=TensorProto.FLOAT)
+    zoom = graph("Div", graph("Mul", "focal", scale), graph.number(canonical))
+    known = graph("Greater", zoom, graph.number(0))
+    return graph("Reshape", graph("Where", known, zoom, graph.number(1)), graph.whole([-1, 1, 1, 1]))
+
+
+_RESIZE: dict[Interpolation, dict[str, Any]] = {
+    "bilinear": {"mode": "linear", "antialias": 1, "exclude_outside": 1},
+    "bilinear_sharp": {"mode": "linear"},
+    "bilinear_corners": {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    "bilinear_inverse": {"mode": "linear"},
+    "cubic": {"mode": "cubic", "cubic_coeff_a": -0.75},
+    "cubic_smooth": {"mode": "cubic", "cubic_coeff_a": -0.5, "antialias": 1, "exclude_outside": 1},
+}
+"""Interpolation → attributes of Resize that compute what PyTorch does."""
+
+
+def _resized(graph: _Graph, images: str, size: Sequence[str], interpolation: Interpolation, high: float = 1.0) -> str:
+    """Resize as `leadline.inference.predict` does; `high` is what 1 of an image is here."""
+    if interpolation not in _RESIZE:
+        raise BadInput(f"An export cannot resize by {interpolation!r}: choose one of {', '.join(_RESIZE)}.")
+    sides = graph("Concat", graph("Shape", images, start=0, end=2), *size, axis=0)
+    if interpolation == "bilinear_inverse":
+        images = graph("Reciprocal", images)
+    attributes = _RESIZE[interpolation]
+    resized = graph("Resize", images, "", "", sides, **attributes)
+    if "antialias" in attributes:
+        graph.nodes[-1].name = f"{SMOOTHING}/{len(graph.nodes)}"
+    if interpolation == "bilinear_inverse":
+        resized = graph("Reciprocal", resized)
+    if interpolation == "cubic_smooth":
+        resized = graph("Clip", resized, graph.number(0), graph.number(high))
+    return resized

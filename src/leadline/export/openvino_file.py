@@ -1,0 +1,104 @@
+"""OpenVINO files: the graph of the ONNX file, with the smoothing that OpenVINO's reader of ONNX leaves out."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leadline.core.errors import BadInput
+from leadline.export import onnx_file
+from leadline.export.network import network_graph
+from leadline.export.onnx_graph import SMOOTHING, whole_graph
+from leadline.inference.openvino_runner import METADATA_PATH
+from leadline.models.base import DepthModel
+
+
+def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+    """Write a model as OpenVINO's .xml and .bin.
+
+    Args:
+        model: the model.
+        path: the .xml file.
+        precision: fp32, fp16 or int8.
+        calibration: images for int8.
+        about: the metadata.
+
+    Raises:
+        BadInput: OpenVINO is not installed, or the network cannot be exported.
+    """
+    runtime = _openvino()
+    source = path.with_suffix(".onnx")
+    graph = whole_graph(network_graph(model), model.preprocessing, model.kind, focal_is_optional=False)
+    onnx_file.save(graph, source, about)
+    read = runtime.Core().read_model(source)
+    _smooth(runtime, read)
+    if precision == "int8":
+        read = _quantised(read, calibration)
+    read.set_rt_info(json.dumps(about), METADATA_PATH)
+    runtime.save_model(read, path, compress_to_fp16=precision == "fp16")
+    source.unlink()
+
+
+def label(path: Path, about: Mapping[str, Any]) -> None:
+    """Replace the metadata of a file."""
+    runtime = _openvino()
+    model = runtime.Core().read_model(path)
+    model.set_rt_info(json.dumps(about), METADATA_PATH)
+    labelled = path.with_name(f"labelled{path.suffix}")
+    runtime.save_model(model, labelled, compress_to_fp16=False)
+    del model  # it maps the weights of the file
+    for suffix in (".bin", ".xml"):
+        labelled.with_suffix(suffix).replace(path.with_suffix(suffix))
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as problem:
+        raise BadInput("openvino is not installed: pip install 'leadline[cpu]'") from problem
+    return openvino
+
+
+def _quantised(model: Any, calibration: Sequence[Any]) -> Any:
+    """Compute the network in 8 bits, by NNCF's static quantiser; what is around the network stays as it is."""
+    os.environ.setdefault("NNCF_CI", "1")  # or else it reports its use to its makers
+    try:
+        import nncf
+    except ImportError as problem:
+        raise BadInput("int8 for OpenVINO needs nncf: pip install 'leadline[export]'") from problem
+    unknown = np.zeros(1, np.float32)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    return nncf.quantize(
+        model,
+        nncf.Dataset([{"image": image[None], "focal": unknown} for image in calibration]),
+        subset_size=len(calibration),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(patterns=["leadline/.*"], validate=False),
+    )
+
+
+def _smooth(runtime: Any, model: Any) -> None:
+    """Replace what was read of a Resize that smooths by OpenVINO's operation that does."""
+    from openvino import opset11, opset13
+
+    for node in list(model.get_ordered_ops()):
+        if node.get_type_name() == "Interpolate" and node.get_friendly_name().startswith(SMOOTHING):
+            is_cubic = "cubic" in str(node.get_attributes()["mode"])
+            sides = opset13.gather(
+                node.input_value(1), opset13.constant([-2, -1], np.int64), opset13.constant(0, np.int64)
+            )
+            smooth = opset11.interpolate(
+                node.input_value(0),
+                sides,
+                mode="bicubic_pillow" if is_cubic else "bilinear_pillow",
+                shape_calculation_mode="sizes",
+                axes=opset13.constant([2, 3], np.int64),
+                cube_coeff=-0.5,
+            )
+            for target in node.output(0).get_target_inputs():
+                target.replace_source_output(smooth.output(0))
+    model.validate_nodes_and_infer_types()

@@ -1,0 +1,154 @@
+"""The parity gate: how far an exported model is from the original, on photographs and on a labelled set."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from leadline.core.arrays import as_array
+from leadline.core.depth_kind import DepthKind
+from leadline.core.markdown import markdown_table
+from leadline.data.datasets import Dataset
+from leadline.evaluation.evaluate import evaluate_metrics
+from leadline.evaluation.protocols import EvalProtocol, protocol
+from leadline.inference.backends import Predictor, as_rgb8
+
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3}
+"""Precision → the largest difference at any pixel, as a fraction of the range (see `difference`)."""
+MOST_LOST = 0.005
+"""δ1 that an INT8 model may lose."""
+LEAST_RANGE = 0.1
+"""A map's range counts as at least this fraction of its largest number: where a network answers nearly one number, what
+single precision rounds off is no small part of what varies."""
+FOCALS = (0.0, 0.7, 1.6)
+"""Focal lengths that images are predicted with, in their widths; 0: unknown."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported model is from the original."""
+
+    precision: str
+    images: int
+    """Photographs, each in several sizes."""
+    sizes: tuple[str, ...]
+    worst: float
+    """The largest difference at any pixel of any image, as a fraction of the image's range."""
+    typical: float
+    """The median over the images of the mean difference, as the same fraction."""
+    data: str
+    """The labelled set, and the protocol."""
+    delta1: tuple[float, float]
+    """δ1 of the original and of the export."""
+    rmse: tuple[float, float]
+    """RMSE in metres of both."""
+
+    @property
+    def fault(self) -> str:
+        """Why the export is not good enough; empty where it is."""
+        if self.precision == "int8":
+            lost = self.delta1[0] - self.delta1[1]
+            # As a condition that NaN does not meet.
+            return "" if lost <= MOST_LOST else f"δ1 falls by {lost:.4f}, and may by {MOST_LOST:g}"
+        most = TOLERANCES[self.precision]
+        return "" if self.worst <= most else f"its depth differs by {self.worst:.2g} of the range, and may by {most:g}"
+
+    def record(self) -> dict[str, Any]:
+        """Return what the file's metadata keep of it."""
+        return {**asdict(self), "within_tolerance": not self.fault}
+
+    def markdown(self) -> str:
+        """Return the figures as a table."""
+        rows = [
+            ["largest difference, of the range", "", f"{self.worst:.2g}"],
+            ["typical difference, of the range", "", f"{self.typical:.2g}"],
+            ["δ1", *(f"{each:.4f}" for each in self.delta1)],
+            ["RMSE (m)", *(f"{each:.4f}" for each in self.rmse)],
+        ]
+        return markdown_table([f"{self.images} images; {self.data}", "original", self.precision], rows)
+
+
+def compare(
+    original: Predictor,
+    exported: Predictor,
+    images: Sequence[UInt8[np.ndarray, "H W 3"]],
+    dataset: Dataset,
+    scored: tuple[Any, Any],
+    precision: str,
+) -> Parity:
+    """Run both on the same images in several sizes, and score both on a labelled set.
+
+    Args:
+        original: the model that was exported.
+        exported: the file.
+        images: photographs.
+        dataset: a labelled set, in metres.
+        scored: both as `leadline.evaluation.evaluate.evaluate` takes them.
+        precision: of the export.
+    """
+    rule = _rule(original.kind)
+    differences, sizes = [], set()
+    for number, image in enumerate(in_several_sizes(images)):
+        height, width = image.shape[:2]
+        focal = FOCALS[number % len(FOCALS)] * width
+        camera = np.array([focal, focal, (width - 1) / 2, (height - 1) / 2], np.float32) if focal else None
+        maps = [each.measure([image], [camera])[0] for each in (original, exported)]
+        differences.append(difference(*maps))
+        sizes.add(f"{height} × {width}")
+    scores = [evaluate_metrics(each, dataset, rule) for each in scored]
+    return Parity(
+        precision=precision,
+        images=len(differences),
+        sizes=tuple(sorted(sizes)),
+        worst=max(worst for worst, _ in differences),
+        typical=float(np.median([mean for _, mean in differences])),
+        data=f"{dataset.name} ({rule.words})",
+        delta1=(scores[0]["d1"], scores[1]["d1"]),
+        rmse=(scores[0]["rmse"], scores[1]["rmse"]),
+    )
+
+
+def difference(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Return the largest and the mean difference of two maps, as fractions of the range of the first.
+
+    The range is that of the first map, and at least `LEAST_RANGE` of its largest number. What is finite in one only
+    differs infinitely.
+    """
+    if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
+        return np.inf, np.inf
+    known = np.isfinite(expected)
+    if not known.any():
+        return 0.0, 0.0
+    wanted, away = expected[known].astype(np.float64), found[known].astype(np.float64)
+    extent = max(float(np.ptp(wanted)), LEAST_RANGE * float(np.abs(wanted).max()), float(np.finfo(np.float32).tiny))
+    off = np.abs(away - wanted) / extent
+    return float(off.max()), float(off.mean())
+
+
+def in_several_sizes(images: Iterable[np.ndarray]) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """Return each photograph as it is, upright out of its middle, and small with odd sides."""
+    several = []
+    for image in images:
+        pixels = as_rgb8(image)
+        height, width = pixels.shape[:2]
+        narrow = max(min(width, height * 3 // 5), 1)
+        left = (width - narrow) // 2
+        several += [
+            pixels,
+            pixels[:, left : left + narrow],
+            cv2.resize(pixels, (123, 77), interpolation=cv2.INTER_AREA),
+        ]
+    return [np.ascontiguousarray(each) for each in several]
+
+
+def images_of(dataset: Dataset, most: int) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """Return the first images of a dataset as RGB of 8 bits."""
+    return [as_rgb8(as_array(dataset[index].image).transpose(1, 2, 0)) for index in range(min(len(dataset), most))]
+
+
+def _rule(kind: DepthKind) -> EvalProtocol:
+    alignment = {DepthKind.METRIC: "none", DepthKind.SCALE_FREE: "median", DepthKind.RELATIVE: "inverse_scale_shift"}
+    return protocol("indoor", alignment=alignment[kind])

@@ -1,0 +1,258 @@
+"""Backends: a network in an exported file, and what runs it: ONNX Runtime, OpenVINO or PyTorch."""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
+from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
+from leadline.models.preprocessing import Preprocessing, Provenance
+
+METADATA_KEY = "leadline"
+"""The key, in a file's own metadata, of a JSON text: what the file is (see `ExportedModel.export`)."""
+
+Run = Callable[[UInt8[np.ndarray, "B H W 3"], Float[np.ndarray, "B"]], Float[np.ndarray, "B 1 H W"]]
+"""RGB images, and focal lengths in their pixels (0: unknown) → depth of their size."""
+
+
+class Predictor(ABC):
+    """What `predict` needs of a model, whatever runs it."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> DepthKind:
+        """Of the depth that it returns."""
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> Preprocessing:
+        """What happens to an image before the network sees it."""
+
+    @property
+    @abstractmethod
+    def provenance(self) -> Provenance:
+        """Where the weights come from."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of all that the answers depend on."""
+
+    @abstractmethod
+    def measure(
+        self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
+    ) -> Float[np.ndarray, "B 1 H W"]:
+        """Predict the depth of images of one size, in the unit of `kind`.
+
+        Args:
+            images: (H, W) grey or (H, W, 3) RGB each, as `Photograph.pixels`: 8 or 16 bits, or floats in [0, 1].
+            cameras: fx, fy, cx, cy in pixels of each image, or None where unknown.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedModel(Predictor):
+    """A network in a file that `leadline export` wrote, with its preprocessing; it sees 8 bits a channel."""
+
+    path: Path
+    backend: str
+    """What runs it: onnx, openvino or torch."""
+    description: ModelDescription
+    export: Mapping[str, Any]
+    """How it was made: precision, the original's fingerprint, what it was checked on and how far it is from it."""
+    run: Run = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The original's name."""
+        return self.description.name
+
+    @property
+    def kind(self) -> DepthKind:
+        """Of the depth that it returns."""
+        return self.description.kind
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done inside."""
+        return self.description.preprocessing
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the original's weights come from."""
+        return self.description.provenance
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of all that the answers depend on."""
+        told = hashlib.sha256(self.backend.encode())
+        for file in exported_files(self.path):
+            told.update(file.read_bytes())
+        return told.hexdigest()
+
+    def measure(
+        self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
+    ) -> Float[np.ndarray, "B 1 H W"]:
+        """Predict as `Predictor.measure` says; more than 8 bits a channel are rounded to 8."""
+        focals = [0.0 if camera is None or not np.isfinite(camera[:2]).all() else _focal(camera) for camera in cameras]
+        return self.run(np.stack([as_rgb8(image) for image in images]), np.array(focals, np.float32))
+
+
+def is_exported(path: StrPath) -> bool:
+    """Return whether a name is that of an exported file, by its suffix."""
+    return Path(path).suffix.lower() in _RUNNERS
+
+
+def exported_files(path: StrPath) -> list[Path]:
+    """Return the files that an exported model consists of: OpenVINO keeps its weights in a second one."""
+    path = Path(path)
+    return [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
+
+
+def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
+    """Open a file that `leadline export` wrote.
+
+    Args:
+        path: a file .onnx, .xml (with the .bin beside it) or .pt2.
+        backend: what runs it: onnx, openvino or torch; auto: the fastest that is installed, but never torch, because
+            a program of PyTorch may run code that the file holds.
+
+    Raises:
+        BadInput: no such file, none of ours, one that this version cannot run, or a backend that does not run such
+            files or is not installed.
+    """
+    path = Path(path)
+    runners = _RUNNERS[path.suffix.lower()]
+    if backend != "auto" and backend not in runners:
+        raise BadInput(f"{path} is run by {' or '.join(runners)}, not by {backend}: leave --backend out.")
+    for file in exported_files(path):
+        if not file.is_file():
+            raise BadInput(f"No file {file}: `leadline export` writes it.")
+    if backend == "auto" and path.suffix.lower() == ".pt2":
+        raise BadInput(
+            f"{path} is a program of PyTorch, which may run code that the file holds: give --backend torch if you "
+            "trust it, or export to onnx or openvino, which hold none."
+        )
+    chosen = backend if backend != "auto" else next(filter(is_installed, runners), next(iter(runners)))
+    run, metadata = runners[chosen](path)
+    try:
+        said = json.loads(metadata) if metadata and len(metadata) <= LARGEST_FILE else None
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or not isinstance(said.get("model"), dict):
+        raise BadInput(f"{path} is no model that `leadline export` wrote: export the model anew.")
+    made = said.get("export")
+    return ExportedModel(
+        path, chosen, parse_description(said["model"], path), made if isinstance(made, dict) else {}, run
+    )
+
+
+def is_installed(backend: str) -> bool:
+    """Return whether the library of a backend is there."""
+    from importlib.util import find_spec
+
+    return find_spec(_LIBRARIES[backend]) is not None
+
+
+def as_rgb8(pixels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
+    """Return grey or RGB, of 8 or 16 bits or floats in [0, 1], as RGB of 8 bits."""
+    if pixels.dtype == np.uint16:
+        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        pixels = np.rint(pixels * np.float32(255)).astype(np.uint8)
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+_LEAST_SIDE = 2
+"""Pixels: a program of PyTorch takes a side of 1 for one that never changes."""
+_LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+_INSTALL = {"onnx": "pip install onnxruntime", "openvino": "pip install 'leadline[cpu]'", "torch": "pip install torch"}
+
+
+def _focal(camera: np.ndarray) -> float:
+    return sqrt(max(float(camera[0]) * float(camera[1]), 0.0))
+
+
+def _library(backend: str) -> Any:
+    try:
+        return import_module(_LIBRARIES[backend])
+    except ImportError as problem:
+        raise BadInput(f"{_LIBRARIES[backend]} is not installed: {_INSTALL[backend]}") from problem
+
+
+def _with_onnx_runtime(path: Path) -> tuple[Run, str]:
+    runtime = _library("onnx")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    # ONNX Runtime heeds no OMP_NUM_THREADS by itself.
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    try:
+        session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:
+        raise _cannot_run(path, f"ONNX Runtime {runtime.__version__}", problem) from problem
+    metadata = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+
+    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
+        return session.run(None, {"image": images, "focal": focals})[0]
+
+    return run, metadata
+
+
+def _with_openvino(path: Path) -> tuple[Run, str]:
+    runtime = _library("openvino")
+    from leadline.inference.openvino_runner import compile_file
+
+    try:
+        return compile_file(runtime, path)
+    except Exception as problem:
+        raise _cannot_run(path, f"OpenVINO {runtime.__version__}", problem) from problem
+
+
+def _with_torch(path: Path) -> tuple[Run, str]:
+    runtime = _library("torch")
+    extra = {METADATA_KEY: ""}
+    try:
+        program = runtime.export.load(path, extra_files=extra).module()
+    except Exception as problem:
+        raise _cannot_run(path, f"PyTorch {runtime.__version__}", problem) from problem
+
+    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
+        if min(images.shape[1:3]) < _LEAST_SIDE:
+            raise BadInput(f"{path} takes images of at least {_LEAST_SIDE} pixels a side: export to onnx for smaller.")
+        with runtime.inference_mode():
+            return program(runtime.from_numpy(images), runtime.from_numpy(focals)).numpy()
+
+    return run, extra[METADATA_KEY]
+
+
+def _cannot_run(path: Path, library: str, problem: Exception) -> BadInput:
+    words = " ".join(str(problem).split())
+    line, is_newer = words[:200], "opset" in words.lower() or "ir version" in words.lower()
+    advice = "it is newer than this library: upgrade it" if is_newer else "it is damaged, or no such file: export anew"
+    return BadInput(f"{path} cannot be run by {library}: {advice} ({line}).")
+
+
+_RUNNERS: Mapping[str, Mapping[str, Callable[[Path], tuple[Run, str]]]] = {
+    ".onnx": {"onnx": _with_onnx_runtime},
+    ".xml": {"openvino": _with_openvino},
+    ".pt2": {"torch": _with_torch},
+}
+"""Suffix → backend → what opens such a file, the fastest first."""

@@ -1,0 +1,35 @@
+"""Run an exported file by OpenVINO."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from leadline.core.paths import StrPath
+
+METADATA_PATH = ["leadline"]
+"""Where a model's runtime information keeps what the file says of itself."""
+
+
+def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
+    """Read and compile a model.
+
+    Args:
+        runtime: the module `openvino`.
+        path: the file .xml, with the .bin beside it.
+
+    Returns:
+        A function of images and focal lengths, and the metadata.
+    """
+    core = runtime.Core()
+    model = core.read_model(os.fspath(path))
+    metadata = model.get_rt_info(METADATA_PATH).astype(str) if model.has_rt_info(METADATA_PATH) else ""
+    settings = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads := int(os.environ.get("OMP_NUM_THREADS", "0") or 0):
+        settings["INFERENCE_NUM_THREADS"] = str(threads)
+    compiled = core.compile_model(model, "CPU", settings)
+
+    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
+        return compiled({"image": images, "focal": focals})["depth"]
+
+    return run, metadata

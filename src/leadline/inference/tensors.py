@@ -1,0 +1,107 @@
+"""Predict the depth of tensors of any size: resize them for the network, run it, and resize its depth back."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from leadline.core.arrays import Depth, ImageTensor, Intrinsics, as_array
+from leadline.core.camera import crop_intrinsics, resize_intrinsics
+from leadline.core.depth_kind import DepthKind
+from leadline.inference.backends import ExportedModel
+from leadline.models.base import DepthModel
+from leadline.models.preprocessing import Interpolation
+
+
+def predict_tensor(
+    model: DepthModel | ExportedModel, image: ImageTensor, intrinsics: Intrinsics | None = None
+) -> Depth:
+    """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
+
+    The image is resized as the model's preprocessing says and the output resized back, so H and W may be anything.
+    A model of PyTorch computes in evaluation mode, on the device that it is on; an exported file on the CPU, and sees 8
+    bits a channel.
+
+    Args:
+        model: the model.
+        image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
+        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
+            canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
+
+    Returns:
+        (1, H, W) or (B, 1, H, W) on the device of the image.
+    """
+    images = image if image.ndim == 4 else image[None]
+    cameras = None if intrinsics is None else intrinsics.expand(len(images), 4)
+    if isinstance(model, ExportedModel):
+        known = [None] * len(images) if cameras is None else list(as_array(cameras))
+        measured = model.measure(list(as_array(images).transpose(0, 2, 3, 1)), known)
+        depth = torch.from_numpy(measured).to(image.device)
+    else:
+        with torch.inference_mode():
+            depth = _run(model, images, cameras)
+    return depth if image.ndim == 4 else depth[0]
+
+
+def interpolate(
+    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
+) -> Float[Tensor, "B C H W"]:
+    """Resize images, or depth, as `Preprocessing` names it; see `leadline.models.preprocessing.Interpolation`.
+
+    Args:
+        images: (B, C, h, w), in [0, 1] where they are images.
+        size: the new height and width in pixels.
+        interpolation: how.
+    """
+    match interpolation:
+        case "area":
+            return F.interpolate(images, size, mode="area")
+        case "cubic":
+            return F.interpolate(images, size, mode="bicubic", align_corners=False)
+        case "cubic_smooth":
+            return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        case "bilinear":
+            return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        case "bilinear_sharp":
+            return F.interpolate(images, size, mode="bilinear", align_corners=False)
+        case "bilinear_corners":
+            return F.interpolate(images, size, mode="bilinear", align_corners=True)
+        case "bilinear_inverse":
+            return 1 / F.interpolate(1 / images, size, mode="bilinear", align_corners=False)
+
+
+def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None) -> Depth:
+    """Resize images for a network, run it, and resize its depth back."""
+    place = images.device
+    height, width = images.shape[-2:]
+    rule = model.preprocessing
+    rows, columns = rule.margin_for(height, width)
+    whole = (height + 2 * rows, width + 2 * columns)
+    weights = next(model.parameters())
+    images = images.to(weights.device)
+    if rows or columns:
+        images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
+    size = rule.size_for(*whole)
+    fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
+    camera = None
+    if intrinsics is not None:
+        camera = resize_intrinsics(crop_intrinsics(intrinsics, -rows, -columns), whole, size).to(images.device)
+    was_training = model.training
+    model.eval()
+    try:
+        output = model(fitted, camera).float()
+    finally:
+        model.train(was_training)
+    restored = _resized(output, whole, rule.restore)
+    depth = restored[..., rows : rows + height, columns : columns + width].to(place)
+    if model.kind is not DepthKind.RELATIVE:
+        # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
+        nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
+        torch.maximum(depth, nearest.to(place), out=depth)
+    return depth
+
+
+def _resized(
+    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
+) -> Float[Tensor, "B C H W"]:
+    return images if images.shape[-2:] == size else interpolate(images, size, interpolation)

@@ -1,0 +1,262 @@
+"""Videos: frames read upright one at a time with their times, and written at the times they were taken."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.paths import StrPath
+from leadline.io.atomic import atomic_write
+from leadline.io.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.video.stream import VideoStream
+
+VIDEO_SUFFIXES = frozenset({".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+"""What counts as a video; `read_frames` itself goes by the content."""
+
+Frame = UInt8[np.ndarray, "H W 3"]
+"""RGB, upright."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """State what a video says of itself."""
+
+    size: tuple[int, int]
+    """Height and width of the upright frames."""
+    frames: int | None
+    """How many there are, about, where the file says it or its duration does."""
+    rate: float
+    """Mean frames per second."""
+    has_sound: bool
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """Hold one frame."""
+
+    pixels: Frame
+    index: int
+    time: Fraction
+    """Seconds since the first frame."""
+
+
+def read_video_info(path: StrPath) -> VideoInfo:
+    """Read a video's size, length and rate; its first frame is decoded, which holds the rotation.
+
+    Raises:
+        UnreadableFile: no video, or the extra is not installed.
+    """
+    path = Path(path)
+    with _opened(path) as (container, stream):
+        first = next(iter(container.decode(stream)), None)
+        if first is None:
+            raise UnreadableFile(f"{path} has no frame that can be decoded.")
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        seconds = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+        if seconds is None and container.duration:
+            seconds = Fraction(container.duration, 1_000_000)
+        count = stream.frames or (round(float(seconds) * rate) if seconds else None)
+        size = (first.height, first.width)
+        turned = size[::-1] if round(first.rotation) % 180 else size
+        return VideoInfo(turned, count, rate, bool(container.streams.audio))
+
+
+def read_frames(path: StrPath, start: int = 0) -> Iterator[VideoFrame]:
+    """Yield the frames of a video from the `start`-th on, upright, one in memory at a time.
+
+    Frames that a damaged file has lost are left out; what follows keeps its time.
+
+    Raises:
+        UnreadableFile: no video, or damaged so that nothing follows; the extra is not installed; frames too large.
+    """
+    path = Path(path)
+    with _opened(path) as (container, stream):
+        if stream.width * stream.height > MAX_PIXELS:
+            size = f"{stream.width} × {stream.height}"
+            raise UnreadableFile(f"{path} has frames of {size}, more than {MAX_PIXELS:,} pixels: make it smaller.")
+        began: Fraction | None = None
+        latest = Fraction(-1)
+        for index, frame in enumerate(container.decode(stream)):
+            time = Fraction(frame.pts) * Fraction(frame.time_base) if frame.pts is not None else None
+            if began is None:
+                began = time or Fraction(0)
+            elapsed = time - began if time is not None else latest + 1 / Fraction(stream.average_rate or 25)
+            if elapsed <= latest:  # times that stand still or go back cannot be written
+                elapsed = latest + Fraction(1, 1000)
+            latest = elapsed
+            if index >= start:
+                pixels = frame.to_ndarray(format="rgb24")
+                yield VideoFrame(np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))), index, elapsed)
+
+
+class VideoWriter:
+    """Write frames as H.264 in an MP4 file that takes its name once it is whole; a context manager.
+
+    Args:
+        path: the file.
+        size: height and width of the frames; an odd side loses its last row or column.
+        rate: mean frames per second, which only the encoder's quality control looks at.
+    """
+
+    def __init__(self, path: StrPath, size: tuple[int, int], rate: float) -> None:
+        self.path, self.rate = Path(path), rate
+        self.height, self.width = size[0] // 2 * 2, size[1] // 2 * 2
+        if not self.height or not self.width:
+            raise BadInput(f"{path}: a video needs frames of at least 2 × 2 pixels, not {size[1]} × {size[0]}.")
+        self.count = 0
+
+    def __enter__(self) -> "VideoWriter":
+        import av
+
+        self._whole = atomic_write(self.path)
+        self.container: OutputContainer = av.open(str(self._whole.__enter__()), "w", format="mp4")
+        # No B-frames: pieces can then be joined by their times. The times themselves are in 1/90000 s.
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        options = {"crf": "20", "preset": "veryfast", "bf": "0"} if codec == "libx264" else {"bf": "0", "q": "4"}
+        rate = Fraction(self.rate).limit_denominator(1001) if math.isfinite(self.rate) and self.rate > 0 else 25
+        self.stream: Any = self.container.add_stream(codec, rate=rate, options=options)
+        self.stream.width, self.stream.height, self.stream.pix_fmt = self.width, self.height, "yuv420p"
+        self.stream.codec_context.time_base = _TICK
+        return self
+
+    def write(self, pixels: Frame, time: Fraction) -> None:
+        """Add a frame.
+
+        Args:
+            pixels: RGB of the writer's size.
+            time: seconds since the first frame; later than that of the frame before.
+        """
+        import av
+
+        frame: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[: self.height, : self.width]), "rgb24")
+        frame.pts, frame.time_base = round(time / _TICK), _TICK
+        self.count += 1
+        for packet in self.stream.encode(frame):
+            self.container.mux(packet)
+
+    def __exit__(self, kind: Any, problem: Any, trace: Any) -> None:
+        try:
+            if kind is None:
+                for packet in self.stream.encode(None):
+                    self.container.mux(packet)
+        finally:
+            self.container.close()
+            self._whole.__exit__(kind, problem, trace)
+
+
+def join_videos(
+    pieces: Sequence[tuple[StrPath, Fraction]], path: StrPath, sound_of: StrPath | None, metadata: dict[str, str]
+) -> None:
+    """Join pieces of `VideoWriter` to one file without encoding them again.
+
+    Args:
+        pieces: each with the seconds at which it begins.
+        path: the MP4 file to write.
+        sound_of: a video whose sound is added as it is; None: none.
+        metadata: key → text that the file says of itself.
+
+    Raises:
+        BadInput: the sound is of a sort that MP4 cannot hold.
+    """
+    import av
+
+    with atomic_write(Path(path)) as half, av.open(str(half), "w", format="mp4", options=_KEEP_METADATA) as out:
+        out.metadata.update(metadata)
+        with av.open(str(pieces[0][0])) as first:
+            stream: Any = out.add_stream_from_template(first.streams.video[0])
+        sound = av.open(str(sound_of)) if sound_of is not None else None
+        try:
+            tones: Iterator[Any] = iter(())
+            if sound is not None and sound.streams.audio:
+                try:
+                    track: Any = out.add_stream_from_template(sound.streams.audio[0])
+                except (ValueError, av.FFmpegError) as problem:
+                    raise BadInput(f"The sound of {sound_of} cannot be kept in MP4: leave --sound out.") from problem
+                tones = _sound(sound, track)
+            tone = next(tones, None)
+            for piece, offset in pieces:
+                with av.open(str(piece)) as container:
+                    for packet in container.demux(container.streams.video[0]):
+                        if packet.pts is None:
+                            continue
+                        base = Fraction(packet.time_base)
+                        packet.pts = packet.dts = round((packet.pts * base + offset) / _TICK)
+                        packet.time_base, packet.stream = _TICK, stream
+                        while tone is not None and tone[0] <= packet.pts * _TICK:
+                            out.mux(tone[1])
+                            tone = next(tones, None)
+                        out.mux(packet)
+        finally:
+            if sound is not None:
+                sound.close()
+
+
+def is_video(path: StrPath) -> bool:
+    """Tell whether a file's name is that of a video."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file()
+
+
+def read_video_metadata(path: StrPath) -> dict[str, str]:
+    """Return what a video says of itself, key → text; empty where it cannot be read."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return {str(key): str(text) for key, text in container.metadata.items()}
+    except (av.FFmpegError, OSError, ValueError):
+        return {}
+
+
+_TICK = Fraction(1, 90_000)
+"""Seconds that times are counted in: 24, 25, 30 and 60 frames per second, and 30000/1001, are whole numbers of it."""
+
+
+_KEEP_METADATA = {"movflags": "use_metadata_tags"}
+
+
+def _sound(container: "InputContainer", track: Any) -> Iterator[tuple[Fraction, Any]]:
+    """Yield packets of sound with their times; they begin when the picture does."""
+    began = container.streams.video[0].start_time or 0
+    origin = began * (container.streams.video[0].time_base or Fraction(0))
+    for packet in container.demux(container.streams.audio[0]):
+        if packet.pts is None or packet.dts is None:
+            continue
+        base = Fraction(packet.time_base)
+        time = packet.pts * base - origin
+        if time < 0:
+            continue
+        shift = round(origin / base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        packet.stream = track
+        yield time, packet
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    try:
+        import av
+    except ImportError as problem:
+        raise UnreadableFile(f"{path} needs the library PyAV: pip install 'leadline[video]'.") from problem
+    if not path.is_file():
+        raise UnreadableFile(f"No file {path}.")
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise UnreadableFile(
+                    f"{path} has no picture in it, only {', '.join(s.type for s in container.streams)}."
+                )
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except (av.FFmpegError, OverflowError) as problem:
+        raise UnreadableFile(f"{path} cannot be read as a video ({problem}): is it whole?") from problem

@@ -1,0 +1,1 @@
+"""Layers: what several networks of the literature share, one idea a file."""

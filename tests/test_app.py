@@ -1,0 +1,199 @@
+"""The page in a real browser: a photograph becomes depth in metres, mistakes become messages, nothing leaks."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leadline.io.depth_maps import read_depth
+
+pytestmark = [
+    pytest.mark.browser,
+    # Warnings of Gradio and of Playwright are none of ours.
+    pytest.mark.filterwarnings("default"),
+]
+PHOTOGRAPH = Path(__file__).resolve().parents[1] / "examples" / "photos" / "reception.jpg"
+SECONDS = 120_000
+"""Milliseconds that the page may take, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    pytest.importorskip("gradio", reason="needs the extra app")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("temporary")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leadline", "app", "--port", str(port)], env={**os.environ, "TMPDIR": str(folder)}
+    )
+    try:
+        for _ in range(240):
+            if process.poll() is not None:
+                break
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert process.poll() is None, "the page did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+        assert not list(folder.glob("leadline-*")), "what was uploaded is still there"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as play:
+        arguments = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        chromium = play.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        yield chromium
+        chromium.close()
+
+
+def open_page(browser, address: str):
+    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    page.set_default_timeout(SECONDS)
+    page.goto(address)
+    page.wait_for_selector("#measure")
+    return page
+
+
+def says(page, place: str, text: str) -> None:
+    page.wait_for_function(
+        "([place, text]) => document.querySelector(place)?.innerText.includes(text)", arg=[place, text], timeout=SECONDS
+    )
+
+
+def upload(page, path: Path) -> None:
+    page.set_input_files("#photograph input[type=file]", str(path))
+    says(page, "#photograph", path.suffix)
+    page.click("#measure")
+
+
+def test_a_photograph_becomes_depth_that_one_tap_scales_and_the_download_holds_those_metres(browser, address, tmp_path):
+    page = open_page(browser, address)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    upload(page, PHOTOGRAPH)
+    says(page, "#said", "median")
+    page.wait_for_selector("#slider img")
+    picture = page.locator("#tapped img").first
+    box = picture.bounding_box()
+    picture.click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.8})
+    says(page, "#found", "Point 1")
+    page.locator("#tapped img").first.click(position={"x": box["width"] * 0.7, "y": box["height"] * 0.8})
+    says(page, "#found", "Distance between them")
+    column, row = map(int, re.findall(r"Point 2 \((\d+), (\d+)\)", page.inner_text("#found"))[0])
+    page.fill("#metres input", "4.5")
+    page.click("#rescale")
+    says(page, "#found", f"Point 2 ({column}, {row}): 4.50 m")
+    page.wait_for_selector("#solid canvas")
+    with page.expect_download() as download:
+        page.locator("#files a", has_text="B").first.click()
+    download.value.save_as(tmp_path / "depth.png")
+    assert read_depth(tmp_path / "depth.png").depth[0, row, column].item() == pytest.approx(4.5, abs=0.01)
+    strangers = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert not strangers, "the page asks another host"
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no photograph", PHOTOGRAPH.read_bytes()[:3000]], ids=["empty", "text", "cut"]
+)
+def test_a_broken_file_gets_a_message_and_the_page_goes_on(browser, address, tmp_path, content):
+    (tmp_path / "broken.jpg").write_bytes(content)
+    page = open_page(browser, address)
+    upload(page, tmp_path / "broken.jpg")
+    page.wait_for_selector("[data-testid=toast-body]")
+    said = page.inner_text("[data-testid=toast-body]")
+    assert "broken.jpg" in said
+    assert "/" not in said  # no folder of this machine
+    page.close()
+    page = open_page(browser, address)
+    upload(page, PHOTOGRAPH)
+    says(page, "#said", "median")
+    page.close()
+
+
+def test_three_uploads_at_once_are_all_answered(browser, address):
+    pages = [open_page(browser, address) for _ in range(3)]
+    for page in pages:
+        upload(page, PHOTOGRAPH)
+    for page in pages:
+        says(page, "#said", "median")
+        page.close()
+
+
+def test_two_models_are_compared_on_one_photograph(browser, address):
+    page = open_page(browser, address)
+    page.get_by_role("tab", name="Compare").click()
+    page.set_input_files("#compared input[type=file]", str(PHOTOGRAPH))
+    says(page, "#compared", ".jpg")
+    page.click("#compare")
+    says(page, "#differing", "Right, leadline_small")
+    page.wait_for_selector("#both img")
+    page.close()
+
+
+def test_a_program_measures_through_the_same_functions(address, tmp_path):
+    from gradio_client import Client, handle_file  # pyright: ignore[reportMissingImports]
+
+    client = Client(address, verbose=False, download_files=str(tmp_path))
+    figures, files = client.predict(handle_file(str(PHOTOGRAPH)), "leadline_small", 60, api_name="/measure")
+    assert (figures["kind"], figures["height"], figures["camera"]) == ("metric", 240, "given, 60.0 degrees across")
+    assert [Path(file).suffix for file in files] == [".png", ".npz", ".ply", ".glb"]
+    points = [[96, 191], [224, 191]]
+    near = client.predict(handle_file(str(PHOTOGRAPH)), points, "", 60, [[96, 191, 2.0]], api_name="/distance")
+    assert near["points"][0][2] == pytest.approx(2.0)
+    assert 0.5 < near["distance"] < 5
+    with pytest.raises(Exception, match="No model is called"):
+        client.predict(handle_file(str(PHOTOGRAPH)), "/etc", 0, api_name="/measure")
+
+
+def test_a_file_that_was_not_uploaded_is_not_read(address):
+    for path in ("/etc/passwd", str(PHOTOGRAPH), "http://127.0.0.1:1/a.jpg", "examples/photos/reception.jpg"):
+        sent = json.dumps({"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0]}).encode()
+        ask = urllib.request.Request(f"{address}/gradio_api/call/measure", sent, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(ask, timeout=60) as begun:
+                event = json.loads(begun.read())["event_id"]
+            with urllib.request.urlopen(f"{address}/gradio_api/call/measure/{event}", timeout=60) as answered:
+                said = answered.read().decode()
+        except urllib.error.HTTPError as refused:
+            said = f"event: error {refused.code}"
+        assert said == "event: error 403"
+
+
+def status(address: str, path: str, headers: dict[str, str] | None = None, content: bytes | None = None) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address + path, content, headers or {}), timeout=60) as done:
+            return done.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def test_files_of_the_machine_other_names_and_too_large_files_are_refused(address):
+    for path in ("/etc/passwd", "../../../../etc/passwd", str(PHOTOGRAPH), "%2e%2e/%2e%2e/etc/passwd"):
+        assert status(address, f"/gradio_api/file={path}") in (403, 404), path
+    assert status(address, "/", {"Host": "elsewhere.example"}) == 400
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert status(address, "/gradio_api/upload", form, head + bytes(51 * 2**20) + b"\r\n--x--\r\n") == 413
+    assert status(address, "/") == 200

@@ -1,0 +1,286 @@
+"""Exported files: what is around the network does what `predict` does, the gate holds, and bad files are refused."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from PIL import Image
+from torch import Tensor
+
+import leadline
+from leadline.cli.main import main
+from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
+from leadline.data.datasets import open_data
+from leadline.evaluation.evaluate import evaluate_metrics
+from leadline.evaluation.protocols import protocol
+from leadline.export.exporting import check_calibration, export_model
+from leadline.export.onnx_file import in_half, save
+from leadline.export.onnx_graph import whole_graph
+from leadline.export.parity import Parity, difference
+from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
+from leadline.inference.predict import predict
+from leadline.inference.session import embedded_file, load_for_command
+from leadline.inference.tensors import predict_tensor
+from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
+from leadline.models.description import describe
+from leadline.models.registry import build
+from leadline.training.pseudo_labels import label
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
+SIZES = ((60, 80), (33, 71), (90, 41), (7, 300), (1, 1), (200, 256))
+
+
+class Brightness(DepthModel):
+    """Answer 4 − the mean of the colours: what its graph is can be written down by hand."""
+
+    def __init__(self, rule: Preprocessing, kind: DepthKind = DepthKind.METRIC) -> None:
+        super().__init__(kind, rule, Provenance(), spec=ModelSpec("brightness"))
+        self.encoder = torch.nn.Conv2d(1, 1, 1)
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self.normalize(image) * self.std + self.mean,)
+
+    def forward_canonical(self, image: Tensor) -> Tensor:
+        return 4 - self.features(image)[0].mean(1, keepdim=True)
+
+
+def brightness_graph() -> onnx.ModelProto:
+    """Return the graph of `Brightness`, as the exporter would."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["four", "mean"], ["depth"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "rows", "columns"])],
+        [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", 1, "rows", "columns"])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("four", TensorProto.FLOAT, [], [4.0]),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def write_brightness(model: Brightness, path: Path) -> ExportedModel:
+    """Write a `Brightness` as `leadline export` writes a model, and open it."""
+    about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
+    save(whole_graph(brightness_graph(), model.preprocessing, model.kind), path, {"model": about, "export": {}})
+    return load_exported(path)
+
+
+RULES = [
+    *(Preprocessing((48, 64), multiple=16, resize=rule) for rule in Resize if rule is not Resize.OWN),
+    Preprocessing((48, 64), multiple=4, resize=Resize.OWN, interpolation="cubic_smooth"),
+    Preprocessing((48, 64), multiple=16, interpolation="cubic", restore="cubic", margin=3.0),
+    Preprocessing((48, 64), multiple=16, interpolation="bilinear_corners", restore="bilinear_sharp", margin=1.0),
+    Preprocessing((48, 64), multiple=16, interpolation="bilinear_sharp", restore="bilinear_inverse"),
+    Preprocessing((48, 64), multiple=16, focal=60.0),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.resize}-{rule.interpolation}-{rule.restore}")
+@pytest.mark.parametrize("kind", [DepthKind.METRIC, DepthKind.RELATIVE])
+def test_what_is_around_the_network_is_what_predict_does(rule, kind, tmp_path):
+    model = Brightness(rule, kind)
+    exported = write_brightness(model, tmp_path / "model.onnx")
+    rng = np.random.default_rng(0)
+    for height, width in SIZES:
+        batch = rng.integers(0, 256, (2, height, width, 3), np.uint8)
+        camera = torch.tensor([[90.0, 110.0, width / 2, height / 2], [torch.nan] * 4])
+        expected = predict_tensor(model, torch.from_numpy(batch).permute(0, 3, 1, 2) / 255, camera).numpy()
+        found = exported.measure(list(batch), [camera[0].numpy(), None])
+        np.testing.assert_allclose(found, expected, rtol=2e-4, err_msg=f"{height} × {width}")
+
+
+def test_an_exported_file_predicts_evaluates_and_labels_like_the_model(tmp_path, capsys):
+    model = Brightness(RULES[0])
+    write_brightness(model, tmp_path / "bright.onnx")
+    exported = leadline.load(tmp_path / "bright.onnx")
+    assert isinstance(exported, ExportedModel)
+    rooms = open_data("rooms,count=2,height=48,width=64", "test")
+    rule = protocol("indoor")
+    assert evaluate_metrics(exported, rooms, rule) == pytest.approx(evaluate_metrics(model, rooms, rule), rel=1e-4)
+    store = label(exported, rooms, tmp_path / "labels")
+    assert len(store) == 2
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)).save(photo)
+    np.testing.assert_allclose(predict(exported, photo).numpy(), predict(model, photo).numpy(), rtol=1e-4)
+    assert main(["predict", str(photo), "--model", str(tmp_path / "bright.onnx"), "--out", str(tmp_path / "out")]) == 0
+    assert "brightness" in leadline.read_depth(tmp_path / "out" / "photo.png").provenance["model"]
+
+
+def test_more_than_8_bits_a_channel_are_rounded_to_8(tmp_path):
+    exported = write_brightness(Brightness(RULES[0]), tmp_path / "model.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    expected = predict(exported, pixels).numpy()
+    for other in (pixels.astype(np.uint16) * 257, pixels / 255):
+        np.testing.assert_array_equal(predict(exported, other).numpy(), expected)
+
+
+def test_weights_that_half_precision_holds_are_stored_in_half(tmp_path):
+    values = np.arange(100, dtype=np.float32).reshape(10, 10)
+    for exact, stored in ((values, True), (values + np.float32(1e-4), False)):
+        graph = brightness_graph()
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(exact, "weight"))
+        names = {each.name for each in in_half(graph, only_exact=True).graph.initializer}
+        assert ("weight/half" in names) == stored
+
+
+def _photograph(folder: Path) -> Path:
+    file = folder / "photo.png"
+    Image.new("RGB", (40, 30), "grey").save(file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("cut short", "damaged"),
+        ("a text", "damaged"),
+        ("another program's", "no model that `leadline export` wrote"),
+        ("newer", "upgrade it"),
+        ("nothing", "No file"),
+        ("of a kind that there is not", "kind"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(change, words, tmp_path, capsys):
+    file = tmp_path / "model.onnx"
+    write_brightness(Brightness(RULES[0]), file)
+    content = file.read_bytes()
+    if change == "cut short":
+        file.write_bytes(content[: len(content) // 2])
+    elif change == "a text":
+        file.write_text("weights")
+    elif change == "nothing":
+        file.unlink()
+    else:
+        model = onnx.load(file)
+        if change == "newer":
+            model.opset_import[0].version = 999
+        elif change == "another program's":
+            del model.metadata_props[:]
+        else:
+            about = json.loads(model.metadata_props[0].value)
+            about["model"]["kind"] = "sonar"
+            helper.set_model_props(model, {METADATA_KEY: json.dumps(about)})
+        file.write_bytes(model.SerializeToString())
+    assert main(["predict", str(_photograph(tmp_path)), "--model", str(file), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert len(said.splitlines()) == 1
+    assert str(file) in said
+
+
+def test_a_backend_that_does_not_run_a_model_is_refused_with_what_to_do(tmp_path):
+    write_brightness(Brightness(RULES[0]), tmp_path / "model.onnx")
+    with pytest.raises(BadInput, match="is run by onnx, not by torch"):
+        load_exported(tmp_path / "model.onnx", "torch")
+    with pytest.raises(BadInput, match=r"leadline export .*cnn --to onnx"):
+        load_for_command(str(tmp_path / "cnn"), backend="onnx")
+    with pytest.raises(BadInput, match="run on the CPU"):
+        load_for_command(str(tmp_path / "model.onnx"), "cuda")
+    (tmp_path / "model.pt2").write_bytes(b"")
+    with pytest.raises(BadInput, match="may run code"):
+        load_exported(tmp_path / "model.pt2")
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_install_line(tmp_path):
+    (tmp_path / "model.xml").touch()
+    (tmp_path / "model.bin").touch()
+    code = "import sys; sys.modules['openvino'] = None; from leadline.cli.main import main; sys.exit(main())"
+    arguments = ["predict", str(_photograph(tmp_path)), "--model", "model.xml", "--backend", "openvino"]
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == "leadline predict: openvino is not installed: pip install 'leadline[cpu]'"
+
+
+def test_calibration_photographs_must_be_there_and_differ():
+    grey, other = np.full((8, 8, 3), 90, np.uint8), np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    for images, words in (
+        ([], "there are 0"),
+        ([other], "there are 1"),
+        ([other] * 3, "alike"),
+        ([grey, grey + 1], "alike"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            check_calibration(images)
+    check_calibration([grey, other])
+
+
+def test_litert_is_refused_by_name(capsys):
+    assert main(["export", "leadline_small", "--to", "litert"]) == 1
+    assert "litert is not written" in capsys.readouterr().err
+
+
+def test_a_difference_is_a_fraction_of_the_range_and_of_no_less_than_a_tenth_of_the_numbers():
+    expected = np.array([[1.0, 3.0]])
+    assert difference(expected, expected + 0.02) == pytest.approx((0.01, 0.01))
+    almost_one_number = np.array([[2.0, 2.0 + 1e-7]])
+    assert difference(almost_one_number, almost_one_number + 2e-6)[0] == pytest.approx(1e-5, rel=0.01)
+    assert difference(expected, np.array([[1.0, np.nan]]))[0] == np.inf
+    assert difference(expected, expected[:, :1])[0] == np.inf
+
+
+def test_the_gate_holds_each_precision_to_its_own_tolerance():
+    good = Parity("fp32", 3, ("1 × 1",), 9e-5, 1e-5, "rooms", (0.8, 0.8), (0.5, 0.5))
+    assert not good.fault
+    assert "may by 0.0001" in replace(good, worst=2e-4).fault
+    assert not replace(good, precision="fp16", worst=1.9e-3).fault
+    assert replace(good, worst=np.nan).fault
+    assert not replace(good, precision="int8", worst=0.2, delta1=(0.8, 0.7951)).fault
+    assert "δ1 falls" in replace(good, precision="int8", delta1=(0.8, 0.79)).fault
+
+
+def _export(model: DepthModel, file: Path, to: str, **options):
+    return export_model(model, file, to, open_data("rooms,count=2,height=96,width=128", "test"), **options)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["onnx", "openvino", "torch"])
+@pytest.mark.parametrize("name", ["cnn", "hybrid"])
+def test_a_network_is_exported_within_the_tolerance(name, to, tmp_path):
+    torch.manual_seed(0)
+    model = build(name, size="tiny", input_size=(64, 96)).eval()
+    made = _export(model, tmp_path / f"model{ {'onnx': '.onnx', 'openvino': '.xml', 'torch': '.pt2'}[to] }", to)
+    assert not made.parity.fault
+    assert made.model.export["checked"]["within_tolerance"]
+    leftovers = {each.suffix for each in tmp_path.iterdir()}
+    assert leftovers <= {".onnx", ".xml", ".bin", ".pt2"}
+
+
+@pytest.mark.long
+def test_an_export_that_drifts_gets_no_name_unless_that_is_allowed(tmp_path):
+    torch.manual_seed(0)
+    model = build("cnn", size="tiny", input_size=(64, 96)).eval()
+    images = [np.random.default_rng(each).integers(0, 256, (96, 128, 3), np.uint8) for each in range(3)]
+    file = tmp_path / "model.onnx"
+
+    def broken(*_: object) -> str:
+        return "it is to fail"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parity, "fault", property(broken))
+        with pytest.raises(BadInput, match="was not written: it is to fail"):
+            _export(model, file, "onnx", precision="int8", calibration=images)
+        assert not list(tmp_path.iterdir())
+        made = _export(model, file, "onnx", precision="int8", calibration=images, allow_drift=True)
+    assert made.model.export["checked"]["within_tolerance"] is False
+    assert file.stat().st_size < 0.6 * embedded_file().stat().st_size
+
+
+@pytest.mark.long
+def test_the_file_in_the_package_is_what_the_command_makes(tmp_path):
+    command = ["export", "leadline_small", "--photos", str(EXAMPLES), "--out", str(tmp_path / "again.onnx")]
+    assert main(command) == 0
+    again, shipped = (onnx.load(file).graph for file in (tmp_path / "again.onnx", embedded_file()))
+    assert again == shipped

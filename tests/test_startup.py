@@ -1,0 +1,84 @@
+"""Start-up: nothing imports PyTorch before it needs it, and the package's own model needs none for photographs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.inference.predict import predict
+from leadline.inference.session import embedded_file, load_predictor
+from leadline.inference.tensors import predict_tensor
+from leadline.io.images import read_camera, read_image, read_photograph
+from leadline.models.loading import load
+from leadline.models.saving import fingerprint
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
+HEAVY = ("torch", "timm", "torchvision", "matplotlib", "scipy", "transformers")
+
+
+def _imported(script: str, folder: Path) -> set[str]:
+    """Return which of the slow libraries a fresh process has imported after a script."""
+    code = f"import sys\n{script}\nprint('imported', *(name for name in {HEAVY} if name in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return set(ran.stdout.splitlines()[-1].split()[1:])
+
+
+def test_predict_measures_a_photograph_without_importing_pytorch(tmp_path):
+    photo = EXAMPLES / "reception.jpg"
+    command = f"from leadline.cli.main import main\nassert main(['predict', {str(photo)!r}, '--out', 'out']) == 0"
+    assert _imported(command, tmp_path) == set()
+    assert (tmp_path / "out" / "reception.png").is_file()
+    assert (tmp_path / "out" / "reception.colour.png").is_file()
+
+
+def test_the_api_measures_saves_and_draws_a_photograph_without_importing_pytorch(tmp_path):
+    photo = EXAMPLES / "warehouse.jpg"
+    script = f"""
+import leadline
+depth = leadline.predict("leadline_small", {str(photo)!r})
+depth.save("depth.png")
+depth.colorize(legend=True).save("colours.png")
+assert abs(leadline.read_depth("depth.png").numpy() - depth.numpy()).max() < 0.001
+"""
+    assert _imported(script, tmp_path) == set()
+
+
+def test_a_depth_map_becomes_tensors_when_they_are_asked_for(tmp_path):
+    depth = predict("leadline_small", EXAMPLES / "warehouse.jpg")
+    assert isinstance(depth.depth, torch.Tensor)
+    assert depth.depth is depth.depth
+    assert depth.valid.dtype == torch.bool
+    np.testing.assert_array_equal(depth.depth[0].numpy(), depth.numpy())
+
+
+@pytest.fixture(scope="module")
+def original():
+    return load()
+
+
+def test_the_exported_file_in_the_package_is_of_the_weights_beside_it(original):
+    exported = load_predictor("leadline_small", says=False)
+    advice = "run: leadline export leadline_small --photos examples/photos --out " + str(embedded_file())
+    assert exported.backend == "onnx"
+    assert exported.export["original"] == fingerprint(original), advice
+    assert exported.export["checked"]["within_tolerance"]
+    assert exported.kind is original.kind
+    assert exported.preprocessing == original.preprocessing
+    assert exported.provenance == original.provenance
+
+
+@pytest.mark.parametrize("name", ["reception.jpg", "warehouse.jpg"])
+@pytest.mark.parametrize("focal", [None, 300.0])
+def test_the_exported_file_measures_what_the_weights_measure(original, name, focal):
+    image = read_image(EXAMPLES / name)
+    height, width = image.shape[-2:]
+    camera = None if focal is None else torch.tensor([focal, focal, width / 2, height / 2])
+    expected = predict_tensor(original, image, camera)[0].numpy()
+    photo = read_photograph(EXAMPLES / name)
+    exported = load_predictor("leadline_small", says=False)
+    found = exported.measure([photo.pixels], [None if camera is None else camera.numpy()])[0, 0]
+    assert np.abs(found - expected).max() < 1e-4 * np.ptp(expected)
+    assert read_camera(EXAMPLES / name, image) is None

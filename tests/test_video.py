@@ -1,0 +1,274 @@
+"""Videos: every frame at its time, upright, on one scale of colours, steadier than frame by frame, and resumable."""
+
+import json
+import math
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from leadline.cli.main import main
+from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput, UnreadableFile
+from leadline.data.datasets.rooms.clips import room_clip
+from leadline.evaluation.flicker import FlickerMeter, exact_flow
+from leadline.inference import video
+from leadline.inference.optical_flow import estimate_flow
+from leadline.inference.temporal import Smoother
+from leadline.inference.video import VideoConfig, predict_video
+from leadline.io.depth_maps import DepthMap, read_depth
+from leadline.io.video import VideoWriter, read_frames, read_video_info, read_video_metadata
+from leadline.models.base import DepthModel
+from leadline.models.registry import build
+from leadline.models.saving import save
+
+
+@pytest.fixture(scope="module")
+def model() -> DepthModel:
+    torch.manual_seed(0)
+    return build("cnn", size="tiny", input_size=(64, 64)).eval()
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    return [frame.image for frame in room_clip(1, frames=8, height=48, width=64)]
+
+
+TIMES = [Fraction(n, 30) + (Fraction(1, 3) if n > 4 else 0) for n in range(8)]
+"""Of a telephone that paused: the rate varies."""
+
+
+def clip(path: Path, frames: list[np.ndarray], times: list[Fraction] | None = None) -> Path:
+    with VideoWriter(path, frames[0].shape[:2], 30) as writer:
+        for pixels, time in zip(frames, times or TIMES, strict=True):
+            writer.write(pixels, time)
+    return path
+
+
+def test_frames_come_back_at_their_times_one_by_one(tmp_path, frames):
+    path = clip(tmp_path / "a.mp4", frames)
+    read = list(read_frames(path))
+    assert [frame.time for frame in read] == TIMES
+    assert [frame.index for frame in read] == list(range(8))
+    for frame, pixels in zip(read, frames, strict=True):
+        assert np.abs(frame.pixels.astype(int) - pixels).mean() < 12
+    later = list(read_frames(path, 6))
+    assert [frame.index for frame in later] == [6, 7]
+    assert np.array_equal(later[0].pixels, read[6].pixels)
+    info = read_video_info(path)
+    assert (info.size, info.frames, info.has_sound) == ((48, 64), 8, False)
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(90, -1), (180, 2), (270, 1)])
+def test_a_clip_taken_on_its_side_is_turned_upright(tmp_path, frames, degrees, turns):
+    path = clip(tmp_path / "a.mp4", frames)
+    content = bytearray(path.read_bytes())
+    # ISO 14496-12, 8.3.2: the track's header has its matrix 40 bytes after its version; angles are clockwise.
+    place = content.index(b"tkhd") + 4 + 40
+    cos, sin = (round(f(math.radians(degrees))) * 65536 for f in (math.cos, math.sin))
+    for number, value in enumerate((cos, sin, 0, -sin, cos, 0)):
+        content[place + 4 * number : place + 4 * number + 4] = value.to_bytes(4, "big", signed=True)
+    path.write_bytes(content)
+    shown = next(read_frames(path)).pixels
+    plain = next(read_frames(clip(tmp_path / "b.mp4", frames))).pixels
+    assert np.array_equal(shown, np.rot90(plain, turns))
+    assert read_video_info(path).size == shown.shape[:2]
+
+
+def test_a_video_becomes_pictures_maps_and_times_on_one_scale(model, tmp_path, frames):
+    path = clip(tmp_path / "walk.mp4", frames)
+    told = []
+    result = predict_video(
+        model, str(path), tmp_path / "out", VideoConfig("png"), on_frame=lambda done, total: told.append((done, total))
+    )
+    assert (result.frames, result.resumed_at, result.video.name) == (8, 0, "walk.depth.mp4")
+    assert told == [(n + 1, 8) for n in range(8)]
+    shown = list(read_frames(result.video))
+    assert [frame.time for frame in shown] == TIMES
+    height, width = shown[0].pixels.shape[:2]
+    assert (height > 48, width >= 128) == (True, True)
+    # The legend is the same in every frame: one scale.
+    legends = [frame.pixels[58:].astype(int) for frame in shown]
+    assert max(np.abs(each - legends[0]).mean() for each in legends) < 2
+    maps = sorted((tmp_path / "out" / "walk").glob("*.png"))
+    assert [each.name for each in maps] == [f"{n:06}.png" for n in range(8)]
+    depth = read_depth(maps[3])
+    assert (depth.shape, depth.kind) == ((48, 64), DepthKind.METRIC)
+    lines = (tmp_path / "out" / "walk" / "times.csv").read_text().splitlines()
+    assert lines[0] == "frame,seconds"
+    assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx([float(time) for time in TIMES], abs=1e-6)
+    assert predict_video(model, path, tmp_path / "out", VideoConfig("png")).resumed_at == 8
+    assert not (tmp_path / "out" / ".walk.video").exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, None])
+def test_a_killed_run_resumes_where_it_stopped_with_the_same_depth(model, tmp_path, frames, monkeypatch, stop):
+    monkeypatch.setattr(video, "_PIECE", 3)
+    path = clip(tmp_path / "walk.mp4", frames)
+    whole = predict_video(model, path, tmp_path / "whole", VideoConfig("npz"))
+
+    def end(done: int, total: int | None) -> None:
+        if done == 5:
+            # None: the process is gone, and cannot tidy up.
+            raise stop or RuntimeError("killed")
+
+    with pytest.raises(stop or RuntimeError):
+        predict_video(model, path, tmp_path / "out", VideoConfig("npz"), on_frame=end)
+    if stop is None:
+        (tmp_path / "out" / ".walk.video" / f".0000003.{2**15}.half.mp4").write_bytes(b"half")
+    resumed = predict_video(model, path, tmp_path / "out", VideoConfig("npz"))
+    assert resumed.resumed_at == (5 if stop is KeyboardInterrupt else 3)
+    assert resumed.frames == whole.frames == 8
+    for one in sorted((tmp_path / "whole" / "walk").iterdir()):
+        other = tmp_path / "out" / "walk" / one.name
+        if one.suffix == ".npz":
+            assert torch.equal(read_depth(one).depth, read_depth(other).depth), one.name
+        else:
+            assert one.read_text() == other.read_text()
+    assert [frame.time for frame in read_frames(resumed.video)] == TIMES
+
+
+def test_the_sound_is_kept_when_it_is_asked_for(model, tmp_path, frames):
+    silent = clip(tmp_path / "silent.mp4", frames)
+    path = tmp_path / "loud.mp4"
+    with av.open(str(silent)) as source, av.open(str(path), "w") as out:
+        picture = out.add_stream_from_template(source.streams.video[0])
+        sound = out.add_stream("aac", rate=48000, layout="mono")
+        for packet in source.demux(source.streams.video[0]):
+            if packet.pts is not None:
+                packet.stream = picture
+                out.mux(packet)
+        for block in range(20):
+            tone = np.sin(2 * np.pi * 440 * (np.arange(1024) + 1024 * block) / 48000).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(tone[None], "fltp", "mono")
+            frame.rate, frame.pts = 48000, 1024 * block
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    assert read_video_info(path).has_sound
+    kept = predict_video(model, path, tmp_path / "kept", VideoConfig(sound=True))
+    with av.open(str(kept.video)) as container:
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert np.sqrt(np.mean(samples[4096:16384] ** 2)) == pytest.approx(math.sqrt(0.5), rel=0.1)
+    assert not read_video_info(predict_video(model, path, tmp_path / "left").video).has_sound
+
+
+def noisy(metres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A prediction with a steady error, and one that is new in each frame: of scale, of low and of high frequency."""
+    coarse = np.kron(rng.normal(0, 0.05, (6, 8)), np.ones((metres.shape[0] // 6, metres.shape[1] // 8)))
+    return metres * 1.1 * np.exp(rng.normal(0, 0.05) + coarse + rng.normal(0, 0.03, metres.shape))
+
+
+def test_smoothing_takes_two_thirds_of_the_flicker_and_adds_no_error():
+    rng = np.random.default_rng(0)
+    meters, truth_before = [FlickerMeter(), FlickerMeter()], None
+    before: list[np.ndarray | None] = [None, None]
+    smoother = Smoother(DepthKind.METRIC)
+    for frame in room_clip(0, frames=30, height=96, width=128):
+        single = noisy(frame.depth, rng).astype(np.float32)
+        flow = exact_flow(frame.columns, frame.rows, frame.is_seen)
+        for number, depth in enumerate((single, smoother.next(frame.image, single))):
+            meters[number].add(depth, before[number], flow, frame.depth, truth_before)
+            before[number] = depth
+        truth_before = frame.depth
+    alone, smooth = meters
+    assert alone.flicker == pytest.approx(math.sqrt(2) * math.hypot(0.05, 0.05, 0.03), rel=0.25)
+    assert smooth.flicker < alone.flicker / 3
+    assert smooth.rmse < alone.rmse
+    assert smoother.cuts == 0
+
+
+@pytest.mark.parametrize("kind", [DepthKind.SCALE_FREE, DepthKind.RELATIVE])
+def test_a_factor_and_a_shift_of_each_frame_are_no_flicker_after_smoothing(kind):
+    smoother, kept = Smoother(kind), []
+    rng = np.random.default_rng(0)
+    for frame in room_clip(0, frames=6, height=96, width=128, sway=0.02):
+        inverse = kind is DepthKind.RELATIVE
+        values = (1 / frame.depth if inverse else frame.depth) * rng.uniform(0.5, 2) + (rng.normal() if inverse else 0)
+        kept.append(smoother.next(frame.image, values.astype(np.float32)))
+    spread = np.std([np.median(each) for each in kept]) / np.std(kept[0])
+    assert spread < 0.1
+
+
+def test_a_cut_begins_anew():
+    one, other = (next(room_clip(index, frames=1, height=96, width=128)) for index in (0, 5))
+    smoother = Smoother(DepthKind.METRIC)
+    for frame in (one, one, other):
+        near = np.full((96, 128), 1.0 if frame is one else 6.0, np.float32)
+        last = smoother.next(frame.image, near)
+    assert smoother.cuts == 1
+    np.testing.assert_allclose(last, 6.0, rtol=1e-6)
+
+
+def test_flow_follows_a_picture_that_moves_and_distrusts_what_was_not_seen():
+    rng = np.random.default_rng(0)
+    wide = np.kron(rng.integers(0, 256, (24, 40), np.uint8), np.ones((6, 6), np.uint8))
+    before, now = wide[:, 20:180], wide[:, 15:175]
+    flow = estimate_flow(np.ascontiguousarray(now), np.ascontiguousarray(before))
+    moved = np.median((flow.columns - np.arange(160))[:, 20:-20])
+    assert moved == pytest.approx(-5, abs=0.5)
+    assert flow.trust[:, 20:-20].mean() > 0.8
+    assert flow.trust[:, :4].mean() < 0.4
+    assert not flow.is_cut
+
+
+def test_flicker_without_truth_is_the_change_of_the_depth_itself():
+    meter = FlickerMeter()
+    still = exact_flow(*np.meshgrid(np.arange(8.0), np.arange(6.0)), np.ones((6, 8), bool))
+    depth = np.full((6, 8), 2.0, np.float32)
+    meter.add(depth, None, None)
+    meter.add(depth * np.float32(1.1), depth, still)
+    assert meter.flicker == pytest.approx(math.log(1.1), rel=1e-5)
+    assert math.isnan(meter.rmse)
+
+
+def test_a_command_compares_the_flicker_of_folders_of_maps(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    seen = list(room_clip(0, frames=4, height=48, width=64))
+    path = clip(tmp_path / "walk.mp4", [frame.image for frame in seen], TIMES[:4])
+    for index, frame in enumerate(seen):
+        for name, values in (("truth", frame.depth), ("steady", 1.2 * frame.depth), ("noisy", noisy(frame.depth, rng))):
+            depth = torch.from_numpy(values.astype(np.float32))[None]
+            DepthMap(depth, depth > 0).save(tmp_path / name / f"{index:06}.npz")
+    folders = [str(tmp_path / name) for name in ("steady", "noisy")]
+    words = ["evaluate", "video", str(path), "--predictions", *folders, "--json", str(tmp_path / "flicker.json")]
+    assert main([*words, "--ground-truth", str(tmp_path / "truth")]) == 0
+    steady, wild = json.loads((tmp_path / "flicker.json").read_bytes())["flicker"].values()
+    assert steady["flicker"] < 0.02 < wild["flicker"]
+    assert steady["rmse"] == pytest.approx(0.2 * np.sqrt(np.mean([frame.depth**2 for frame in seen])), rel=1e-3)
+    assert "flicker (ln)" in capsys.readouterr().out
+    (tmp_path / "noisy" / "000002.npz").unlink()
+    assert main(words) == 1
+    assert "has no map of frame 2" in capsys.readouterr().err
+
+
+def test_a_command_predicts_a_video_and_names_what_it_cannot_read(model, tmp_path, frames, capsys):
+    save(model, tmp_path / "model")
+    path = clip(tmp_path / "walk.mp4", frames)
+    (tmp_path / "broken.mp4").write_bytes(path.read_bytes()[:200])
+    words = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    assert main(["predict", str(path), *words, "--field-of-view", "70"]) == 0
+    assert "8 frames" in capsys.readouterr().out
+    assert main(["predict", str(path), str(tmp_path / "broken.mp4"), *words, "--field-of-view", "70"]) == 1
+    printed = capsys.readouterr()
+    assert "8 frames (8 of them before)" in printed.out
+    assert "broken.mp4 cannot be read as a video" in printed.err
+    assert main(["predict", str(path), *words, "--scale-from", "1,1,2"]) == 1
+    assert "are for photographs" in capsys.readouterr().err
+    shutil.copy(path, tmp_path / "out" / "mine.depth.mp4")
+    shutil.copy(path, tmp_path / "mine.mp4")
+    assert main(["predict", str(tmp_path / "mine.mp4"), *words]) == 1
+    assert "Leadline did not write it" in capsys.readouterr().err
+    assert not read_video_metadata(tmp_path / "out" / "mine.depth.mp4").get("leadline:request")
+
+
+def test_what_is_no_video_is_refused(model, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    for path in (tmp_path / "a.mp4", tmp_path / "absent.mp4"):
+        with pytest.raises(UnreadableFile):
+            predict_video(model, path, tmp_path / "out")
+    with pytest.raises(BadInput, match="smoothing"):
+        predict_video(model, tmp_path / "a.mp4", tmp_path / "out", VideoConfig(smoothing=1.0))
