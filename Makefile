@@ -17,8 +17,11 @@ install: .venv/installed
 # on two cores.
 demo: install
 	$(BIN)/leadline predict examples/photos --out demo/photos
+	$(BIN)/leadline cloud examples/photos/reception.jpg --out demo/reception.glb
 	@echo
 	@echo "Depth of two photographs, by the network that comes with the package: demo/photos"
+	@echo "A surface to turn in any 3D viewer: demo/reception.glb"
+	@echo "A page for your own photographs: leadline app (docs/viewing.md says how to install it)"
 	@echo "Now two short trainings of some five minutes; stop them with Ctrl-C, and run this again to resume them."
 	@echo
 	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
@@ -26,6 +29,7 @@ demo: install
 	    --steps 500 --validate-every 250 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
 	@echo
 	@echo "Depth of the two photographs: demo/photos (.png: millimetres; .colour.png: pictures)"
+	@echo "One of them as a surface:     demo/reception.glb (open it in a 3D viewer)"
 	@echo "Report of the trainings:      demo/report.html (open it in a browser)"
 
 check: install

@@ -8,19 +8,19 @@ frames, along the exact motion, where the surface was visible in both; RMSE is u
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 
-import leadline
 from leadline.data.datasets.rooms.clips import room_clip
 from leadline.evaluation.flicker import FlickerMeter, exact_flow, flicker_table
+from leadline.inference.backends import Predictor
+from leadline.inference.session import load_predictor
 from leadline.inference.temporal import Smoother
-from leadline.models.base import DepthModel
 
 
 def measure(
-    model: DepthModel, rooms: Sequence[int], smoothings: Sequence[float], **options: int
+    model: Predictor, rooms: Sequence[int], smoothings: Sequence[float], **options: Any
 ) -> dict[str, FlickerMeter]:
     """Predict the clips of some rooms, and return the meters of each way of smoothing."""
     meters = {f"smoothing {each:g}" if each else "by themselves": FlickerMeter() for each in smoothings}
@@ -29,8 +29,7 @@ def measure(
         before: list[np.ndarray | None] = [None] * len(smoothings)
         truth_before = None
         for frame in room_clip(index, **options):
-            image = torch.from_numpy(frame.image).permute(2, 0, 1).float() / 255
-            depth = leadline.predict_tensor(model, image, torch.tensor(frame.camera))[0].numpy()
+            depth = model.measure([frame.image], [np.array(frame.camera, np.float32)])[0, 0]
             flow = exact_flow(frame.columns, frame.rows, frame.is_seen)
             for number, (smoother, meter) in enumerate(zip(smoothers, meters.values(), strict=True)):
                 smooth = smoother.next(frame.image, depth)
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--smoothing", type=float, nargs="+", default=[0.0, 0.5, 0.8, 0.9, 0.95])
     given = parser.parse_args()
-    model = leadline.load(given.model).eval()
+    model = load_predictor(given.model)
     options = {"frames": given.frames, "height": given.height, "width": given.width}
     print(flicker_table(measure(model, given.rooms, given.smoothing, **options)))
 

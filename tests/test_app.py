@@ -91,13 +91,18 @@ def test_a_photograph_becomes_depth_that_one_tap_scales_and_the_download_holds_t
     page = open_page(browser, address)
     asked = []
     page.on("request", lambda request: asked.append(request.url))
+    refused = []
+    page.on("response", lambda answer: answer.status >= 400 and refused.append((answer.status, answer.url)))
     upload(page, PHOTOGRAPH)
     says(page, "#said", "median")
     page.wait_for_selector("#slider img")
     picture = page.locator("#tapped img").first
-    box = picture.bounding_box()
+    box, before = picture.bounding_box(), picture.get_attribute("src")
     picture.click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.8})
     says(page, "#found", "Point 1")
+    # The point is drawn into the picture, which is another one then.
+    page.wait_for_function("src => document.querySelector('#tapped img')?.src !== src", arg=before, timeout=SECONDS)
+    page.wait_for_timeout(1000)
     page.locator("#tapped img").first.click(position={"x": box["width"] * 0.7, "y": box["height"] * 0.8})
     says(page, "#found", "Distance between them")
     column, row = map(int, re.findall(r"Point 2 \((\d+), (\d+)\)", page.inner_text("#found"))[0])
@@ -111,6 +116,7 @@ def test_a_photograph_becomes_depth_that_one_tap_scales_and_the_download_holds_t
     assert read_depth(tmp_path / "depth.png").depth[0, row, column].item() == pytest.approx(4.5, abs=0.01)
     strangers = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not strangers, "the page asks another host"
+    assert not refused
     page.close()
 
 

@@ -25,6 +25,7 @@ from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.recipes.distil import DistilOptions, Variant, choose_variant, gate
+from leadline.recipes.relative_teachers import DptRangeTeacher, UnitRangeTeacher
 from leadline.training.objectives import Distilled, Supervised
 from leadline.training.pseudo_labels import PseudoLabelledDataset, label
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
@@ -365,9 +366,9 @@ def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--unlabelled", "none", "--only", "5-unlabelled"], "5-unlabelled needs unlabelled images: name some with"),
+        (["--unlabelled", "none", "--only", "unlabelled"], "unlabelled needs unlabelled images: name some with"),
         (
-            ["--labelled", "0", "--only", "5-unlabelled"],
+            ["--labelled", "0", "--only", "unlabelled"],
             "needs unlabelled images, and every training sample",
         ),
         (["--teacher", "{relative}"], "--teacher has to output metric depth, and 'cnn' outputs relative"),
@@ -375,7 +376,10 @@ def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
             ["--relative-teacher", "{teacher}"],
             "has to output relative depth, and 'cnn' outputs metric",
         ),
-        (["--only", "control", "7-control"], "--only names controls alone"),
+        (["--only", "control"], "--only names controls alone"),
+        (["--only", "paper-pretrained", "--teacher", "{teacher}"], "needs the data that the given teacher learnt from"),
+        (["--only", "control-1024"], "--only names controls alone"),
+        (["--only", "paper-1024"], "paper-1024 needs 1024 measured samples, and the data have 4"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_before_anything_is_trained(
@@ -517,55 +521,70 @@ def test_the_command_compares_a_student_with_its_control_and_runs_again_for_noth
     assert touched(tmp_path) == before
 
 
-def test_the_study_writes_its_table_its_rows_and_their_differences_and_runs_again_for_nothing(teacher, tmp_path):
+def test_the_study_records_every_seed_and_what_follows_and_runs_again_for_nothing(teacher, tmp_path, capsys):
     words = ["study", "distillation", "--out", str(tmp_path), "--teacher", str(teacher), "--seeds", "2", "--no-gate"]
-    words += ["--only", "0-paper", "filled-gated", "--steps", "2", "--record", str(tmp_path / "record"), *SHORT]
-    words += ["--unlabelled", "none"]
+    words += ["--only", "paper", "filled-gated", "--steps", "2", "--record", str(tmp_path / "record"), *SHORT]
+    words += ["--ablation-seeds", "1", "--unlabelled", "none"]
     assert main(words) == 0
-    names = ("0-paper", "control", "filled-gated")
-    assert finished(tmp_path) == {f"{name}/seed-{seed}": 2 for name in names for seed in (0, 1)}
+    runs = {f"{name}/seed-{seed}": 2 for name in ("control", "paper") for seed in (0, 1)}
+    assert finished(tmp_path) == {**runs, "filled-gated/seed-0": 2}
     for file in ("distillation.json", "distillation.md"):
         assert (tmp_path / file).read_bytes() == (tmp_path / "record" / file).read_bytes()
-    record = json.loads((tmp_path / "distillation.json").read_text())
-    rows = {row["name"].split(":")[0]: row for row in record["rows"]}
-    assert rows.keys() >= {"control", "0 the paper's", "holes filled with metres, gated by confidence", "the teacher"}
-    paper, control = rows["0 the paper's"], rows["control"]
-    assert paper["seeds"] == 2
-    assert paper["errors"]["rmse"] > 0
-    difference = paper["difference_to_control"]
-    assert difference.keys() == paper["metrics"].keys() - {"silog_loss"}
-    assert difference["rmse"]["mean"] == pytest.approx(paper["metrics"]["rmse"] - control["metrics"]["rmse"])
-    assert difference["rmse"]["margin_95"] > 0
-    assert control["difference_to_control"] == {}
-    assert record["command"].startswith("leadline study distillation --seeds 2 --teacher ")
-    assert "--only 0-paper filled-gated" in record["command"]
-    assert "--no-gate" in record["command"]
+    file = tmp_path / "record" / "distillation.json"
+    record = json.loads(file.read_text())
+    assert record["arms"].keys() == {"control", "paper", "filled-gated"}
+    seeds = record["arms"]["paper"]["seeds"]
+    assert seeds.keys() == {"0", "1"}
+    assert len({seed["weights"] for seed in seeds.values()}) == 2
+    found = record["derived"]["claims"][0]
+    assert (record["claims"][0]["arm"], record["claims"][0]["against"], found["pairs"]) == ("paper", "control", 2)
+    control = record["arms"]["control"]["seeds"]
+    by_hand = [seeds[seed]["metrics"]["rmse"] - control[seed]["metrics"]["rmse"] for seed in ("0", "1")]
+    assert found["mean"] == pytest.approx(sum(by_hand) / 2)
+    assert {row["id"] for row in record["fixed"]} == {"teacher", *(f"baseline-{number}" for number in range(3))}
+    assert record["command"].startswith("leadline study distillation --seeds 2 --ablation-seeds 1 --teacher ")
     page = (tmp_path / "distillation.md").read_text()
-    assert "6 trainings, whose own clocks add up to " in page
-    assert "The paper's distillation" in page
+    assert "5 trainings, whose own clocks add up to " in page
     assert "1.151" in page
 
     before = touched(tmp_path)
-    assert main(words) == 0
+    assert main([*words, "--no-train"]) == 0
     assert touched(tmp_path) == before
+    capsys.readouterr()
+    assert main(["study", "check", str(file)]) == 0
+    assert "everything follows" in capsys.readouterr().out
+
+    seeds["1"]["metrics"]["rmse"] += 0.5
+    file.write_text(json.dumps(record))
+    assert main(["study", "check", str(file)]) == 1
+    assert "derived.claims[0].mean: " in capsys.readouterr().out
 
 
-def test_the_quick_study_trains_its_own_teacher_and_gives_a_longer_row_a_longer_control(tmp_path):
-    words = ["study", "distillation", "--out", str(tmp_path), "--quick", "--no-gate", "--only", "7-longer"]
+def test_the_quick_study_trains_its_own_teacher_and_what_a_pretrained_student_starts_from(tmp_path):
+    words = ["study", "distillation", "--out", str(tmp_path), "--quick", "--no-gate", "--only", "aligned-pretrained"]
     words += ["--teacher-data", f"rooms,count=4,height={SIDE},width={SIDE}", "--teacher-steps", "25", *SHORT]
-    words += ["--steps", "10", "--unlabelled", UNLABELLED]
+    words += ["--steps", "10", "--pretraining-steps", "16", "--unlabelled", "none"]
     assert main(words) == 0
     assert finished(tmp_path) == {
-        "7-control/seed-0": 2,
-        "7-longer/seed-0": 2,
+        "aligned-pretrained/seed-0": 1,
+        "control-pretrained/seed-0": 1,
         "control/seed-0": 1,
+        "start/1-relative": 2,
         "teacher/1-own-data": 3,
         "teacher/2-students-data": 1,
     }
+    start, student = (load(tmp_path / name) for name in ("start/model", "control-pretrained/seed-0/model"))
+    assert (start.kind, student.kind) == (DepthKind.RELATIVE, DepthKind.METRIC)
     record = json.loads((tmp_path / "distillation.json").read_text())
-    row = next(row for row in record["rows"] if row["name"].startswith("7 = 5b"))
-    control = next(row for row in record["rows"] if row["name"] == "control, twice as long")
-    assert row["difference_to_control"]["rmse"]["margin_95"] is None
-    assert row["difference_to_control"]["rmse"]["mean"] == pytest.approx(
-        row["metrics"]["rmse"] - control["metrics"]["rmse"]
+    assert {found["decision"] for found in record["derived"]["claims"]} == {"undecided"}  # one seed
+    assert all(found["margin_95"] is None for found in record["derived"]["claims"])
+
+
+def test_the_relative_teachers_numbers_are_those_of_dpt_hybrid_or_from_0_to_1():
+    image = torch.tensor([0.5, 1, 2, 3, 5, 9]).expand(1, 3, 4, 6) / 10  # which it reads ten times as metres
+    dpt = DptRangeTeacher(Seer(DepthKind.METRIC))
+    torch.testing.assert_close(
+        dpt(image)[0, 0, 0], torch.tensor([6105.5738, 2826.8852, 1187.5410, 641.0929, 203.9344, 0]), rtol=1e-5, atol=0
     )
+    unit = UnitRangeTeacher(dpt)(image)
+    assert (unit.min(), unit.max()) == (0, 1)

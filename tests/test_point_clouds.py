@@ -1,6 +1,7 @@
 """Point clouds and meshes: rooms of known shape come out flat, square and of their size, in files that others open."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,11 @@ from leadline.io.images import write_image
 from leadline.io.point_clouds import mesh, point_cloud, surface_normals
 from leadline.models.registry import build
 from leadline.models.saving import save
+
+
+def opened(path: Path, **options: Any) -> Any:
+    """What trimesh reads, whose type depends on the file."""
+    return trimesh.load(path, **options)
 
 
 def room(index: int) -> tuple[DepthMap, np.ndarray, Scene]:
@@ -64,7 +70,7 @@ def test_walls_and_floors_of_a_room_are_flat_square_and_of_their_size(tmp_path, 
     depth.save(tmp_path / "depth.png")  # millimetres: what is flat is flat to half of one
     stored = read_depth(tmp_path / "depth.png")
     stored.mesh(picture).save(tmp_path / f"room{suffix}")
-    loaded = trimesh.load(tmp_path / f"room{suffix}", process=False, force="mesh")
+    loaded = opened(tmp_path / f"room{suffix}", process=False, force="mesh")
     upright = np.array([1, -1, -1]) if suffix == ".glb" else np.ones(3)
     faces = sides(loaded.vertices * upright, loaded.vertex_normals * upright, scene)
     assert len(faces) >= 2
@@ -145,7 +151,7 @@ def test_a_file_holds_the_points_colours_and_normals_that_trimesh_reads(tmp_path
     depth, picture, _ = room(1)
     cloud = depth.point_cloud(picture)
     cloud.save(str(tmp_path / "room.ply"), {"camera": "given\nby hand"})
-    loaded = trimesh.load(tmp_path / "room.ply")
+    loaded = opened(tmp_path / "room.ply")
     np.testing.assert_array_equal(loaded.vertices, cloud.points)
     np.testing.assert_array_equal(np.asarray(loaded.colors)[:, :3], cloud.colours)
     head = (tmp_path / "room.ply").read_bytes()[:600]
@@ -216,7 +222,7 @@ def test_a_photograph_becomes_a_cloud_by_the_best_camera_there_is_and_a_guess_is
     assert np.degrees(2 * np.arctan(64 / fx)) == pytest.approx(65.4, abs=0.1)
     assert main(["cloud", plain, *words, "--field-of-view", "50"]) == 0
     assert "camera given, 50.0 degrees across" in capsys.readouterr().out
-    points = trimesh.load(tmp_path / "cloud.ply").vertices
+    points = opened(tmp_path / "cloud.ply").vertices
     assert (np.abs(points[:, 0] / points[:, 2]) <= np.tan(np.radians(25)) + 1e-6).all()
 
 
@@ -227,7 +233,7 @@ def test_a_depth_map_becomes_a_mesh_with_the_colours_of_its_photograph(tmp_path,
     out = ["--out", str(tmp_path / "room.glb")]
     assert main(["cloud", str(tmp_path / "depth.png"), "--image", str(tmp_path / "photo.png"), *out]) == 0
     assert "stated by the depth map" in capsys.readouterr().out
-    loaded = trimesh.load(tmp_path / "room.glb", force="mesh", process=False)
+    loaded = opened(tmp_path / "room.glb", force="mesh", process=False)
     texture = np.asarray(loaded.visual.material.baseColorTexture.convert("RGB"), np.float32)
     assert texture.shape == picture.shape
     assert np.abs(texture - picture).mean() < 6  # a JPEG of it

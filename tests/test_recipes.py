@@ -25,7 +25,8 @@ from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
 from leadline.models.loading import load
 from leadline.recipes import RECIPES, TrainingRun, recipe
-from leadline.recipes.study_stages import study_stages
+from leadline.recipes.study_options import StudyData
+from leadline.recipes.study_stages import DESIGN, StagesStudyOptions, stage_arms, study_stages
 from leadline.training.parallel import run_parallel
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
@@ -186,14 +187,17 @@ def test_the_literature_refuses_what_it_cannot_train_before_it_trains(options, s
 
 def test_a_study_trains_compares_and_reports(tmp_path):
     options = TrainArguments(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
-    study = StudyStagesCommand(out=tmp_path, seeds=2, photos=("examples/photos",), options=options)
+    only = ("multi-stage",)
+    study = StudyStagesCommand(out=tmp_path, seeds=2, only=only, photos=("examples/photos",), options=options)
     assert study.run() == 0
     told = json.loads((tmp_path / "report.json").read_text())
     rows = {row["name"]: row for row in told["sections"][0]["tables"][0]["rows"]}
     assert rows["end to end"]["runs"] == 2
-    assert rows["multi-stage"]["errors"]["rmse"] > 0
+    assert rows["multi-stage, as many steps in all"]["errors"]["rmse"] > 0
     assert {row["protocol"] for row in rows.values()} == {"rooms"}
-    assert sum(row["is_baseline"] for row in rows.values()) == 2
+    assert sum(row["is_baseline"] for row in rows.values()) == 3
+    recorded = json.loads((tmp_path / "stages.json").read_text())
+    assert [seed["steps"] for seed in recorded["arms"]["multi-stage"]["seeds"].values()] == [[2, 2], [2, 2]]
     page = (tmp_path / "report.html").read_text()
     assert "reception.jpg" in page
     assert "Multi-stage against end-to-end" in page
@@ -201,10 +205,10 @@ def test_a_study_trains_compares_and_reports(tmp_path):
 
 def test_trainings_side_by_side_end_as_those_one_after_another_do(tmp_path):
     options = TrainArguments(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
-    threads = torch.get_num_threads()
+    only, threads = ("multi-stage",), torch.get_num_threads()
     torch.set_num_threads(1)
     for jobs in (1, 2):
-        study_stages(StudyStagesCommand(out=tmp_path / str(jobs), seeds=1, jobs=jobs, options=options))
+        study_stages(StudyStagesCommand(out=tmp_path / str(jobs), seeds=1, jobs=jobs, only=only, options=options))
     torch.set_num_threads(threads)
     first, second = (
         [load(saved).state_dict() for saved in sorted((tmp_path / jobs).glob("*/seed-0/model"))] for jobs in "12"
@@ -246,3 +250,13 @@ def test_a_verdict_says_no_more_than_the_intervals_do():
     unknown = [replace(each, margin=9.0) for each in decided]
     assert "3 seeds decide no metric" in verdict("end to end", "multi-stage", unknown, seeds=3)
     assert "decides nothing" in verdict("end to end", "multi-stage", decided, seeds=1)
+
+
+def test_the_study_of_stages_gives_equal_steps_in_all_and_in_each_part_and_a_frozen_start(training_run, tmp_path):
+    data = StudyData(training_run.train, training_run.validation, training_run)
+    arms = stage_arms(StagesStudyOptions(out=tmp_path), data)
+    total = {name: arm.training_run.config.steps for name, arm in arms.items()}
+    assert total == {"end-to-end": 4, "multi-stage": 4, "multi-stage-full": 8, "end-to-end-twice": 8, "frozen": 4}
+    assert {name for name, arm in arms.items() if arm.recipe == "multi_stage"} == {"multi-stage", "multi-stage-full"}
+    assert arms["frozen"].training_run.frozen == ("encoder",)
+    assert arms.keys() == {name for claim in DESIGN.claims for name in (claim.arm, claim.against)}

@@ -23,6 +23,7 @@ from leadline.core.errors import BadInput
 from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth
 from leadline.models.base import DepthModel
+from leadline.models.finetuning import with_metric_head
 from leadline.models.loading import load, open_model
 from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.registry import MODELS, build
@@ -446,6 +447,21 @@ def test_the_missing_library_is_named_with_its_install_line(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(BadInput, match=r"pip install 'leadline\[hub\]'"):
         load(f"hub:{tmp_path}")
+
+
+def test_a_relative_network_of_the_hub_starts_one_that_reads_metres_off_it(teachers, tmp_path):
+    relative = teachers("depth_anything")
+    assert relative.kind is DepthKind.RELATIVE
+    metric = with_metric_head(relative)
+    image = torch.rand(1, 3, 70, 70)
+    depth = metric.eval()(image)
+    assert 0.5 < depth.median() < 10
+    depth.mean().backward()
+    assert all(each.grad is not None for each in metric.get_submodule("readout").parameters())
+    save(metric, tmp_path / "metric")
+    again = load(tmp_path / "metric")
+    assert again.kind is DepthKind.METRIC
+    assert torch.equal(again(image), depth)
 
 
 def test_a_short_name_fetches_a_network_of_the_hub_and_the_depth_says_which_commit(

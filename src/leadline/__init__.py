@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from leadline import models as models
     from leadline import recipes as recipes
     from leadline import reporting as reporting
+    from leadline import serve as serve
     from leadline import training as training
     from leadline.core import camera as camera
     from leadline.core.depth_kind import DepthKind
@@ -106,6 +107,7 @@ _MODULES = {
     "protocols": "leadline.evaluation.protocols",
     "recipes": "leadline.recipes",
     "reporting": "leadline.reporting",
+    "serve": "leadline.serve",
     "training": "leadline.training",
     "transforms": "leadline.data.transforms",
 }

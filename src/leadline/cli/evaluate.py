@@ -12,9 +12,10 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.specs import parse_options
 from leadline.data.datasets import open_data, open_for_evaluation
+from leadline.evaluation.details import detail_table
 from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.tables import Table
+from leadline.evaluation.tables import Table, TextTable
 from leadline.inference.session import Backend, find_device, load_for_command
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.io.outputs import check_replaceable, printable
@@ -59,6 +60,8 @@ class EvaluateCommand:
     """Metres in the measured files: what is farther is not measured."""
     resize: bool = False
     """Resize predictions of another size, but of the same aspect ratio, to their measured map's."""
+    details: bool = False
+    """Also list errors by range of depth, and how well edges are found (boundary F1); of a model on a dataset."""
     batch_size: int = 8
     """Images that are predicted at once."""
     backend: Backend = "auto"
@@ -72,21 +75,29 @@ class EvaluateCommand:
         rules = self.options.chosen()
         self._check()
         if self.data:
-            table = self._score_model(self.data, rules)
+            table, told = self._score_model(self.data, rules)
         elif self.predictions and self.ground_truth:
-            table = self._score_maps(self.predictions, self.ground_truth, rules)
+            table, told = self._score_maps(self.predictions, self.ground_truth, rules), None
         else:
             raise BadInput("Give either --data (and --model), or --predictions and --ground-truth.")
         print(table.markdown())
+        if told:
+            print(told.markdown())
         if self.json:
+            figures = {**table.as_dict(), **({"details": told.as_dict()} if told else {})}
             with atomic_write(self.json) as half:
-                text = json.dumps(table.as_dict(), indent=1, ensure_ascii=False)
+                text = json.dumps(figures, indent=1, ensure_ascii=False)
                 half.write_text(printable(text), encoding="utf-8")
         return 0
 
     def _check(self) -> None:
         """Refuse what cannot be done, or would not be used, before anything is read."""
-        for_models = {"--model": self.model, "--data": self.data, "--train-data": self.train_data}
+        for_models = {
+            "--model": self.model,
+            "--data": self.data,
+            "--train-data": self.train_data,
+            "--details": self.details or None,
+        }
         for_maps = {
             "--predictions": self.predictions,
             "--ground-truth": self.ground_truth,
@@ -111,12 +122,12 @@ class EvaluateCommand:
             check_replaceable(self.json, "--json", keys=frozenset({"title", "metrics", "rows"}))
             make_folder(self.json.parent)
 
-    def _score_model(self, data: str, rules: EvalProtocol) -> Table:
+    def _score_model(self, data: str, rules: EvalProtocol) -> tuple[Table, TextTable | None]:
         words = self.model or DEFAULT
         dataset = open_for_evaluation(data, self.split)
         training = open_data(self.train_data, "train") if self.train_data else None
         model = load_for_command(words, self.device, backend=self.backend)
-        return evaluate(
+        table = evaluate(
             model,
             dataset,
             rules,
@@ -125,6 +136,9 @@ class EvaluateCommand:
             batch_size=self.batch_size,
             progress=True,
         )
+        if not self.details:
+            return table, None
+        return table, detail_table(model, dataset, rules, batch_size=self.batch_size)
 
     def _score_maps(self, predictions: Path, ground_truth: Path, rules: EvalProtocol) -> Table:
         return evaluate_maps(

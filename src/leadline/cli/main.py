@@ -26,10 +26,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.evaluate_video:EvaluateVideoCommand",
         "Measure how much the depth of a video flickers from frame to frame.",
     ),
+    "calibrate": (
+        "leadline.cli.calibrate:CalibrateCommand",
+        "Correct the scale of a metric model by a few ground truths, if that helps on others.",
+    ),
     "report": ("leadline.cli.report:ReportCommand", "Evaluate a model and write tables and pictures as one page."),
     "models": (
         "leadline.cli.models:ModelsCommand",
         "List the models: size, cost, kind of depth, licence, published figures.",
+    ),
+    "benchmark": (
+        "leadline.cli.benchmark:BenchmarkCommand",
+        "Measure how fast this machine runs networks, and what it computes at most.",
     ),
     "convert": ("leadline.cli.convert:ConvertCommand", "Turn an official MiDaS or DPT checkpoint into a model folder."),
     "export": (
@@ -67,6 +75,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.study_stages:StudyStagesCommand",
         "Multi-stage against end-to-end training, over seeds.",
     ),
+    "study architectures": (
+        "leadline.cli.study_architectures:StudyArchitecturesCommand",
+        "A CNN, a transformer, and both, over seeds and sizes of the training set.",
+    ),
+    "study losses": (
+        "leadline.cli.study_losses:StudyLossesCommand",
+        "Losses against ground truth, over seeds.",
+    ),
+    "study check": (
+        "leadline.cli.study_check:StudyCheckCommand",
+        "Compute a study's record again, and the documents' tables from it.",
+    ),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
 
@@ -94,6 +114,8 @@ RESUMED = frozenset(
         "study distillation",
         "study literature",
         "study stages",
+        "study architectures",
+        "study losses",
         "data prepare",
     }
 )

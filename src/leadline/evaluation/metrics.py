@@ -300,7 +300,13 @@ def flat_images(maps: Tensor) -> Tensor:
 def selected(
     predicted: Float[Tensor, " all"], target: Float[Tensor, " all"], valid: Bool[Tensor, " all"]
 ) -> tuple[Pixels, Pixels]:
-    """Return the valid pixels of both maps, given as flat tensors; several times as fast as indexing by a mask."""
+    """Return the valid pixels of both maps; several times as fast as indexing by a mask.
+
+    Args:
+        predicted: a map as a flat tensor.
+        target: likewise.
+        valid: likewise.
+    """
     place = valid.nonzero()[:, 0]
     return predicted.index_select(0, place), target.index_select(0, place)
 

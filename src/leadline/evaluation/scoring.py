@@ -94,7 +94,13 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPai
 
 
 def score_constant(depth: float, target: CountedTarget, protocol: EvalProtocol) -> MetricAccumulator:
-    """Score a constant depth in metres, as if each pixel were predicted so."""
+    """Score a constant depth, as if each pixel were predicted so.
+
+    Args:
+        depth: the constant, in metres.
+        target: the pixels that count.
+        protocol: how they are compared.
+    """
     if protocol.alignment == "none":
         predicted = torch.full_like(target.values, depth).clamp(protocol.min_depth, protocol.cap)
         if target.counts is None:

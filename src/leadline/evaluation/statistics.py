@@ -22,6 +22,8 @@ class Difference:
     mean: float
     margin: float
     """Half the width of the 95 % confidence interval of the mean (Student's t); infinite for a single pair."""
+    p_value: float = math.nan
+    """Of Student's paired t test of a mean of 0, two-sided; NaN for a single pair."""
 
     @property
     def winner(self) -> int | None:
@@ -52,7 +54,26 @@ def paired_difference(metric: str, first: Sequence[float], second: Sequence[floa
     if count < 2:
         return Difference(metric, fmean(differences), math.inf)
     quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1))
-    return Difference(metric, fmean(differences), quantile * stdev(differences) / math.sqrt(count))
+    mean, error = fmean(differences), stdev(differences) / math.sqrt(count)
+    p_value = 2 * float(student_t.sf(abs(mean) / error, count - 1)) if error else float(mean == 0)
+    return Difference(metric, mean, quantile * error, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values so that the chance of any false decision among them stays below the level (Holm 1979).
+
+    Args:
+        p_values: of all tests of a family; one that is NaN decides nothing and counts as 1.
+
+    Returns:
+        Adjusted p-values in the same order, each to be held against the level itself.
+    """
+    known = [1.0 if math.isnan(each) else each for each in p_values]
+    adjusted, largest = [1.0] * len(known), 0.0
+    for rank, place in enumerate(sorted(range(len(known)), key=known.__getitem__)):
+        largest = max(largest, min((len(known) - rank) * known[place], 1.0))
+        adjusted[place] = largest
+    return adjusted
 
 
 def compare_rows(first: Sequence[Row], second: Sequence[Row]) -> list[Difference]:

@@ -20,7 +20,7 @@ from leadline.core.camera import (
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.inference.backends import ExportedModel, Predictor
+from leadline.inference.backends import Predictor
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama
@@ -34,7 +34,7 @@ else:
 
 
 def predict(
-    model: "DepthModel | ExportedModel | StrPath",
+    model: "DepthModel | Predictor | StrPath",
     image: "StrPath | Image.Image | np.ndarray | Tensor",
     intrinsics: "Tensor | np.ndarray | Sequence[float] | None" = None,
     *,

@@ -205,7 +205,7 @@ def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mappi
         pixels = np.rint(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8)
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with atomic_write(path) as half:
-        image.save(half, quality=95, pnginfo=png_text(metadata) if metadata else None)
+        image.save(half, quality=95, compress_level=3, pnginfo=png_text(metadata) if metadata else None)
 
 
 def as_float_image(pixels: np.ndarray) -> Float[np.ndarray, "3 H W"]:

@@ -261,7 +261,7 @@ def _slope(values: np.ndarray, joined: _Joined, axis: int) -> np.ndarray:
 
 def _completed(normals: Points, points: Points, triangles: Integer[np.ndarray, "T 3"]) -> Points:
     """Give a triangle's normal to its corners that have none: the tips that a cut leaves."""
-    is_missing = ~normals.any(axis=1)
+    is_missing = np.logical_not(np.any(normals, axis=1))
     one, two, three = np.moveaxis(points[triangles[is_missing[triangles].any(axis=1)]].astype(np.float64), 1, 0)
     flat = np.cross(two - one, three - one)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
@@ -310,6 +310,7 @@ _PLACE, _COLOUR = ("x", "y", "z", "nx", "ny", "nz"), ("red", "green", "blue")
 def _write_glb(path: Path, surface: Mesh, metadata: Mapping[str, str]) -> None:
     import trimesh
     from trimesh.exchange.gltf import export_glb
+    from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
 
     said = {PREFIX + key: printable(text) for key, text in {"writer": "Leadline", **metadata}.items()}
@@ -318,7 +319,7 @@ def _write_glb(path: Path, surface: Mesh, metadata: Mapping[str, str]) -> None:
         surface.points * upright,
         surface.triangles,
         vertex_normals=surface.normals * upright,
-        visual=trimesh.visual.TextureVisuals(
+        visual=TextureVisuals(
             # Of the lower edge, as trimesh counts.
             uv=np.stack([surface.places[:, 0], 1 - surface.places[:, 1]], axis=1),
             material=PBRMaterial(baseColorTexture=_texture(surface.picture), doubleSided=True),

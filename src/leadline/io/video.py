@@ -66,8 +66,7 @@ def read_video_info(path: StrPath) -> VideoInfo:
         if seconds is None and container.duration:
             seconds = Fraction(container.duration, 1_000_000)
         count = stream.frames or (round(float(seconds) * rate) if seconds else None)
-        size = (first.height, first.width)
-        turned = size[::-1] if round(first.rotation) % 180 else size
+        turned = (first.width, first.height) if round(first.rotation) % 180 else (first.height, first.width)
         return VideoInfo(turned, count, rate, bool(container.streams.audio))
 
 
@@ -87,7 +86,7 @@ def read_frames(path: StrPath, start: int = 0) -> Iterator[VideoFrame]:
         began: Fraction | None = None
         latest = Fraction(-1)
         for index, frame in enumerate(container.decode(stream)):
-            time = Fraction(frame.pts) * Fraction(frame.time_base) if frame.pts is not None else None
+            time = frame.pts * Fraction(frame.time_base or 1) if frame.pts is not None else None
             if began is None:
                 began = time or Fraction(0)
             elapsed = time - began if time is not None else latest + 1 / Fraction(stream.average_rate or 25)
@@ -169,6 +168,7 @@ def join_videos(
         BadInput: the sound is of a sort that MP4 cannot hold.
     """
     import av
+    from av.error import FFmpegError
 
     with atomic_write(Path(path)) as half, av.open(str(half), "w", format="mp4", options=_KEEP_METADATA) as out:
         out.metadata.update(metadata)
@@ -180,7 +180,7 @@ def join_videos(
             if sound is not None and sound.streams.audio:
                 try:
                     track: Any = out.add_stream_from_template(sound.streams.audio[0])
-                except (ValueError, av.FFmpegError) as problem:
+                except (ValueError, FFmpegError) as problem:
                     raise BadInput(f"The sound of {sound_of} cannot be kept in MP4: leave --sound out.") from problem
                 tones = _sound(sound, track)
             tone = next(tones, None)
@@ -209,11 +209,12 @@ def is_video(path: StrPath) -> bool:
 def read_video_metadata(path: StrPath) -> dict[str, str]:
     """Return what a video says of itself, key → text; empty where it cannot be read."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
             return {str(key): str(text) for key, text in container.metadata.items()}
-    except (av.FFmpegError, OSError, ValueError):
+    except (FFmpegError, OSError, ValueError):
         return {}
 
 
@@ -224,7 +225,7 @@ _TICK = Fraction(1, 90_000)
 _KEEP_METADATA = {"movflags": "use_metadata_tags"}
 
 
-def _sound(container: "InputContainer", track: Any) -> Iterator[tuple[Fraction, Any]]:
+def _sound(container: Any, track: Any) -> Iterator[tuple[Fraction, Any]]:
     """Yield packets of sound with their times; they begin when the picture does."""
     began = container.streams.video[0].start_time or 0
     origin = began * (container.streams.video[0].time_base or Fraction(0))
@@ -245,6 +246,7 @@ def _sound(container: "InputContainer", track: Any) -> Iterator[tuple[Fraction, 
 def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     try:
         import av
+        from av.error import FFmpegError
     except ImportError as problem:
         raise UnreadableFile(f"{path} needs the library PyAV: pip install 'leadline[video]'.") from problem
     if not path.is_file():
@@ -258,5 +260,5 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             yield container, stream
-    except (av.FFmpegError, OverflowError) as problem:
+    except (FFmpegError, OverflowError) as problem:
         raise UnreadableFile(f"{path} cannot be read as a video ({problem}): is it whole?") from problem

@@ -22,6 +22,7 @@ from leadline.models.base import (
     IMAGENET_STD,
     Preprocessing,
     Provenance,
+    Resize,
     init_on_meta,
     shapes,
     state_dict_mismatch,
@@ -33,6 +34,8 @@ REDUCTIONS = (4, 8, 16, 32)
 """How much smaller than the image each map is, finest first."""
 _SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"})
 """Ways of timm's to get at weights, which a description from a stranger could name."""
+RESIZES = (Resize.SAME_AREA.value, Resize.STRETCH.value)
+"""Ways for a photograph to come to the native size of an own network."""
 CAMERAS = ("canonical", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
 `any`: it takes every photograph for what it looks like."""
@@ -132,6 +135,7 @@ def encoder_preprocessing(
     *,
     camera: str = "canonical",
     multiple: int = 32,
+    resize: str = "same_area",
 ) -> Preprocessing:
     """Choose the preprocessing of an own network with this encoder.
 
@@ -142,10 +146,13 @@ def encoder_preprocessing(
         std: of RGB in [0, 1]; None: likewise.
         camera: "canonical" or "any".
         multiple: what both sides must divide by.
+        resize: "same_area" or "stretch".
 
     Raises:
-        BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera.
+        BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera or
+            way to resize.
     """
+    check_known("resize", resize, RESIZES)
     check_known("camera", camera, CAMERAS)
     trained = timm.get_pretrained_cfg(name)
     if len(size) != 2 or any(side < multiple or side % multiple for side in size):
@@ -155,7 +162,7 @@ def encoder_preprocessing(
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
     focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
-    return Preprocessing(size=(size[0], size[1]), multiple=multiple, mean=mean, std=std, focal=focal)
+    return Preprocessing((size[0], size[1]), multiple, Resize(resize), mean=mean, std=std, focal=focal)
 
 
 def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) -> Provenance:

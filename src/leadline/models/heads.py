@@ -70,6 +70,26 @@ def output_activation(head: str, kind: str, min_depth: float, max_depth: float) 
     return _ANSWERS[head](min_depth, max_depth, inverts=kind == DepthKind.RELATIVE)
 
 
+def official_activation(name: str, head: str, kind: str, min_depth: float, max_depth: float) -> nn.Module:
+    """Build the last step of an official relative network: as published, or another one to finetune it to metres.
+
+    Args:
+        name: of the network, for errors.
+        head: "relu" as published; "log" or "softplus" as `output_activation`.
+        kind: "relative", or "metric" with another head than "relu".
+        min_depth: metres that "log" and "softplus" never fall below.
+        max_depth: metres that they never exceed.
+
+    Raises:
+        BadInput: metric depth from a ReLU, or what `output_activation` refuses.
+    """
+    if head != "relu":
+        return output_activation(head, kind, min_depth, max_depth)
+    if kind != DepthKind.RELATIVE:
+        raise BadInput(f"{name} answers metres with head=log or head=softplus: a ReLU answers 0, which is no depth.")
+    return nn.ReLU()
+
+
 class InverseDepth(nn.Module):
     """DPT's finetuned networks learnt inverse depth times a constant: d = 1 / (scale · relu(x) + shift)."""
 
@@ -87,12 +107,22 @@ class _BoundedLog(nn.Module):
     def __init__(self, min_depth: float, max_depth: float, *, inverts: bool) -> None:
         super().__init__()
         self.low, self.high, self.inverts = log(min_depth), log(max_depth), inverts
-        share = (log(_typical(min_depth, max_depth)) - self.low) / (self.high - self.low)
-        self.offset = log(share / (1 - share))
+        self.offset = bounded_log_offset(min_depth, max_depth)
 
     def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
         depth = self.low + (self.high - self.low) * torch.sigmoid(x.float() + self.offset)
         return torch.exp(-depth if self.inverts else depth)
+
+
+def bounded_log_offset(min_depth: float, max_depth: float) -> float:
+    """Return what a head in log depth adds to its input, so that 0 becomes the typical depth.
+
+    Args:
+        min_depth: metres that its output never falls below.
+        max_depth: metres that it never exceeds.
+    """
+    share = (log(_typical(min_depth, max_depth)) - log(min_depth)) / (log(max_depth) - log(min_depth))
+    return log(share / (1 - share))
 
 
 class _Softplus(nn.Module):
@@ -119,3 +149,21 @@ def _typical(min_depth: float, max_depth: float) -> float:
     if min_depth < _TYPICAL_DEPTH < max_depth:
         return _TYPICAL_DEPTH
     return exp((log(min_depth) + log(max_depth)) / 2)
+
+
+class InverseReadout(nn.Module):
+    """Read metres off a relative network's output x, inverse depth: 1 / d = a · x / unit + b, with a and b learnt.
+
+    It begins with 2.5 m where x is `unit`, which is set from what the network outputs.
+    """
+
+    unit: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(log(0.75 / _TYPICAL_DEPTH)))
+        self.log_shift = nn.Parameter(torch.tensor(log(0.25 / _TYPICAL_DEPTH)))
+        self.register_buffer("unit", torch.ones(()))
+
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
+        return 1 / (self.log_scale.exp() * F.relu(x.float()) / self.unit + self.log_shift.exp())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.specs import parse_spec
+from leadline.core.specs import parse_options, parse_spec
 from leadline.models.base import DepthModel
 from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.pretrained.releases import RELEASES, weights_file
@@ -74,6 +74,9 @@ def list_models(pattern: str = "*", *, trained: bool = False) -> list[str]:
 def open_model(words: StrPath) -> DepthModel:
     """Load the model at a path, or build an untrained one from `NAME[,argument=value]…`: `hybrid,size=tiny`.
 
+    `start:MODEL[,head=log]` is the trained model of that folder or published name, ready to be finetuned to metres: see
+    `leadline.models.finetuning.with_metric_head`.
+
     Raises:
         BadInput: neither a path nor a known model, or as `load` and `build` say.
     """
@@ -81,5 +84,9 @@ def open_model(words: StrPath) -> DepthModel:
     if Path(words).exists():
         return load(words)
     name, path, arguments = parse_spec(words)
+    if name == "start" and path:
+        from leadline.models.finetuning import with_metric_head
+
+        return with_metric_head(load(path), **parse_options(with_metric_head, arguments, "start"))
     is_stored = path or "/" in name or words == DEFAULT or words in HUB_MODELS
     return load(words) if is_stored else build(name, **arguments)

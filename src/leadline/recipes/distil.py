@@ -61,12 +61,15 @@ class Variant:
     """Loss terms against the teacher and their weights, of `DISTILLATION_TERMS`; none: the student has no teacher."""
     alignment: str = "auto"
     """How the labels of the measured images are aligned: see `leadline.training.pseudo_labels.ALIGNMENTS`."""
-    relative: bool = False
-    """Learn from the relative teacher rather than from the one in metres."""
+    unit: str = ""
+    """Which of the experiment's `relative_teachers` it learns from; empty: from the teacher itself."""
     confidence: bool = False
     """Weigh each pixel by how well the teacher's views agree."""
     unlabelled: bool = False
     """Half of the training images are ones without a target depth."""
+    beside: str = ""
+    """Measured data of the experiment's `beside` that make half of the training images: a control that has the data of
+    a teacher and no teacher."""
     mixes_kinds: bool = False
     """Compare the teacher's numbers with metres whatever they are: a mistake, for studying it."""
     holes: Holes = "open"
@@ -85,6 +88,8 @@ class Variant:
                 f"{self.name!r} has no use for unlabelled images: only a loss against the teacher learns from them. "
                 "Leave --unlabelled out, or the filling of holes."
             )
+        if self.beside and (self.teacher_losses or self.holes != "open"):
+            raise BadInput(f"{self.name!r} has a teacher and its data at once, which separates neither.")
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,12 @@ class DistillationExperiment:
     out: Path
     """The folder of the stores of labels, `labels/`, and of the runs."""
     unlabelled: Dataset | None = None
-    relative_teacher: DepthModel | None = None
-    """The teacher of variants that ask for a relative one; unset: `teacher`."""
+    relative_teachers: Mapping[str, DepthModel] = field(default_factory=dict)
+    """Unit → the teacher of variants that learn from relative depth in this unit."""
+    beside: Mapping[str, Dataset] = field(default_factory=dict)
+    """Name → measured data that a variant may have beside the student's own."""
+    subset: str = "measured"
+    """What the store of the measured images' labels is called."""
     unlabelled_labels: Path | None = None
     """The store of the unlabelled images' labels; unset: it lies with the others."""
     jobs: int = 1
@@ -112,7 +121,7 @@ class DistillationExperiment:
             variants: folder name → variant.
             seeds: each is trained once from each of the seeds 0 … n − 1.
         """
-        runs = {name: ("end_to_end", self._training_run(variant)) for name, variant in variants.items()}
+        runs = {name: ("end_to_end", self.run_of(variant)) for name, variant in variants.items()}
         train_over_seeds(runs, self.out, seeds=seeds, jobs=self.jobs)
 
     def evaluate(
@@ -144,7 +153,8 @@ class DistillationExperiment:
         done = read_configuration(run_folder(self.out, name, seed) / "done.json")
         return done["best"][metric] * (1 if METRICS[metric].higher_is_better else -1)
 
-    def _training_run(self, variant: Variant) -> TrainingRun:
+    def run_of(self, variant: Variant) -> TrainingRun:
+        """Label what a variant needs, and return its training run."""
         train, objective = self._train_data(variant)
         options = f",{variant.network}" if variant.network else ""
         config = self.training_run.config
@@ -161,10 +171,12 @@ class DistillationExperiment:
         supervised = self.training_run.objective
         assert isinstance(supervised, Supervised)
         if variant.holes == "naive":
-            store = self._labels("measured", measured, variant)
+            store = self._labels(self.subset, measured, variant)
             return HoleFilledDataset(measured, store, confidence=0.0, blends=False, mixes_kinds=True), supervised
         if variant.holes == "gated":
-            return HoleFilledDataset(measured, self._labels("measured", measured, variant)), supervised
+            return HoleFilledDataset(measured, self._labels(self.subset, measured, variant)), supervised
+        if variant.beside:
+            return Mixture([(measured, 1), (self.beside[variant.beside], 1)]), supervised
         if not variant.teacher_losses:
             return measured, supervised
         objective = Distilled(
@@ -174,7 +186,7 @@ class DistillationExperiment:
             mixes_kinds=variant.mixes_kinds,
             teacher=self.teacher_spec if feature_terms(variant.teacher_losses) else "",
         )
-        labelled = PseudoLabelledDataset(measured, self._labels("measured", measured, variant))
+        labelled = PseudoLabelledDataset(measured, self._labels(self.subset, measured, variant))
         if not variant.unlabelled:
             return labelled, objective
         assert self.unlabelled is not None
@@ -183,15 +195,15 @@ class DistillationExperiment:
         return Mixture([(labelled, 1), (without_target, 1)]), objective
 
     def _labels(self, what: str, dataset: Dataset, variant: Variant) -> PseudoLabelStore:
-        relative = self.relative_teacher if variant.relative else None
-        name = f"{what}-{'relative' if relative else 'teacher'}-{variant.alignment}"
+        teacher = self.relative_teachers[variant.unit] if variant.unit else self.teacher
+        name = f"{what}-{variant.unit or 'teacher'}-{variant.alignment}"
         place, size = self.out / "labels" / name, None
         if what == "unlabelled" and self.unlabelled_labels:
             place = self.unlabelled_labels
             size = load_pseudo_labels(place).size
         # What is whole is read and left alone.
         return label(
-            relative or self.teacher,
+            teacher,
             dataset,
             place,
             alignment=variant.alignment,

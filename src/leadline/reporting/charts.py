@@ -2,7 +2,7 @@
 
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from leadline.evaluation.metrics import METRICS
@@ -10,7 +10,9 @@ from leadline.evaluation.tables import Row
 from leadline.io.colormaps import ColorScale, encode_image, legend_bar
 
 PANEL, PANELS_PER_LINE = (190, 170), 4
-"""Width and height of one metric's bars."""
+"""Least width, and height, of one metric's bars."""
+LABEL = (34, 13)
+"""Width and height of the number above a bar."""
 COLOURS = ("#3b7dd8", "#e08a1e", "#3a9d6e", "#b65fb0", "#c94f4f", "#2aa5b5")
 """Of rows, in order; they can be told apart on white and on black, and without seeing red or green."""
 BASELINE_COLOURS = ("#8a8f98", "#b4b8bf")
@@ -21,13 +23,16 @@ def metric_bars(
 ) -> str:
     """Draw a panel for each metric, with a bar from zero for each row and whiskers of one standard error over runs."""
     colours = _colours(rows)
-    lines = -(-len(metrics) // PANELS_PER_LINE)
-    width, height = PANELS_PER_LINE * PANEL[0], 22 * len(rows) + 14 + lines * PANEL[1]
+    # Each bar is wide enough for its number, which stands upright where many rows leave no room across.
+    panel = max(PANEL[0], 12 + LABEL[1] * len(rows))
+    per_line = max(PANELS_PER_LINE * PANEL[0] // panel, 1)
+    lines = -(-len(metrics) // per_line)
+    width, height = max(per_line * panel, PANELS_PER_LINE * PANEL[0]), 22 * len(rows) + 14 + lines * PANEL[1]
     parts = [_key(row, colour, place) for place, (row, colour) in enumerate(zip(rows, colours, strict=True))]
     for place, metric in enumerate(metrics):
-        line, column = divmod(place, PANELS_PER_LINE)
-        x, y = column * PANEL[0], 22 * len(rows) + 14 + line * PANEL[1]
-        parts.append(f'<g transform="translate({x} {y})">{_panel(rows, colours, metric)}</g>')
+        line, column = divmod(place, per_line)
+        x, y = column * panel, 22 * len(rows) + 14 + line * PANEL[1]
+        parts.append(f'<g transform="translate({x} {y})">{_panel(rows, colours, metric, panel)}</g>')
     title = f"{', '.join(METRICS[each].label for each in metrics)} of {', '.join(row.name for row in rows)}"
     return _svg(width, height, title, parts)
 
@@ -104,6 +109,54 @@ def histogram(labels: Sequence[str], shares: Sequence[float], title: str) -> str
     return _svg(width, floor + 24, title, parts)
 
 
+def curves(lines: Mapping[str, Sequence[tuple[float, float, float]]], across: str, up: str) -> str:
+    """Draw curves over a logarithmic axis from zero, with whiskers of one standard error.
+
+    Args:
+        lines: name → points of (place, value, standard error), in order of their places.
+        across: what the places are.
+        up: what the values are, with their unit.
+
+    Returns:
+        An SVG element.
+    """
+    places = sorted({x for points in lines.values() for x, _, _ in points})
+    top = max((value + error for points in lines.values() for _, value, error in points), default=1.0)
+    left, right, high, low = 50, 450, 30, 250
+    span = math.log(places[-1] / places[0]) if len(places) > 1 else 1.0
+
+    def at(x: float, value: float) -> tuple[float, float]:
+        return left + 20 + (right - left - 40) * math.log(x / places[0]) / span, low - (low - high) * value / top
+
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(up)}</text>',
+        f'<path d="M{left} {high}V{low}H{right}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{(left + right) / 2}" y="{low + 34}" text-anchor="middle">{escape(across)}</text>',
+    ]
+    for x in places:
+        parts.append(f'<text x="{at(x, 0)[0]:.1f}" y="{low + 16}" text-anchor="middle">{x:,.0f}</text>')
+    for tick in (0.0, top / 2, top):
+        parts.append(f'<text x="{left - 5}" y="{at(places[0], tick)[1] + 4:.1f}" text-anchor="end">{tick:.2f}</text>')
+    for number, (name, points) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        ends = [at(x, value) for x, value, _ in points]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
+        parts.append(f'<path d="M{path}" stroke="{colour}" stroke-width="2" fill="none"/>')
+        for (x, y), (_, value, error) in zip(ends, points, strict=True):
+            height = (low - high) * error / top
+            parts.append(f'<path d="M{x:.1f} {y - height:.1f}V{y + height:.1f}" stroke="{colour}"/>')
+            told = f"{name}: {value:.3f} ± {error:.3f}"
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(told)}</title></circle>'
+            )
+        y = low + 58 + 20 * number
+        parts.append(
+            f'<rect x="{left}" y="{y - 10}" width="12" height="12" rx="2" fill="{colour}"/>'
+            f'<text x="{left + 19}" y="{y}">{escape(name)}</text>'
+        )
+    return _svg(right + 20, low + 60 + 20 * len(lines), f"{up} over {across}", parts)
+
+
 def colour_legend(scale: ColorScale) -> str:
     """Draw a scale's colours with their numbers and unit, as an SVG element."""
     bar = b64encode(encode_image(legend_bar(scale, 256, 1))).decode()
@@ -116,6 +169,40 @@ def colour_legend(scale: ColorScale) -> str:
         parts.append(f'<path d="M{x:.1f} 32v4" stroke="currentColor"/>')
         parts.append(f'<text x="{x:.1f}" y="48" text-anchor="middle">{escape(text)}</text>')
     return _svg(340, 54, scale.label, parts)
+
+
+def scatter(points: Sequence[tuple[str, float, float]], metric: str, label: str, title: str) -> str:
+    """Draw a metric against another number, from zero, with a key.
+
+    Args:
+        points: name, number and value of the metric of each.
+        metric: its name in `METRICS`.
+        label: what the number is, with its unit.
+        title: what the metric was measured on.
+
+    Returns:
+        An SVG element.
+    """
+    left, top, width, height = 56, 44, 420, 260
+    widest = 1.05 * max(number for _, number, _ in points) or 1.0
+    highest = 1.05 * max(value for _, _, value in points) or 1.0
+    parts = [
+        f'<text x="{left}" y="16" font-weight="600">{escape(METRICS[metric].heading)}: {escape(title)}</text>',
+        f'<path d="M{left} {top}v{height}h{width}" stroke="currentColor" stroke-opacity=".5" fill="none"/>',
+        f'<text x="{left + width}" y="{top + height + 34}" text-anchor="end">{escape(label)}</text>',
+    ]
+    for part in (0.0, 0.5, 1.0):
+        x, y = left + part * width, top + (1 - part) * height
+        parts.append(f'<text x="{x:.1f}" y="{top + height + 16}" text-anchor="middle">{part * widest:.3g}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{part * highest:.2f}</text>')
+    for place, (name, number, value) in enumerate(points):
+        colour = COLOURS[place % len(COLOURS)]
+        x, y = left + width * number / widest, top + height * (1 - value / highest)
+        line = top + height + 44 + 22 * place
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
+        parts.append(f'<rect x="6" y="{line + 4}" width="12" height="12" rx="2" fill="{colour}"/>')
+        parts.append(f'<text x="25" y="{line + 14}">{escape(name)}: {number:.3g}, {value:.3f}</text>')
+    return _svg(left + width + 24, top + height + 52 + 22 * len(points), title, parts)
 
 
 def _colours(rows: Sequence[Row]) -> list[str]:
@@ -137,12 +224,13 @@ def _key(row: Row, colour: str, place: int) -> str:
     )
 
 
-def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
-    width, height = PANEL
-    left, top, floor = 6, 38, height - 14
+def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str, width: int) -> str:
+    height, left = PANEL[1], 6
+    slot = (width - 2 * left) / len(rows)
+    is_upright = slot < LABEL[0]
+    top, floor = 38 + (LABEL[0] - LABEL[1] if is_upright else 0), height - 14
     tops = [row.metrics[metric] + row.errors.get(metric, 0.0) for row in rows]
     scale = (floor - top) / (max((each for each in tops if each > 0), default=1.0))
-    slot = (width - 2 * left) / len(rows)
     parts = [
         f'<text x="{left}" y="14" font-weight="600">{escape(METRICS[metric].heading)}</text>',
         f'<path d="M{left} {floor}H{width - left}" stroke="currentColor" stroke-opacity=".5"/>',
@@ -163,7 +251,10 @@ def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
                 f'<path d="M{middle - 4:.1f} {up:.1f}h8m-4 0V{down:.1f}m-4 0h8" stroke="currentColor" fill="none"/>'
             )
         above = y - scale * error - 4
-        parts.append(f'<text x="{middle:.1f}" y="{above:.1f}" text-anchor="middle">{_short(metric, value)}</text>')
+        place = f'x="{middle:.1f}" y="{above:.1f}" text-anchor="middle"'
+        if is_upright:
+            place = f'transform="translate({middle + 4:.1f} {above:.1f}) rotate(-90)"'
+        parts.append(f"<text {place}>{_short(metric, value)}</text>")
     return "".join(parts)
 
 

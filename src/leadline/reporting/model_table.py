@@ -88,6 +88,11 @@ def _hub_entry(name: str, model: HubModel) -> dict[str, Any]:
 
 
 def multiply_adds(model: DepthModel) -> int:
+    """Count the multiply-adds of matrix products and convolutions for one image of a model's own size.
+
+    Args:
+        model: on the meta device, where nothing is computed but shapes.
+    """
     image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(image)

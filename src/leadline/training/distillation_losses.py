@@ -263,6 +263,8 @@ DISTILLATION_TERMS: Mapping[str, DistillationTerm] = MappingProxyType(
     {
         "silog": DistillationTerm(partial(silog_loss, trim=_TRIM), ComparedSpace.DEPTH, _METRIC),
         "l1": DistillationTerm(partial(log_l1_loss, trim=_TRIM), ComparedSpace.DEPTH, _METRIC),
+        "silog_all": DistillationTerm(silog_loss, ComparedSpace.DEPTH, _METRIC),
+        "l1_all": DistillationTerm(log_l1_loss, ComparedSpace.DEPTH, _METRIC),
         "bins": DistillationTerm(soft_bins_loss, ComparedSpace.DEPTH, _METRIC),
         "holistic": DistillationTerm(holistic_loss, ComparedSpace.DEPTH, _METRIC),
         "ssi": DistillationTerm(
@@ -273,7 +275,8 @@ DISTILLATION_TERMS: Mapping[str, DistillationTerm] = MappingProxyType(
         "features": DistillationTerm(feature_loss, ComparedSpace.FEATURES, _ANY),
     }
 )
-"""Losses against a teacher by name. What compares inverse depth takes a teacher of depth too: its depth is inverted."""
+"""Losses against a teacher by name. What compares inverse depth takes a teacher of depth too: its depth is inverted.
+`silog_all` and `l1_all` keep the pixels that `silog` and `l1` trim."""
 
 
 def _smaller(ours: Map, theirs: Map) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
@@ -304,6 +305,9 @@ def _features(model: DepthModel) -> tuple[Tensor, ...]:
 TERMS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
     {
         "silog": silog_loss,
+        "silog_0": partial(silog_loss, lam=0.0),
+        "silog_0.5": partial(silog_loss, lam=0.5),
+        "silog_1": partial(silog_loss, lam=1.0),
         "scale_invariant": scale_invariant_loss,
         "l1": l1_loss,
         "berhu": berhu_loss,
@@ -312,7 +316,8 @@ TERMS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyTy
         "ssi_gradient": standardized_gradient_loss,
     }
 )
-"""Losses by name. `ssi` and `ssi_gradient` are for inverse depth (a relative model), the others for depth."""
+"""Losses by name. `ssi` and `ssi_gradient` are for inverse depth (a relative model), the others for depth; the number
+after `silog_` is its λ, which is 0.85 without one."""
 
 
 @dataclass(frozen=True)

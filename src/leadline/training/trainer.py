@@ -33,7 +33,7 @@ from leadline.core.sample import Sample
 from leadline.core.stopwatch import Stopwatch
 from leadline.data.datasets import Dataset
 from leadline.data.loader import batches, identity
-from leadline.data.transforms import Augmentation
+from leadline.data.transforms import Augmentation, resize
 from leadline.evaluation.alignment import ALIGNMENTS
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
@@ -41,7 +41,7 @@ from leadline.evaluation.protocols import EvalProtocol
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
-from leadline.models.base import DepthModel, Preprocessing
+from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.lora import add_adapters
 from leadline.models.saving import load_folder, save
 from leadline.training.compiling import compile_checked
@@ -367,7 +367,7 @@ class Trainer:
 
 _MADE_COMPARABLE = {
     DepthKind.METRIC: "Choose another alignment.",
-    DepthKind.RELATIVE: "Build the network with kind=metric (midas_small also with head=log).",
+    DepthKind.RELATIVE: "Build it with kind=metric,head=log, or start from trained weights: --model start:MODEL.",
     DepthKind.SCALE_FREE: "Align its depth to what was measured: --protocol scale_free.",
 }
 
@@ -418,7 +418,8 @@ def view(
     """Return a random view of a sample, augmented and resized for a network of this preprocessing.
 
     A photograph by an unknown camera is taken for one by the canonical camera before it is cropped: a crop is a zoom,
-    and to take the crop for the whole would teach that what looks large is far.
+    and to take the crop for the whole would teach that what looks large is far. A network that squashes photographs to
+    its size learns from squashed ones.
 
     Args:
         sample: one sample.
@@ -429,7 +430,10 @@ def view(
     """
     if sample.intrinsics is None:
         sample = sample.replace(intrinsics=preprocessing.camera(sample.image))
-    return augmentation(sample, rng, size or preprocessing.size)
+    size = size or preprocessing.size
+    if preprocessing.resize is Resize.STRETCH:
+        sample = resize(sample, size)
+    return augmentation(sample, rng, size)
 
 
 @dataclass
@@ -514,7 +518,7 @@ class _Log:
         self.lines = (out / "log.jsonl").open("a")
         self.board = SummaryWriter(str(out / "tensorboard"), purge_step=state.step + 1)
         images, done = config.steps * config.batch_size, state.step * config.batch_size
-        self.bar = ProgressBar(images, "images", out.name, done=done)
+        self.bar = ProgressBar(images, "images", "/".join(out.parts[-2:]), done=done)
 
     def step(self, terms: Mapping[str, Tensor], rate: float) -> None:
         sums, counts = self.state.log["sums"], self.state.log["counts"]

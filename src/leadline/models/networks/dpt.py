@@ -15,32 +15,68 @@ from leadline.core.errors import BadInput
 from leadline.models.base import Preprocessing, Provenance, Resize
 from leadline.models.decoders import FusionDecoder, FusionModel
 from leadline.models.encoders import timm_options
-from leadline.models.heads import InverseDepth, dense_head
+from leadline.models.heads import InverseDepth, dense_head, official_activation
 from leadline.models.vit import SCALES, Reassemble
 
 LARGE, HYBRID = "vit_large_patch16_384", "vit_base_r50_s16_384"
+NYU_SCALE, NYU_SHIFT = 0.000305, 0.1378
+"""How the network finetuned on NYU Depth v2 reads inverse metres off the relative output: 1/d = scale · x + shift."""
 
 
-def dpt_large(*, vit: str = LARGE, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
-    """Build DPT-Large (Ranftl et al. 2021): ViT-L/16, relative depth.
+def dpt_large(
+    *,
+    vit: str = LARGE,
+    vit_options: Mapping[str, Any] | None = None,
+    width: int = 256,
+    head: str = "relu",
+    min_depth: float = 0.1,
+    max_depth: float = 100.0,
+    kind: str = DepthKind.RELATIVE,
+) -> FusionModel:
+    """Build DPT-Large (Ranftl et al. 2021): ViT-L/16, relative depth as published.
 
     Args:
         vit: a timm vision transformer of 16 × 16 patches, with or without a ResNet under it.
         vit_options: timm's own keyword arguments, such as `depth`.
         width: channels of the decoder.
+        head: "relu" as published; "log" or "softplus" to finetune it to metres.
+        min_depth: metres that "log" and "softplus" never fall below.
+        max_depth: metres that they never exceed.
+        kind: "relative" as published, or "metric" with another head.
+
+    Raises:
+        BadInput: metric depth from a ReLU.
     """
-    return _dpt(vit, vit_options, width, DepthKind.RELATIVE, (384, 384), nn.ReLU())
+    activation = official_activation("dpt_large", head, kind, min_depth, max_depth)
+    return _dpt(vit, vit_options, width, DepthKind(kind), (384, 384), activation)
 
 
-def dpt_hybrid(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
-    """Build DPT-Hybrid (Ranftl et al. 2021): ResNet-50 under ViT-B/16, relative depth.
+def dpt_hybrid(
+    *,
+    vit: str = HYBRID,
+    vit_options: Mapping[str, Any] | None = None,
+    width: int = 256,
+    head: str = "relu",
+    min_depth: float = 0.1,
+    max_depth: float = 100.0,
+    kind: str = DepthKind.RELATIVE,
+) -> FusionModel:
+    """Build DPT-Hybrid (Ranftl et al. 2021): ResNet-50 under ViT-B/16, relative depth as published.
 
     Args:
         vit: a timm vision transformer of 16 × 16 patches, over a ResNet.
         vit_options: timm's own keyword arguments, such as `depth`.
         width: channels of the decoder.
+        head: "relu" as published; "log" or "softplus" to finetune it to metres.
+        min_depth: metres that "log" and "softplus" never fall below.
+        max_depth: metres that they never exceed.
+        kind: "relative" as published, or "metric" with another head.
+
+    Raises:
+        BadInput: metric depth from a ReLU.
     """
-    return _dpt(vit, vit_options, width, DepthKind.RELATIVE, (384, 384), nn.ReLU())
+    activation = official_activation("dpt_hybrid", head, kind, min_depth, max_depth)
+    return _dpt(vit, vit_options, width, DepthKind(kind), (384, 384), activation)
 
 
 def dpt_hybrid_nyu(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None = None, width: int = 256) -> FusionModel:
@@ -51,7 +87,7 @@ def dpt_hybrid_nyu(*, vit: str = HYBRID, vit_options: Mapping[str, Any] | None =
         vit_options: timm's own keyword arguments, such as `depth`.
         width: channels of the decoder.
     """
-    return _dpt(vit, vit_options, width, DepthKind.METRIC, (480, 640), InverseDepth(scale=0.000305, shift=0.1378))
+    return _dpt(vit, vit_options, width, DepthKind.METRIC, (480, 640), InverseDepth(scale=NYU_SCALE, shift=NYU_SHIFT))
 
 
 def dpt_hybrid_kitti(

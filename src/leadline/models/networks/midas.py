@@ -1,14 +1,11 @@
 """midas_v21 and midas_small: MiDaS 2.1's two convolutional networks (Ranftl et al. 2020)."""
 
-from torch import nn
-
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.models.base import Preprocessing, Resize
 from leadline.models.decoders import FusionDecoder, FusionModel
 from leadline.models.encoders import channels, encoder_provenance, make_encoder
-from leadline.models.heads import dense_head, output_activation
+from leadline.models.heads import dense_head, official_activation
 
 
 def midas_v21(
@@ -17,23 +14,35 @@ def midas_v21(
     weights: StrPath | None = None,
     pretrained: bool = False,
     width: int = 256,
+    head: str = "relu",
+    min_depth: float = 0.1,
+    max_depth: float = 100.0,
+    kind: str = DepthKind.RELATIVE,
 ) -> FusionModel:
-    """MiDaS 2.1, large: ResNeXt-101 under a decoder of 256 channels; relative depth.
+    """MiDaS 2.1, large: ResNeXt-101 under a decoder of 256 channels; relative depth as published.
 
     Args:
         encoder: any timm network with maps at 1/4 … 1/32; the published weights are for the default.
         weights: safetensors file of the encoder in timm's layout.
         pretrained: let timm download weights for the encoder.
         width: channels of the decoder.
+        head: "relu" as published; "log" or "softplus" to finetune it to metres.
+        min_depth: metres that "log" and "softplus" never fall below.
+        max_depth: metres that they never exceed.
+        kind: "relative" as published, or "metric" with another head.
+
+    Raises:
+        BadInput: metric depth from a ReLU.
     """
+    activation = official_activation("midas_v21", head, kind, min_depth, max_depth)
     pyramid = make_encoder(encoder, weights=weights, pretrained=pretrained)
     return FusionModel(
-        DepthKind.RELATIVE,
+        DepthKind(kind),
         _preprocessing(384),
         encoder_provenance(encoder, weights, pretrained=pretrained),
         encoder=pyramid,
         decoder=FusionDecoder(channels(pyramid), [width] * 4, mixes=False, relu_overwrites=True),
-        head=dense_head(width, 32, nn.ReLU(), align_corners=False),
+        head=dense_head(width, 32, activation, align_corners=False),
     )
 
 
@@ -63,8 +72,7 @@ def midas_small(
     Raises:
         BadInput: metric depth from a ReLU.
     """
-    if head == "relu" and kind != DepthKind.RELATIVE:
-        raise BadInput("midas_small answers metres with head='log' or 'softplus': a ReLU answers 0, which is no depth.")
+    activation = official_activation("midas_small", head, kind, min_depth, max_depth)
     pyramid = make_encoder(encoder, weights=weights, pretrained=pretrained)
     return FusionModel(
         DepthKind(kind),
@@ -72,12 +80,7 @@ def midas_small(
         encoder_provenance(encoder, weights, pretrained=pretrained),
         encoder=pyramid,
         decoder=FusionDecoder(channels(pyramid), [width, 2 * width, 4 * width, 8 * width]),
-        head=dense_head(
-            width,
-            32,
-            nn.ReLU() if head == "relu" else output_activation(head, kind, min_depth, max_depth),
-            align_corners=False,
-        ),
+        head=dense_head(width, 32, activation, align_corners=False),
     )
 
 

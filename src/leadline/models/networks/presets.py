@@ -84,6 +84,9 @@ class NetworkConfig(EncoderConfig):
     """Metres that the output never exceeds."""
     kind: str = DepthKind.METRIC
     """"metric", or "relative" for inverse depth."""
+    resize: str = "same_area"
+    """How a photograph comes to the native size: "same_area" keeps its aspect; "stretch" squashes it, in training too,
+    as the source paper does to 224 × 224."""
 
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -192,7 +195,7 @@ def build_network(
     multiple = multiple_of(encoder) * patch
     size = config.input_size or [max(round(side / multiple), 1) * multiple for side in full.input_size]
     preprocessing = encoder_preprocessing(
-        full.encoder, size, full.mean, full.std, camera=full.camera, multiple=multiple
+        full.encoder, size, full.mean, full.std, camera=full.camera, multiple=multiple, resize=full.resize
     )
     neck = ReassembledPyramid(encoder.dim) if isinstance(encoder, PlainVit) else None
     *finer, last = neck.channels if neck else channels(encoder)

@@ -17,6 +17,7 @@ from leadline.core.errors import BadInput, check_known, unknown
 from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize, init_on_meta
 from leadline.models.description import check_preprocessing, read_json
+from leadline.models.heads import InverseReadout
 from leadline.models.registry import check_numbers
 
 
@@ -25,6 +26,7 @@ def hub(
     config: Mapping[str, Any] | None = None,
     processor: Mapping[str, Any] | None = None,
     kind: str | None = None,
+    readout: bool = False,
 ) -> "TransformersModel":
     """Build an untrained depth network of the `transformers` library.
 
@@ -32,6 +34,7 @@ def hub(
         config: what its config.json holds.
         processor: what its preprocessor_config.json holds, defaults included.
         kind: what it guarantees, where the configuration does not say it: "metric", "relative" or "scale_free".
+        readout: metres are read off its output, which is inverse depth; `kind` is "metric" then.
 
     Raises:
         BadInput: no configuration, or one of a network that is not known.
@@ -41,7 +44,11 @@ def hub(
     library = _library()
     network = library.AutoModelForDepthEstimation.from_config(_configuration(library, config))
     return TransformersModel(
-        network, _kind(network.config, kind), _preprocessing(network.config, processor), Provenance()
+        network,
+        _kind(network.config, kind),
+        _preprocessing(network.config, processor),
+        Provenance(),
+        readout=InverseReadout() if readout else None,
     )
 
 
@@ -108,10 +115,18 @@ class TransformersModel(DepthModel):
     network: Any
 
     def __init__(
-        self, network: nn.Module, kind: DepthKind, preprocessing: Preprocessing, provenance: Provenance
+        self,
+        network: nn.Module,
+        kind: DepthKind,
+        preprocessing: Preprocessing,
+        provenance: Provenance,
+        *,
+        spec: ModelSpec | None = None,
+        readout: InverseReadout | None = None,
     ) -> None:
-        super().__init__(kind, preprocessing, provenance)
+        super().__init__(kind, preprocessing, provenance, spec=spec)
         self.network = network
+        self.readout = readout
 
     @property
     def encoder(self) -> nn.Module:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -121,6 +136,8 @@ class TransformersModel(DepthModel):
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         answer = self.network(pixel_values=self.normalize(image))
         depth = answer.predicted_depth[:, None]
+        if self.readout is not None:
+            return self.readout(depth)
         return _metres(depth, answer.field_of_view) if self.network.config.model_type == "depth_pro" else depth
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:

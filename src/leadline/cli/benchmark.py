@@ -1,0 +1,64 @@
+"""`leadline benchmark`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline.core.progress import print_line
+from leadline.inference.session import Backend
+from leadline.io.atomic import atomic_write, make_folder
+from leadline.io.outputs import check_replaceable, printable
+from leadline.models.names import DEFAULT
+
+
+@dataclass(frozen=True)
+class BenchmarkCommand:
+    """Measure how fast this machine runs networks, beside what it computes and copies at most.
+
+    Each model runs with each backend in a process of its own, at the network's own size, on the CPU. What a backend
+    does not run, or is not installed, is named. End other programs first: they share the cores.
+    """
+
+    models: tuple[str, ...] = (DEFAULT,)
+    """Folders of saved models, files of `leadline export` (in whatever precision), or names."""
+    backends: tuple[Backend, ...] = ("torch", "onnx")
+    """What runs them: auto, torch, compile, onnx or openvino."""
+    batch: int = 1
+    """Images at once."""
+    seconds: float = 3.0
+    """How long each is measured."""
+    json: Path | None = None
+    """File for all figures."""
+    chart: Path | None = None
+    """File, SVG, for accuracy against latency, where models state how accurate they are."""
+
+    def run(self) -> int:
+        from leadline.reporting.benchmark import (
+            accuracy_chart,
+            benchmark_as_dict,
+            benchmark_table,
+            measure_machine,
+            measure_models,
+        )
+
+        if self.json:
+            check_replaceable(self.json, "--json", keys=frozenset({"machine", "benchmark"}))
+            make_folder(self.json.parent)
+        if self.chart:
+            make_folder(self.chart.parent)
+        machine = measure_machine()
+        rows, left_out = [], []
+        for each in measure_models(self.models, self.backends, machine, batch=self.batch, seconds=self.seconds):
+            (left_out if isinstance(each, str) else rows).append(each)
+            print_line(f"left out: {each}" if isinstance(each, str) else f"{each.model}, {each.backend}: measured")
+        print(benchmark_table(machine, rows, left_out).markdown())
+        if self.json:
+            text = json.dumps(benchmark_as_dict(machine, rows, left_out), indent=1, ensure_ascii=False)
+            with atomic_write(self.json) as half:
+                half.write_text(printable(text), encoding="utf-8")
+        if self.chart and (drawn := accuracy_chart(rows)):
+            with atomic_write(self.chart) as half:
+                half.write_text(drawn, encoding="utf-8")
+        elif self.chart:
+            print_line("No chart: none of the models states how accurate it is.")
+        return 0 if rows else 1

@@ -1,0 +1,163 @@
+"""Details of a score: errors by range of depth, and how well the edges of things are found."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.core.sample import Depth, Mask, collate
+from leadline.data.datasets import Dataset
+from leadline.data.loader import group_by_size
+from leadline.evaluation.metrics import METRICS, MetricAccumulator
+from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.tables import TextTable
+from leadline.inference.tensors import predict_tensor
+from leadline.models.base import DepthModel
+
+RANGES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 80.0)
+"""Metres at which ranges of depth meet."""
+THRESHOLDS = tuple(1.05 + 0.2 * step / 9 for step in range(10))
+"""Ratios of neighbouring depths from which on there is an edge: Depth Pro's, from 1.05 to 1.25."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedImage:
+    """One prediction under a protocol."""
+
+    metres: Depth
+    target: Depth
+    counted: Mask
+
+
+def compared_images(
+    model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
+) -> Iterator[ComparedImage]:
+    """Predict a dataset, and align and clip each prediction as a protocol says.
+
+    Args:
+        model: the model, on the device that it computes on.
+        dataset: images with depth in metres.
+        protocol: which pixels count, and how predictions are aligned.
+        batch_size: images that the model sees at once.
+    """
+    for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
+        together = collate(group)
+        predicted = predict_tensor(model, together.image, together.intrinsics)
+        for sample, depth in zip(group, predicted, strict=True):
+            compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
+            yield ComparedImage(compared.metres, sample.depth, compared.counted)
+
+
+def boundary_f1(predicted: Depth, target: Depth, valid: Mask, thresholds: Sequence[float] = THRESHOLDS) -> float:
+    """Compute how well the edges of things are found: 0 to 1, and NaN where the target has none.
+
+    Bochkovskii et al. 2024 (Depth Pro), section 4.2: an edge lies between neighbours whose depths have a ratio above t.
+    Precision and recall of the predicted edges, for each of the four directions, give F1; thresholds weigh in
+    proportion to themselves. Only ratios matter, so no scale does. Here, pairs of measured pixels alone count, and
+    directions without an edge in the target are left out.
+
+    Args:
+        predicted: depth (1, H, W), positive.
+        target: depth of the same shape.
+        valid: which pixels are measured.
+        thresholds: t, above 1.
+    """
+    scores = [_f1(predicted, target, valid, threshold) for threshold in thresholds]
+    known = [(score, threshold) for score, threshold in zip(scores, thresholds, strict=True) if score == score]
+    if not known:
+        return float("nan")
+    return sum(score * threshold for score, threshold in known) / sum(threshold for _, threshold in known)
+
+
+def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -> TextTable:
+    """List errors by range of the target depth, pooled over pixels; boundary F1 and a flat predictor are remarks.
+
+    The flat predictor gives each image its own median depth: what a perfect scale without any shape scores.
+
+    Args:
+        images: of `compared_images`.
+        ranges: metres at which ranges meet.
+    """
+    parts: dict[int, list[MetricAccumulator]] = {number: [] for number in range(len(ranges) - 1)}
+    found: list[float] = []
+    flat: list[MetricAccumulator] = []
+    for image in images:
+        for number, (near, far) in enumerate(pairwise(ranges)):
+            within = image.counted & (image.target >= near) & (image.target < far)
+            parts[number].append(MetricAccumulator.of(image.metres, image.target, within))
+        if image.counted.any():
+            middle = float(np.median(image.target[image.counted].cpu().numpy()))
+            flat.append(MetricAccumulator.of(torch.full_like(image.target, middle), image.target, image.counted))
+        # Pixels that were not measured are never read: any positive number may stand there.
+        target = torch.where(image.counted, image.target, 1.0)
+        found.append(boundary_f1(image.metres, target, image.counted))
+    merged = {number: MetricAccumulator.merged(some) for number, some in parts.items()}
+    total = sum(int(some.pixels.sum()) for some in merged.values())
+    columns = ("abs_rel", "rmse", "d1")
+    lines = tuple(
+        (
+            f"{ranges[number]:g} to {ranges[number + 1]:g} m",
+            f"{int(some.pixels.sum()) / total:.1%}",
+            *(METRICS[name].printed(some.averaged("pooled")[name]) for name in columns),
+        )
+        for number, some in merged.items()
+        if some.counted
+    )
+    known = [each for each in found if each == each]
+    remark = (
+        f"Boundary F1 {sum(known) / len(known):.3f} ↑ (Depth Pro), over {len(known)} images with edges."
+        if known
+        else "No image has an edge to find."
+    )
+    own = MetricAccumulator.merged(flat).averaged()
+    figures = ", ".join(f"{METRICS[name].label} {METRICS[name].printed(own[name])}" for name in columns)
+    median = f"Each image's own median depth, a flat predictor that knows the ground truth, scores {figures}."
+    head = ("target depth", "pixels", *(METRICS[name].heading for name in columns))
+    return TextTable("Errors by range of depth, pooled over pixels", head, lines, (remark, median))
+
+
+def detail_table(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8) -> TextTable:
+    """Predict a dataset and list `details`.
+
+    Args:
+        model: the model, on the device that it computes on.
+        dataset: images with depth in metres.
+        protocol: which pixels count, and how predictions are aligned.
+        batch_size: images that the model sees at once.
+    """
+    return details(compared_images(model, dataset, protocol, batch_size=batch_size))
+
+
+def _f1(predicted: Depth, target: Depth, valid: Mask, threshold: float) -> float:
+    """F1 at one threshold, NaN where the target has no edge."""
+    precisions, recalls = [], []
+    for axis in (-1, -2):
+        pairs = _before(valid, axis) & _after(valid, axis)
+        for swaps in (False, True):
+            ours, theirs = (_edges(each, axis, threshold, swaps=swaps) & pairs for each in (predicted, target))
+            if not theirs.any():
+                continue
+            hits = int((ours & theirs).sum())
+            precisions.append(hits / max(int(ours.sum()), 1))
+            recalls.append(hits / int(theirs.sum()))
+    if not recalls:
+        return float("nan")
+    precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _edges(depth: Depth, axis: int, threshold: float, *, swaps: bool) -> Tensor:
+    near, far = _before(depth, axis), _after(depth, axis)
+    near, far = (far, near) if swaps else (near, far)
+    return far > threshold * near
+
+
+def _before(maps: Tensor, axis: int) -> Tensor:
+    return maps.narrow(axis, 0, maps.shape[axis] - 1)
+
+
+def _after(maps: Tensor, axis: int) -> Tensor:
+    return maps.narrow(axis, 1, maps.shape[axis] - 1)

@@ -1,0 +1,62 @@
+"""Time a model in a process of its own, which imports no more than the model needs."""
+
+import resource
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from leadline.core.errors import BadInput
+from leadline.inference.backends import ExportedModel, exported_files
+from leadline.inference.session import Backend, load_predictor
+
+_LEAST_RUNS = 5
+
+
+def time_predictor(sender: Connection, spec: str, backend: Backend, batch: int, seconds: float) -> None:
+    """Load a model, run it, and send what it took, or the reason why it cannot be run.
+
+    Args:
+        sender: where the answer goes: a dict, or a text.
+        spec: what `leadline.load` takes.
+        backend: what runs it.
+        batch: images at once.
+        seconds: how long it is run, after one run that is not counted.
+    """
+    try:
+        predictor = load_predictor(spec, "cpu", backend=backend, says=False)
+        height, width = predictor.preprocessing.size
+        images = list(np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8))
+        taken: list[float] = []
+        predictor.measure(images, [None] * batch)
+        while len(taken) < _LEAST_RUNS or sum(taken) < seconds:
+            start = perf_counter()
+            predictor.measure(images, [None] * batch)
+            taken.append(perf_counter() - start)
+    except BadInput as fault:
+        sender.send(str(fault))
+        return
+    is_file = isinstance(predictor, ExportedModel)
+    # Kilobytes on Linux, bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    sender.send(
+        {
+            "model": spec,
+            "backend": predictor.backend if is_file else backend.replace("auto", "torch"),
+            "precision": str(predictor.export.get("precision", "fp32")) if is_file else "fp32",
+            "size": (height, width),
+            "seconds": taken,
+            "peak_mb": peak,
+            "file_mb": sum(map(_bytes, exported_files(predictor.path) if is_file else [predictor.model])) / 1e6,  # type: ignore[attr-defined]
+            "figures": {place: dict(scores) for place, scores in predictor.provenance.figures.items()},
+        }
+    )
+
+
+def _bytes(weights: Any) -> int:
+    if isinstance(weights, Path):
+        return weights.stat().st_size
+    return sum(each.numel() * each.element_size() for each in weights.state_dict().values())
