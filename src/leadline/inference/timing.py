@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
@@ -40,8 +41,6 @@ def time_predictor(sender: Connection, spec: str, backend: Backend, batch: int, 
         sender.send(str(fault))
         return
     is_file = isinstance(predictor, ExportedModel)
-    # Kilobytes on Linux, bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     sender.send(
         {
             "model": spec,
@@ -49,11 +48,21 @@ def time_predictor(sender: Connection, spec: str, backend: Backend, batch: int, 
             "precision": str(predictor.export.get("precision", "fp32")) if is_file else "fp32",
             "size": (height, width),
             "seconds": taken,
-            "peak_mb": peak,
+            "peak_mb": _peak_memory(),
             "file_mb": sum(map(_bytes, exported_files(predictor.path) if is_file else [predictor.model])) / 1e6,  # type: ignore[attr-defined]
             "figures": {place: dict(scores) for place, scores in predictor.provenance.figures.items()},
         }
     )
+
+
+def _peak_memory() -> float:
+    """Return the largest memory of this process, in MB."""
+    # What getrusage says on Linux includes the process that this one was started from.
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def _bytes(weights: Any) -> int:

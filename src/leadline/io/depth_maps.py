@@ -258,13 +258,14 @@ def read_depth(
         encoding = _encoding(path, values, metadata, depth_scale, kind)
         known = _camera(path, metadata.pop("intrinsics", None), values.shape)
     camera = known if intrinsics is None else np.array(parse_camera(intrinsics, f"{path}, as given"), np.float32)
-    valid = _measured(values, encoding, invalid)
+    if values.dtype == np.uint16 and values.size > _STEPS:
+        # To look a number up is several times as fast as to compute with it.
+        depth, valid = (table[values] for table in _interpreted_steps(encoding, tuple(invalid)))
+    else:
+        depth, valid = _interpreted(values, encoding, invalid)
     if stored.valid is not None:
         valid &= stored.valid
-    depth = _decoded(values, encoding.scale, encoding.offset)
-    # A scale may take numbers out of the range of 32-bit floats.
-    valid &= np.isfinite(depth) if encoding.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
-    depth = np.where(valid, depth, np.float32(0))
+        depth = np.where(valid, depth, np.float32(0))
     if max_depth is not None:
         valid &= depth <= max_depth
     if along_ray:
@@ -274,7 +275,7 @@ def read_depth(
     if not encoding.is_stated and encoding.kind is DepthKind.METRIC and depth_scale is None:
         _check_metres(path, depth[valid])
     return DepthMap(
-        depth=np.where(valid, depth, np.float32(0))[None],
+        depth=(depth if max_depth is None else np.where(valid, depth, np.float32(0)))[None],
         valid=valid[None],
         kind=encoding.kind,
         intrinsics=camera,
@@ -497,20 +498,26 @@ def _encoding(
     return _Encoding(stated_kind, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
 
 
-def _decoded(values: np.ndarray, scale: float, offset: float) -> np.ndarray:
-    """Return number / scale + offset as 32-bit floats."""
-    if values.dtype == np.uint16 and values.size > 1 << 16:
-        return _decoded_steps(scale, offset)[values]
-    if (scale, offset) == (1, 0):
-        return values.astype(np.float32)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return (values / scale + offset).astype(np.float32)
+_STEPS = 1 << 16
+"""How many numbers 16 bits hold."""
+
+
+def _interpreted(values: np.ndarray, encoding: _Encoding, invalid: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the depth that numbers stand for, and which of them are measurements; 0 where they are none."""
+    valid = _measured(values, encoding, invalid)
+    depth = values.astype(np.float32)
+    if (encoding.scale, encoding.offset) != (1, 0):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            depth = (values / encoding.scale + encoding.offset).astype(np.float32)
+    # A scale may take numbers out of the range of 32-bit floats.
+    valid &= np.isfinite(depth) if encoding.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
+    return np.where(valid, depth, np.float32(0)), valid
 
 
 @lru_cache(maxsize=8)
-def _decoded_steps(scale: float, offset: float) -> np.ndarray:
-    """Return the depth of each 16-bit number: to look it up is faster than to divide."""
-    return _decoded(np.arange(1 << 16), scale, offset)
+def _interpreted_steps(encoding: _Encoding, invalid: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_interpreted` does of each 16-bit number."""
+    return _interpreted(np.arange(_STEPS, dtype=np.uint16), encoding, invalid)
 
 
 def _camera(path: Path, stated: Any, size: tuple[int, ...]) -> Float[np.ndarray, "4"] | None:

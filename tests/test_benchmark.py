@@ -1,0 +1,36 @@
+"""`leadline benchmark`: rows for what runs, reasons for what does not, and files of both."""
+
+import json
+
+from leadline.cli.main import main
+from leadline.evaluation.metrics import METRICS
+from leadline.reporting.benchmark import BenchmarkRow, accuracy_chart
+from leadline.reporting.charts import scatter
+
+
+def test_a_benchmark_measures_what_runs_and_names_what_does_not(tmp_path, capsys):
+    words = ["benchmark", "--models", "leadline_small", str(tmp_path / "none.onnx"), "--backends", "onnx"]
+    assert main([*words, "--seconds", "0.01", "--json", str(tmp_path / "rates.json")]) == 0
+    said = capsys.readouterr().out
+    assert "| leadline_small | onnx " in said
+    content = json.loads((tmp_path / "rates.json").read_text())
+    (row,) = content["benchmark"]
+    assert row["runs"] >= 5
+    assert row["quartiles_ms"][0] <= row["median_ms"] <= row["quartiles_ms"][1]
+    # Without PyTorch, whose import alone takes more.
+    assert 20 < row["peak_mb"] < 400
+    assert row["gflops"] > 0
+    assert content["left_out"] == [
+        f"{tmp_path}/none.onnx with onnx: No file {tmp_path}/none.onnx: `leadline export` writes it."
+    ]
+
+
+def test_accuracy_is_drawn_for_the_dataset_that_most_models_were_scored_on():
+    def row(name: str, **figures: dict[str, float]) -> BenchmarkRow:
+        return BenchmarkRow(name, "onnx", "fp32", (4, 4), 1, 5, 10.0, (9.0, 11.0), 100.0, None, None, 1.0, 1.0, figures)
+
+    rows = [row("a", one={"d1": 0.5}, two={"d1": 0.9}), row("b", two={"d1": 0.8}), row("c")]
+    drawn = accuracy_chart(rows)
+    assert drawn == scatter([("a, onnx fp32", 10.0, 0.9), ("b, onnx fp32", 10.0, 0.8)], "d1", "ms an image", "two")
+    assert METRICS["d1"].label.replace("<", "&lt;") in drawn
+    assert accuracy_chart(rows[2:]) is None
