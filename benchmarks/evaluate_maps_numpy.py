@@ -15,8 +15,8 @@ def main(predicted: str, measured: str) -> None:
     cv2.setNumThreads(1)
     rows = []
     for path in sorted(Path(measured).glob("*.png")):
-        truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000
-        guess = cv2.imread(str(Path(predicted) / path.name), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000
+        truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000  # pyright: ignore[reportOptionalMemberAccess]
+        guess = cv2.imread(str(Path(predicted) / path.name), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000  # pyright: ignore[reportOptionalMemberAccess]
         counted = (truth > 1e-3) & (truth < 10)
         inside = np.zeros_like(counted)
         inside[45:471, 41:601] = True
@@ -29,7 +29,7 @@ def main(predicted: str, measured: str) -> None:
 def metrics(guess: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     ratio = np.maximum(truth / guess, guess / truth)
     logs = np.log(guess) - np.log(truth)
-    return {
+    return {  # pyright: ignore[reportReturnType]
         "abs_rel": np.mean(np.abs(truth - guess) / truth),
         "sq_rel": np.mean((truth - guess) ** 2 / truth),
         "rmse": np.sqrt(np.mean((truth - guess) ** 2)),

@@ -379,7 +379,7 @@ def test_a_treatment_that_makes_no_sense_is_refused_when_it_is_named():
         (["--only", "control"], "--only names controls alone"),
         (["--only", "paper-pretrained", "--teacher", "{teacher}"], "needs the data that the given teacher learnt from"),
         (["--only", "control-1024"], "--only names controls alone"),
-        (["--only", "paper-1024"], "paper-1024 needs 1024 measured samples, and the data have 4"),
+        (["--only", "paper-1024"], "1024 needs 1024 measured samples, and the data have 4"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_before_anything_is_trained(

@@ -226,13 +226,13 @@ def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_
 
 
 def test_a_relative_model_is_refused_before_it_learns_what_no_metres_can_be_compared_with(tmp_path):
-    with pytest.raises(BadInput, match=r"outputs relative depth, .* Build the network with kind=metric"):
+    with pytest.raises(BadInput, match=r"outputs relative depth, .* Build it with kind=metric"):
         run(tmp_path / "run", model=model(kind="relative"))
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_loss_is_refused_with_the_known_ones():
-    with pytest.raises(BadInput, match=r"No loss is called .l2.\. Known losses: berhu, gradient, l1, silog"):
+    with pytest.raises(BadInput, match=r"No loss is called .l2.\. Known losses: attention, berhu, gradient, l1"):
         Supervised({"l2": 1.0})
 
 

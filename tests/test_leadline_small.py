@@ -22,7 +22,7 @@ PHOTOS = sorted(Path("examples/photos").glob("*.jpg"))
 
 @pytest.fixture(scope="module")
 def model() -> DepthModel:
-    return leadline.load()
+    return leadline.load()  # pyright: ignore[reportReturnType]
 
 
 def test_it_weighs_less_than_10_megabytes_and_costs_less_than_1_5_billion_multiply_adds(model: DepthModel):

@@ -195,7 +195,7 @@ def test_dpt_refuses_what_is_no_transformer_of_its_patches(arguments: dict, mess
 
 
 def test_the_small_midas_refuses_metres_from_a_relu():
-    with pytest.raises(BadInput, match="head='log' or 'softplus'"):
+    with pytest.raises(BadInput, match="head=log or head=softplus"):
         build("midas_small", kind="metric")
 
 

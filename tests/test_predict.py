@@ -550,7 +550,7 @@ def test_two_runs_into_one_folder_are_not_mixed(measure, tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_whole_files_and_continues(measure, tmp_path, number, code):
-    for name in range(12):
+    for name in range(60):
         photo(tmp_path / "in" / f"{name:02}.png", 500, 500)
     out = tmp_path / "out"
 
@@ -571,8 +571,8 @@ def test_an_interrupted_run_leaves_whole_files_and_continues(measure, tmp_path, 
     assert not [path for path in out.iterdir() if ".half" in path.name]
     done, said, _ = measure(tmp_path / "in")
     assert done == 0
-    assert "12 of 12 images measured" in said
-    assert 1 <= int(said.partition("(")[2].split()[0]) < 12
+    assert "60 of 60 images measured" in said
+    assert 1 <= int(said.partition("(")[2].split()[0]) < 60
     for path in out.glob("??.png"):
         assert read_numbers(path)[0].shape == (500, 500)
 

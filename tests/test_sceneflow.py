@@ -62,7 +62,7 @@ def opened(path: Path, name: str) -> list:
 
 def test_official_and_chosen_splits_share_no_scene(path: Path) -> None:
     def names(split: str, **options: str) -> list[str]:
-        return [pair.name for pair in sceneflow(split, path=path, **options).pairs]
+        return [pair.name for pair in sceneflow(split, path=path, **options).pairs]  # pyright: ignore[reportArgumentType]
 
     things, monkaa = FRAMES["flyingthings3d"], FRAMES["monkaa"]
     assert names("test") == things[2:]

@@ -62,9 +62,9 @@ def original():
 def test_the_exported_file_in_the_package_is_of_the_weights_beside_it(original):
     exported = load_predictor("leadline_small", says=False)
     advice = "run: leadline export leadline_small --photos examples/photos --out " + str(embedded_file())
-    assert exported.backend == "onnx"
-    assert exported.export["original"] == fingerprint(original), advice
-    assert exported.export["checked"]["within_tolerance"]
+    assert exported.backend == "onnx"  # pyright: ignore[reportAttributeAccessIssue]
+    assert exported.export["original"] == fingerprint(original), advice  # pyright: ignore[reportAttributeAccessIssue]
+    assert exported.export["checked"]["within_tolerance"]  # pyright: ignore[reportAttributeAccessIssue]
     assert exported.kind is original.kind
     assert exported.preprocessing == original.preprocessing
     assert exported.provenance == original.provenance

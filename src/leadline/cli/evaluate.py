@@ -138,7 +138,7 @@ class EvaluateCommand:
         )
         if not self.details:
             return table, None
-        return table, detail_table(model, dataset, rules, batch_size=self.batch_size)
+        return table, detail_table(model, dataset, rules, batch_size=self.batch_size)  # pyright: ignore[reportArgumentType]
 
     def _score_maps(self, predictions: Path, ground_truth: Path, rules: EvalProtocol) -> Table:
         return evaluate_maps(

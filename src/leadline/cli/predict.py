@@ -263,7 +263,7 @@ class PredictCommand:
         }
         size = photo.size
         del photo  # hundreds of megabytes
-        answer = DepthMap(depth, np.ones(depth.shape, bool), model.kind, known.numbers, about)
+        answer = DepthMap(depth, np.ones(depth.shape, bool), model.kind, known.numbers, about)  # pyright: ignore[reportArgumentType]
         with work.network:
             scaled = scale(answer, job.place, size) if scale else None
         answer = scaled.depth if scaled else answer
@@ -276,11 +276,11 @@ class PredictCommand:
         colours = (
             depth_color_scale(self.near, self.far)
             if answer.kind is DepthKind.METRIC
-            else fit_color_scale(answer.values, answer.mask, answer.kind)
+            else fit_color_scale(answer.values, answer.mask, answer.kind)  # pyright: ignore[reportArgumentType]
         )
         with stage("figures and colours"):
             figures = _figures(answer, size)
-            picture = render(answer.values, colours, answer.mask)
+            picture = render(answer.values, colours, answer.mask)  # pyright: ignore[reportArgumentType]
         marks = {**job.picture_marks, "kind": answer.kind.value, "figures": json.dumps(figures)}
         with stage("write picture"):
             write_image(job.picture, picture, {**words, **marks})
@@ -294,7 +294,7 @@ class PredictCommand:
         """
         if self.field_of_view is not None:
             focal = focal_length(self.field_of_view, photo.shape[1])
-            return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32))
+            return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32))  # pyright: ignore[reportArgumentType]
         if given is None:
             return photo.camera
         fx, fy, cx, cy = given
@@ -307,7 +307,7 @@ class PredictCommand:
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
         doubt = explain_unlikely_camera(whole, photo.size)
         inside = resize_intrinsics(np.array(whole, np.float32), photo.size, photo.shape)
-        return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())
+        return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())  # pyright: ignore[reportArgumentType]
 
     def _steps(self, job: Job, answer: DepthMap) -> float:
         """The steps a metre that 16 bits take: millimetres end at 65 m, KITTI's 256 steps reach 255 m.

@@ -58,7 +58,7 @@ class ReportCommand:
         model = load_for_command(self.model, self.device)
         make_folder(self.out)
         report = model_report(
-            model,
+            model,  # pyright: ignore[reportArgumentType]
             dataset,
             rules,
             training=training,

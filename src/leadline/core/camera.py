@@ -117,7 +117,7 @@ def project(x: _Numbers, y: _Numbers, z: Any, camera: Sequence[float]) -> tuple[
         camera: fx, fy, cx, cy in pixels.
     """
     fx, fy, cx, cy = camera
-    return fx * x / z + cx, fy * y / z + cy
+    return fx * x / z + cx, fy * y / z + cy  # pyright: ignore[reportOperatorIssue]
 
 
 def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tuple[_Numbers, _Numbers]:
@@ -129,7 +129,7 @@ def unproject(columns: _Numbers, rows: _Numbers, camera: Sequence[float]) -> tup
         camera: fx, fy, cx, cy in pixels.
     """
     fx, fy, cx, cy = camera
-    return (columns - cx) / fx, (rows - cy) / fy
+    return (columns - cx) / fx, (rows - cy) / fy  # pyright: ignore[reportOperatorIssue]
 
 
 @dataclass(frozen=True)
@@ -231,12 +231,12 @@ def _parts(camera: Any) -> Sequence[Any]:
 def _like(camera: _Camera, parts: Sequence[Any]) -> _Camera:
     """Put the four parts together as `camera` is: stacked, or as a tuple."""
     if isinstance(camera, tuple):
-        return tuple(parts)
+        return tuple(parts)  # pyright: ignore[reportReturnType]
     if isinstance(camera, np.ndarray):
-        return np.stack(parts, axis=-1)
+        return np.stack(parts, axis=-1)  # pyright: ignore[reportReturnType]
     import torch
 
-    return torch.stack(tuple(parts), dim=-1)
+    return torch.stack(tuple(parts), dim=-1)  # pyright: ignore[reportReturnType]
 
 
 _IN_PIXELS = "state fx, fy, cx and cy in pixels of the picture as it is stored"

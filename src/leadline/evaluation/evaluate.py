@@ -198,7 +198,7 @@ def evaluate_maps(
     first = subsample_evenly(names, SPREAD)
     later = sorted(set(names) - set(first))
     with one_torch_thread(), ProgressBar(len(names), "maps", is_shown=progress) as bar:
-        done = {each.scored.name: each for each in compare_all(first, None)}
+        done = {each.scored.name: each for each in compare_all(first, None)}  # pyright: ignore[reportArgumentType]
         baseline = _constants(
             (each.sample for each in done.values() if each.sample is not None), protocol, "the ground truth"
         )

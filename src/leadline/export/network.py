@@ -136,8 +136,8 @@ def _fixed_convolution(layer: Any) -> nn.Module:
 
 def _fixed_pool(layer: Any) -> nn.Module:
     pair = [each if isinstance(each, tuple | list) else (each, each) for each in (layer.kernel_size, layer.stride)]
-    pads = _padding(*pair, (1, 1))
-    return nn.Sequential(nn.ConstantPad2d(pads, -float("inf")), nn.MaxPool2d(*map(tuple, pair)))
+    pads = _padding(*pair, (1, 1))  # pyright: ignore[reportCallIssue]
+    return nn.Sequential(nn.ConstantPad2d(pads, -float("inf")), nn.MaxPool2d(*map(tuple, pair)))  # pyright: ignore[reportArgumentType]
 
 
 def _padding(kernel: Any, stride: Any, dilation: Any) -> tuple[int, int, int, int]:

@@ -101,7 +101,7 @@ class ExportedModel(Predictor):
         return self.description.provenance
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The SHA-256 of all that the answers depend on."""
         told = hashlib.sha256(self.backend.encode())
         for file in exported_files(self.path):

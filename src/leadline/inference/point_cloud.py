@@ -73,7 +73,7 @@ def coloured_depth_of_photograph(
     given = camera.at(photo.size)
     depth = predict(model, path, given)
     if scale is not None:
-        depth = scale(depth, Path(Path(path).name)).depth
+        depth = scale(depth, Path(Path(path).name)).depth  # pyright: ignore[reportCallIssue]
     picture = as_rgb8(photo.pixels)
     return _with_camera(depth, picture, "given" if given else photo.camera.source)
 

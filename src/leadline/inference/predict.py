@@ -77,7 +77,7 @@ def predict(
         "camera": photo.camera.source,
         **({"doubts": " ".join(photo.camera.doubts)} if photo.camera.doubts else {}),
     }
-    return DepthMap(depth, known, predictor.kind, photo.full_camera, provenance)
+    return DepthMap(depth, known, predictor.kind, photo.full_camera, provenance)  # pyright: ignore[reportArgumentType]
 
 
 def _predictor(model: object, image: object) -> Predictor:
@@ -199,4 +199,4 @@ def _given_camera(intrinsics: Any, photo: Photograph) -> CameraInfo:
     camera = np.where(np.isnan(numbers), middle, numbers)
     if fault := explain_impossible_camera(camera.tolist(), photo.size):
         raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-    return photo.camera.given(resize_intrinsics(camera, photo.size, photo.shape))
+    return photo.camera.given(resize_intrinsics(camera, photo.size, photo.shape))  # pyright: ignore[reportArgumentType]

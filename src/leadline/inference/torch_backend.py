@@ -47,7 +47,7 @@ class TorchPredictor(Predictor):
         return self.model.provenance
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The SHA-256 of all that the answers depend on."""
         return fingerprint(self.model)
 

