@@ -124,7 +124,13 @@ def measure_models(
 
 
 def benchmark_table(machine: MachineRates, rows: Sequence[BenchmarkRow], left_out: Sequence[str] = ()) -> TextTable:
-    """Return the figures as a table, with the machine and what was left out as remarks."""
+    """Return the figures as a table, with the machine and what was left out as remarks.
+
+    Args:
+        machine: what `measure_machine` returned.
+        rows: what `measure_models` yielded.
+        left_out: the lines that it yielded.
+    """
     head = ("model", "backend", "precision", "input", "ms", "half of the runs", "images/s", "GFLOP/s", "of ceiling")
     lines = tuple(
         (
@@ -147,7 +153,13 @@ def benchmark_table(machine: MachineRates, rows: Sequence[BenchmarkRow], left_ou
 def benchmark_as_dict(
     machine: MachineRates, rows: Sequence[BenchmarkRow], left_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return what JSON holds."""
+    """Return what JSON holds.
+
+    Args:
+        machine: what `measure_machine` returned.
+        rows: what `measure_models` yielded.
+        left_out: the lines that it yielded.
+    """
     return {"machine": asdict(machine), "benchmark": [asdict(row) for row in rows], "left_out": list(left_out)}
 
 
