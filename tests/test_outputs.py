@@ -64,6 +64,15 @@ def data(tmp_path) -> Path:
     return tmp_path / "data"
 
 
+def test_figures_into_a_device_are_refused_without_reading_it(data, capsys):
+    """`--json /dev/full` was read to its end, which it does not have, until the memory was full."""
+    maps = ["--predictions", str(data / "depth"), "--truth", str(data / "depth"), "--depth-scale", "1000"]
+    for device in ("/dev/full", "/dev/zero"):
+        if Path(device).exists():
+            assert main(["evaluate", *maps, "--json", device]) == 1
+            assert f"{device} is there, and Leadline did not write it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_replaces_a_file_that_leadline_did_not_write(folder, data, tmp_path, capsys, name):
     mine = tmp_path / "out" / name.partition(" ")[0]

@@ -250,3 +250,27 @@ def test_a_relative_model_asked_for_metres_is_refused_with_the_ways_to_them(home
     assert "answers relative depth, not metres" in printed
     assert all(way in printed for way in ("X,Y,METRES", "FILE or FOLDER", "floor:1.45,field_of_view=60,pitch=10"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", list(DepthKind))
+def test_a_prediction_in_fewer_pixels_than_the_photograph_is_scaled_as_the_enlarged_one(kind):
+    """Photographs over 25 megapixels are measured at a half: points, maps and boxes count the photograph's pixels."""
+    rows = torch.linspace(0.2, 1, 30)[:, None].expand(30, 40) + torch.linspace(0, 0.3, 40)
+    depth = (rows if kind is DepthKind.RELATIVE else 1 / rows)[None]
+    small = DepthMap(depth, torch.ones_like(depth).bool(), kind)
+    enlarged = torch.nn.functional.interpolate(depth[None], (60, 80), mode="bilinear", align_corners=False)[0]
+    large = DepthMap(enlarged, torch.ones_like(enlarged).bool(), kind)
+    points = [(3, 5, 9.0), (70, 50, 2.0), (40, 30, 3.5), (12, 55, 2.6)]
+    scaled = [scale_from_points(small, points, (60, 80)), scale_from_points(large, points)]
+    sparse = torch.zeros(1, 60, 80)
+    for x, y, metres in points:
+        sparse[0, y, x] = metres
+    measured = DepthMap(sparse, sparse > 0)
+    scaled += [scale_from_sparse(small, measured, size=(60, 80)), scale_from_sparse(large, measured)]
+    for one in scaled:
+        assert (one.scale, one.shift) == pytest.approx((scaled[0].scale, scaled[0].shift), rel=1e-5, abs=1e-6)
+    with pytest.raises(BadInput, match="x is 0 … 79 to the right, y is 0 … 59 down"):
+        scale_from_points(small, [(80, 0, 1.0)], (60, 80))
+    floor = FloorScale(1.4, field_of_view=60, pitch=10, box=(0, 40, 80, 60))
+    by_floor = [scale_from_floor(small, floor, (60, 80)), scale_from_floor(large, floor)]
+    assert by_floor[0].scale == pytest.approx(by_floor[1].scale, rel=0.01)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leadline.core.camera import centered_camera, focal_length, unproject
+from leadline.core.camera import centered_camera, focal_length, resize_intrinsics, unproject
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.robust import least_absolute_weights
@@ -90,8 +90,9 @@ class FloorScale:
         return self.focal_px
 
 
-Scaler = Callable[[DepthMap, Path], ScaledDepth]
-"""Function of a prediction and its photograph's path, which returns the depth in metres."""
+Scaler = Callable[[DepthMap, Path, tuple[int, int]], ScaledDepth]
+"""Function of a prediction, its photograph's path, and the photograph's height and width in pixels, of which the
+prediction may have fewer. It returns the depth in metres at the prediction's size."""
 
 
 def scaler_from_options(options: Sequence[str], photographs: int, *, depth_scale: float | None = None) -> Scaler:
@@ -114,27 +115,30 @@ def scaler_from_options(options: Sequence[str], photographs: int, *, depth_scale
         advice = "name one photograph, or scale from a folder of sparse maps or a floor"
         raise BadInput(f"{options[0]} is measured in one photograph, and there are {photographs}: {advice}.")
     if len(points) == len(options):
-        return lambda prediction, _: scale_from_points(prediction, points)
+        return lambda prediction, _, size: scale_from_points(prediction, points, size)
     if len(options) == 1 and (Path(options[0]).is_dir() or is_file):
         return partial(_from_file, Path(options[0]), depth_scale)
     if len(options) == 1 and options[0].startswith("floor"):
         _, height, settings = parse_spec(options[0])
         floor = FloorScale(**parse_options(FloorScale, {"height": height, **settings}, "floor"))
-        return lambda prediction, _: scale_from_floor(prediction, floor)
+        return lambda prediction, _, size: scale_from_floor(prediction, floor, size)
     raise BadInput(f"Nothing to scale from in {' '.join(options)!r}: give {SCALE_SOURCES}.")
 
 
-def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float, float]]) -> ScaledDepth:
+def scale_from_points(
+    prediction: DepthMap, points: Sequence[tuple[float, float, float]], size: tuple[int, int] | None = None
+) -> ScaledDepth:
     """Scale a prediction to metres by points whose depth was measured.
 
     Args:
         prediction: depth of any kind.
         points: x, y, metres along the optical axis; the centre of the top left pixel is x = y = 0.
+        size: height and width of the photograph that x and y count the pixels of; None: those of the prediction.
 
     Raises:
         BadInput: a point outside the image or not in front of the camera, or as `scale_from_sparse`.
     """
-    height, width = prediction.depth.shape[-2:]
+    height, width = size or prediction.depth.shape[-2:]
     x, y, metres = torch.tensor(points, dtype=torch.float64).T
     columns, rows = x.round().long(), y.round().long()
     outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
@@ -145,11 +149,16 @@ def scale_from_points(prediction: DepthMap, points: Sequence[tuple[float, float,
         if wrong.any():
             place = ",".join(f"{number:g}" for number in points[int(wrong.nonzero()[0, 0])])
             raise BadInput(f"Point {place} {fault}.")
-    known = _usable(prediction)[0, rows, columns]
-    return _scaled_to(prediction, prediction.depth[0, rows, columns][known].double(), metres[known], "points")
+    values, known = _sampled(prediction, rows, columns, (height, width))
+    return _scaled_to(prediction, values[known], metres[known], "points")
 
 
-def scale_from_sparse(prediction: DepthMap, sparse: DepthMap, source: str = "measured pixels") -> ScaledDepth:
+def scale_from_sparse(
+    prediction: DepthMap,
+    sparse: DepthMap,
+    source: str = "measured pixels",
+    size: tuple[int, int] | None = None,
+) -> ScaledDepth:
     """Scale a prediction to metres by the measured pixels of a depth map.
 
     For relative depth, scale and shift are fitted, in inverse depth (Ranftl et al. 2020, sec. 5); for other kinds, the
@@ -157,22 +166,25 @@ def scale_from_sparse(prediction: DepthMap, sparse: DepthMap, source: str = "mea
 
     Args:
         prediction: depth of any kind.
-        sparse: a metric map of the same size, valid where there is an anchor.
+        sparse: a metric map of the photograph's size, valid where there is an anchor.
         source: what messages and the provenance call the anchors.
+        size: height and width of the photograph; None: those of the prediction.
 
     Raises:
         BadInput: another size or kind, or anchors that are too few, all alike, or farther where the prediction is near.
     """
     if sparse.kind is not DepthKind.METRIC:
         raise BadInput(f"Depth of kind {sparse.kind.value!r} cannot scale anything to metres: give metric depth.")
-    if sparse.depth.shape != prediction.depth.shape:
-        sizes = [f"{each.depth.shape[-1]} × {each.depth.shape[-2]}" for each in (sparse, prediction)]
-        raise BadInput(f"The sparse map is {sizes[0]} pixels and the photograph {sizes[1]}: give one of its size.")
-    known = _usable(prediction) & sparse.valid & (sparse.depth > 0)
-    return _scaled_to(prediction, prediction.depth[known].double(), sparse.depth[known].double(), source)
+    height, width = size or prediction.depth.shape[-2:]
+    if tuple(sparse.depth.shape[-2:]) != (height, width):
+        own = f"{sparse.depth.shape[-1]} × {sparse.depth.shape[-2]}"
+        raise BadInput(f"The sparse map is {own} pixels and the photograph {width} × {height}: give one of its size.")
+    _, rows, columns = (sparse.valid & (sparse.depth > 0)).nonzero(as_tuple=True)
+    values, known = _sampled(prediction, rows, columns, (height, width))
+    return _scaled_to(prediction, values[known], sparse.depth[0, rows, columns][known].double(), source)
 
 
-def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
+def scale_from_floor(prediction: DepthMap, floor: FloorScale, size: tuple[int, int] | None = None) -> ScaledDepth:
     """Scale a prediction to metres by the camera's height h above a floor.
 
     With r = ((x - cx) / f, (y - cy) / f, 1), a plane n · X = h of unit normal n has 1/z = n · r / h: inverse depth is
@@ -181,6 +193,11 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
     the normal's part along the optical axis cannot be told apart, so the camera's pitch must be given:
     n_z = sin pitch, s = cos pitch / (h |(a_x, a_y)|), t = sin pitch / h - s a_z. The roll needs no assumption. An
     error of one degree in the pitch moves inverse depth by 0.017 / h.
+
+    Args:
+        prediction: depth of any kind.
+        floor: what is known of the camera.
+        size: height and width of the photograph that `floor` counts the pixels of; None: those of the prediction.
 
     Raises:
         BadInput: relative depth without a pitch, a box outside the photograph, or nothing in it like a floor.
@@ -193,16 +210,26 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
             "pitch=DEGREES that the camera looks down (0 if it is level), or give points or a sparse depth map."
         )
     lowest_third = (0, height * 2 // 3, width, height)
-    left, top, right, bottom = _box(lowest_third if floor.box is None else floor.box, height, width)
-    camera = centered_camera(floor.focal_in(width), (height, width))
+    whole = size or (height, width)
+    if floor.box is None:
+        left, top, right, bottom = lowest_third
+    else:
+        across, down = width / whole[1], height / whole[0]
+        sides = _box(floor.box, *whole)
+        left, top, right, bottom = (round(side * by) for side, by in zip(sides, (across, down) * 2, strict=True))
+    camera = resize_intrinsics(centered_camera(floor.focal_in(whole[1]), whole), whole, (height, width))
     part = (0, slice(top, bottom), slice(left, right))
     known = _usable(prediction)[part]
-    rows, columns = known.nonzero().double().T
+    places = known.flatten().nonzero()[:, 0]
+    # As many pixels of a plane say no less than tens of millions do, and take a tenth of the memory.
+    places = places[:: math.ceil(len(places) / _MOST_RAYS) or 1].clone()
+    rows, columns = places // known.shape[1], places % known.shape[1]
+    values = prediction.depth[part][rows, columns].double()
+    rows, columns = rows.double(), columns.double()
     across, down = unproject(columns + left, rows + top, camera)
     rays = torch.stack([across, down, torch.ones_like(down)], dim=1)
     if len(rays) < 3:
         raise BadInput(f"The floor's box has {len(rays)} pixels of known depth: give a larger one, box=X0:Y0:X1:Y1.")
-    values = prediction.depth[part][known].double()
     plane, used = _robust_fit(rays, values if is_relative else values.reciprocal())
     a_x, a_y, a_z = plane.tolist()
     if is_relative:
@@ -232,6 +259,8 @@ def scale_from_floor(prediction: DepthMap, floor: FloorScale) -> ScaledDepth:
 
 _Values = Float[Tensor, " anchors"]
 _Used = Bool[Tensor, " anchors"]
+_MOST_RAYS = 250_000
+"""The most pixels of a floor that are fitted; of more, an even selection."""
 _ENOUGH = 50_000
 """The most anchors that the robust fit reads; of more, an even selection."""
 
@@ -245,7 +274,9 @@ def _point(text: str) -> tuple[float, float, float] | None:
     return x, y, metres
 
 
-def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path) -> ScaledDepth:
+def _from_file(
+    place: Path, depth_scale: float | None, prediction: DepthMap, photograph: Path, size: tuple[int, int]
+) -> ScaledDepth:
     """Scale by one sparse map, or by the one in a folder that is named as the photograph."""
     if place.is_dir():
         found = find_by_stem(place, photograph, DEPTH_SUFFIXES)
@@ -255,11 +286,32 @@ def _from_file(place: Path, depth_scale: float | None, prediction: DepthMap, pho
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
     sparse = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
-    return scale_from_sparse(prediction, sparse, f"measured pixels of {printable(place.name)}")
+    return scale_from_sparse(prediction, sparse, f"measured pixels of {printable(place.name)}", size)
+
+
+def _sampled(prediction: DepthMap, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> tuple[_Values, _Used]:
+    """Return the prediction at pixels of the photograph, which has `size`, and where it is known there.
+
+    Where the prediction has fewer pixels it is interpolated between them, as it is when it is written.
+    """
+    usable = _usable(prediction)[0]
+    if tuple(usable.shape) == tuple(size):
+        return prediction.depth[0, rows, columns].double(), usable[rows, columns]
+    height, width = usable.shape
+    y = ((rows.double() + 0.5) * height / size[0] - 0.5).clamp(0, height - 1)
+    x = ((columns.double() + 0.5) * width / size[1] - 0.5).clamp(0, width - 1)
+    above, left = y.long(), x.long()
+    below, right = (above + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    depth = prediction.depth[0]
+    upper = torch.lerp(depth[above, left].double(), depth[above, right].double(), x - left)
+    lower = torch.lerp(depth[below, left].double(), depth[below, right].double(), x - left)
+    known = usable[above, left] & usable[above, right] & usable[below, left] & usable[below, right]
+    return torch.lerp(upper, lower, y - above), known
 
 
 def _usable(prediction: DepthMap) -> Mask:
-    known = prediction.valid & prediction.depth.isfinite()
+    # `isfinite` makes a copy of the depth, a hundred megabytes of a large photograph.
+    known = prediction.valid & (prediction.depth < torch.inf) & (prediction.depth > -torch.inf)
     return known if prediction.kind is DepthKind.RELATIVE else known & (prediction.depth > 0)
 
 
@@ -333,7 +385,7 @@ def _scaled(
     fitted = 2 if prediction.kind is DepthKind.RELATIVE else 1
     leaves_residual = len(error) > fitted
     scaled = ScaledDepth(
-        depth=replace(prediction, depth=torch.where(valid, everywhere, 0), valid=valid, kind=DepthKind.METRIC),
+        depth=replace(prediction, depth=everywhere.masked_fill_(~valid, 0), valid=valid, kind=DepthKind.METRIC),
         source=source,
         scale=scale,
         shift=shift,
@@ -348,5 +400,6 @@ def _scaled(
 
 def _metres(values: Tensor, kind: DepthKind, scale: float, shift: float) -> Tensor:
     """Apply scale and shift; inverse depth beyond `HORIZON`, or behind the camera, becomes infinity."""
-    fitted = values * scale + shift
+    fitted = values * scale
+    fitted += shift  # in place: a large photograph's depth takes 100 MB
     return torch.where(fitted > 1 / HORIZON, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted

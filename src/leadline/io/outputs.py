@@ -85,7 +85,7 @@ def check_replaceable(
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder: choose another {option}.")
-    if path.exists() and (_is_own_json(path, keys) if keys else _is_own_page(path)):
+    if path.is_file() and (_is_own_json(path, keys) if keys else _is_own_page(path)):
         return
     for place in (path, *(path.with_name(name) for name in beside)):
         if os.path.lexists(place):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.progress import print_line
 from leadline.core.ranges import AtLeastOne, Seed, Within
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.mixing import as_mixture
@@ -17,6 +18,7 @@ from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
+from leadline.models.registry import build
 from leadline.models.saving import load_folder, save
 from leadline.recipes import TrainingRun
 from leadline.recipes.train_options import TrainOptions
@@ -33,8 +35,8 @@ ARGUMENTS: dict[str, Any] = {
 }
 """Of the `cnn` that is trained: 3.6 million parameters, 0.63 billion multiply-adds at 192 × 256."""
 LIMITS = (
-    "metres indoors, roughly: learned from procedural rooms and a few measured scenes; "
-    "do not trust it outdoors, in mirrors and glass, or nearer than half a metre"
+    "metres indoors, roughly: learned from procedural and furnished rooms and a few measured scenes; "
+    "do not trust it outdoors, in mirrors and glass, or nearer than half a metre; it ignores the camera"
 )
 """The network's limits, shown wherever it is used by default."""
 
@@ -55,8 +57,8 @@ class SmallNetworkOptions:
     furnished: str = ""
     """Furnished rooms, written by `leadline data render`, as the specification of a dataset; unset: no third stage."""
     validation: str = ""
-    """Measured photographs that it does not learn from, to choose the third stage's best weights by (split `val`);
-    unset: rooms of domain c."""
+    """Measured photographs that it does not learn from, to choose the third stage's best weights by (split `val`), and
+    whether the network follows the camera; unset: rooms of domain c, and it does."""
     test: str = ""
     """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
     measured_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
@@ -91,6 +93,8 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     network = load(options.start) if options.start else _train_on_rooms(options)
     if options.furnished:
         network = _train_on_furnished_rooms(options, network)
+    if options.validation:
+        network = _choose_camera(network, open_data(options.validation, "val"))
     network.provenance = replace(network.provenance, licence="Apache-2.0", notes=LIMITS)
     save(network, options.out / "model", half=True)
     # Half precision is what users get, so that is what is scored.
@@ -121,6 +125,16 @@ def _train_on_furnished_rooms(options: SmallNetworkOptions, network: DepthModel)
         options, (192, 256), rooms, steps, learning_rate=1e-3, furnished=options.furnished, unknown_camera=0.5
     )
     return training_run.fit(network, options.out / "3-furnished")
+
+
+def _choose_camera(network: DepthModel, validation: Dataset) -> DepthModel:
+    """Return the network that ignores cameras, if telling it those of the validation photographs makes it worse."""
+    ignoring = build(network.name, **{**network.arguments, "camera": "any"})
+    ignoring.load_state_dict(network.state_dict())
+    ignoring.provenance = network.provenance
+    told, untold = (evaluate_metrics(each, validation, protocol("indoor"))["rmse"] for each in (network, ignoring))
+    print_line(f"{validation.name}: RMSE {told:.3f} m with the photographs' cameras, {untold:.3f} m without them")
+    return network if told <= untold else ignoring.eval()
 
 
 def _training_run(
