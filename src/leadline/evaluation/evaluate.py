@@ -183,7 +183,7 @@ def evaluate_maps(
         sample = CountedTarget.of(target.depth[protocol.counts(target.depth, target.valid)]).sample
         return _ComparedFiles(scored, sample, pair.change, int(outside.sum()))
 
-    def compare_all(chosen: list[str], known: tuple[float, ...] | None) -> Iterator[_ComparedFiles]:
+    def compare_all(chosen: Sequence[str], known: tuple[float, ...] | None) -> Iterator[_ComparedFiles]:
         def work(name: str) -> _ComparedFiles:
             each = compare(name)
             if known is None:

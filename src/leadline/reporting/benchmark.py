@@ -127,9 +127,9 @@ def benchmark_table(machine: MachineRates, rows: Sequence[BenchmarkRow], left_ou
     """Return the figures as a table, with the machine and what was left out as remarks.
 
     Args:
-        machine: its ceilings.
-        rows: what was measured.
-        left_out: what was not, and why.
+        machine: what `measure_machine` returned.
+        rows: what `measure_models` yielded.
+        left_out: the lines that it yielded.
     """
     head = ("model", "backend", "precision", "input", "ms", "half of the runs", "images/s", "GFLOP/s", "of ceiling")
     lines = tuple(
@@ -156,9 +156,9 @@ def benchmark_as_dict(
     """Return what JSON holds.
 
     Args:
-        machine: its ceilings.
-        rows: what was measured.
-        left_out: what was not, and why.
+        machine: what `measure_machine` returned.
+        rows: what `measure_models` yielded.
+        left_out: the lines that it yielded.
     """
     return {"machine": asdict(machine), "benchmark": [asdict(row) for row in rows], "left_out": list(left_out)}
 
