@@ -271,11 +271,11 @@ def _measured(job: _Job, state: _State, frame: VideoFrame) -> DepthMap:
     values = state.smoother.next(pixels, depth)[None]
     valid = np.isfinite(values) if job.model.kind is DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     return DepthMap(
-        values,
-        valid,
+        values,  # pyright: ignore[reportArgumentType]
+        valid,  # pyright: ignore[reportArgumentType]
         job.model.kind,
-        inside,
-        {"model": job.model.name, "second": f"{float(frame.time):.6f}"},  # pyright: ignore[reportArgumentType]
+        inside,  # pyright: ignore[reportArgumentType]
+        {"model": job.model.name, "second": f"{float(frame.time):.6f}"},
     )
 
 
