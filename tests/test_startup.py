@@ -1,7 +1,9 @@
 """Start-up: nothing imports PyTorch before it needs it, and the package's own model needs none for photographs."""
 
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,22 @@ depth.colorize(legend=True).save("colours.png")
 assert abs(leadline.read_depth("depth.png").numpy() - depth.numpy()).max() < 0.001
 """
     assert _imported(script, tmp_path) == set()
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO: pip install 'leadline[cpu]'")
+def test_openvino_is_imported_without_a_word_to_its_makers(tmp_path):
+    script = """
+import sys, threading
+from leadline.inference.openvino_runner import import_openvino
+assert import_openvino().Core().available_devices
+assert import_openvino() is sys.modules["openvino"]
+assert "openvino_telemetry" not in sys.modules
+assert threading.active_count() == 1, threading.enumerate()
+"""
+    # Outside automatic tests, where the library would be silent by itself; its identifier goes into the home directory.
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    subprocess.run([sys.executable, "-c", script], env={**environment, "HOME": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_depth_map_becomes_tensors_when_they_are_asked_for(tmp_path):

@@ -13,7 +13,7 @@ from leadline.core.errors import BadInput
 from leadline.export import onnx_file
 from leadline.export.network import network_graph
 from leadline.export.onnx_graph import SMOOTHING, whole_graph
-from leadline.inference.openvino_runner import METADATA_PATH
+from leadline.inference.openvino_runner import METADATA_PATH, import_openvino
 from leadline.models.base import DepthModel
 
 
@@ -57,10 +57,9 @@ def label(path: Path, about: Mapping[str, Any]) -> None:
 
 def _openvino() -> Any:
     try:
-        import openvino
+        return import_openvino()
     except ImportError as problem:
         raise BadInput("openvino is not installed: pip install 'leadline[cpu]'") from problem
-    return openvino
 
 
 def _quantised(model: Any, calibration: Sequence[Any]) -> Any:

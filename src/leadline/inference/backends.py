@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.inference.openvino_runner import compile_file, import_openvino
 from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
 from leadline.models.preprocessing import Preprocessing, Provenance
 
@@ -193,7 +194,7 @@ def _focal(camera: np.ndarray) -> float:
 
 def _library(backend: str) -> Any:
     try:
-        return import_module(_LIBRARIES[backend])
+        return import_openvino() if backend == "openvino" else import_module(_LIBRARIES[backend])
     except ImportError as problem:
         raise BadInput(f"{_LIBRARIES[backend]} is not installed: {_INSTALL[backend]}") from problem
 
@@ -218,8 +219,6 @@ def _with_onnx_runtime(path: Path) -> tuple[Run, str]:
 
 def _with_openvino(path: Path) -> tuple[Run, str]:
     runtime = _library("openvino")
-    from leadline.inference.openvino_runner import compile_file
-
     try:
         return compile_file(runtime, path)
     except Exception as problem:

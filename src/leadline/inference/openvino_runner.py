@@ -1,6 +1,8 @@
 """Run an exported file by OpenVINO."""
 
 import os
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,27 @@ from leadline.core.paths import StrPath
 
 METADATA_PATH = ["leadline"]
 """Where a model's runtime information keeps what the file says of itself."""
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO, and keep it from reporting that to its makers.
+
+    At its import it would write an identifier into the home directory and send a message, from a process that it forks.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"]
+    reports = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # its own stand-in is used where this is missing
+    try:
+        import openvino
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if reports is not None:
+            sys.modules["openvino_telemetry"] = reports
+    return openvino
 
 
 def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
