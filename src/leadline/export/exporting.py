@@ -1,8 +1,9 @@
 """Export a model: write it in another format, run it against the original, and only then give it its name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -141,58 +142,40 @@ class Format:
     suffix: str
     backend: str
     """What runs such a file."""
-    write: Callable[[DepthModel, Path, str, Sequence[Any], Mapping[str, Any]], None]
-    """Writes a model: its place, precision, calibration images and metadata."""
-    label: Callable[[Path, Mapping[str, Any]], None]
-    """Replaces the metadata."""
+    module: str
+    """Where its functions `write` and `label` are, in this folder; it is imported when it is first used."""
 
+    def write(
+        self, model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
+    ) -> None:
+        """Write a model.
 
-def _write_onnx(
-    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
-) -> None:
-    from leadline.export import onnx_file
+        Args:
+            model: the network.
+            path: the file.
+            precision: fp32, fp16 or int8.
+            calibration: photographs (H, W, 3) for int8.
+            about: the metadata.
+        """
+        self._functions().write(model, path, precision, calibration, about)
 
-    onnx_file.write(model, path, precision, calibration, about)
+    def label(self, path: Path, about: Mapping[str, Any]) -> None:
+        """Replace the metadata of a file.
 
+        Args:
+            path: the file.
+            about: the metadata.
+        """
+        self._functions().label(path, about)
 
-def _label_onnx(path: Path, about: Mapping[str, Any]) -> None:
-    from leadline.export import onnx_file
-
-    onnx_file.label(path, about)
-
-
-def _write_openvino(
-    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
-) -> None:
-    from leadline.export import openvino_file
-
-    openvino_file.write(model, path, precision, calibration, about)
-
-
-def _label_openvino(path: Path, about: Mapping[str, Any]) -> None:
-    from leadline.export import openvino_file
-
-    openvino_file.label(path, about)
-
-
-def _write_torch(
-    model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
-) -> None:
-    from leadline.export import torch_file
-
-    torch_file.write(model, path, precision, calibration, about)
-
-
-def _label_torch(path: Path, about: Mapping[str, Any]) -> None:
-    from leadline.export import torch_file
-
-    torch_file.label(path, about)
+    def _functions(self) -> Any:
+        return import_module(f"leadline.export.{self.module}")
 
 
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format(".onnx", "onnx", _write_onnx, _label_onnx),
-    "openvino": Format(".xml", "openvino", _write_openvino, _label_openvino),
-    "torch": Format(".pt2", "torch", _write_torch, _label_torch),
+    "onnx": Format(".onnx", "onnx", "onnx_file"),
+    "openvino": Format(".xml", "openvino", "openvino_file"),
+    "torch": Format(".pt2", "torch", "torch_file"),
 }
 """Name → format."""
 NOT_WRITTEN: Mapping[str, str] = {

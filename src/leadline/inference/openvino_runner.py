@@ -21,8 +21,8 @@ def import_openvino() -> ModuleType:
     Raises:
         ImportError: it is not installed.
     """
-    if "openvino" in sys.modules:
-        return sys.modules["openvino"]
+    if loaded := sys.modules.get("openvino"):
+        return loaded
     reports = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # its own stand-in is used where this is missing
     try:
