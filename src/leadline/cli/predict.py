@@ -10,17 +10,21 @@ from typing import Annotated, Any
 
 import tyro
 
-from leadline.cli.predict_video import VideoRequest, predict_videos, split_videos
+from leadline.cli.predict_video import print_videos
+from leadline.core.camera import CameraOption
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import print_line, track
 from leadline.core.stopwatch import Stopwatch
+from leadline.inference.backends import Predictor
 from leadline.inference.given_camera import GivenCamera
 from leadline.inference.predict_files import DepthFormat, PhotographRun, PredictOptions, open_run
+from leadline.inference.predict_videos import split_videos
 from leadline.inference.session import Backend, load_predictor
 from leadline.inference.video import VideoConfig
 from leadline.io.discovery import find_images
 from leadline.io.exif import Panorama
+from leadline.io.intrinsics import read_intrinsics
 from leadline.models.names import DEFAULT
 
 
@@ -96,7 +100,7 @@ class PredictCommand:
             options.check_metres(model)
         videos, photographs = split_videos(self.images)
         with _terminable():
-            code = predict_videos(model, videos, self._video_request()) if videos else 0
+            code = self._predict_videos(model, videos) if videos else 0
         if videos and not photographs:
             return code
         found = find_images(photographs)
@@ -128,12 +132,12 @@ class PredictCommand:
             far=self.far,
         )
 
-    def _video_request(self) -> VideoRequest:
+    def _predict_videos(self, model: Predictor, videos: tuple[str, ...]) -> int:
         if self.scale_from or self.fx is not None or self.metres:
             raise BadInput("--scale-from, --fx and --metres are for photographs: leave them out for videos.")
-        return VideoRequest(
-            self.out, self.video, self.field_of_view, self.intrinsics, self.near, self.far, is_json=self.json
-        )
+        camera = CameraOption(self.field_of_view, None if self.intrinsics is None else read_intrinsics(self.intrinsics))
+        options = {"config": self.video, "camera": camera, "near": self.near, "far": self.far}
+        return print_videos(model, videos, self.out, is_json=self.json, **options)
 
     def _measure_all(self, run: PhotographRun) -> tuple[int, int]:
         """How many photographs are measured, and how many of them were before."""
