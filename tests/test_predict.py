@@ -16,8 +16,12 @@ from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
+from leadline.inference.predict_files import PredictOptions, open_run
+from leadline.inference.session import load_predictor
 from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth, read_numbers
+from leadline.io.discovery import find_images
 from leadline.io.locks import file_lock
 from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
@@ -98,6 +102,27 @@ def test_predicting_leaves_a_model_in_training_as_it_was(model):
     assert model.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     model.eval()
+
+
+def test_the_library_measures_many_photographs_and_resumes_what_the_command_began(folder, tmp_path, capsys):
+    photo(tmp_path / "in" / "a.jpg")
+    words = ["predict", str(tmp_path / "in"), "--model", folder, "--out", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    photo(tmp_path / "in" / "sub" / "b.jpg")
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"no photograph")
+    found = find_images([str(tmp_path / "in")])
+    with open_run(load_predictor(folder, "cpu"), found, str(tmp_path / "out"), PredictOptions()) as run:
+        results = {Path(each.about["image"]).name: each for each in run.results()}
+    assert capsys.readouterr().out == ""
+    assert results["a.jpg"].was_done
+    assert results["a.jpg"].about == told
+    assert results["b.jpg"].is_measured
+    assert not results["b.jpg"].was_done
+    assert (tmp_path / "out" / "sub" / "b.png").is_file()
+    assert not results["broken.jpg"].is_measured
+    with pytest.raises(BadInput, match="0 < near < far"), open_run(run.model, found, "x", PredictOptions(near=20)):
+        pass
 
 
 def test_a_photograph_becomes_metres_and_a_picture(model, folder, tmp_path, capsys):

@@ -1,106 +1,58 @@
-"""What `leadline predict` does with videos."""
+"""What `leadline predict` prints of videos."""
 
 import json
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from leadline.core.camera import CameraOption
-from leadline.core.errors import BadInput
 from leadline.core.progress import ProgressBar, print_line
 from leadline.inference.backends import Predictor
-from leadline.inference.video import VideoConfig, VideoResult, predict_video
-from leadline.io.atomic import make_folder
-from leadline.io.intrinsics import read_intrinsics
-from leadline.io.locks import file_lock
-from leadline.io.video import is_video
+from leadline.inference.predict_videos import VideoFault, predict_videos
 
 
-@dataclass(frozen=True)
-class VideoRequest:
-    """Hold the options of `leadline predict` that count for videos."""
-
-    out: Path
-    config: VideoConfig
-    field_of_view: float | None
-    intrinsics: Path | None
-    near: float
-    far: float
-    is_json: bool
-
-
-def split_videos(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the videos among the given files, and the others."""
-    videos = tuple(path for path in paths if is_video(path))
-    return videos, tuple(path for path in paths if path not in videos)
-
-
-def predict_videos(model: Predictor, videos: Sequence[str], request: VideoRequest) -> int:
-    """Predict videos one after the other.
+def print_videos(model: Predictor, videos: Sequence[str], out: Path, *, is_json: bool, **options: Any) -> int:
+    """Predict videos one after the other, with a bar for each, and print what was made of each.
 
     Args:
         model: predicts their frames.
         videos: their files.
-        request: the options that count for them.
+        out: the folder to write to.
+        is_json: whether to print JSON objects, and nothing else.
+        options: the other ones of `predict_videos`.
 
     Returns:
         The exit code: 1 if one cannot be read.
-
-    Raises:
-        BadInput: two videos of one name, or an impossible camera.
     """
-    names = [Path(video).stem for video in videos]
-    if double := next((name for name in names if names.count(name) > 1), None):
-        raise BadInput(f"Two videos are called {double}: their depth would have one name; give them one at a time.")
-    camera = CameraOption(
-        request.field_of_view, None if request.intrinsics is None else read_intrinsics(request.intrinsics)
-    )
-    make_folder(request.out)
+    bars: dict[str, ProgressBar] = {}
+
+    def tell(video: str, done: int, total: int | None) -> None:
+        if video not in bars:  # now it is known how many an earlier run has done
+            bars[video] = ProgressBar(total, "frames", Path(video).name, done=done - 1, is_shown=not is_json)
+        bars[video].update()
+
     failed = 0
-    with file_lock(request.out / ".lock", f"writing to {request.out}", waits=False):
-        for video in videos:
-            try:
-                result = _predicted(model, video, camera, request)
-            except BadInput as fault:
+    try:
+        for video, result in predict_videos(model, videos, out, on_frame=tell, **options):
+            if video in bars:
+                bars.pop(video).close()
+            if isinstance(result, VideoFault):
                 failed += 1
-                _say(request, {"image": video, "error": str(fault)}, f"skipped: {fault}")
+                _say({"image": video, "error": result.reason}, f"skipped: {result.reason}", is_json=is_json)
                 continue
             about = {"image": video, "video": str(result.video), "frames": result.frames, "cuts": result.cuts}
             before = f" ({result.resumed_at} of them before)" if result.resumed_at else ""
             where = f"{video}: {result.frames} frames{before}, {result.cuts} cuts. See {result.video}."
-            _say(request, {**about, "kind": model.kind.value}, where)
+            _say({**about, "kind": model.kind.value}, where, is_json=is_json)
+    finally:
+        for bar in bars.values():
+            bar.close()
     return 1 if failed else 0
 
 
-def _predicted(model: Predictor, video: str, camera: CameraOption, request: VideoRequest) -> VideoResult:
-    bars: list[ProgressBar] = []
-
-    def tell(done: int, total: int | None) -> None:
-        if not bars:  # now it is known how many an earlier run has done
-            bars.append(ProgressBar(total, "frames", Path(video).name, done=done - 1, is_shown=not request.is_json))
-        bars[0].update()
-
-    try:
-        return predict_video(
-            model,
-            video,
-            request.out,
-            request.config,
-            camera=camera,
-            near=request.near,
-            far=request.far,
-            on_frame=tell,
-        )
-    finally:
-        for bar in bars:
-            bar.close()
-
-
-def _say(request: VideoRequest, about: dict[str, object], text: str) -> None:
-    if request.is_json:
+def _say(about: dict[str, object], text: str, *, is_json: bool) -> None:
+    if is_json:
         print(json.dumps(about, ensure_ascii=False), flush=True)
     elif "error" in about:
         print_line(text)
     else:
-        print(text, file=sys.stdout)
+        print(text)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from leadline.cli.study_outputs import check_study_outputs, command_line, write_study
 from leadline.cli.train_arguments import TrainArguments
 from leadline.core.ranges import check_fields
 from leadline.recipes.study_distillation import STUDENT, DistillationStudyOptions, study_distillation
+from leadline.recipes.study_outputs import check_study_outputs, command_line, write_study
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,6 @@ class StudyDistillationCommand(DistillationStudyOptions):
         check_fields(self)
         check_study_outputs("distillation", self.out, self.record)
         command = command_line("distillation", self, StudyDistillationCommand())
-        write_study(*study_distillation(self, command), self.out, self.record)
+        page = write_study(*study_distillation(self, command), self.out, self.record)
+        print(f"The report is {page}")
         return 0

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from leadline.cli.study_outputs import check_study_outputs, command_line, write_study
 from leadline.cli.train_arguments import TrainArguments
 from leadline.core.ranges import check_fields
 from leadline.recipes.study_losses import NETWORK, LossesStudyOptions, study_losses
+from leadline.recipes.study_outputs import check_study_outputs, command_line, write_study
 
 
 @dataclass(frozen=True)
@@ -27,5 +27,6 @@ class StudyLossesCommand(LossesStudyOptions):
         check_fields(self)
         check_study_outputs("losses", self.out, self.record)
         command = command_line("losses", self, StudyLossesCommand())
-        write_study(*study_losses(self, command), self.out, self.record)
+        page = write_study(*study_losses(self, command), self.out, self.record)
+        print(f"The report is {page}")
         return 0

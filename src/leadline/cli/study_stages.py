@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from leadline.cli.study_outputs import check_study_outputs, command_line, write_study
 from leadline.cli.train_arguments import TrainArguments
 from leadline.core.ranges import check_fields
+from leadline.recipes.study_outputs import check_study_outputs, command_line, write_study
 from leadline.recipes.study_stages import StagesStudyOptions, study_stages
 
 
@@ -25,5 +25,6 @@ class StudyStagesCommand(StagesStudyOptions):
         check_fields(self)
         check_study_outputs("stages", self.out, self.record)
         command = command_line("stages", self, StudyStagesCommand())
-        write_study(*study_stages(self, command), self.out, self.record)
+        page = write_study(*study_stages(self, command), self.out, self.record)
+        print(f"The report is {page}")
         return 0

@@ -7,13 +7,14 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from leadline.core.paths import StrPath
 from leadline.evaluation.records import record_markdown
 from leadline.io.atomic import atomic_write
 from leadline.io.outputs import check_replaceable
 from leadline.reporting.report import Report, check_report_folder, publish
 
 
-def check_study_outputs(name: str, out: Path, record: Path | None) -> None:
+def check_study_outputs(name: str, out: StrPath, record: StrPath | None) -> None:
     """Refuse folders that hold files of these names which no study wrote.
 
     Args:
@@ -25,25 +26,28 @@ def check_study_outputs(name: str, out: Path, record: Path | None) -> None:
     for option, folder in (("--out", out), ("--record", record)):
         if folder:
             keys = frozenset({"command", "arms"})
-            check_replaceable(folder / f"{name}.json", option, keys=keys, beside=[f"{name}.md"])
+            check_replaceable(Path(folder) / f"{name}.json", option, keys=keys, beside=[f"{name}.md"])
 
 
-def write_study(report: Report, record: Mapping[str, Any], out: Path, folder: Path | None) -> None:
-    """Write the report, and the record in both folders; print the tables and where the page is.
+def write_study(report: Report, record: Mapping[str, Any], out: StrPath, folder: StrPath | None) -> Path:
+    """Write the report, and the record in both folders; print the tables.
 
     Args:
         report: what the page says.
         record: its figures.
         out: the study's folder.
         folder: of the record beside it, if there is one.
+
+    Returns:
+        The report's page.
     """
     page = publish(report, out)
-    for place in (out, *([folder] if folder else [])):
+    for place in map(Path, (out, *([folder] if folder else []))):
         with atomic_write(place / f"{record['study']}.json") as half:
             half.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         with atomic_write(place / f"{record['study']}.md") as half:
             half.write_text(record_markdown(record), encoding="utf-8")
-    print(f"The report is {page}")
+    return page
 
 
 def command_line(name: str, options: Any, defaults: Any) -> str:

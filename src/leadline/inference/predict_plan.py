@@ -1,14 +1,22 @@
-"""What `leadline predict` will write for which photograph, decided before the first file is written."""
+"""Plan what is written for which photograph before the first file is written, and find what is written already."""
 
 import hashlib
+import json
 import os
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 from leadline.io.atomic import MAX_NAME_BYTES
+from leadline.io.depth_maps import read_depth
+from leadline.io.discovery import FoundFiles
 from leadline.io.outputs import COLOUR_SUFFIX, checksum, read_leadline_metadata
 
 
@@ -30,6 +38,21 @@ class Job:
         """Return whether both files are there and were made by the same request."""
         return all(read_leadline_metadata(path).get("request") == request for path in (self.depth, self.picture))
 
+    def stored(self, request: str) -> tuple[dict[str, str], dict[str, Any]] | None:
+        """Return the metadata and the figures of what the same request wrote before; None: nothing, or it is damaged.
+
+        They are in the picture's text: to read a large depth map back would take more memory than to measure it.
+        """
+        if not self.is_done(request):
+            return None
+        metadata = read_leadline_metadata(self.picture)
+        if not _is_whole(self.depth, metadata.get("kind")):
+            return None
+        try:
+            return metadata, json.loads(metadata["figures"])
+        except (KeyError, ValueError):
+            return None
+
     @property
     def picture_marks(self) -> dict[str, str]:
         """The picture's own metadata; a PFM file holds none, so its CRC is kept here."""
@@ -37,24 +60,22 @@ class Job:
         return {"picture": f"depth of {self.depth.name} in colours", **crc}
 
 
-def plan(
-    found: Sequence[tuple[Path, Path]], out: Path, suffix: str, *, overwrite: bool
-) -> tuple[list[Job], list[tuple[Path, str]]]:
+def plan(found: FoundFiles, out: StrPath, suffix: str, *, overwrite: bool) -> tuple[list[Job], list[tuple[Path, str]]]:
     """Decide what is written for each photograph; also the photographs that nothing may be written for, and why.
 
     Nothing that Leadline did not write is replaced, nor what it made of one photograph by another's. Names that differ
     in case only count as one, as they do on many disks.
 
     Args:
-        found: photographs with their places.
+        found: the photographs with their places.
         out: the folder to write to, in which the places are kept.
         suffix: of the depth maps: `.png`.
         overwrite: whether what was made of other photographs may be replaced after all.
     """
     jobs, refused = [], []
     claimed: dict[str, Path] = {}
-    for source, place in found:
-        target = out / place
+    for source, place in found.files:
+        target = Path(out) / place
         job = Job(source, place, target.with_suffix(suffix), target.with_suffix(COLOUR_SUFFIX))
         names = [_folded(path) for path in (job.depth, job.picture)]
         try:
@@ -69,10 +90,24 @@ def plan(
     return jobs, refused
 
 
-def photograph_digest(source: Path) -> str:
+def photograph_digest(source: StrPath) -> str:
     """Return a hash that identifies a photograph by its content, wherever the file is."""
-    with source.open("rb") as file:
+    with Path(source).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _is_whole(depth: Path, kind: str | None) -> bool:
+    """Return whether a file of ours can be read; a PNG by its checksums, without its numbers."""
+    try:
+        if depth.suffix.lower() != ".png":
+            read_depth(depth, kind=kind)
+        else:
+            with warnings.catch_warnings(), Image.open(depth) as picture:
+                warnings.simplefilter("ignore")
+                picture.verify()
+    except (BadInput, OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _check_unclaimed(source: Path, others: Sequence[Path]) -> None:
