@@ -1,12 +1,14 @@
 """`leadline benchmark`: rows for what runs, reasons for what does not, and files of both."""
 
 import json
+from multiprocessing import Pipe
 from xml.etree import ElementTree
 
 import pytest
 
 from leadline.cli.main import main
 from leadline.evaluation.metrics import METRICS
+from leadline.inference import timing
 from leadline.reporting.benchmark import BenchmarkRow, accuracy_chart
 from leadline.reporting.charts import scatter
 
@@ -69,3 +71,13 @@ def test_a_chart_is_replaced_by_the_same_command(tmp_path):
     for _ in range(2):
         assert main(words) == 0
         assert ElementTree.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
+
+
+def test_images_that_the_memory_does_not_hold_are_a_reason_and_no_traceback(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(timing, "load_predictor", fail)
+    receiver, sender = Pipe(duplex=False)
+    timing.time_predictor(sender, "leadline_small", "onnx", 4096, 0.01)
+    assert "give a smaller --batch" in receiver.recv()
