@@ -1,9 +1,14 @@
 """`leadline benchmark`: rows for what runs, reasons for what does not, and files of both."""
 
 import json
+from multiprocessing import Pipe
+from xml.etree import ElementTree
+
+import pytest
 
 from leadline.cli.main import main
 from leadline.evaluation.metrics import METRICS
+from leadline.inference import timing
 from leadline.reporting.benchmark import BenchmarkRow, accuracy_chart
 from leadline.reporting.charts import scatter
 
@@ -35,3 +40,44 @@ def test_accuracy_is_drawn_for_the_dataset_that_most_models_were_scored_on():
     assert drawn
     assert METRICS["d1"].label.replace("<", "&lt;") in drawn
     assert accuracy_chart(rows[2:]) is None
+
+
+def test_a_benchmark_of_nothing_that_runs_is_an_empty_table_with_the_reason(tmp_path, capsys):
+    assert main(["benchmark", "--models", str(tmp_path / "none.onnx"), "--backends", "onnx", "--seconds", "0.01"]) == 1
+    assert f"No file {tmp_path}/none.onnx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seconds", "inf"], "seconds=inf: give more than 0"),
+        (["--seconds", "nan"], "seconds=nan: give more than 0"),
+        (["--batch", "0"], "batch=0: give at least 1"),
+        (["--chart", "{photo}"], "a chart is SVG"),
+        (["--chart", "{drawing}"], "Leadline did not write it"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_is_measured(options, message, tmp_path, capsys):
+    places = {"photo": tmp_path / "a.jpg", "drawing": tmp_path / "a.svg"}
+    for place in places.values():
+        place.write_text("mine")
+    assert main(["benchmark", "--backends", "onnx", *(option.format(**places) for option in options)]) == 1
+    assert message in capsys.readouterr().err
+    assert all(place.read_text() == "mine" for place in places.values())
+
+
+def test_a_chart_is_replaced_by_the_same_command(tmp_path):
+    words = ["benchmark", "--backends", "onnx", "--seconds", "0.01", "--chart", str(tmp_path / "chart.svg")]
+    for _ in range(2):
+        assert main(words) == 0
+        assert ElementTree.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
+
+
+def test_images_that_the_memory_does_not_hold_are_a_reason_and_no_traceback(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(timing, "load_predictor", fail)
+    receiver, sender = Pipe(duplex=False)
+    timing.time_predictor(sender, "leadline_small", "onnx", 4096, 0.01)
+    assert "give a smaller --batch" in receiver.recv()

@@ -72,3 +72,10 @@ def test_the_command_saves_a_model_that_is_better_and_nothing_where_it_would_not
     assert not (tmp_path / "again").exists()
     assert main([*words, "--out", str(tmp_path / "right")]) == 1
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_an_exported_file_is_refused_with_what_to_give(tmp_path, capsys):
+    (tmp_path / "a.onnx").write_bytes(b"any")
+    words = ["calibrate", str(tmp_path / "a.onnx"), "--data", "rooms,count=2", "--out", str(tmp_path / "right")]
+    assert main(words) == 1
+    assert "give the model that it was made of" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.images import write_image
+from leadline.io.intrinsics import read_intrinsics
 
 RIGHT = [518.9, 519.5, 324.6, 252.7]
 """NYU's, of 480 × 640."""
@@ -174,3 +175,9 @@ def test_rays_and_matrices_agree_with_the_projection() -> None:
     points = camera_matrix(camera) @ np.stack([x, y, z])
     np.testing.assert_allclose(points[:2] / points[2], [columns, rows])
     assert intrinsics_of_matrix(camera_matrix(camera)) == camera
+
+
+@pytest.mark.parametrize(("name", "text"), [("k.txt", "50 50 32 24\r\n"), ("k.json", "[50, 50, 32, 24]")])
+def test_intrinsics_that_an_editor_saved_with_a_byte_order_mark_are_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_intrinsics(tmp_path / name) == (50, 50, 32, 24)

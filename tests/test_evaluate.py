@@ -526,3 +526,32 @@ def test_figures_replace_figures_and_nothing_else(tmp_path, capsys):
     assert json.loads(figures.read_text()) == {"mine": 1}
     assert main([*command, str(truth)]) == 1
     assert "is a folder" in capsys.readouterr().err
+
+
+MISTAKEN = """
+import sys
+import leadline
+from leadline import datasets
+
+model = leadline.build("cnn", size="tiny", width=8, input_size=(64, 64))
+data, rules = datasets.open_data("rooms,count=2,height=64,width=64", "val"), leadline.protocol("indoor")
+config = leadline.TrainConfig(steps=1, batch_size=2, validate_every=1)
+for wrong in (("rooms,count=2", rules), ([], rules), (data, "indoor")):
+    for call in (
+        lambda: leadline.evaluate(model, *wrong),
+        lambda: leadline.fit(model, wrong[0], data, leadline.Supervised(), config, sys.argv[1], protocol=wrong[1]),
+    ):
+        try:
+            call()
+        except ValueError as mistake:
+            print(mistake)
+"""
+
+
+def test_a_spec_or_a_name_is_told_from_what_it_opens(tmp_path):
+    # In a process of its own, without the types that are enforced in these.
+    words = [sys.executable, "-c", MISTAKEN, str(tmp_path / "run")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert ["open_data" in line for line in said] == [True] * 4 + [False] * 2
+    assert ["leadline.protocol" in line for line in said] == [False] * 4 + [True] * 2
+    assert not (tmp_path / "run").exists()

@@ -217,6 +217,13 @@ def test_calibration_photographs_must_be_there_and_differ():
     check_calibration([grey, other])
 
 
+def test_calibration_photographs_are_refused_where_nothing_takes_them(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert main(["export", "leadline_small", "--calibrate", str(tmp_path), "--out", str(tmp_path / "a.onnx")]) == 1
+    assert "--calibrate is for --precision int8" in capsys.readouterr().err
+    assert not (tmp_path / "a.onnx").exists()
+
+
 def test_litert_is_refused_by_name(capsys):
     assert main(["export", "leadline_small", "--to", "litert"]) == 1
     assert "litert is not written" in capsys.readouterr().err

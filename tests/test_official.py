@@ -213,8 +213,14 @@ def test_what_is_no_checkpoint_is_refused(hybrid: dict[str, Tensor], tmp_path: P
     with pytest.raises(UnreadableFile, match=r"damaged, or holds more than tensors"):
         load(file)
     file.write_text("<html>Not Found</html>")
-    with pytest.raises(UnreadableFile, match=r"damaged"):
+    with pytest.raises(UnreadableFile, match=r"damaged") as told:
         load(file)
+    assert "\n" not in str(told.value)
+    for suffix in ("onnx", "xml", "pt2"):
+        exported = tmp_path / f"a.{suffix}"
+        exported.write_bytes(b"any")
+        with pytest.raises(BadInput, match="give the model that it was made of"):
+            load(exported)
     torch.save([torch.zeros(1)], file)
     with pytest.raises(BadInput, match=r"holds no names with a tensor each"):
         load(file)

@@ -253,6 +253,10 @@ def test_a_depth_map_becomes_a_mesh_with_the_colours_of_its_photograph(tmp_path,
         (["{depth}", "--field-of-view", "180"], "0 to 180"),
         (["{relative}"], "--scale-from"),
         (["{photo}", "--image", "{photo}"], "is a photograph"),
+        (["{photo}", "--kind", "relative"], "is a photograph"),
+        (["{depth}", "--as", "midas_small"], "is a depth map"),
+        (["{depth}", "--normals", "n.txt"], "choose .png or .jpg"),
+        (["{depth}", "--max-points", "1"], "--max-points 1 may leave too few"),
         (["{depth}", "--image", "{photo}"], "of another aspect"),
         (["nowhere.jpg"], "No file nowhere.jpg"),
     ],
@@ -294,3 +298,12 @@ def test_depth_files_are_told_from_photographs(tmp_path):
         assert not is_depth_file(tmp_path / name), name
     depth.colorize().save(tmp_path / "colours.png")
     assert not is_depth_file(tmp_path / "colours.png")
+
+
+def test_a_picture_of_another_aspect_gives_no_colours_in_python_either(tmp_path):
+    depth, _, _ = room(0)
+    Image.new("RGB", (50, 50)).save(tmp_path / "p.png")
+    for image in (tmp_path / "p.png", Image.new("RGB", (50, 50)), np.zeros((50, 50, 3), np.uint8)):
+        for make in (depth.mesh, depth.point_cloud):
+            with pytest.raises(BadInput, match="of another aspect"):
+                make(image)

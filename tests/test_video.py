@@ -272,3 +272,23 @@ def test_what_is_no_video_is_refused(model, tmp_path):
             predict_video(model, path, tmp_path / "out")
     with pytest.raises(BadInput, match="smoothing"):
         predict_video(model, tmp_path / "a.mp4", tmp_path / "out", VideoConfig(smoothing=1.0))
+
+
+def test_the_folder_that_predict_wrote_into_is_told_from_that_of_the_maps(tmp_path, frames, capsys):
+    video_file = clip(tmp_path / "a.mp4", frames)
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "000000.png").write_bytes(b"")
+    for place, said in (("out", f"but {tmp_path}/out/a has: give that folder"), ("none", f"No folder {tmp_path}/none")):
+        assert main(["evaluate", "video", str(video_file), "--predictions", str(tmp_path / place)]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_recording_without_pictures_is_named_with_what_it_holds(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.rate = 44100
+        for packet in (*stream.encode(sound), *stream.encode(None)):
+            container.mux(packet)
+    with pytest.raises(UnreadableFile, match=r"no picture in it, only audio: is it a video, and whole\?"):
+        read_video_info(tmp_path / "a.mp4")

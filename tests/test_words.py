@@ -9,6 +9,7 @@ import pytest
 from leadline.core.errors import BadInput
 from leadline.core.specs import parse_options, parse_spec
 from leadline.data.datasets import open_data
+from leadline.recipes.train_options import parse_weights
 
 
 def builder(
@@ -55,6 +56,14 @@ def test_a_wrong_option_is_named(options, message):
 def test_an_option_without_a_value_is_refused():
     with pytest.raises(BadInput, match="write option=value"):
         parse_spec("rooms,holes")
+    with pytest.raises(BadInput, match="count stands twice in"):
+        parse_spec("rooms,count=1,count=2")
+
+
+def test_a_loss_term_that_stands_twice_is_refused():
+    assert parse_weights("silog=1,l1=0.5") == {"silog": 1.0, "l1": 0.5}
+    with pytest.raises(BadInput, match="names a loss term twice"):
+        parse_weights("silog=1,silog=0.5")
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones():

@@ -3,11 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from leadline.core.errors import BadInput
 from leadline.core.progress import print_line
+from leadline.core.ranges import Within, check_fields
 from leadline.inference.session import Backend
 from leadline.io.atomic import atomic_write, make_folder
-from leadline.io.outputs import check_replaceable, printable
+from leadline.io.outputs import GENERATOR, check_replaceable, printable
 from leadline.models.names import DEFAULT
 
 
@@ -23,9 +26,9 @@ class BenchmarkCommand:
     """Folders of saved models, files of `leadline export` (in whatever precision), or names."""
     backends: tuple[Backend, ...] = ("torch", "onnx")
     """What runs them: auto, torch, compile, onnx or openvino."""
-    batch: int = 1
+    batch: Annotated[int, Within(1, 4096)] = 1
     """Images at once."""
-    seconds: float = 3.0
+    seconds: Annotated[float, Within(0, 3600, above=True)] = 3.0
     """How long each is measured."""
     json: Path | None = None
     """File for all figures."""
@@ -33,6 +36,7 @@ class BenchmarkCommand:
     """File, SVG, for accuracy against latency, where models state how accurate they are."""
 
     def run(self) -> int:
+        check_fields(self)
         from leadline.reporting.benchmark import (
             accuracy_chart,
             benchmark_as_dict,
@@ -45,6 +49,9 @@ class BenchmarkCommand:
             check_replaceable(self.json, "--json", keys=frozenset({"machine", "benchmark"}))
             make_folder(self.json.parent)
         if self.chart:
+            if self.chart.suffix.lower() != ".svg":
+                raise BadInput(f"{self.chart}: a chart is SVG, give --chart a name that ends in .svg.")
+            check_replaceable(self.chart, "--chart")
             make_folder(self.chart.parent)
         machine = measure_machine()
         rows, left_out = [], []
@@ -58,7 +65,7 @@ class BenchmarkCommand:
                 half.write_text(printable(text), encoding="utf-8")
         if self.chart and (drawn := accuracy_chart(rows)):
             with atomic_write(self.chart) as half:
-                half.write_text(drawn, encoding="utf-8")
+                half.write_text(f"<!--{GENERATOR}-->\n{drawn}", encoding="utf-8")
         elif self.chart:
             print_line("No chart: none of the models states how accurate it is.")
         return 0 if rows else 1

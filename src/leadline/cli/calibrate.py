@@ -9,6 +9,7 @@ import tyro
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.errors import BadInput
 from leadline.data.datasets import open_for_evaluation
+from leadline.inference.backends import is_exported
 from leadline.inference.session import load_for_command
 from leadline.models.rescaling import rescale
 from leadline.models.saving import save
@@ -39,6 +40,8 @@ class CalibrateCommand:
         rules = self.options.chosen()
         if self.out.exists() and any(self.out.iterdir()):
             raise BadInput(f"--out {self.out} is not empty: choose a new folder.")
+        if is_exported(self.model):
+            raise BadInput(f"{self.model} is exported and cannot be changed: give the model that it was made of.")
         model = load_for_command(self.model, self.device)
         # What cannot be scaled is refused before anything is predicted.
         rescale(model, 1.0)  # pyright: ignore[reportArgumentType]

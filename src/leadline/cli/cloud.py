@@ -18,7 +18,7 @@ from leadline.inference.point_cloud import (
     is_depth_file,
 )
 from leadline.inference.session import load_predictor
-from leadline.io.images import write_image
+from leadline.io.images import check_picture_name, write_image
 from leadline.io.intrinsics import read_intrinsics
 from leadline.io.outputs import read_leadline_metadata
 from leadline.io.point_clouds import CLOUD_SUFFIXES, check_cloud_replaceable
@@ -80,7 +80,9 @@ class CloudCommand:
             cloud = depth.point_cloud(seen.picture, max_points=self.max_points)
             what = f"{len(cloud.points):,} points"
         if not len(cloud.points):
-            raise BadInput(f"{self.source}: no surface of known depth, nothing to write.")
+            thinned = int(depth.mask.sum()) > self.max_points
+            advice = f"; --max-points {self.max_points} may leave too few" if thinned else ""
+            raise BadInput(f"{self.source}: no surface of known depth, nothing to write{advice}.")
         cloud.save(self.out, marks)
         if self.normals is not None:
             write_image(self.normals, depth.normals(), {"picture": "surface normals"})
@@ -100,9 +102,13 @@ class CloudCommand:
         if self.depth_scale is not None or is_depth_file(self.source):
             if self.scale_from:
                 raise BadInput(f"--scale-from is for photographs, and {self.source} is a depth map.")
+            if self.as_name:
+                raise BadInput(f"--as is for photographs, and {self.source} is a depth map: leave it out.")
             return coloured_depth_of_map(self.source, self.image, camera, depth_scale=self.depth_scale, kind=self.kind)
         if self.image is not None:
             raise BadInput(f"--image gives a depth map its colours, and {self.source} is a photograph: leave it out.")
+        if self.kind is not None:
+            raise BadInput(f"--kind is for depth maps, and {self.source} is a photograph: leave it out.")
         scale = None
         if self.scale_from:
             from leadline.inference.metric_scale import scaler_from_options
@@ -115,3 +121,4 @@ class CloudCommand:
     def _check_picture(path: Path) -> None:
         if path.is_dir() or (path.exists() and not read_leadline_metadata(path)):
             raise BadInput(f"{path} is there, and Leadline did not write it: choose another --normals, or remove it.")
+        check_picture_name(path)

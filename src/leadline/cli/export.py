@@ -56,6 +56,8 @@ class ExportCommand:
         calibration = _photographs([str(self.calibrate)]) if self.calibrate else []
         if self.precision == "int8":
             check_calibration(calibration)
+        elif self.calibrate:
+            raise BadInput(f"--calibrate is for --precision int8, and this is {self.precision}: leave it out.")
         dataset = open_for_evaluation(self.check, self.split)
         model = open_model(self.model)
         made = export_model(

@@ -1,10 +1,12 @@
 """The command line: `leadline COMMAND`; a command's module is imported when it is asked for."""
 
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("leadline.cli.predict:PredictCommand", "Measure the depth of photographs: files, folders or globs."),
@@ -124,6 +126,7 @@ RESUMED = frozenset(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for bad input or something skipped, 2 for a command that is none."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug, is_quiet = "--debug" in words, "--quiet" in words
     words = [word for word in words if word not in GLOBAL_OPTIONS]
@@ -160,15 +163,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog=f"leadline {command}",
             config=(tyro.conf.DisallowNone, tyro.conf.EnumChoicesFromValues),
         )
-        return options.run()
+        code = options.run()
+        sys.stdout.flush()
+        return code
     except BadInput as mistake:
         if is_debug:
             traceback.print_exc()
         print(f"leadline {command}: {mistake}", file=sys.stderr)
     except OSError as failure:
+        if isinstance(failure, BrokenPipeError) and _is_reader_gone():
+            return 141
         if is_debug:
             traceback.print_exc()
-        print(f"leadline {command}: {failure.strerror or failure}: {failure.filename or ''}", file=sys.stderr)
+        place = "" if failure.filename is None else f": {os.fsdecode(failure.filename)}"
+        print(f"leadline {command}: {failure.strerror or failure}{place}", file=sys.stderr)
     except KeyboardInterrupt:
         continues = "; the same command continues" if command in RESUMED else ""
         print(f"leadline {command}: interrupted{continues}", file=sys.stderr)
@@ -179,6 +187,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = f"{type(fault).__name__}: {fault}".rstrip(": ")
         print(f"leadline {command}: {told}. This is a fault of Leadline: --debug shows where.", file=sys.stderr)
     return 1
+
+
+def _open_closed_streams() -> None:
+    """Let what a caller closed (`2>&-`, or a program without a console) lead nowhere.
+
+    `print` would write errors to standard output instead, and the next opened file would get the free descriptor.
+    """
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _is_reader_gone() -> bool:
+    """Tell whether who read standard output has enough (`| head -1`), and then let the rest of it lead nowhere."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _renamed(command: str, words: Sequence[str]) -> list[str]:

@@ -20,7 +20,8 @@ def markdown_table(
     ]
     lines = [list(map(escape_cell, cells)) for cells in (head, *stressed)]
     columns = []
-    for column, plain in zip(zip(*lines, strict=True), zip(*body, strict=True), strict=True):
+    below = zip(*body, strict=True) if body else ((),) * len(head)
+    for column, plain in zip(zip(*lines, strict=True), below, strict=True):
         width = max(3, *map(len, column))
         rule = "-" * (width - 1)
         if is_numeric(plain):
@@ -32,7 +33,7 @@ def markdown_table(
 
 def is_numeric(column: Sequence[str]) -> bool:
     """Tell whether a column holds numbers, which stand at its right edge."""
-    return all(cell[:1].isdigit() or cell[:1] in "–-" for cell in column)
+    return bool(column) and all(cell[:1].isdigit() or cell[:1] in "–-" for cell in column)
 
 
 def escape_markdown(text: str) -> str:

@@ -36,7 +36,7 @@ class ProgressBar:
         self.said = self.began
         is_shown = is_shown and not _place.get("disable")
         self.is_shown, self.bar = is_shown, None
-        if is_shown and sys.stderr.isatty():
+        if is_shown and _is_terminal():
             from tqdm import tqdm
 
             options = {"desc": name or None, "initial": done, "unit": unit if unit == "B" else f" {unit}", **_place}
@@ -58,7 +58,7 @@ class ProgressBar:
             self.bar.update(more)
         elif self.is_shown and monotonic() - self.said >= LOG_INTERVAL:
             self.said = monotonic()
-            print(self._line(), file=sys.stderr, flush=True)
+            _print_error(self._line())
 
     def close(self) -> None:
         """End the bar, which stays on the terminal as it is."""
@@ -93,18 +93,27 @@ def track(items: Iterable[_Item], total: int, unit: str, name: str = "", *, is_s
 
 def print_line(text: str) -> None:
     """Print a line on standard error, above the bars that are drawn there."""
-    if sys.stderr.isatty():
+    if _is_terminal():
         from tqdm import tqdm
 
         tqdm.write(text, file=sys.stderr)
     else:
-        print(text, file=sys.stderr, flush=True)
+        _print_error(text)
 
 
 def share_terminal(line: int, lock: Any) -> None:
     """Draw this process's bars on a line of their own, where several processes draw on one terminal."""
     _place["position"] = line
-    if sys.stderr.isatty():
+    if _is_terminal():
         from tqdm import tqdm
 
         tqdm.set_lock(lock)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _print_error(text: str) -> None:
+    if sys.stderr is not None:  # it is None in a program without a console, and `print` would take standard output
+        print(text, file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         The name, the path, and the option texts by their names.
 
     Raises:
-        BadInput: an option without `=`.
+        BadInput: an option without `=`, or one that stands twice.
     """
     head, *settings = spec.split(",")
     name, _, path = head.partition(":")
@@ -24,6 +24,8 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise BadInput(f"{setting!r} in {spec!r} is no option: write option=value.")
+        if key.strip() in options:
+            raise BadInput(f"{key.strip()} stands twice in {spec!r}: leave one out.")
         options[key.strip()] = value.strip()
     return name, path, options
 

@@ -14,13 +14,13 @@ from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, track
 from leadline.core.sample import Sample, collate
 from leadline.core.threads import map_in_threads, usable_cores
-from leadline.data.datasets import Dataset
+from leadline.data.datasets import Dataset, check_dataset
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.loader import group_by_size, subsample_evenly
 from leadline.evaluation.alignment import check_alignment
 from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
 from leadline.evaluation.metrics import MetricAccumulator, Pixels
-from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.evaluation.scoring import CountedTarget, ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import ImageScore, Row, Table
 from leadline.inference.backends import ExportedModel
@@ -73,6 +73,8 @@ def evaluate(
         BadInput: no measured pixel counts, or the protocol cannot compare this kind of depth with metres.
     """
     check_batch_size(batch_size)
+    check_dataset(dataset)
+    check_protocol(protocol)
     check_alignment(protocol.alignment, model.kind)
     dataset = _comparable(dataset, protocol)
     if training is None:
@@ -102,6 +104,8 @@ def evaluate_metrics(
         BadInput: as `evaluate`.
     """
     check_batch_size(batch_size)
+    check_dataset(dataset)
+    check_protocol(protocol)
     check_alignment(protocol.alignment, model.kind)
     dataset = _comparable(dataset, protocol)
     pairs = _predictions(model, dataset, protocol, batch_size)
@@ -229,6 +233,8 @@ def evaluate_maps(
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
+    check_dataset(dataset)
+    check_protocol(protocol)
     dataset = _comparable(dataset, protocol)
     return _constants(_samples(dataset, protocol), protocol, dataset.name)
 

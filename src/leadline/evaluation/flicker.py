@@ -131,6 +131,11 @@ def _map(folder: Path, index: int, depth_scale: float | None) -> Numbers:
     """Read the depth of a frame, NaN where it is not known."""
     found = next((path for suffix in (".png", ".npz") if (path := folder / f"{index:06}{suffix}").is_file()), None)
     if found is None:
+        if not folder.is_dir():
+            raise BadInput(f"No folder {folder}.")
+        inner = [place for place in sorted(folder.iterdir()) if (place / f"{index:06}.png").is_file()]
+        if len(inner) == 1:  # what `predict --out FOLDER` wrote in FOLDER/VIDEO
+            raise BadInput(f"{folder} has no map of frame {index}, but {inner[0]} has: give that folder.")
         raise BadInput(
             f"{folder} has no map of frame {index} ({index:06}.png or .npz): predict with --video.frames png."
         )

@@ -155,6 +155,17 @@ PROTOCOLS: Mapping[str, EvalProtocol] = {
 predictions and truths without a unit: a truth counts up to 100 times its median, or up to 100 m where it is metres."""
 
 
+def check_protocol(rules: object) -> None:
+    """Refuse what is no protocol, such as the name of one.
+
+    Raises:
+        BadInput: it is none; the error says how to make one.
+    """
+    if not isinstance(rules, EvalProtocol):
+        shown = repr(rules) if isinstance(rules, str) else f"What is of type {type(rules).__name__}"
+        raise BadInput(f'{shown} is no protocol: make one by leadline.protocol("indoor").')
+
+
 def protocol(name: str, **changes: Any) -> EvalProtocol:
     """Return the protocol of this name, with changes, which its printed words show.
 

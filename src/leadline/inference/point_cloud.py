@@ -13,7 +13,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.inference.backends import Predictor, as_rgb8
 from leadline.inference.predict import predict
-from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, read_numbers
+from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, read_numbers, same_aspect
 from leadline.io.images import PHOTO_SUFFIXES, read_photograph
 from leadline.io.outputs import read_leadline_metadata
 
@@ -109,7 +109,7 @@ def coloured_depth_of_map(
         return _with_camera(depth, np.asarray(depth.colorize()), source)
     photo = read_photograph(image)
     height, width = photo.size
-    if abs(width / height * depth.shape[0] / depth.shape[1] - 1) > _SAME_ASPECT:
+    if not same_aspect(photo.size, depth.shape):
         raise BadInput(
             f"{image} has {width} × {height} pixels, and {path} {depth.shape[1]} × {depth.shape[0]}, of another "
             "aspect: give the photograph that the depth is of."
@@ -118,10 +118,6 @@ def coloured_depth_of_map(
         inside = resize_intrinsics(photo.camera.numbers, photo.shape, depth.shape)
         depth, source = depth.replace(intrinsics=inside), photo.camera.source
     return _with_camera(depth, as_rgb8(photo.pixels), source)
-
-
-_SAME_ASPECT = 0.02
-"""By which the aspects of a photograph and its depth may differ: a row or a column of a small map."""
 
 
 def _with_camera(depth: DepthMap, picture: UInt8[np.ndarray, "h w 3"], source: str) -> ColouredDepth:

@@ -40,6 +40,9 @@ def time_predictor(sender: Connection, spec: str, backend: Backend, batch: int, 
     except BadInput as fault:
         sender.send(str(fault))
         return
+    except MemoryError:
+        sender.send(f"{batch} images at once are more than the memory holds: give a smaller --batch.")
+        return
     is_file = isinstance(predictor, ExportedModel)
     sender.send(
         {

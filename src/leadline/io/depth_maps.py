@@ -39,6 +39,14 @@ from leadline.io.images import (
 )
 from leadline.io.point_clouds import Mesh, PointCloud, mesh, normals_picture, point_cloud, surface_normals
 
+_SAME_ASPECT = 0.02
+"""By which the aspects of a photograph and its depth may differ: a row or a column of a small map."""
+
+
+def same_aspect(size: Sequence[int], other: Sequence[int]) -> bool:
+    """Tell whether two heights and widths have one aspect, up to a row or a column of a small map."""
+    return abs(size[1] / size[0] * other[0] / other[1] - 1) <= _SAME_ASPECT
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthMap:
@@ -117,7 +125,7 @@ class DepthMap:
             max_points: keep each n-th row and column, so that there are no more; unset: all.
 
         Raises:
-            BadInput: relative depth, which has no shape; or the camera is not known.
+            BadInput: relative depth, which has no shape; the camera is not known; or an image of another aspect.
         """
         camera = self._camera_for_shape(field_of_view)
         return point_cloud(self.numpy(), camera, self._picture(image), max_points=max_points)
@@ -170,6 +178,15 @@ class DepthMap:
             )
         return self.camera.tolist()
 
+    def _check_aspect(self, size: tuple[int, ...]) -> None:
+        """Refuse a picture whose height and width have another proportion: it is not the photograph of this depth."""
+        height, width = size
+        if not same_aspect((height, width), self.shape):
+            raise BadInput(
+                f"The image has {width} × {height} pixels, and the depth {self.shape[1]} × {self.shape[0]}, of another "
+                "aspect: give the photograph that the depth is of."
+            )
+
     def _picture(self, image: StrPath | Image.Image | np.ndarray | None) -> UInt8[np.ndarray, "h w 3"]:
         if image is None:
             return np.asarray(self.colorize())
@@ -178,8 +195,10 @@ class DepthMap:
                 raise BadInput(
                     f"An array of {image.dtype} of shape {image.shape} gives no colours: give (h, w, 3) uint8."
                 )
+            self._check_aspect(image.shape[:2])
             return image
         photo = decode_photograph(image, "The image") if isinstance(image, Image.Image) else read_photograph(image)
+        self._check_aspect(photo.size)
         return np.rint(as_float_image(photo.pixels) * 255).astype(np.uint8).transpose(1, 2, 0)
 
     def save(self, path: StrPath, *, depth_scale: float | None = None) -> None:

@@ -187,6 +187,16 @@ def read_camera_info(path: StrPath, image: ImageTensor) -> CameraInfo:
     return camera_from_exif(exif, xmp, shown, size or shown)
 
 
+def check_picture_name(path: StrPath) -> None:
+    """Refuse a name that `write_image` does not write.
+
+    Raises:
+        BadInput: another suffix than `.png`, `.jpg` and `.jpeg`.
+    """
+    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise BadInput(f"Cannot write a picture as {Path(path).name}: choose .png or .jpg.")
+
+
 def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mapping[str, str] | None = None) -> None:
     """Write RGB in [0, 1], or a Pillow image, with 8 bits a channel: `.png` exactly, `.jpg` at quality 95.
 
@@ -199,8 +209,7 @@ def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mappi
         BadInput: another suffix, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise BadInput(f"Cannot write a picture as {path.name}: choose .png or .jpg.")
+    check_picture_name(path)
     if not isinstance(image, Image.Image):
         pixels = np.rint(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8)
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))

@@ -43,7 +43,7 @@ def _numbers(path: Path) -> Any:
             return held
         with held:
             return _named({key: held[key] for key in held if held[key].dtype.kind in "fiu"})
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
         content = json.loads(text)
         return _named(content) if isinstance(content, dict) else content

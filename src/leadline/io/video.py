@@ -254,8 +254,9 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
+                held = ", ".join(filter(None, (stream.type for stream in container.streams)))
                 raise UnreadableFile(
-                    f"{path} has no picture in it, only {', '.join(s.type for s in container.streams)}."
+                    f"{path} has no picture in it, only {held or 'what cannot be told'}: is it a video, and whole?"
                 )
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"

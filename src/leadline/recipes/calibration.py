@@ -9,9 +9,9 @@ from statistics import fmean, median
 import torch
 
 from leadline.core.errors import BadInput
-from leadline.data.datasets import Dataset
+from leadline.data.datasets import Dataset, check_dataset
 from leadline.evaluation.evaluate import check_batch_size
-from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 
@@ -60,6 +60,8 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
         BadInput: fewer than two images that count, or a protocol that aligns.
     """
     check_batch_size(batch_size)
+    check_dataset(dataset)
+    check_protocol(protocol)
     if protocol.alignment != "none":
         raise BadInput(f"Alignment {protocol.alignment!r} takes the scale out that is looked for: use none.")
     pairs: list[tuple[str, torch.Tensor, torch.Tensor]] = []

@@ -123,12 +123,14 @@ def parse_weights(words: str) -> Mapping[str, float]:
     """Parse `silog=1,l1=0.5` to {"silog": 1.0, "l1": 0.5}.
 
     Raises:
-        BadInput: it is not written so, or a weight is not positive.
+        BadInput: it is not written so, a term stands twice, or a weight is not positive.
     """
     try:
         weights = {name: float(weight) for name, weight in (term.split("=") for term in words.split(","))}
     except ValueError as mistake:
         raise BadInput(f"{words!r} are no loss terms with weights: write `silog=1,l1=0.5`.") from mistake
+    if len(weights) < len(words.split(",")):
+        raise BadInput(f"{words!r} names a loss term twice: leave one out.")
     for name, weight in weights.items():
         check_value(name, weight, [Within(0, above=True)])
     return weights

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from math import inf
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import quantiles
@@ -98,7 +99,7 @@ def measure_models(
     Raises:
         BadInput: no image at once, or no time.
     """
-    if batch < 1 or not seconds > 0:
+    if batch < 1 or not 0 < seconds < inf:
         raise BadInput(f"--batch {batch} for {seconds:g} seconds: give at least one image, and a time.")
     for spec in models:
         operations = None

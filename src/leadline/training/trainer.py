@@ -31,13 +31,13 @@ from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
 from leadline.core.stopwatch import Stopwatch
-from leadline.data.datasets import Dataset
+from leadline.data.datasets import Dataset, check_dataset
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation, resize
 from leadline.evaluation.alignment import ALIGNMENTS
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
@@ -196,6 +196,9 @@ class Trainer:
         lora: int,
         hardware: HardwareConfig,
     ) -> None:
+        for dataset in (train, validation):
+            check_dataset(dataset)
+        check_protocol(protocol)
         if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
             raise BadInput(
                 f"{model.name} outputs {model.kind.value} depth, which the protocol {protocol.words} cannot compare "

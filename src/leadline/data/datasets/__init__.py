@@ -34,6 +34,17 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+def check_dataset(dataset: object) -> None:
+    """Refuse what is no dataset, such as a spec that was not opened.
+
+    Raises:
+        BadInput: it is none; the error says how to open one.
+    """
+    if not isinstance(dataset, Dataset):
+        shown = repr(dataset) if isinstance(dataset, str) else f"What is of type {type(dataset).__name__}"
+        raise BadInput(f'{shown} is no dataset: open one by leadline.datasets.open_data("rooms,count=4", "val").')
+
+
 SPLITS = ("train", "val", "test")
 """Names of the splits, in the order in which commands take them."""
 DATASETS: Mapping[str, str] = {

@@ -96,16 +96,29 @@ class _Layout:
         return self.prefixes[ours] + key.removeprefix(ours)
 
 
+_EXPORTED = (".onnx", ".xml", ".pt2")
+"""Suffixes of what `leadline export` writes."""
+
+
+def _reason(problem: Exception) -> str:
+    """Return the one line of what torch.load says that is about the file; the others are about its arguments."""
+    lines = str(problem).splitlines() or [type(problem).__name__]
+    marked = [line.partition("WeightsUnpickler error:")[2].strip() for line in lines]
+    return next(filter(None, marked), lines[0])[:200].rstrip(". ")
+
+
 def _tensors(file: Path) -> dict[str, Tensor]:
     """The file's tensors by name, mapped rather than read where it is a zip archive (all but the oldest are)."""
     if not file.is_file():
         raise BadInput(f"No checkpoint at {file}.")
+    if file.suffix.lower() in _EXPORTED:
+        raise BadInput(f"{file} is an exported model, which only predicts: give the model that it was made of.")
     try:
         with safe_globals(_ARRAY):
             held = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
     except Exception as problem:  # torch.load raises whatever the bytes lead it to.
         raise UnreadableFile(
-            f"{file} is damaged, or holds more than tensors ({problem}): download it again."
+            f"{file} is damaged, or holds more than tensors ({_reason(problem)}): download it again."
         ) from problem
     if isinstance(held, dict) and "optimizer" in held:
         held = held.get("model")  # MiDaS's and BTS's trainings saved both.
