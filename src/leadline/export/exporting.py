@@ -92,7 +92,7 @@ def export_model(
                 "original": original.fingerprint,
             },
         }
-        form.write(model, draft, precision, calibration, about)
+        form.functions().write(model, draft, precision, calibration, about)
         exported = load_exported(draft, form.backend)
         parity = compare(
             original, exported, list(images) or images_of(dataset, FROM_DATASET), dataset, (model, exported), precision
@@ -103,7 +103,7 @@ def export_model(
                 f"{parity.markdown()}"
             )
         about["export"]["checked"] = parity.record()
-        form.label(draft, about)
+        form.functions().label(draft, about)
         _take_names(draft, target)
     return Exported(target, parity, load_exported(target, form.backend))
 
@@ -145,30 +145,8 @@ class Format:
     module: str
     """Where its functions `write` and `label` are, in this folder; it is imported when it is first used."""
 
-    def write(
-        self, model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]
-    ) -> None:
-        """Write a model.
-
-        Args:
-            model: the network.
-            path: the file.
-            precision: fp32, fp16 or int8.
-            calibration: photographs (H, W, 3) for int8.
-            about: the metadata.
-        """
-        self._functions().write(model, path, precision, calibration, about)
-
-    def label(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Replace the metadata of a file.
-
-        Args:
-            path: the file.
-            about: the metadata.
-        """
-        self._functions().label(path, about)
-
-    def _functions(self) -> Any:
+    def functions(self) -> Any:
+        """Return that module."""
         return import_module(f"leadline.export.{self.module}")
 
 
