@@ -24,7 +24,7 @@ demo: install
 	@echo "A page for your own photographs: leadline app (docs/viewing.md says how to install it)"
 	@echo "Now two short trainings of some five minutes; stop them with Ctrl-C, and run this again to resume them."
 	@echo
-	$(BIN)/leadline study stages --out demo --seeds 1 --jobs 2 --photos examples/photos \
+	$(BIN)/leadline study stages --only multi-stage --out demo --seeds 1 --jobs 2 --photos examples/photos \
 	    --data rooms,height=96,width=128,count=2048 --model hybrid,size=tiny,input_size=96:128 --loss silog=1,l1=1 \
 	    --steps 500 --validate-every 250 --learning-rate 4e-3 --augmentation.brightness 0 --augmentation.colour 0
 	@echo
