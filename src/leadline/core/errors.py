@@ -38,3 +38,20 @@ def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
     """
     plural = f"{what}es" if what.endswith("s") else f"{what}s"
     return BadInput(f"No {what} is called {name!r}. Known {plural}: {', '.join(sorted(known))}.")
+
+
+def check_type(value: object, expected: type, noun: str, cure: str) -> None:
+    """Refuse a value of another type, such as a text where the object that it names is needed.
+
+    Args:
+        value: what was given.
+        expected: its type, or a protocol that can be checked while the program runs.
+        noun: what it should be.
+        cure: what to do.
+
+    Raises:
+        BadInput: it is of another type.
+    """
+    if not isinstance(value, expected):
+        shown = repr(value) if isinstance(value, str) else f"What is of type {type(value).__name__}"
+        raise BadInput(f"{shown} is no {noun}: {cure}.")

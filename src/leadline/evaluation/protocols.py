@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, check_known
+from leadline.core.errors import BadInput, check_known, check_type
 from leadline.core.sample import Depth, Mask
 from leadline.evaluation.alignment import check_alignment, fit_alignment
 from leadline.evaluation.metrics import Averaging
@@ -161,9 +161,7 @@ def check_protocol(rules: object) -> None:
     Raises:
         BadInput: it is none; the error says how to make one.
     """
-    if not isinstance(rules, EvalProtocol):
-        shown = repr(rules) if isinstance(rules, str) else f"What is of type {type(rules).__name__}"
-        raise BadInput(f'{shown} is no protocol: make one by leadline.protocol("indoor").')
+    check_type(rules, EvalProtocol, "protocol", 'make one by leadline.protocol("indoor")')
 
 
 def protocol(name: str, **changes: Any) -> EvalProtocol:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, unknown
+from leadline.core.errors import BadInput, NoSplit, check_type, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
@@ -40,9 +40,7 @@ def check_dataset(dataset: object) -> None:
     Raises:
         BadInput: it is none; the error says how to open one.
     """
-    if not isinstance(dataset, Dataset):
-        shown = repr(dataset) if isinstance(dataset, str) else f"What is of type {type(dataset).__name__}"
-        raise BadInput(f'{shown} is no dataset: open one by leadline.datasets.open_data("rooms,count=4", "val").')
+    check_type(dataset, Dataset, "dataset", 'open one by leadline.datasets.open_data("rooms,count=4", "val")')
 
 
 SPLITS = ("train", "val", "test")
