@@ -26,6 +26,7 @@ from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.recipes.distil import DistilOptions, Variant, choose_variant, gate
 from leadline.recipes.relative_teachers import DptRangeTeacher, UnitRangeTeacher
+from leadline.training.cross_context import AnchoredLabels, CornerCrops
 from leadline.training.objectives import Distilled, Supervised
 from leadline.training.pseudo_labels import PseudoLabelledDataset, label
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
@@ -588,3 +589,66 @@ def test_the_relative_teachers_numbers_are_those_of_dpt_hybrid_or_from_0_to_1():
     )
     unit = UnitRangeTeacher(dpt)(image)
     assert (unit.min(), unit.max()) == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def labelled(teacher, tmp_path_factory) -> tuple[Dataset, Dataset]:
+    """Corners with the whole image's label, and with the corner's own."""
+    model, places = load(teacher), [tmp_path_factory.mktemp(name) for name in ("whole", "corners")]
+    whole = PseudoLabelledDataset(TRAIN, label(model, TRAIN, places[0]), keeps_target=False)
+    corners = CornerCrops(TRAIN)
+    return CornerCrops(whole), PseudoLabelledDataset(corners, label(model, corners, places[1]), keeps_target=False)
+
+
+class TestTheContext:
+    def test_corners_are_the_pixels_depth_and_camera_of_that_part_of_the_image(self):
+        corners, whole = CornerCrops(TRAIN, 0.5), TRAIN[1]
+        assert len(corners) == 4 * len(TRAIN)
+        lower_right = corners[4 + 3]
+        assert lower_right.size == whole.size
+        assert lower_right.name != whole.name
+        half = SIDE // 2
+        assert torch.equal(lower_right.depth[:, ::2, ::2], whole.depth[:, half:, half:])
+        assert lower_right.intrinsics is not None
+        assert whole.intrinsics is not None
+        (focal, _, centre, _), (whole_focal, _, whole_centre, _) = (
+            lower_right.intrinsics.tolist(),
+            whole.intrinsics.tolist(),
+        )
+        assert focal == pytest.approx(2 * whole_focal)
+        assert centre == pytest.approx(2 * (whole_centre - half), abs=0.51)
+
+    def test_an_anchored_label_has_the_corners_shape_at_the_level_of_the_whole_images(self, labelled):
+        whole, own = labelled
+        anchored = AnchoredLabels(own, whole)
+        for index in range(len(own)):
+            before, after, level = (each[index].teacher_prediction for each in (own, anchored, whole))
+            assert before
+            assert after
+            assert level
+            ratio = after.depth / before.depth
+            assert ratio.std() < 1e-5 * ratio.mean()
+            assert (level.depth / after.depth).median().item() == pytest.approx(1, rel=1e-4)
+            assert torch.equal(after.confidence, before.confidence)
+
+    def test_labels_of_different_images_are_no_pairs(self, labelled):
+        whole, own = labelled
+        with pytest.raises(BadInput, match="not a pair"):
+            AnchoredLabels(own, Listed([whole[number] for number in reversed(range(len(whole)))]))[0]
+        with pytest.raises(BadInput, match="no pairs"):
+            AnchoredLabels(own, Listed([whole[0]]))
+
+    def test_context_without_unlabelled_images_is_refused_before_anything_is_made(self, teacher, tmp_path, capsys):
+        out = tmp_path / "run"
+        command = ["distil", "--teacher", str(teacher), *SHORT, "--steps", "2", "--seeds", "1", "--out", str(out)]
+        assert main([*command, "--context", "cross"]) == 1
+        assert "no unlabelled images to take corners of" in capsys.readouterr().err
+
+    def test_a_student_is_distilled_from_crops_and_the_corners_are_labelled_once(self, teacher, tmp_path, capsys):
+        out = tmp_path / "run"
+        command = ["distil", "--teacher", str(teacher), *SHORT, "--steps", "2", "--seeds", "1", "--no-gate"]
+        command += ["--unlabelled", UNLABELLED, "--context", "cross", "--out", str(out)]
+        assert main(command) == 0
+        store = json.loads((out / "labels" / "unlabelled-corners-teacher-none" / "store.json").read_text())
+        assert store["data"]["samples"] == 4 * 6
+        assert main(command) == 0

@@ -30,6 +30,7 @@ from leadline.recipes.studies import (
 )
 from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.report import Report, reading, worst_images
+from leadline.training.cross_context import AnchoredLabels, CornerCrops
 from leadline.training.distillation_losses import DISTILLATION_TERMS
 from leadline.training.objectives import Distilled, Supervised, check_distillation_term, feature_terms
 from leadline.training.pseudo_labels import (
@@ -43,6 +44,8 @@ from leadline.training.pseudo_labels import (
 
 Holes = Literal["open", "naive", "gated"]
 """What happens to pixels without a target; see `Variant.holes`."""
+Context = Literal["image", "crop", "cross", "unanchored"]
+"""What the teacher sees of the unlabelled images; see `Variant.context`."""
 METRES: Mapping[str, float] = {"silog": 1.0, "l1": 1.0}
 """Default loss terms against a teacher in metres."""
 SCALE_FREE: Mapping[str, float] = {"ssi": 1.0, "ssi_gradient": 0.5}
@@ -67,6 +70,10 @@ class Variant:
     """Weigh each pixel by how well the teacher's views agree."""
     unlabelled: bool = False
     """Half of the training images are ones without a target depth."""
+    context: Context = "image"
+    """Of the unlabelled images: `image`, each whole; `crop`, half of the samples are corners of them, with that part of
+    the whole image's label; `cross`, half of the corners have the teacher's label of the corner alone instead, at the
+    level of the whole image's (cross-context distillation, He et al. 2025); `unanchored`, at its own level."""
     beside: str = ""
     """Measured data of the experiment's `beside` that make half of the training images: a control that has the data of
     a teacher and no teacher."""
@@ -87,6 +94,10 @@ class Variant:
             raise BadInput(
                 f"{self.name!r} has no use for unlabelled images: only a loss against the teacher learns from them. "
                 "Leave --unlabelled out, or the filling of holes."
+            )
+        if self.context != "image" and not self.unlabelled:
+            raise BadInput(
+                f"{self.name!r} has no unlabelled images to take corners of: name some, or leave context out."
             )
         if self.beside and (self.teacher_losses or self.holes != "open"):
             raise BadInput(f"{self.name!r} has a teacher and its data at once, which separates neither.")
@@ -190,9 +201,25 @@ class DistillationExperiment:
         if not variant.unlabelled:
             return labelled, objective
         assert self.unlabelled is not None
-        store = self._labels("unlabelled", self.unlabelled, replace(variant, alignment="none"))
-        without_target = PseudoLabelledDataset(self.unlabelled, store, keeps_target=False)
-        return Mixture([(labelled, 1), (without_target, 1)]), objective
+        unaligned = replace(variant, alignment="none")
+        store = self._labels("unlabelled", self.unlabelled, unaligned)
+        whole = PseudoLabelledDataset(self.unlabelled, store, keeps_target=False)
+        if variant.context == "image":
+            return Mixture([(labelled, 1), (whole, 1)]), objective
+        return Mixture([(labelled, 2), (whole, 1), (self._corners(whole, unaligned), 1)]), objective
+
+    def _corners(self, whole: PseudoLabelledDataset, variant: Variant) -> Dataset:
+        """Corners of the unlabelled images, with labels in the variant's context."""
+        assert self.unlabelled is not None
+        of_whole = CornerCrops(whole)
+        if variant.context == "crop":
+            return of_whole
+        corners = CornerCrops(self.unlabelled)
+        store = self._labels("unlabelled-corners", corners, variant)
+        of_corner: Dataset = PseudoLabelledDataset(corners, store, keeps_target=False)
+        if variant.context == "cross":
+            of_corner = AnchoredLabels(of_corner, of_whole)
+        return Mixture([(of_whole, 1), (of_corner, 1)])
 
     def _labels(self, what: str, dataset: Dataset, variant: Variant) -> PseudoLabelStore:
         teacher = self.relative_teachers[variant.unit] if variant.unit else self.teacher
@@ -234,6 +261,10 @@ class DistilOptions:
     holes: Holes = "open"
     """Let the teacher fill what was not measured: naive, or gated (aligned, where confident, scaled to the measurements
     around)."""
+    context: Context = "image"
+    """What the teacher sees of the unlabelled images: image (each whole), crop (half of the samples are corners, with
+    that part of the whole image's label), cross (half of the corners have the teacher's label of the corner alone, at
+    the level of the whole image's), or unanchored (at its own level)."""
     confidence: bool = True
     """Weigh the teacher's pixels by how well its views agree."""
     seeds: AtLeastOne = 3
@@ -328,6 +359,7 @@ def choose_variant(distillation: DistilOptions, teacher: DepthModel) -> Variant:
         alignment=alignment,
         confidence=distillation.confidence,
         unlabelled=distillation.unlabelled is not None,
+        context=distillation.context,
         holes=distillation.holes,
     )
 

@@ -46,6 +46,7 @@ class Cell:
             "measured": str(self.measured or "--labelled"),
             "teacher's losses": ", ".join(f"{name}={weight:g}" for name, weight in variant.teacher_losses.items()),
             "unlabelled images": "yes" if variant.unlabelled else "no",
+            "teacher's context": variant.context,
             "holes": variant.holes,
         }
 
@@ -116,6 +117,13 @@ CELLS: Mapping[str, Cell] = {
     "loss-holistic": Cell(_more(_BEST, "unlabelled, and holistic", teacher_losses={**METRES, "holistic": 0.1})),
     "loss-pairwise": Cell(_more(_BEST, "unlabelled, and pairwise", teacher_losses={**METRES, "pairwise": 0.5})),
     "loss-features": Cell(_more(_BEST, "unlabelled, and features", teacher_losses={**METRES, "features": 0.5})),
+    # What the teacher sees of the unlabelled images.
+    "context-crop": Cell(_more(_BEST, "unlabelled, corners with the image's label", context="crop")),
+    "context-cross": Cell(_more(_BEST, "unlabelled, cross-context", context="cross")),
+    "context-unanchored": Cell(_more(_BEST, "unlabelled, cross-context, not anchored", context="unanchored")),
+    "context-ssi": Cell(
+        _more(_BEST, "unlabelled, cross-context, ssi and its gradient", teacher_losses=SCALE_FREE, context="cross")
+    ),
     # The paper's third experiment.
     "filled-paper": Cell(
         Variant(
@@ -140,6 +148,7 @@ QUESTIONS: Mapping[str, str] = {
     "weight": "Does a smaller weight of the teacher's term, or trimming, undo it?",
     "gain": "Does a teacher in metres help beyond what its own data would have taught without it?",
     "losses": "Which loss against the teacher is best where a teacher helps?",
+    "context": "Does a teacher's view of parts of the images help beside its view of the whole (cross-context)?",
     "holes": "Does filling holes with a teacher's depth help?",
 }
 """Identifier → question."""
@@ -192,6 +201,15 @@ DESIGN = Design(
         ),
         *_claims(
             "losses", "ablation", *((name, "unlabelled") for name in CELLS if name.startswith(("loss-", "unlabelled-")))
+        ),
+        *_claims(
+            "context",
+            "ablation",
+            ("context-crop", "unlabelled"),
+            ("context-cross", "unlabelled"),
+            ("context-cross", "context-crop"),
+            ("context-unanchored", "context-cross"),
+            ("context-ssi", "loss-ssi"),
         ),
         *_claims("holes", "ablation", ("filled-paper", "control"), ("filled-gated", "control")),
     ),
