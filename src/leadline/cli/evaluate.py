@@ -12,7 +12,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.specs import parse_options
 from leadline.data.datasets import open_data, open_for_evaluation
-from leadline.evaluation.details import detail_table
+from leadline.evaluation.details import detail_tables
 from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Table, TextTable
@@ -61,7 +61,8 @@ class EvaluateCommand:
     resize: bool = False
     """Resize predictions of another size, but of the same aspect ratio, to their measured map's."""
     details: bool = False
-    """Also list errors by range of depth, and how well edges are found (boundary F1); of a model on a dataset."""
+    """Also list errors by range of depth, and how well edges and surfaces are found (boundary F1, relative normals,
+    distances between points); of a model on a dataset."""
     batch_size: int = 8
     """Images that are predicted at once."""
     backend: Backend = "auto"
@@ -77,14 +78,14 @@ class EvaluateCommand:
         if self.data:
             table, told = self._score_model(self.data, rules)
         elif self.predictions and self.ground_truth:
-            table, told = self._score_maps(self.predictions, self.ground_truth, rules), None
+            table, told = self._score_maps(self.predictions, self.ground_truth, rules), ()
         else:
             raise BadInput("Give either --data (and --model), or --predictions and --ground-truth.")
         print(table.markdown())
-        if told:
-            print(told.markdown())
+        for each in told:
+            print(each.markdown())
         if self.json:
-            figures = {**table.as_dict(), **({"details": told.as_dict()} if told else {})}
+            figures = {**table.as_dict(), **({"details": [each.as_dict() for each in told]} if told else {})}
             with atomic_write(self.json) as half:
                 text = json.dumps(figures, indent=1, ensure_ascii=False)
                 half.write_text(printable(text), encoding="utf-8")
@@ -122,7 +123,7 @@ class EvaluateCommand:
             check_replaceable(self.json, "--json", keys=frozenset({"title", "metrics", "rows"}))
             make_folder(self.json.parent)
 
-    def _score_model(self, data: str, rules: EvalProtocol) -> tuple[Table, TextTable | None]:
+    def _score_model(self, data: str, rules: EvalProtocol) -> tuple[Table, tuple[TextTable, ...]]:
         words = self.model or DEFAULT
         dataset = open_for_evaluation(data, self.split)
         training = open_data(self.train_data, "train") if self.train_data else None
@@ -137,8 +138,8 @@ class EvaluateCommand:
             progress=True,
         )
         if not self.details:
-            return table, None
-        return table, detail_table(model, dataset, rules, batch_size=self.batch_size)  # pyright: ignore[reportArgumentType]
+            return table, ()
+        return table, detail_tables(model, dataset, rules, batch_size=self.batch_size)  # pyright: ignore[reportArgumentType]
 
     def _score_maps(self, predictions: Path, ground_truth: Path, rules: EvalProtocol) -> Table:
         return evaluate_maps(

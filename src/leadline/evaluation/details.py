@@ -1,7 +1,8 @@
-"""Details of a score: errors by range of depth, and how well the edges of things are found."""
+"""Details of a score: errors by range of depth, and how well edges and surfaces are found."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size
+from leadline.evaluation.geometry import CLOSE, cloud_scores, relative_normal_error
 from leadline.evaluation.metrics import METRICS, MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import TextTable
@@ -22,6 +24,9 @@ RANGES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 80.0)
 THRESHOLDS = tuple(1.05 + 0.2 * step / 9 for step in range(10))
 """Ratios of neighbouring depths from which on there is an edge: Depth Pro's, from 1.05 to 1.25."""
 
+_COLUMNS = ("abs_rel", "rmse", "d1")
+"""Metrics of a range."""
+
 
 @dataclass(frozen=True, eq=False)
 class ComparedImage:
@@ -30,6 +35,8 @@ class ComparedImage:
     metres: Depth
     target: Depth
     counted: Mask
+    camera: tuple[float, ...] | None = None
+    """fx, fy, cx, cy in pixels; None: not known."""
 
 
 def compared_images(
@@ -48,7 +55,8 @@ def compared_images(
         predicted = predict_tensor(model, together.image, together.intrinsics)
         for sample, depth in zip(group, predicted, strict=True):
             compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
-            yield ComparedImage(compared.metres, sample.depth, compared.counted)
+            camera = None if sample.intrinsics is None else tuple(sample.intrinsics.tolist())
+            yield ComparedImage(compared.metres, sample.depth, compared.counted, camera)
 
 
 def boundary_f1(predicted: Depth, target: Depth, valid: Mask, thresholds: Sequence[float] = THRESHOLDS) -> float:
@@ -72,54 +80,42 @@ def boundary_f1(predicted: Depth, target: Depth, valid: Mask, thresholds: Sequen
     return sum(score * threshold for score, threshold in known) / sum(threshold for _, threshold in known)
 
 
-def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -> TextTable:
-    """List errors by range of the target depth, pooled over pixels; boundary F1 and a flat predictor are remarks.
+def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -> tuple[TextTable, TextTable]:
+    """List errors by range of the target depth, pooled over pixels; and how well edges and surfaces are found.
 
-    The flat predictor gives each image its own median depth: what a perfect scale without any shape scores.
+    Beside the model stands a flat predictor, which gives each image its own median depth: what a perfect scale without
+    any shape scores.
 
     Args:
         images: of `compared_images`.
         ranges: metres at which ranges meet.
+
+    Returns:
+        The table of ranges, and the table of shape. Relative normals and clouds are of images whose intrinsics are
+        known; the table says of how many.
     """
     parts: dict[int, list[MetricAccumulator]] = {number: [] for number in range(len(ranges) - 1)}
-    found: list[float] = []
     flat: list[MetricAccumulator] = []
+    shapes: list[tuple[_Shape, _Shape]] = []
     for image in images:
         for number, (near, far) in enumerate(pairwise(ranges)):
             within = image.counted & (image.target >= near) & (image.target < far)
             parts[number].append(MetricAccumulator.of(image.metres, image.target, within))
-        if image.counted.any():
-            middle = float(np.median(image.target[image.counted].cpu().numpy()))
-            flat.append(MetricAccumulator.of(torch.full_like(image.target, middle), image.target, image.counted))
-        # Pixels that were not measured are never read: any positive number may stand there.
-        target = torch.where(image.counted, image.target, 1.0)
-        found.append(boundary_f1(image.metres, target, image.counted))
-    merged = {number: MetricAccumulator.merged(some) for number, some in parts.items()}
-    total = sum(int(some.pixels.sum()) for some in merged.values())
-    columns = ("abs_rel", "rmse", "d1")
-    lines = tuple(
-        (
-            f"{ranges[number]:g} to {ranges[number + 1]:g} m",
-            f"{int(some.pixels.sum()) / total:.1%}",
-            *(METRICS[name].printed(some.averaged("pooled")[name]) for name in columns),
-        )
-        for number, some in merged.items()
-        if some.counted
-    )
-    known = [each for each in found if each == each]
-    remark = (
-        f"Boundary F1 {sum(known) / len(known):.3f} ↑ (Depth Pro), over {len(known)} images with edges."
-        if known
-        else "No image has an edge to find."
-    )
+        if not image.counted.any():
+            continue
+        middle = float(np.median(image.target[image.counted].cpu().numpy()))
+        constant = replace(image, metres=torch.full_like(image.target, middle))
+        flat.append(MetricAccumulator.of(constant.metres, image.target, image.counted))
+        shapes.append((_Shape.of(image), _Shape.of(constant)))
     own = MetricAccumulator.merged(flat).averaged()
-    figures = ", ".join(f"{METRICS[name].label} {METRICS[name].printed(own[name])}" for name in columns)
+    figures = ", ".join(f"{METRICS[name].label} {METRICS[name].printed(own[name])}" for name in _COLUMNS)
     median = f"Each image's own median depth, a flat predictor that knows the ground truth, scores {figures}."
-    head = ("target depth", "pixels", *(METRICS[name].heading for name in columns))
-    return TextTable("Errors by range of depth, pooled over pixels", head, lines, (remark, median))
+    return _range_table(parts, ranges, median), _shape_table(shapes)
 
 
-def detail_table(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8) -> TextTable:
+def detail_tables(
+    model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
+) -> tuple[TextTable, TextTable]:
     """Predict a dataset and list `details`.
 
     Args:
@@ -129,6 +125,67 @@ def detail_table(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *,
         batch_size: images that the model sees at once.
     """
     return details(compared_images(model, dataset, protocol, batch_size=batch_size))
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How well the edges and surfaces of one image are found; NaN: not known."""
+
+    edges: float
+    normals: float = math.nan
+    chamfer: float = math.nan
+    f_score: float = math.nan
+
+    @classmethod
+    def of(cls, image: ComparedImage) -> "_Shape":
+        # Pixels that were not measured are never read: any positive number may stand there.
+        target = torch.where(image.counted, image.target, 1.0)
+        edges = boundary_f1(image.metres, target, image.counted)
+        if image.camera is None:
+            return cls(edges)
+        both = (image.metres, target, image.counted, image.camera)
+        clouds = cloud_scores(*both)
+        return cls(edges, relative_normal_error(*both), clouds.chamfer, clouds.f_score)
+
+
+def _range_table(parts: Mapping[int, Sequence[MetricAccumulator]], ranges: Sequence[float], remark: str) -> TextTable:
+    merged = {number: MetricAccumulator.merged(some) for number, some in parts.items()}
+    total = sum(int(some.pixels.sum()) for some in merged.values())
+    lines = tuple(
+        (
+            f"{ranges[number]:g} to {ranges[number + 1]:g} m",
+            f"{int(some.pixels.sum()) / total:.1%}",
+            *(METRICS[name].printed(some.averaged("pooled")[name]) for name in _COLUMNS),
+        )
+        for number, some in merged.items()
+        if some.counted
+    )
+    head = ("target depth", "pixels", *(METRICS[name].heading for name in _COLUMNS))
+    return TextTable("Errors by range of depth, pooled over pixels", head, lines, (remark,))
+
+
+def _shape_table(shapes: Sequence[tuple[_Shape, _Shape]]) -> TextTable:
+    columns = (
+        ("edges", "boundary F1 ↑", 3),
+        ("normals", "relative normals (°) ↓", 1),
+        ("chamfer", "Chamfer distance (m) ↓", 3),
+        ("f_score", f"F-score at {CLOSE:g} m ↑", 3),
+    )
+    lines = []
+    for number, name in enumerate(("the model", "each image's own median depth (knows the truth)")):
+        line = [name]
+        for part, _, digits in columns:
+            known = [value for each in shapes if (value := getattr(each[number], part)) == value]
+            line.append(f"{sum(known) / len(known):.{digits}f}" if known else "–")
+        lines.append(tuple(line))
+    edged = sum(each.edges == each.edges for each, _ in shapes)
+    placed = sum(each.chamfer == each.chamfer for each, _ in shapes)
+    remarks = (
+        "Means over images. Boundary F1: Depth Pro's. Relative normals: Wu et al. 2025. Distances are between the "
+        "points of predicted and of measured pixels.",
+        f"Of {len(shapes)} images, {edged} have edges and {placed} have intrinsics, which normals and points need.",
+    )
+    return TextTable("Edges and surfaces", ("", *(heading for _, heading, _ in columns)), tuple(lines), remarks)
 
 
 def _f1(predicted: Depth, target: Depth, valid: Mask, threshold: float) -> float:
