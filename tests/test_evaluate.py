@@ -145,6 +145,25 @@ def test_flip_takes_the_mean_with_the_mirror_image(data):
     assert flipped["abs_rel"] == pytest.approx(0, abs=1e-5)
 
 
+def test_scales_take_the_mean_over_sizes_of_the_input_and_the_protocol_says_so(data):
+    class Sized(Brightness):
+        def forward_canonical(self, image: Tensor) -> Tensor:
+            return super().forward_canonical(image) * image.shape[-1] / self.preprocessing.size[1]
+
+    rules = protocol("indoor", scales=(0.5, 1.5))
+    assert rules.words == "indoor, mean over scales 0.5, 1.5"
+    flat = data[0].replace(image=torch.full_like(data[0].image, 0.3), depth=torch.full_like(data[0].depth, 3.0))
+    half, both = (
+        evaluate_metrics(Sized(), Listed([flat]), protocol("indoor", scales=scales)) for scales in ((0.5,), (0.5, 1.5))
+    )
+    assert half["abs_rel"] == pytest.approx(0.5, abs=1e-5)
+    assert both["abs_rel"] == pytest.approx(0, abs=1e-5)
+    with pytest.raises(BadInput, match=r"give factors from 0\.1 to 10"):
+        protocol("indoor", scales=(0.0,))
+    with pytest.raises(BadInput, match="leave --scales out"):
+        evaluate_maps(".", ".", rules)
+
+
 def test_images_without_truth_are_left_out_and_said(data):
     empty = data[0].replace(valid=torch.zeros_like(data[0].valid), name="scene/empty")
     table = evaluate(Brightness(1.2), Listed([*data.samples, empty]), INDOOR)

@@ -25,6 +25,8 @@ class ProtocolOptions:
     """The mean of each image's metric, or one metric over all pixels."""
     flip: bool = False
     """Take the mean of the predictions for the image and for its mirror image."""
+    scales: tuple[float, ...] | None = None
+    """Take the mean of the predictions at these factors on the size of the network's input: 0.75 1 1.25."""
 
     def chosen(self) -> EvalProtocol:
         """Return the protocol with its departures.

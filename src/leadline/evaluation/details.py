@@ -12,11 +12,11 @@ from torch import Tensor
 from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size
+from leadline.evaluation.evaluate import predict_views
 from leadline.evaluation.geometry import CLOSE, cloud_scores, relative_normal_error
 from leadline.evaluation.metrics import METRICS, MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import TextTable
-from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 
 RANGES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 80.0)
@@ -42,7 +42,7 @@ class ComparedImage:
 def compared_images(
     model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, batch_size: int = 8
 ) -> Iterator[ComparedImage]:
-    """Predict a dataset, and align and clip each prediction as a protocol says.
+    """Predict a dataset, and average, align and clip the predictions as a protocol says.
 
     Args:
         model: the model, on the device that it computes on.
@@ -52,7 +52,7 @@ def compared_images(
     """
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
-        predicted = predict_tensor(model, together.image, together.intrinsics)
+        predicted = predict_views(model, together, protocol)
         for sample, depth in zip(group, predicted, strict=True):
             compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
             camera = None if sample.intrinsics is None else tuple(sample.intrinsics.tolist())

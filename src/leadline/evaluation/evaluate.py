@@ -12,11 +12,12 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, track
-from leadline.core.sample import Sample, collate
+from leadline.core.sample import Depth, Sample, collate
 from leadline.core.threads import map_in_threads, usable_cores
 from leadline.data.datasets import Dataset, check_dataset
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.loader import group_by_size, subsample_evenly
+from leadline.data.transforms import flip
 from leadline.evaluation.alignment import check_alignment
 from leadline.evaluation.map_pairs import Pair, match_maps, pair_maps
 from leadline.evaluation.metrics import MetricAccumulator, Pixels
@@ -156,6 +157,8 @@ def evaluate_maps(
             raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
+    if protocol.scales != (1.0,):
+        raise BadInput("Maps in files cannot be predicted again from images of other sizes: leave --scales out.")
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     pairs, ignored = match_maps(predictions, ground_truth)
     reading = DepthReading(depth_scale, None if invalid is None else tuple(invalid), max_depth)
@@ -229,6 +232,26 @@ def evaluate_maps(
     if ignored:
         notes.append(f"Ignored in both folders: {', '.join(f'{n} {what}' for what, n in sorted(ignored.items()))}.")
     return replace(table, notes=(*table.notes, *notes))
+
+
+def predict_views(model: DepthModel | ExportedModel, sample: Sample, protocol: EvalProtocol) -> Depth:
+    """Predict a sample or a batch as a protocol says: the mean over its scales, and over the mirror image.
+
+    Args:
+        model: the model, on the device that it computes on.
+        sample: the images.
+        protocol: `flip` and `scales` say what is averaged.
+
+    Returns:
+        Depth in the unit of `model.kind`, of the shape of the sample's depth.
+    """
+    views = [predict_tensor(model, sample.image, sample.intrinsics, scale=scale) for scale in protocol.scales]
+    if protocol.flip:
+        mirror = flip(sample)
+        views += [
+            predict_tensor(model, mirror.image, mirror.intrinsics, scale=scale).flip(-1) for scale in protocol.scales
+        ]
+    return torch.stack(views).mean(0) if len(views) > 1 else views[0]
 
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
@@ -327,9 +350,7 @@ def _predictions(
 ) -> Iterator[Pair]:
     for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
         together = collate(group)
-        predicted = predict_tensor(model, together.image, together.intrinsics)
-        if protocol.flip:
-            predicted = (predicted + predict_tensor(model, together.image.flip(-1), together.intrinsics).flip(-1)) / 2
+        predicted = predict_views(model, together, protocol)
         for sample, depth in zip(group, predicted, strict=True):
             yield Pair(str(sample.name), depth, sample.depth, sample.valid)
 

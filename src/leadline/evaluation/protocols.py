@@ -63,6 +63,8 @@ class EvalProtocol:
     averaging: Averaging = "per_image"
     flip: bool = False
     """Predict the mirrored image too and take the mean of both."""
+    scales: tuple[float, ...] = (1.0,)
+    """Factors on the sides of the network's input; the mean of the predictions is scored."""
 
     def counts(self, target: Depth, valid: Mask) -> Mask:
         """Return the pixels that count: measured, in the crop, strictly between `min_depth` and `cap`."""
@@ -187,6 +189,9 @@ def _said(one: EvalProtocol, field: str) -> str:
         "alignment": f"alignment {one.alignment}",
         "averaging": {"per_image": "averaged per image", "pooled": "pooled over pixels"}[one.averaging],
         "flip": "with flip" if one.flip else "no flip",
+        "scales": f"mean over scales {', '.join(f'{scale:g}' for scale in one.scales)}"
+        if one.scales != (1.0,)
+        else "one scale",
     }[field]
 
 
@@ -194,5 +199,7 @@ def _check(one: EvalProtocol) -> None:
     check_known("crop", one.crop, CROPS)
     check_known("averaging", one.averaging, ("per_image", "pooled"))
     check_alignment(one.alignment, DepthKind.METRIC)
+    if not one.scales or not all(0.1 <= scale <= 10 for scale in one.scales):
+        raise BadInput(f"Scales {one.scales}: give factors from 0.1 to 10 of the network's input size, as 0.75 1 1.25.")
     if not 0 < one.min_depth < one.cap < math.inf:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")

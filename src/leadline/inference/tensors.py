@@ -8,13 +8,18 @@ from torch.nn import functional as F
 from leadline.core.arrays import Depth, ImageTensor, Intrinsics, as_array
 from leadline.core.camera import crop_intrinsics, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
 from leadline.inference.backends import ExportedModel
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Interpolation
 
 
 def predict_tensor(
-    model: DepthModel | ExportedModel, image: ImageTensor, intrinsics: Intrinsics | None = None
+    model: DepthModel | ExportedModel,
+    image: ImageTensor,
+    intrinsics: Intrinsics | None = None,
+    *,
+    scale: float = 1.0,
 ) -> Depth:
     """Predict the depth of an image (3, H, W) or of a batch (B, 3, H, W) at its own size, in the unit of `model.kind`.
 
@@ -27,19 +32,25 @@ def predict_tensor(
         image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
         intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
             canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
+        scale: factor on the sides of the network's input, for the mean over scales.
 
     Returns:
         (1, H, W) or (B, 1, H, W) on the device of the image.
+
+    Raises:
+        BadInput: another scale than 1 of an exported file, whose input size is fixed.
     """
     images = image if image.ndim == 4 else image[None]
     cameras = None if intrinsics is None else intrinsics.expand(len(images), 4)
     if isinstance(model, ExportedModel):
+        if scale != 1:
+            raise BadInput(f"{model.name} is an exported file, whose input size is fixed: leave out other scales.")
         known = [None] * len(images) if cameras is None else list(as_array(cameras))
         measured = model.measure(list(as_array(images).transpose(0, 2, 3, 1)), known)
         depth = torch.from_numpy(measured).to(image.device)
     else:
         with torch.inference_mode():
-            depth = _run(model, images, cameras)
+            depth = _run(model, images, cameras, scale)
     return depth if image.ndim == 4 else depth[0]
 
 
@@ -70,7 +81,7 @@ def interpolate(
             return 1 / F.interpolate(1 / images, size, mode="bilinear", align_corners=False)
 
 
-def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None) -> Depth:
+def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None, scale: float) -> Depth:
     """Resize images for a network, run it, and resize its depth back."""
     place = images.device
     height, width = images.shape[-2:]
@@ -81,7 +92,7 @@ def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None) 
     images = images.to(weights.device)
     if rows or columns:
         images = F.pad(images, (columns, columns, rows, rows), mode="reflect")
-    size = rule.size_for(*whole)
+    size = rule.size_for(*whole, scale)
     fitted = _resized(images, size, rule.interpolation).to(weights.dtype)
     camera = None
     if intrinsics is not None:

@@ -78,9 +78,16 @@ class Preprocessing:
             min(int(sqrt(width / 2) * self.margin), width - 1),
         )
 
-    def size_for(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a photograph of `height` × `width`, margins included, is resized to."""
-        tall, wide = self.size[0] / height, self.size[1] / width
+    def size_for(self, height: int, width: int, scale: float = 1.0) -> tuple[int, int]:
+        """Return the height and width that a photograph is resized to.
+
+        Args:
+            height: of the photograph in pixels, margins included.
+            width: likewise.
+            scale: factor on both sides of the network's input; before both are rounded to the multiple.
+        """
+        native_height, native_width = scale * self.size[0], scale * self.size[1]
+        tall, wide = native_height / height, native_width / width
         match self.resize:
             case Resize.SAME_AREA:
                 tall = wide = sqrt(tall * wide)
@@ -93,10 +100,11 @@ class Preprocessing:
             case Resize.STRETCH:
                 pass
             case Resize.OWN:
-                return max(height // self.multiple, 1) * self.multiple, max(width // self.multiple, 1) * self.multiple
-        return self._rounded(tall * height, self.size[0]), self._rounded(wide * width, self.size[1])
+                rows, columns = int(scale * height) // self.multiple, int(scale * width) // self.multiple
+                return max(rows, 1) * self.multiple, max(columns, 1) * self.multiple
+        return self._rounded(tall * height, native_height), self._rounded(wide * width, native_width)
 
-    def _rounded(self, side: float, native: int) -> int:
+    def _rounded(self, side: float, native: float) -> int:
         """The multiple nearest to `side` that keeps to the bound that `native` sets, and at least one multiple."""
         steps = round(side / self.multiple)
         if self.resize is Resize.LOWER_BOUND and steps * self.multiple < native:

@@ -10,9 +10,8 @@ import torch
 
 from leadline.core.errors import BadInput
 from leadline.data.datasets import Dataset, check_dataset
-from leadline.evaluation.evaluate import check_batch_size
+from leadline.evaluation.evaluate import check_batch_size, predict_views
 from leadline.evaluation.protocols import EvalProtocol, check_protocol
-from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
 
 FOLDS = 5
@@ -67,7 +66,7 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
     pairs: list[tuple[str, torch.Tensor, torch.Tensor]] = []
     for index in range(len(dataset)):
         sample = dataset[index]
-        depth = predict_tensor(model, sample.image, sample.intrinsics)
+        depth = predict_views(model, sample, protocol)
         counted = protocol.counts(sample.depth, sample.valid) & (depth > 0)
         if counted.any():
             pairs.append((str(sample.name).rpartition("/")[0], depth[counted], sample.depth[counted]))

@@ -22,7 +22,7 @@ from leadline.core.markdown import escape_cell, escape_markdown, is_numeric
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor
 from leadline.data.datasets import Dataset
-from leadline.evaluation.evaluate import ConstantBaseline, evaluate
+from leadline.evaluation.evaluate import ConstantBaseline, evaluate, predict_views
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import ImageScore, Table, TextTable
@@ -202,7 +202,7 @@ def worst_images(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, sc
     exhibits = []
     for score in scores:
         sample = dataset[score.index]
-        depth = predict_tensor(model, sample.image, sample.intrinsics)
+        depth = predict_views(model, sample, protocol)
         compared = protocol.compare(depth, sample.depth, sample.valid, model.kind)
         figures = ", ".join(
             f"{METRICS[each].label} = {METRICS[each].printed(score.metrics[each])}" for each in ("rmse", "d1")
