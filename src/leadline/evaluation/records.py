@@ -88,7 +88,18 @@ def claims_table(record: Record, family: str = "") -> str:
         family: the claims of one family alone; empty: of all.
     """
     has_teacher = any(row["id"] == "teacher" for row in record["fixed"])
-    head = ["claim", "against", "seeds", "ratio", "difference", "95 % interval", "p (Holm)", "decided"]
+    several = len({claim["metric"] for claim in record["claims"]}) > 1
+    head = [
+        "claim",
+        "against",
+        *(["metric"] if several else []),
+        "seeds",
+        "ratio",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "decided",
+    ]
     lines = []
     for claim, found in zip(record["claims"], record["derived"]["claims"], strict=True):
         if family and claim["family"] != family:
@@ -97,6 +108,7 @@ def claims_table(record: Record, family: str = "") -> str:
         line = [
             record["arms"][claim["arm"]]["name"],
             record["arms"][claim["against"]]["name"],
+            *([metric.heading] if several else []),
             str(found["pairs"]),
             f"{found['ratio']:.2f}",
             f"{found['mean']:+.{metric.digits}f}",

@@ -15,6 +15,7 @@ from leadline.recipes.studies import describe_budget
 from leadline.recipes.study_options import StudyData, StudyOptions, finish_study, open_study
 from leadline.reporting.report import Report, photo_files, photographs, worst_images
 
+METRICS_OF_THE_PAPER = ("rmse", "mae", "log_rms", "silog", "d1", "d2", "d3")
 DESIGN = Design(
     "stages",
     "Multi-stage against end-to-end training",
@@ -25,16 +26,18 @@ DESIGN = Design(
     "stage adds.",
     {
         "stages": "Does end-to-end training beat multi-stage training, as the paper claims?",
+        "metrics": "Does it win on every metric, as the paper claims, at equal steps in all?",
         "encoder": "Does an encoder finetuned on depth beat the one that it started from (section 4.1 of the paper)?",
     },
     (
         Claim("stages", "multi-stage", "end-to-end", "stages"),
         Claim("stages", "multi-stage-full", "end-to-end", "stages"),
         Claim("stages", "multi-stage-full", "end-to-end-twice", "stages"),
+        *(Claim("metrics", "end-to-end", "multi-stage", "metrics", metric) for metric in METRICS_OF_THE_PAPER),
         Claim("encoder", "frozen", "multi-stage-full", "stages"),
         Claim("encoder", "frozen", "end-to-end", "stages"),
     ),
-    {"stages": "all claims of this study"},
+    {"stages": "RMSE, all claims of this study", "metrics": "end to end against multi-stage, every metric"},
 )
 
 
