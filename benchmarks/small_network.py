@@ -1,8 +1,9 @@
 """How well a network measures real scenes: `python benchmarks/small_network.py --data DIR,depth_scale=1000`.
 
-Per scene and over all images, unaligned and with each prediction's median moved to its truth's, next to the predictor
-that answers the median depth of what it was given to learn from (`--median-of`, a dataset's train split). Then whether
-the middle of each photograph, cut out, keeps its metres: where the camera is known, and where it is not.
+Per scene and over all images: unaligned, told the camera and not, and with each prediction's median moved to its
+truth's. Beside it three flat predictors: the median depth of what it was given to learn from (`--median-of`, a
+dataset's train split), each scene's own median, and each image's own median, which is also a median-aligned plane. Then
+edges and surfaces, and whether the middle of each photograph, cut out, keeps its metres.
 """
 
 import argparse
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.transforms import crop
+from leadline.evaluation.details import detail_tables
 from leadline.evaluation.evaluate import constant_baseline, evaluate
+from leadline.evaluation.flat_baselines import flat_rows
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.tables import ImageScore, TextTable
@@ -38,22 +42,31 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model, plain = load(options.model), protocol("indoor")
-    known = constant_baseline(open_data(options.median_of, "train"), plain) if options.median_of else None
     scenes: dict[str, dict[str, list[ImageScore]]] = defaultdict(dict)
     datasets = [open_data(words, options.split) for words in options.data]
-    rulings = {"the network": plain, "the network, median-aligned": plain.changed(alignment="median")}
+    aligned = plain.changed(alignment="median")
     for data in datasets:
-        for who, ruling in rulings.items():
-            network, _, median = evaluate(model, data, ruling, training=known, name=who).rows
-            for row in (network, median) if ruling is plain else (network,):
-                for image in row.per_image:
-                    scenes[image.name.rpartition("/")[0]].setdefault(row.name, []).append(image)
+        known = constant_baseline(open_data(options.median_of, "train") if options.median_of else data, plain)
+        network = [
+            evaluate(model, given, rules, training=known, name=who).rows[0]
+            for who, given, rules in (
+                ("the network, told the camera", data, plain),
+                ("the network, untold", Untold(data), plain),
+                ("the network, told, median-aligned", data, aligned),
+            )
+        ]
+        for row in (*network, *flat_rows(data, plain, known)[1:]):
+            for image in row.per_image:
+                scenes[image.name.rpartition("/")[0]].setdefault(row.name, []).append(image)
     everything: dict[str, list[ImageScore]] = defaultdict(list)
     for predictors in scenes.values():
         for who, images in predictors.items():
             everything[who] += images
     rows = {**dict(sorted(scenes.items())), "all": dict(everything)}
     print(error_table(rows, f"{plain.words}, mean of images").markdown())
+    print(better_scenes(scenes))
+    for data in datasets:
+        print(detail_tables(model, data, plain)[1].markdown())
     crops = [ratio for data in datasets for ratio in crop_ratios(model, data)]
     if crops:
         known_camera, unknown_camera = np.array(crops).T
@@ -62,6 +75,34 @@ def main() -> None:
         print(f"  the camera unknown: {_spread(unknown_camera)}")
     if options.json:
         options.json.write_text(json.dumps(figures(rows), indent=1) + "\n", encoding="utf-8")
+
+
+class Untold:
+    """A dataset that does not tell the camera."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.name, self.kind = dataset, f"{dataset.name}, no camera", dataset.kind
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[index].replace(intrinsics=None)
+
+
+def better_scenes(scenes: Mapping[str, Mapping[str, Sequence[ImageScore]]]) -> str:
+    """Say on how many scenes the network, told the camera, beats each flat predictor in RMSE."""
+    rivals = list(dict.fromkeys(who for each in scenes.values() for who in each if not who.startswith("the network")))
+    won = {
+        rival: sum(
+            _mean(each["the network, told the camera"], "rmse") < _mean(each[rival], "rmse")
+            for each in scenes.values()
+            if rival in each
+        )
+        for rival in rivals
+    }
+    among = {rival: sum(rival in each for each in scenes.values()) for rival in rivals}
+    return "Scenes with a smaller RMSE than " + "; ".join(f"{each}: {won[each]} of {among[each]}" for each in rivals)
 
 
 def crop_ratios(model: DepthModel, data: Dataset) -> Iterator[tuple[float, float]]:

@@ -389,13 +389,13 @@ def _table(
     if turned:
         notes.append(_turned(turned, scores.counted, kind, protocol, is_from_files=is_from_files))
     left_out = [each for each, pixels in zip(names, scores.pixels.tolist(), strict=True) if not pixels]
-    row = _row(name, scores, names, kind, protocol, note="; ".join(notes))
+    row = row_of(name, scores, names, kind, protocol, note="; ".join(notes))
     return Table(
         title=title,
         rows=(
             replace(row, reversed_images=tuple(turned)),
             *(
-                _row(each, MetricAccumulator.merged(some), names, DepthKind.METRIC, protocol, is_baseline=True)
+                row_of(each, MetricAccumulator.merged(some), names, DepthKind.METRIC, protocol, is_baseline=True)
                 for each, some in parts.items()
             ),
         ),
@@ -425,7 +425,7 @@ def _turned(names: Sequence[str], among: int, kind: DepthKind, protocol: EvalPro
     return f"{note}; the predictions look like {fitting}" + (f": try {options}" if is_from_files else "")
 
 
-def _row(
+def row_of(
     name: str,
     scores: MetricAccumulator,
     names: Sequence[str],
@@ -435,6 +435,17 @@ def _row(
     is_baseline: bool = False,
     note: str = "",
 ) -> Row:
+    """Make the row of a predictor from its scores.
+
+    Args:
+        name: what the table calls it.
+        scores: one of each image.
+        names: of the images, in the same order.
+        kind: what the predictor guarantees.
+        protocol: how it was scored.
+        is_baseline: whether it knows no image.
+        note: what the table says of it.
+    """
     figures = scores.per_image()
     return Row(
         name=name,

@@ -9,7 +9,7 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
-from leadline.evaluation.evaluate import ConstantBaseline
+from leadline.evaluation.evaluate import ConstantBaseline, row_of
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Row
@@ -44,10 +44,12 @@ def flat_rows(
     medians: list[float] = []
     by_scene: dict[str, list[torch.Tensor]] = defaultdict(list)
     names: list[str] = []
+    scenes: list[str] = []
     for sample in _samples(dataset):
         depths = _counted(sample, protocol)
-        names.append(scene(str(sample.name)))
-        by_scene[names[-1]].append(depths)
+        names.append(str(sample.name))
+        scenes.append(scene(names[-1]))
+        by_scene[scenes[-1]].append(depths)
         medians.append(_median([depths]))
     constants = {
         f"mean depth of {known.source} ({known.mean:.2f} m)": [known.mean] * len(names),
@@ -55,7 +57,7 @@ def flat_rows(
     }
     if 1 < len(by_scene) < len(names):
         of_scene = {name: _median(depths) for name, depths in by_scene.items()}
-        constants["each scene's own median depth (knows the truth)"] = [of_scene[name] for name in names]
+        constants["each scene's own median depth (knows the truth)"] = [of_scene[name] for name in scenes]
     constants["each image's own median depth (knows the truth)"] = medians
     parts: dict[str, list[MetricAccumulator]] = {name: [] for name in constants}
     for number, sample in enumerate(_samples(dataset)):
@@ -63,7 +65,10 @@ def flat_rows(
             flat = torch.full_like(sample.depth, depths[number])
             compared = protocol.compare(flat, sample.depth, sample.valid, DepthKind.METRIC)
             parts[name].append(MetricAccumulator.of(compared.metres, sample.depth, compared.counted))
-    return [_row(name, MetricAccumulator.merged(some), protocol) for name, some in parts.items()]
+    return [
+        row_of(name, MetricAccumulator.merged(some), names, DepthKind.METRIC, protocol, is_baseline=True)
+        for name, some in parts.items()
+    ]
 
 
 def _samples(dataset: Dataset) -> Iterator[Sample]:
@@ -84,15 +89,3 @@ def _median(depths: list[torch.Tensor]) -> float:
     """The median of all; 1 m where nothing was measured, which no metric counts."""
     every = torch.cat(depths)
     return float(np.median(every.numpy())) if len(every) else 1.0
-
-
-def _row(name: str, scores: MetricAccumulator, protocol: EvalProtocol) -> Row:
-    return Row(
-        name=name,
-        metrics=scores.averaged(protocol.averaging),
-        protocol=protocol.words,
-        kind=DepthKind.METRIC.value,
-        images=scores.counted,
-        pixels=int(scores.pixels.sum()),
-        is_baseline=True,
-    )
