@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,10 @@ def command(out: Path, steps: int = STEPS) -> list[str]:
     return [*TRAIN, "--out", str(out), "--steps", str(steps)]
 
 
-def started(out: Path, steps: int = 4000) -> subprocess.Popen:
+def started(out: Path, steps: int = 4000, more: Sequence[str] = ()) -> subprocess.Popen:
     """The command in a process of its own, once it has saved something."""
-    process = subprocess.Popen([sys.executable, "-c", ALONE, *command(out, steps)], stderr=subprocess.PIPE, text=True)
+    words = [*command(out, steps), *more]
+    process = subprocess.Popen([sys.executable, "-c", ALONE, *words], stderr=subprocess.PIPE, text=True)
     log = out / "log.jsonl"
     while process.poll() is None and not (log.exists() and log.stat().st_size):
         time.sleep(0.05)
@@ -95,6 +97,23 @@ def test_a_damaged_checkpoint_is_named_and_never_trained_on(
     assert f"{out / 'last.ckpt'} is damaged" in said
     assert "delete it to begin this training anew" in said
     assert (out / "last.ckpt").read_bytes() == bytes(content)
+
+
+def test_a_checkpoint_of_another_run_is_named_and_never_trained_on(
+    tmp_path: Path, half_done: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, other = lay(half_done, tmp_path / "own"), tmp_path / "other"
+    faster = ["--learning-rate", "0.01"]
+    process = started(other, more=faster)
+    process.terminate()
+    process.communicate(timeout=60)
+    checkpoint = other / "last.ckpt"
+    checkpoint.write_bytes(half_done["last.ckpt"])
+    assert main([*command(other, 4000), *faster]) == 1
+    said = capsys.readouterr().err
+    assert f"{checkpoint} is of a run of another configuration:\n  config.learning_rate: 0.0001 → 0.01\n" in said
+    assert "delete it to begin this training anew" in said
+    assert checkpoint.read_bytes() == half_done["last.ckpt"] == (own / "last.ckpt").read_bytes()
 
 
 def test_a_log_with_bytes_that_are_no_text_is_read_around(

@@ -256,7 +256,7 @@ class Trainer:
             )
         parts.to(fabric.device).train()
         average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True)
-        self.fabric, self.state = fabric, _State(model, parts, average, optimizer, schedule)
+        self.fabric, self.state = fabric, _State(self._configuration(), model, parts, average, optimizer, schedule)
 
     def resume(self) -> None:
         """Resume from the last checkpoint, if there is one."""
@@ -443,6 +443,8 @@ def view(
 class _State:
     """Everything that a training needs to resume as if it had never stopped."""
 
+    run: Mapping[str, Any]
+    """Configuration of the run."""
     model: DepthModel
     parts: nn.Module
     average: ModelEmaV3
@@ -462,7 +464,8 @@ class _State:
             BadInput: the disk is full, or does not take it; the checkpoint before is kept.
         """
         state = {name: getattr(self, name).state_dict() for name in _LEARNING}
-        rest = {"step": self.step, "seconds": self.seconds, "best": self.best, "log": self.log}
+        run = json.dumps(self.run)
+        rest = {"run": run, "step": self.step, "seconds": self.seconds, "best": self.best, "log": self.log}
         with atomic_write(path) as half:
             try:
                 torch.save({**state, **rest}, half)
@@ -474,7 +477,7 @@ class _State:
         """Read what `write` wrote.
 
         Raises:
-            BadInput: the file is cut or damaged.
+            BadInput: the file is cut, damaged, or of a run of another configuration.
         """
         fix = "restore it from a copy, or delete it to begin this training anew"
         try:
@@ -484,6 +487,13 @@ class _State:
             if damaged:
                 raise BadInput(f"{path} is damaged (the checksum of {damaged} differs): {fix}.")
             stored = torch.load(path, map_location=device, weights_only=True)
+            if "run" in stored:  # Versions before 0.2 did not write it.
+                _check_configuration(
+                    json.loads(stored["run"]),
+                    self.run,
+                    f"{path} is of a run of another configuration",
+                    f"{fix[0].upper()}{fix[1:]}.",
+                )
             for name in _LEARNING:
                 getattr(self, name).load_state_dict(stored[name])
             self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
@@ -578,7 +588,17 @@ _RENAMED_LOSSES = {"measured": "target_losses", "taught": "teacher_losses"}
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
     beside = (_CHECKPOINT, "log.jsonl", "done.json", "best", "last", "model")
-    before = create_or_read(out / "run.json", configuration, beside)
+    _check_configuration(
+        create_or_read(out / "run.json", configuration, beside),
+        configuration,
+        f"{out} holds a run of another configuration",
+        "Give another folder, or delete this one to start anew.",
+    )
+
+
+def _check_configuration(before: dict[str, Any], now: Mapping[str, Any], problem: str, advice: str) -> None:
+    """Refuse what belongs to a run of another configuration, as `check_same_configuration`; an older version may have
+    written it."""
     if "plan" in before:  # its name before 0.2
         before["config"] = before.pop("plan")
     if isinstance(objective := before.get("objective"), dict):
@@ -589,12 +609,7 @@ def _claim(out: Path, configuration: dict[str, Any]) -> None:
         defaults = json.loads(json.dumps(asdict(TrainConfig())))
         config["augmentation"] = {**defaults["augmentation"], **config.get("augmentation", {})}
         before["config"] = {**defaults, **config}
-    check_same_configuration(
-        before,
-        configuration,
-        f"{out} holds a run of another configuration",
-        "Give another folder, or delete this one to start anew.",
-    )
+    check_same_configuration(before, now, problem, advice)
 
 
 def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: Any = "32-true") -> Fabric:
