@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,43 @@ def test_damaged_weights_of_a_finished_run_are_named_and_not_handed_on(
     finally:
         weights.write_bytes(whole)
     assert main(command(finished)) == 0
+
+
+@pytest.fixture(scope="module")
+def of_another_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a run from another seed."""
+    out = tmp_path_factory.mktemp("another") / "run"
+    assert main([*command(out, 2), "--seed", "1"]) == 0
+    return out / "best"
+
+
+def test_the_best_model_of_another_run_is_named_and_not_handed_on(
+    finished: Path, of_another_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(out / "best")
+    shutil.copytree(of_another_run, out / "best")
+    assert main(command(out)) == 1
+    assert f"{out / 'best'} is not the model that this run left" in capsys.readouterr().err
+    summary = json.loads((out / "done.json").read_text())
+    assert len(summary.pop("best_sha256")) == 64
+    (out / "done.json").write_text(json.dumps(summary))  # as an older version wrote it
+    assert main(command(out)) == 0
+
+
+def test_a_folder_started_from_other_weights_is_refused(
+    finished: Path, of_another_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    first = [*command(out, 2), "--model", str(finished / "best")]
+    assert main(first) == 0
+    assert main(first) == 0
+    assert main([*command(out, 2), "--model", str(of_another_run)]) == 1
+    assert "holds a run of another configuration:\n  start: " in capsys.readouterr().err
+    configuration = json.loads((out / "run.json").read_text())
+    assert len(configuration.pop("start")) == 64
+    (out / "run.json").write_text(json.dumps(configuration))  # as an older version wrote it
+    assert main(first) == 0
 
 
 def test_a_model_saved_without_a_checksum_is_still_loaded(finished: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -56,10 +57,21 @@ def fingerprint(model: DepthModel) -> str:
     told = hashlib.sha256()
     for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
         told.update(json.dumps(part, sort_keys=True).encode())
+    _tell_weights(model, told)
+    return told.hexdigest()
+
+
+def weights_sha256(model: DepthModel) -> str:
+    """Return the SHA-256 of the model's weights alone, which is the same in every version of Leadline."""
+    told = hashlib.sha256()
+    _tell_weights(model, told)
+    return told.hexdigest()
+
+
+def _tell_weights(model: DepthModel, told: Any) -> None:
     for name, tensor in sorted(model.state_dict().items()):
         told.update(name.encode())
         told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()
 
 
 def load_folder(folder: StrPath) -> DepthModel:
