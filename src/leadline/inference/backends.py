@@ -19,11 +19,15 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.inference.openvino_runner import compile_file, import_openvino
+from leadline.io.outputs import file_sha256
 from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
 from leadline.models.preprocessing import Preprocessing, Provenance
 
 METADATA_KEY = "leadline"
 """The key, in a file's own metadata, of a JSON text: what the file is (see `ExportedModel.export`)."""
+
+WEIGHTS_SHA256 = "weights_sha256"
+"""The key, in `ExportedModel.export`, of the hash of OpenVINO's file of weights; older versions wrote none."""
 
 Run = Callable[[UInt8[np.ndarray, "B H W 3"], Float[np.ndarray, "B"]], Float[np.ndarray, "B 1 H W"]]
 """RGB images, and focal lengths in their pixels (0: unknown) → depth of their size."""
@@ -161,9 +165,12 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
     if not isinstance(said, dict) or not isinstance(said.get("model"), dict):
         raise BadInput(f"{path} is no model that `leadline export` wrote: export the model anew.")
     made = said.get("export")
-    return ExportedModel(
-        path, chosen, parse_description(said["model"], path), made if isinstance(made, dict) else {}, run
-    )
+    made = made if isinstance(made, dict) else {}
+    stated = made.get(WEIGHTS_SHA256)
+    for weights in exported_files(path)[1:]:
+        if stated is not None and file_sha256(weights) != stated:
+            raise BadInput(f"{weights} is damaged, or of another model than {path}: copy both again, or export anew.")
+    return ExportedModel(path, chosen, parse_description(said["model"], path), made, run)
 
 
 def is_installed(backend: str) -> bool:

@@ -4,6 +4,7 @@ A depth map or a picture says in its own text, under `leadline:…`, that it is 
 figures is known by its keys, a page by its generator. A file without metadata is a user's, and no command replaces it.
 """
 
+import hashlib
 import json
 import os
 import warnings
@@ -17,6 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
 
 PREFIX = "leadline:"
 """Prefix of the keys of Leadline's metadata in a PNG."""
@@ -54,6 +56,12 @@ def read_leadline_metadata(path: Path) -> dict[str, str]:
 def checksum(path: Path) -> str:
     """Return the CRC-32 of a file's content as eight hex digits."""
     return f"{zlib.crc32(path.read_bytes()):08x}"
+
+
+def file_sha256(path: StrPath) -> str:
+    """Return the SHA-256 of a file's content as hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def png_text(metadata: Mapping[str, str]) -> PngInfo:
