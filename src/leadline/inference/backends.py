@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.openvino_runner import compile_file, import_openvino
 from leadline.io.outputs import file_sha256
 from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
@@ -112,6 +113,10 @@ class ExportedModel(Predictor):
         for file in exported_files(self.path):
             told.update(file.read_bytes())
         return told.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the place of the file, so that other processes open it."""
+        return load_exported, (self.path.resolve(), self.backend)
 
     def measure(
         self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
@@ -243,6 +248,7 @@ def _with_torch(path: Path) -> tuple[Run, str]:
     def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
         if min(images.shape[1:3]) < _LEAST_SIDE:
             raise BadInput(f"{path} takes images of at least {_LEAST_SIDE} pixels a side: export to onnx for smaller.")
+        let_forks_use_one_thread()
         with runtime.inference_mode():
             return program(runtime.from_numpy(images), runtime.from_numpy(focals)).numpy()
 

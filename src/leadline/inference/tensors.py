@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from leadline.core.arrays import Depth, ImageTensor, Intrinsics, as_array
 from leadline.core.camera import crop_intrinsics, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
+from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.backends import ExportedModel
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Interpolation
@@ -31,6 +32,7 @@ def predict_tensor(
     Returns:
         (1, H, W) or (B, 1, H, W) on the device of the image.
     """
+    let_forks_use_one_thread()
     images = image if image.ndim == 4 else image[None]
     cameras = None if intrinsics is None else intrinsics.expand(len(images), 4)
     if isinstance(model, ExportedModel):

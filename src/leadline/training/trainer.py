@@ -31,6 +31,7 @@ from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
 from leadline.core.stopwatch import Stopwatch
+from leadline.core.threads import let_forks_use_one_thread
 from leadline.data.datasets import Dataset, check_dataset
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation, resize
@@ -218,6 +219,7 @@ class Trainer:
 
     def fit(self) -> DepthModel:
         """Train to the end, and return the weights that validated best."""
+        let_forks_use_one_thread()
         fabric = _fabric(self.hardware, precision=_precision(self.config, self.hardware.accelerator))
         # Other processes of this run, one a device, wait for this one.
         is_first = fabric.is_global_zero
