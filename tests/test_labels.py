@@ -179,7 +179,7 @@ def test_a_damaged_shard_is_named_and_made_anew_when_asked(harm, tmp_path):
 
 @pytest.mark.parametrize("origin", ["another teacher", "another place"])
 def test_a_shard_swapped_for_a_sibling_is_named_and_made_anew_when_asked(origin, tmp_path, capsys):
-    """Labels of the same images by two teachers, or the same shard at two places of one store, differ in nothing else."""
+    """Labels of the same images by two teachers, or of one name at two places of a store, differ in nothing else."""
     data = Listed([view(0, size=(8, 8)).replace(name="same")] * (2 * SHARD))
     second = Seer()
     second.factor.data *= 2

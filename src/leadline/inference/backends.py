@@ -1,7 +1,6 @@
 """Backends: a network in an exported file, and what runs it: ONNX Runtime, OpenVINO or PyTorch."""
 
 import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.openvino_runner import compile_file, import_openvino
+from leadline.io.json_text import parse_json
 from leadline.io.outputs import file_sha256
 from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
 from leadline.models.preprocessing import Preprocessing, Provenance
@@ -164,7 +164,7 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
     chosen = backend if backend != "auto" else next(filter(is_installed, runners), next(iter(runners)))
     run, metadata = runners[chosen](path)
     try:
-        said = json.loads(metadata) if metadata and len(metadata) <= LARGEST_FILE else None
+        said = parse_json(metadata) if metadata and len(metadata) <= LARGEST_FILE else None
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or not isinstance(said.get("model"), dict):

@@ -5,7 +5,6 @@ figures is known by its keys, a page by its generator. A file without metadata i
 """
 
 import hashlib
-import json
 import os
 import warnings
 import zipfile
@@ -19,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.io.json_text import parse_json
 
 PREFIX = "leadline:"
 """Prefix of the keys of Leadline's metadata in a PNG."""
@@ -106,7 +106,7 @@ def _picture_metadata(path: Path) -> dict[str, str]:
         metadata = {key.removeprefix(PREFIX): text for key, text in info.items() if key.startswith(PREFIX)}
         description = picture.getexif().get(_IMAGE_DESCRIPTION, "") if picture.format == "TIFF" else ""
     if not metadata and str(description).startswith('{"leadline"'):
-        metadata = json.loads(description)["leadline"]
+        metadata = parse_json(description)["leadline"]
     return metadata
 
 
@@ -121,7 +121,7 @@ def _archive_metadata(path: Path) -> dict[str, str]:
 
 def _is_own_json(path: Path, keys: frozenset[str]) -> bool:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (ValueError, OSError, RecursionError):
         return False
     return isinstance(content, dict) and keys <= content.keys()

@@ -17,7 +17,6 @@ other shards, and depth of the other kinds, as float32 (NaN is not measured). Im
 Trap: the size is part of the data: a store of small samples has lost the details; its name in tables states the size.
 """
 
-import json
 import os
 import weakref
 import zlib
@@ -40,6 +39,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
+from leadline.io.json_text import parse_json
 
 LICENCE = ""
 """The manifest of each store states it, as its source does."""
@@ -141,7 +141,7 @@ def read_manifest(address: str) -> dict[str, Any] | None:
     try:
         with _unreadable_file(file, "if it is damaged, delete the store and prepare it again"):
             filesystem, path = filesystem_and_path(file)
-            manifest = json.loads(filesystem.cat_file(path))
+            manifest = parse_json(filesystem.cat_file(path))
             newest = int(manifest["format"])
     except UnreadableFile as problem:
         if isinstance(problem.__cause__, FileNotFoundError):
