@@ -72,6 +72,34 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
 
 
+def test_numpy_takes_a_depth_map_for_its_numbers():
+    valid = torch.tensor([[[True, False], [True, True]]])
+    depth = DepthMap(torch.tensor([[[1.0, 2.0], [3.0, 5.0]]]), valid)
+    np.testing.assert_array_equal(np.asarray(depth), [[1, np.nan], [3, 5]])
+    assert np.asarray(depth).dtype == np.float32
+    assert np.array(depth, dtype=np.float64).dtype == np.float64
+    assert np.nanmax(depth) == 5
+    np.testing.assert_array_equal(depth + np.ones((2, 2)), [[2, np.nan], [4, 6]])
+    with pytest.raises(ValueError, match="leave copy=False out"):
+        np.asarray(depth, copy=False)
+
+
+def test_a_masked_array_is_refused_where_its_mask_would_be_lost(model):
+    pixels = np.zeros((8, 9, 3), np.uint8)
+    expected = predict(model, pixels).numpy()
+    np.testing.assert_array_equal(predict(model, np.ma.array(pixels)).numpy(), expected)
+    with pytest.raises(BadInput, match=r"The image is a masked array, .* give image\.filled\(0\)"):
+        predict(model, np.ma.masked_equal(pixels, 0))
+    with pytest.raises(BadInput, match=r"depth is a masked array, .* give depth\.filled\(0\), and ~mask as `valid`"):
+        DepthMap(np.ma.masked_less(np.arange(4, dtype=np.float32).reshape(1, 2, 2), 2), np.ones((1, 2, 2), bool))  # pyright: ignore[reportArgumentType]
+
+
+def test_an_empty_path_is_told_as_one(model):
+    for read in (read_image, lambda path: predict(model, path)):
+        with pytest.raises(BadInput, match=r"An empty path, .* names no file: give the path of one"):
+            read("")
+
+
 def test_every_sort_of_image_gives_the_depth_that_the_file_gives(model, pixels, tmp_path):
     file = tmp_path / "photo.png"
     Image.fromarray(pixels).save(file)

@@ -3,10 +3,12 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,9 +41,10 @@ def command(out: Path, steps: int = STEPS) -> list[str]:
     return [*TRAIN, "--out", str(out), "--steps", str(steps)]
 
 
-def started(out: Path, steps: int = 4000) -> subprocess.Popen:
+def started(out: Path, steps: int = 4000, more: Sequence[str] = ()) -> subprocess.Popen:
     """The command in a process of its own, once it has saved something."""
-    process = subprocess.Popen([sys.executable, "-c", ALONE, *command(out, steps)], stderr=subprocess.PIPE, text=True)
+    words = [*command(out, steps), *more]
+    process = subprocess.Popen([sys.executable, "-c", ALONE, *words], stderr=subprocess.PIPE, text=True)
     log = out / "log.jsonl"
     while process.poll() is None and not (log.exists() and log.stat().st_size):
         time.sleep(0.05)
@@ -97,6 +100,23 @@ def test_a_damaged_checkpoint_is_named_and_never_trained_on(
     assert (out / "last.ckpt").read_bytes() == bytes(content)
 
 
+def test_a_checkpoint_of_another_run_is_named_and_never_trained_on(
+    tmp_path: Path, half_done: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, other = lay(half_done, tmp_path / "own"), tmp_path / "other"
+    faster = ["--learning-rate", "0.01"]
+    process = started(other, more=faster)
+    process.terminate()
+    process.communicate(timeout=60)
+    checkpoint = other / "last.ckpt"
+    checkpoint.write_bytes(half_done["last.ckpt"])
+    assert main([*command(other, 4000), *faster]) == 1
+    said = capsys.readouterr().err
+    assert f"{checkpoint} is of a run of another configuration:\n  config.learning_rate: 0.0001 → 0.01\n" in said
+    assert "delete it to begin this training anew" in said
+    assert checkpoint.read_bytes() == half_done["last.ckpt"] == (own / "last.ckpt").read_bytes()
+
+
 def test_a_log_with_bytes_that_are_no_text_is_read_around(
     tmp_path: Path, half_done: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +167,43 @@ def test_damaged_weights_of_a_finished_run_are_named_and_not_handed_on(
     finally:
         weights.write_bytes(whole)
     assert main(command(finished)) == 0
+
+
+@pytest.fixture(scope="module")
+def of_another_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a run from another seed."""
+    out = tmp_path_factory.mktemp("another") / "run"
+    assert main([*command(out, 2), "--seed", "1"]) == 0
+    return out / "best"
+
+
+def test_the_best_model_of_another_run_is_named_and_not_handed_on(
+    finished: Path, of_another_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(out / "best")
+    shutil.copytree(of_another_run, out / "best")
+    assert main(command(out)) == 1
+    assert f"{out / 'best'} is not the model that this run left" in capsys.readouterr().err
+    summary = json.loads((out / "done.json").read_text())
+    assert len(summary.pop("best_sha256")) == 64
+    (out / "done.json").write_text(json.dumps(summary))  # as an older version wrote it
+    assert main(command(out)) == 0
+
+
+def test_a_folder_started_from_other_weights_is_refused(
+    finished: Path, of_another_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    first = [*command(out, 2), "--model", str(finished / "best")]
+    assert main(first) == 0
+    assert main(first) == 0
+    assert main([*command(out, 2), "--model", str(of_another_run)]) == 1
+    assert "holds a run of another configuration:\n  start: " in capsys.readouterr().err
+    configuration = json.loads((out / "run.json").read_text())
+    assert len(configuration.pop("start")) == 64
+    (out / "run.json").write_text(json.dumps(configuration))  # as an older version wrote it
+    assert main(first) == 0
 
 
 def test_a_model_saved_without_a_checksum_is_still_loaded(finished: Path, tmp_path: Path) -> None:

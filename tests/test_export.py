@@ -52,8 +52,8 @@ class Brightness(DepthModel):
         return 4 - self.features(image)[0].mean(1, keepdim=True)
 
 
-def brightness_graph() -> onnx.ModelProto:
-    """Return the graph of `Brightness`, as the exporter would."""
+def brightness_graph(most: float = 4.0) -> onnx.ModelProto:
+    """Return the graph of `Brightness`, as the exporter would; or of one that answers another number − the mean."""
     nodes = [
         helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=1),
         helper.make_node("Sub", ["four", "mean"], ["depth"]),
@@ -65,7 +65,7 @@ def brightness_graph() -> onnx.ModelProto:
         [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", 1, "rows", "columns"])],
         [
             helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
-            helper.make_tensor("four", TensorProto.FLOAT, [], [4.0]),
+            helper.make_tensor("four", TensorProto.FLOAT, [], [most]),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
@@ -100,6 +100,36 @@ def test_what_is_around_the_network_is_what_predict_does(rule, kind, tmp_path):
         expected = predict_tensor(model, torch.from_numpy(batch).permute(0, 3, 1, 2) / 255, camera).numpy()
         found = exported.measure(list(batch), [camera[0].numpy(), None])
         np.testing.assert_allclose(found, expected, rtol=2e-4, err_msg=f"{height} × {width}")
+
+
+def test_weights_beside_an_openvino_file_that_are_another_models_are_refused(tmp_path):
+    model = Brightness(RULES[0])
+    about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
+    for name, most in (("one", 4.0), ("two", 5.0)):
+        graph = whole_graph(brightness_graph(most), model.preprocessing, model.kind, focal_is_optional=False)
+        save(graph, tmp_path / f"{name}.onnx", {"model": about, "export": {}})
+    # A process that has loaded OpenVINO is left to end.
+    code = f"""
+import json, shutil, sys
+from pathlib import Path
+from leadline.core.errors import BadInput
+from leadline.export.openvino_file import label
+from leadline.inference.backends import load_exported
+from leadline.inference.openvino_runner import import_openvino
+runtime = import_openvino()
+for name in ("one", "two"):
+    runtime.save_model(runtime.Core().read_model(name + ".onnx"), name + ".xml", compress_to_fp16=False)
+    label(Path(name + ".xml"), {{"model": json.loads({json.dumps(json.dumps(about))}), "export": {{}}}})
+assert load_exported("one.xml").export["weights_sha256"] != load_exported("two.xml").export["weights_sha256"]
+shutil.copyfile("two.bin", "one.bin")
+try:
+    load_exported("one.xml")
+except BadInput as refusal:
+    print(refusal)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "one.bin is damaged, or of another model than one.xml: copy both again" in ran.stdout
 
 
 def test_an_exported_file_predicts_evaluates_and_labels_like_the_model(tmp_path, capsys):

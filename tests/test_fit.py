@@ -2,9 +2,10 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -170,15 +171,35 @@ def test_a_command_killed_ten_times_ends_as_one_that_was_not(tmp_path, recipe):
         return [
             sys.executable, "-c", "import sys; from leadline.cli.main import main; sys.exit(main())",
             "train", "--out", str(out), "--recipe", recipe, "--data", "rooms,count=96", "--steps", "60",
-            "--batch-size", "8", "--validate-every", "20", "--save-every", "1", "--learning-rate", "1e-3",
+            "--batch-size", "8", "--validate-every", "20", "--save-every", "0", "--log-every", "1",
+            "--learning-rate", "1e-3",
         ]  # fmt: skip
 
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    def started(out: Path) -> subprocess.Popen:
+        """Start the command, and return when it begins to train, or goes on."""
+        before = logs(out)
+        process = subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and logs(out) == before:
+            time.sleep(0.01)
+        return process
+
+    def logs(out: Path) -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in out.rglob("log.jsonl")}
+
+    whole = started(tmp_path / "whole")
+    began = time.monotonic()
+    assert whole.wait() == 0
+    took = time.monotonic() - began
+
     moments = random.Random(1)
     for _ in range(10):
-        # Long enough to import, short enough never to finish.
-        with suppress(subprocess.TimeoutExpired):
-            subprocess.run(command(tmp_path / "killed"), capture_output=True, timeout=moments.uniform(8, 16))
+        process = started(tmp_path / "killed")
+        # On average each does 6 % of the training, so that ten of them do not finish it.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, 0.12) * took)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert any((tmp_path / "killed").rglob("last.ckpt"))
     assert not (tmp_path / "killed" / "model").exists()
     subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
     weights = [tmp_path / each / "model" / "weights.safetensors" for each in ("whole", "killed")]

@@ -1,6 +1,8 @@
 """Damaged files: whatever is wrong with one, the reader says that it cannot read it and which it is."""
 
 import json
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,15 @@ from PIL.PngImagePlugin import PngInfo
 from leadline.cli.main import main
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.data.datasets import open_data
+from leadline.data.prepare import prepare
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
-from leadline.io.images import read_camera, read_image
+from leadline.io.images import read_camera, read_image, write_image
+from leadline.io.intrinsics import read_intrinsics
+from leadline.io.run_folder import create_or_read, read_configuration
+from leadline.models.loading import load
+from leadline.models.pretrained.hub import read_figures
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 TRIES = 120
 """Mutations of each file."""
@@ -169,3 +178,57 @@ def test_scales_in_the_words_of_a_file_are_checked(tmp_path: Path) -> None:
         Image.fromarray(np.ones((3, 4), np.uint16)).save(tmp_path / "map.png", pnginfo=text)
         with pytest.raises(UnreadableFile, match=r"Cannot read .*map\.png: "):
             read_depth(tmp_path / "map.png")
+
+
+def test_a_key_that_stands_twice_in_a_json_file_is_refused_with_both_named(tmp_path: Path) -> None:
+    """Somebody pastes a corrected line and leaves the old one: the last would count in silence."""
+
+    def twice(file: Path, key: str, value: object) -> Path:
+        text = file.read_text()
+        head = f'"{key}": {json.dumps(value)},'
+        assert f'"{key}"' in text
+        file.write_text(text.replace(f'"{key}"', f'{head} "{key}"', 1))
+        return file
+
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(32, 32)), tmp_path / "model")
+    twice(tmp_path / "model" / "model.json", "kind", "relative")
+    prepare("rooms,count=1,height=32,width=32", tmp_path / "store", (32, 32))
+    twice(tmp_path / "store" / "manifest.json", "kind", "relative")
+    for folder in ("frames", "scene/rgb", "scene/depth"):
+        (tmp_path / folder).mkdir(parents=True)
+    write_image(tmp_path / "scene" / "rgb" / "0.png", torch.zeros(3, 9, 7))
+    depth_file(tmp_path / "scene" / "depth" / "0.png")
+    cameras = tmp_path / "scene" / "scenes.json"
+    cameras.write_text('{"scene": {"intrinsics_fx_fy_cx_cy": [9, 9, 3, 4]}}')
+    twice(cameras, "scene", {"intrinsics_fx_fy_cx_cy": [90, 90, 3, 4]})
+    camera = tmp_path / "camera.json"
+    camera.write_text('{"fx": 9, "fy": 9, "cx": 3, "cy": 4}')
+    twice(camera, "fx", 90)
+    create_or_read(tmp_path / "run.json", {"steps": 3})
+    twice(tmp_path / "run.json", "steps", 4)
+    scores = tmp_path / "scores.json"
+    scores.write_text('{"title": "one", "protocol": {"words": "any"}, "metrics": {"rmse": 1.0}}')
+    twice(scores, "rmse", 0.1)
+    for read, file, key in (
+        (lambda: load(tmp_path / "model"), "model.json", "kind"),
+        (lambda: open_data(f"store:{tmp_path / 'store'}", "train"), "manifest.json", "kind"),
+        (lambda: open_data(f"{tmp_path / 'scene'}", "train")[0], "scenes.json", "scene"),
+        (lambda: read_intrinsics(camera), "camera.json", "fx"),
+        (lambda: read_configuration(tmp_path / "run.json"), "run.json", "steps"),
+        (lambda: read_figures(scores), "scores.json", "rmse"),
+    ):
+        with pytest.raises(BadInput, match=rf"{file}.*the key '{key}' stands in it twice"):
+            read()
+
+
+def test_an_array_that_stands_twice_in_an_archive_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "depth.npz"
+    depth_file(file)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        zipfile.ZipFile(file, "a") as archive,
+        archive.open("unit.npy", "w") as member,
+    ):
+        np.lib.format.write_array(member, np.array("millimetres"))
+    with pytest.raises(UnreadableFile, match=r"depth\.npz.*'unit' stands in it twice"):
+        read_depth(file)

@@ -4,6 +4,7 @@ a shard."""
 import json
 import math
 import time
+import zlib
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -167,13 +168,49 @@ def test_a_damaged_shard_is_named_and_made_anew_when_asked(harm, tmp_path):
     whole = shard.read_bytes()
     harm(shard)
     label(Seer(), data, tmp_path / "other")  # forgets what it had open
-    with pytest.raises(UnreadableFile, match=r"Shard 00000\.npy of the labels in .* missing or damaged: .*--repair"):
+    with pytest.raises(UnreadableFile, match=r"Shard 00000\.npy of the labels in .* missing, damaged or .*--repair"):
         load_pseudo_labels(tmp_path).teacher_prediction(3, data[3])
     assert label(Seer(), data, tmp_path).manifest
     assert shard.read_bytes() != whole
     store = label(Seer(), data, tmp_path, repair=True)
     assert shard.read_bytes() == whole
     torch.testing.assert_close(store.teacher_prediction(3, data[3]).depth, depth_of(data, 3), rtol=PRECISION, atol=0)
+
+
+@pytest.mark.parametrize("origin", ["another teacher", "another place"])
+def test_a_shard_swapped_for_a_sibling_is_named_and_made_anew_when_asked(origin, tmp_path, capsys):
+    """Labels of the same images by two teachers, or of one name at two places of a store, differ in nothing else."""
+    data = Listed([view(0, size=(8, 8)).replace(name="same")] * (2 * SHARD))
+    second = Seer()
+    second.factor.data *= 2
+    for teacher, name in ((Seer(), "one"), (second, "two")):
+        label(teacher, data, tmp_path / name)
+    shard, other = tmp_path / "one" / "00001.npy", tmp_path / "two" / "00001.npy"
+    whole = shard.read_bytes()
+    shard.write_bytes((other if origin == "another teacher" else tmp_path / "one" / "00000.npy").read_bytes())
+    store = load_pseudo_labels(tmp_path / "one")
+    store.teacher_prediction(SHARD - 1, data[0])
+    with pytest.raises(UnreadableFile, match=r"Shard 00001\.npy of the labels in .* damaged or another's: .*--repair"):
+        store.teacher_prediction(SHARD, data[0])
+    label(Seer(), data, tmp_path / "one", repair=True)
+    assert "Shard 00001.npy" in capsys.readouterr().err
+    assert shard.read_bytes() == whole
+
+
+def test_a_store_of_an_older_version_is_read_and_continued(tmp_path):
+    data = views(2 * SHARD, size=(8, 8))
+    label(Seer(), data, tmp_path)
+    manifest = json.loads((tmp_path / "store.json").read_text())
+    (tmp_path / "store.json").write_text(json.dumps({**manifest, "format": 1}))
+    for shard in tmp_path.glob("*.npy"):
+        records = np.load(shard)
+        records["sum"] = [zlib.crc32(record.tobytes()[:-4]) for record in records]
+        np.save(shard, records)
+    first, second = (shard.read_bytes() for shard in sorted(tmp_path.glob("*.npy")))
+    (tmp_path / "00001.npy").unlink()
+    store = label(Seer(), data, tmp_path, repair=True)
+    assert [(tmp_path / name).read_bytes() for name in ("00000.npy", "00001.npy")] == [first, second]
+    torch.testing.assert_close(maps(data, store, 70)[0], depth_of(data, 70), rtol=PRECISION, atol=0)
 
 
 def test_repair_leaves_whole_shards_alone(tmp_path):
@@ -221,8 +258,8 @@ def test_there_is_no_store_where_none_was_made_and_a_newer_one_is_refused(tmp_pa
     with pytest.raises(BadInput, match=r"store\.json is damaged \(.*restore it, or delete its folder"):
         load_pseudo_labels(tmp_path)
     manifest.write_text(whole)
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
-    with pytest.raises(BadInput, match="format 2, newer than this leadline"):
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 3}))
+    with pytest.raises(BadInput, match="format 3, newer than this leadline"):
         load_pseudo_labels(tmp_path)
 
 

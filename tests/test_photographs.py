@@ -31,6 +31,8 @@ from leadline.io.images import (
     read_photograph,
     write_image,
 )
+from leadline.models.registry import build
+from leadline.models.saving import save
 
 
 def colours(height: int = 48, width: int = 64) -> Image.Image:
@@ -381,6 +383,29 @@ def test_predicting_takes_less_than_one_and_a_half_gigabytes(
     assert code == 0
     with Image.open(tmp_path / "out" / "photo.png") as depth:
         assert depth.size == (width, height)
+    assert peak < 1.5e9
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["floor", "map"])
+def test_scaling_a_large_photograph_to_metres_takes_no_more(tmp_path: Path, way: str) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs Linux to measure memory")
+    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64), kind="relative"), tmp_path / "net")
+    photo, measured = tmp_path / "photo.jpg", tmp_path / "measured.png"
+    colours().resize((5_770, 4_330)).save(photo)
+    scale_from = "floor:1.5,field_of_view=60,pitch=5"
+    if way == "map":
+        depth = np.full((1, 4_330, 5_770), 2, np.float32)
+        depth[:, :, ::2] = 0
+        write_depth(measured, DepthMap(depth, depth > 0))
+        scale_from = str(measured)
+    words = [photo, "--out", tmp_path / "out", "--model", tmp_path / "net", "--scale-from", scale_from]
+    child = subprocess.run(
+        [sys.executable, "-c", PREDICT_IT, *map(str, words)], capture_output=True, text=True, check=True
+    )
+    code, peak = map(int, child.stdout.splitlines()[-1].split())
+    assert code == 0, child.stderr
     assert peak < 1.5e9
 
 

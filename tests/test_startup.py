@@ -1,6 +1,7 @@
 """Start-up: nothing imports PyTorch before it needs it, and the package's own model needs none for photographs."""
 
 import os
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -34,6 +35,41 @@ def test_predict_measures_a_photograph_without_importing_pytorch(tmp_path):
     assert _imported(command, tmp_path) == set()
     assert (tmp_path / "out" / "reception.png").is_file()
     assert (tmp_path / "out" / "reception.colour.png").is_file()
+
+
+POOL = """
+import multiprocessing
+from functools import partial
+import numpy as np, torch
+import leadline
+from leadline.inference.session import load_predictor
+
+images = [np.random.default_rng(seed).integers(0, 256, (96, 128, 3), np.uint8) for seed in range(4)]
+
+def mean(model, image):
+    return float(np.nanmean(leadline.predict(model, image).numpy()))
+
+torch.set_num_threads(2)
+for model in (leadline.load(), load_predictor("leadline_small", says=False)):
+    before = [mean(model, image) for image in images]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        after = pool.map(partial(mean, model), images)
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are spawned here")
+def test_forked_processes_measure_after_their_parent_has():
+    # OpenMP's threads do not survive a fork: without care the pool waits for them without end.
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", POOL], env=environment, check=True, timeout=120)
+
+
+def test_an_exported_file_is_opened_again_in_another_process():
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    exported = load_predictor("leadline_small", says=False)
+    there = pickle.loads(pickle.dumps(exported))
+    np.testing.assert_array_equal(predict(there, image).numpy(), predict(exported, image).numpy())
 
 
 def test_the_api_measures_saves_and_draws_a_photograph_without_importing_pytorch(tmp_path):

@@ -259,6 +259,53 @@ def test_a_shard_that_is_cut_or_gone_is_named_and_made_again(source: str, whole:
     assert _same(data[6], open_data(f"store:{whole}", "train")[6])
 
 
+@pytest.mark.parametrize("origin", ["another split", "another place", "another store"])
+def test_a_shard_swapped_for_a_sibling_is_named_and_made_again(
+    origin: str, source: str, whole: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    other = copy / "val" / "00000.arrow"
+    if origin == "another place":
+        other = copy / "train" / "00000.arrow"
+    elif origin == "another store":
+        prepare(f"rooms,count=2,height={HEIGHT},width={WIDTH}", str(tmp_path / "rooms"), SIZE, shard_bytes=TWO)
+        other = tmp_path / "rooms" / "train" / "00000.arrow"
+    shutil.copyfile(other, copy / "train" / "00001.arrow")
+    data = open_data(f"store:{copy}", "train")
+    assert data[0].name == "hall/0000"
+    for index in (2, 3):
+        with pytest.raises(
+            UnreadableFile, match=r"train/00001.arrow .*of other samples than manifest.json says.*data pre"
+        ):
+            data[index]
+    command = f"train --data store:{copy} --model cnn,size=tiny,input_size=32:32 --steps 4 --batch-size 4 --workers 0"
+    assert main([*command.split(), "--out", str(tmp_path / "run")]) == 1
+    assert "train/00001.arrow" in capsys.readouterr().err
+    assert prepare(source, str(copy), SIZE, shard_bytes=TWO)[0].written == 1
+    assert (copy / "train" / "00001.arrow").read_bytes() == (whole / "train" / "00001.arrow").read_bytes()
+
+
+def test_a_store_of_an_older_version_is_read_and_its_shards_have_its_size(
+    source: str, copy: Path, tmp_path: Path
+) -> None:
+    """Older manifests state no checksums, and older shards have no metadata."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for part in manifest["splits"].values():
+        del part["checksums"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for file in copy.rglob("*.arrow"):
+        table = pa.ipc.open_file(file).read_all().replace_schema_metadata(None)
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=1)
+    data = open_data(f"store:{copy}", "train")
+    assert [data[index].name for index in range(7)] == [f"hall/{index:04d}" for index in range(7)]
+    assert prepare(source, str(copy), SIZE, shard_bytes=TWO)[0].written == 0
+    assert open_data(f"store:{copy}", "train")[6].name == "hall/0006"
+    prepare(source, str(tmp_path / "small"), (6, 8), shard_bytes=TWO // 4)
+    shutil.copyfile(tmp_path / "small" / "train" / "00001.arrow", copy / "train" / "00001.arrow")
+    with pytest.raises(UnreadableFile, match=r"00001\.arrow .*of other samples"):
+        open_data(f"store:{copy}", "train")[2]
+
+
 def test_reading_a_hundred_times_as_much_holds_no_more_memory(tmp_path: Path) -> None:
     rng, per_shard, shards = np.random.default_rng(0), 4, 300
     for index in range(per_shard):
@@ -266,7 +313,8 @@ def test_reading_a_hundred_times_as_much_holds_no_more_memory(tmp_path: Path) ->
     out = tmp_path / "out"
     prepare(f"{tmp_path / 'in'},depth_scale=1000", str(out), (128, 160))
     manifest = json.loads((out / "manifest.json").read_text())
-    manifest["splits"]["train"]["shards"] *= shards
+    for each in ("shards", "checksums"):
+        manifest["splits"]["train"][each] *= shards
     (out / "manifest.json").write_text(json.dumps(manifest))
     for number in range(1, shards):
         os.link(out / "train" / "00000.arrow", out / "train" / f"{number:05d}.arrow")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from leadline.core.errors import BadInput
+
 if TYPE_CHECKING:
     from torch import Tensor
 else:
@@ -89,4 +91,9 @@ class _TensorField:
         return values[self.name]
 
     def __set__(self, instance: object, value: Any) -> None:
+        if np.ma.is_masked(value):
+            raise BadInput(
+                f"{self.name} is a masked array, whose mask would be lost: give {self.name}.filled(0), and ~mask as "
+                "`valid`."
+            )
         vars(instance)[self.name] = value

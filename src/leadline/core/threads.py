@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 from itertools import islice
 from typing import TypeVar
 
@@ -15,6 +16,18 @@ _Result = TypeVar("_Result")
 def usable_cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def let_forks_use_one_thread() -> None:
+    """Let PyTorch use one thread in the processes that are forked from this one; call it before it computes here.
+
+    Its threads do not survive a fork, and GNU's OpenMP would wait for them without end.
+    """
+    if hasattr(os, "register_at_fork"):
+        import torch
+
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def map_in_threads(

@@ -103,13 +103,18 @@ def prepare(
             if part["folder"] != name:
                 continue
             per_shard = manifest["samples in a shard"]
-            work = _Shards(dataset, out, name, size, per_shard, compression, verify, skip_unreadable)
+            known = tuple(part.get("checksums") or ())
+            work = _Shards(dataset, out, name, size, per_shard, compression, verify, skip_unreadable, known)
             done = list(_written(work, workers, progress))
             store.close()
             samples = sum(shard.samples for shard in done)
             for each in manifest["splits"].values():
                 if each["folder"] == name:
-                    each |= {"samples": samples, "shards": [shard.samples for shard in done]}
+                    each |= {
+                        "samples": samples,
+                        "shards": [shard.samples for shard in done],
+                        "checksums": [shard.checksum for shard in done],
+                    }
             _put(store.join_address(out, store.MANIFEST), _text(manifest))
             faults = tuple(fault for shard in done for fault in shard.faults)
             prepared.append(Prepared(name, samples, len(done), sum(shard.is_new for shard in done), faults))
@@ -211,6 +216,7 @@ def _check_no_shards(out: str) -> None:
 @dataclass(frozen=True)
 class _Written:
     samples: int
+    checksum: str | None
     is_new: bool
     faults: tuple[str, ...] = ()
 
@@ -228,6 +234,8 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
     compression: str | None
     verify: bool
     skip_unreadable: bool
+    known: tuple[str | None, ...]
+    """Checksums of the shards, by number, as far as the manifest states them."""
 
     def __len__(self) -> int:
         return math.ceil(len(self.dataset) / self.samples)
@@ -236,8 +244,11 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
         """Return what was written, or the error: one that is raised in another process loses its type."""
         file = store.shard_file(self.out, self.folder, number)
         try:
-            there = store.record_count(file, is_checked=self.verify)
-            return _Written(there, is_new=False) if there is not None else self._make(file, number)
+            there = store.describe_shard(file, self.size, is_checked=self.verify)
+            wanted = self.known[number] if number < len(self.known) else None
+            if there is None or (wanted is not None and there.checksum != wanted):
+                return self._make(file, number)
+            return _Written(there.samples, there.checksum, is_new=False)
         except BadInput as mistake:
             return mistake
 
@@ -250,8 +261,9 @@ class _Shards(torch.utils.data.Dataset["_Written | BadInput"]):
                 if not self.skip_unreadable:
                     raise
                 faults.append(str(fault))
-        _put(file, store.encode_shard(samples, self.size, self.dataset.kind, self.compression))
-        return _Written(len(samples), True, tuple(faults))
+        content, checksum = store.encode_shard(samples, self.size, self.dataset.kind, self.compression)
+        _put(file, content)
+        return _Written(len(samples), checksum, True, tuple(faults))
 
 
 def _written(work: _Shards, workers: int, progress: bool) -> Iterator[_Written]:

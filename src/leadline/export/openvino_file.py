@@ -13,7 +13,9 @@ from leadline.core.errors import BadInput
 from leadline.export import onnx_file
 from leadline.export.network import network_graph
 from leadline.export.onnx_graph import SMOOTHING, whole_graph
+from leadline.inference.backends import WEIGHTS_SHA256
 from leadline.inference.openvino_runner import METADATA_PATH, import_openvino
+from leadline.io.outputs import file_sha256
 from leadline.models.base import DepthModel
 
 
@@ -44,13 +46,17 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
 
 
 def label(path: Path, about: Mapping[str, Any]) -> None:
-    """Replace the metadata of a file."""
+    """Replace the metadata of a file; the hash of its weights, which are in the other file, is added to it."""
     runtime = _openvino()
     model = runtime.Core().read_model(path)
+    weights_sha256 = file_sha256(path.with_suffix(".bin"))
+    about = {**about, "export": {**about["export"], WEIGHTS_SHA256: weights_sha256}}
     model.set_rt_info(json.dumps(about), METADATA_PATH)
     labelled = path.with_name(f"labelled{path.suffix}")
     runtime.save_model(model, labelled, compress_to_fp16=False)
     del model  # it maps the weights of the file
+    if file_sha256(labelled.with_suffix(".bin")) != weights_sha256:
+        raise RuntimeError(f"OpenVINO has written other weights for {path} than it read")
     for suffix in (".bin", ".xml"):
         labelled.with_suffix(suffix).replace(path.with_suffix(suffix))
 

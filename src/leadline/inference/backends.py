@@ -1,7 +1,6 @@
 """Backends: a network in an exported file, and what runs it: ONNX Runtime, OpenVINO or PyTorch."""
 
 import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +17,18 @@ from jaxtyping import Float, UInt8
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.openvino_runner import compile_file, import_openvino
+from leadline.io.json_text import parse_json
+from leadline.io.outputs import file_sha256
 from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
 from leadline.models.preprocessing import Preprocessing, Provenance
 
 METADATA_KEY = "leadline"
 """The key, in a file's own metadata, of a JSON text: what the file is (see `ExportedModel.export`)."""
+
+WEIGHTS_SHA256 = "weights_sha256"
+"""The key, in `ExportedModel.export`, of the hash of OpenVINO's file of weights; older versions wrote none."""
 
 Run = Callable[[UInt8[np.ndarray, "B H W 3"], Float[np.ndarray, "B"]], Float[np.ndarray, "B 1 H W"]]
 """RGB images, and focal lengths in their pixels (0: unknown) → depth of their size."""
@@ -109,6 +114,10 @@ class ExportedModel(Predictor):
             told.update(file.read_bytes())
         return told.hexdigest()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the place of the file, so that other processes open it."""
+        return load_exported, (self.path.resolve(), self.backend)
+
     def measure(
         self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
     ) -> Float[np.ndarray, "B 1 H W"]:
@@ -155,15 +164,18 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
     chosen = backend if backend != "auto" else next(filter(is_installed, runners), next(iter(runners)))
     run, metadata = runners[chosen](path)
     try:
-        said = json.loads(metadata) if metadata and len(metadata) <= LARGEST_FILE else None
+        said = parse_json(metadata) if metadata and len(metadata) <= LARGEST_FILE else None
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or not isinstance(said.get("model"), dict):
         raise BadInput(f"{path} is no model that `leadline export` wrote: export the model anew.")
     made = said.get("export")
-    return ExportedModel(
-        path, chosen, parse_description(said["model"], path), made if isinstance(made, dict) else {}, run
-    )
+    made = made if isinstance(made, dict) else {}
+    stated = made.get(WEIGHTS_SHA256)
+    for weights in exported_files(path)[1:]:
+        if stated is not None and file_sha256(weights) != stated:
+            raise BadInput(f"{weights} is damaged, or of another model than {path}: copy both again, or export anew.")
+    return ExportedModel(path, chosen, parse_description(said["model"], path), made, run)
 
 
 def is_installed(backend: str) -> bool:
@@ -236,6 +248,7 @@ def _with_torch(path: Path) -> tuple[Run, str]:
     def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
         if min(images.shape[1:3]) < _LEAST_SIDE:
             raise BadInput(f"{path} takes images of at least {_LEAST_SIDE} pixels a side: export to onnx for smaller.")
+        let_forks_use_one_thread()
         with runtime.inference_mode():
             return program(runtime.from_numpy(images), runtime.from_numpy(focals)).numpy()
 

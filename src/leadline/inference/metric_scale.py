@@ -179,9 +179,13 @@ def scale_from_sparse(
     if tuple(sparse.depth.shape[-2:]) != (height, width):
         own = f"{sparse.depth.shape[-1]} × {sparse.depth.shape[-2]}"
         raise BadInput(f"The sparse map is {own} pixels and the photograph {width} × {height}: give one of its size.")
-    _, rows, columns = (sparse.valid & (sparse.depth > 0)).nonzero(as_tuple=True)
+    places = (sparse.valid & (sparse.depth > 0)).flatten().nonzero()[:, 0]
+    places = places[:: math.ceil(len(places) / _MOST_ANCHORS) or 1].clone()
+    rows, columns = places // width, places % width
+    metres = sparse.depth[0, rows, columns].double()
+    del sparse, places  # a large photograph's take more than a hundred megabytes
     values, known = _sampled(prediction, rows, columns, (height, width))
-    return _scaled_to(prediction, values[known], sparse.depth[0, rows, columns][known].double(), source)
+    return _scaled_to(prediction, values[known], metres[known], source)
 
 
 def scale_from_floor(prediction: DepthMap, floor: FloorScale, size: tuple[int, int] | None = None) -> ScaledDepth:
@@ -261,6 +265,8 @@ _Values = Float[Tensor, " anchors"]
 _Used = Bool[Tensor, " anchors"]
 _MOST_RAYS = 250_000
 """The most pixels of a floor that are fitted; of more, an even selection."""
+_MOST_ANCHORS = 500_000
+"""The most measured pixels of a map that are fitted; of more, an even selection."""
 _ENOUGH = 50_000
 """The most anchors that the robust fit reads; of more, an even selection."""
 
@@ -285,8 +291,12 @@ def _from_file(
             choices = ", ".join(path.name for path in found or named)
             raise BadInput(f"{place} needs one depth map for {photograph}, and has {len(found)} of {choices}.")
         place = found[0]
-    sparse = read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC)
-    return scale_from_sparse(prediction, sparse, f"measured pixels of {printable(place.name)}", size)
+    return scale_from_sparse(
+        prediction,
+        read_depth(place, depth_scale=depth_scale, kind=DepthKind.METRIC),
+        f"measured pixels of {printable(place.name)}",
+        size,
+    )
 
 
 def _sampled(prediction: DepthMap, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> tuple[_Values, _Used]:
@@ -401,5 +411,8 @@ def _scaled(
 def _metres(values: Tensor, kind: DepthKind, scale: float, shift: float) -> Tensor:
     """Apply scale and shift; inverse depth beyond `HORIZON`, or behind the camera, becomes infinity."""
     fitted = values * scale
-    fitted += shift  # in place: a large photograph's depth takes 100 MB
-    return torch.where(fitted > 1 / HORIZON, fitted.reciprocal(), torch.inf) if kind is DepthKind.RELATIVE else fitted
+    fitted += shift  # in place, as all that follows: a large photograph's depth takes 100 MB
+    if kind is not DepthKind.RELATIVE:
+        return fitted
+    is_near = fitted > 1 / HORIZON
+    return fitted.reciprocal_().masked_fill_(is_near.logical_not_(), torch.inf)

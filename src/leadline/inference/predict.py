@@ -119,6 +119,11 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {advice}.")
     if array.dtype.kind not in "fu":
         raise BadInput(_wrong_type(array.dtype))
+    if np.ma.is_masked(array):
+        raise BadInput(
+            "The image is a masked array, and every pixel of a photograph counts: give image.filled(0), and leave out "
+            "of the depth what was masked."
+        )
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused as such
         native = np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
     return _in_unit_range(native)

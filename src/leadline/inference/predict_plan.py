@@ -17,7 +17,7 @@ from leadline.core.paths import StrPath
 from leadline.io.atomic import MAX_NAME_BYTES
 from leadline.io.depth_maps import read_depth
 from leadline.io.discovery import FoundFiles
-from leadline.io.outputs import COLOUR_SUFFIX, checksum, read_leadline_metadata
+from leadline.io.outputs import COLOUR_SUFFIX, checksum, file_sha256, read_leadline_metadata
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ def plan(found: FoundFiles, out: StrPath, suffix: str, *, overwrite: bool) -> tu
 
 def photograph_digest(source: StrPath) -> str:
     """Return a hash that identifies a photograph by its content, wherever the file is."""
-    with Path(source).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sha256(source)[:16]
 
 
 def _is_whole(depth: Path, kind: str | None) -> bool:

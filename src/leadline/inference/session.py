@@ -135,10 +135,17 @@ def find_device(name: str) -> "torch.device":
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    reason = ""
     try:
-        return torch.empty(0, device=name).device
+        place = torch.empty(0, device=name).device
+        if place.type != "meta":  # which computes nothing
+            return place
     except (RuntimeError, AssertionError) as problem:
-        raise BadInput(f"No device {name!r} here ({str(problem).splitlines()[0]}): leave --device out.") from problem
+        if name.startswith("cuda"):  # of others PyTorch lists all that there may be anywhere
+            reason = f" ({str(problem).splitlines()[0].partition('. ')[0].rstrip('.')})"
+    here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    raise BadInput(f"No device {name!r} here{reason}: choose {' or '.join(here)}, or leave --device out.")
 
 
 def _say(spec: str, notes: str, *, is_said: bool) -> None:

@@ -9,6 +9,7 @@ from leadline.core.arrays import Depth, ImageTensor, Intrinsics, as_array
 from leadline.core.camera import crop_intrinsics, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.backends import ExportedModel
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Interpolation
@@ -40,6 +41,7 @@ def predict_tensor(
     Raises:
         BadInput: another scale than 1 of an exported file, whose input size is fixed.
     """
+    let_forks_use_one_thread()
     images = image if image.ndim == 4 else image[None]
     cameras = None if intrinsics is None else intrinsics.expand(len(images), 4)
     if isinstance(model, ExportedModel):

@@ -26,7 +26,7 @@ from leadline.inference.temporal import SMOOTHING, Smoother
 from leadline.io.atomic import atomic_write, clean_stale, make_folder
 from leadline.io.colormaps import ColorScale, depth_color_scale, fit_color_scale, legend_strip, render
 from leadline.io.depth_maps import DepthMap, write_depth
-from leadline.io.outputs import PREFIX, read_leadline_metadata
+from leadline.io.outputs import PREFIX, file_sha256, read_leadline_metadata
 from leadline.io.video import (
     VideoFrame,
     VideoInfo,
@@ -324,7 +324,5 @@ def _note_times(job: _Job, first: int, lines: list[str]) -> None:
 
 def _request(model: Predictor, path: Path, config: VideoConfig, camera: CameraOption, near: float, far: float) -> str:
     """Return all that the video depends on, as one short word."""
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    told = (version("leadline"), model.fingerprint, content, config, camera, near, far)
+    told = (version("leadline"), model.fingerprint, file_sha256(path), config, camera, near, far)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

@@ -37,6 +37,7 @@ from leadline.io.images import (
     decode_photograph,
     read_photograph,
 )
+from leadline.io.json_text import parse_json
 from leadline.io.point_clouds import Mesh, PointCloud, mesh, normals_picture, point_cloud, surface_normals
 
 _SAME_ASPECT = 0.02
@@ -94,6 +95,16 @@ class DepthMap:
     def numpy(self) -> Float[np.ndarray, "H W"]:
         """Return the depth as a new (H, W) array of float32, NaN where it is not valid."""
         return np.where(self.mask, self.values, np.float32(np.nan))[0].astype(np.float32, copy=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return `numpy()` to NumPy's functions.
+
+        Raises:
+            ValueError: `copy` is False; the depth and where it is valid are held apart.
+        """
+        if copy is False:
+            raise ValueError("A DepthMap becomes an array by copying: leave copy=False out.")
+        return self.numpy().astype(dtype or np.float32, copy=False)
 
     def colorize(self, scale: ColorScale | None = None, *, legend: bool = False) -> Image.Image:
         """Draw the depth in colours, striped grey where it is not valid.
@@ -659,10 +670,10 @@ def _parse_description(description: str) -> dict[str, str]:
         return {"unit": match[1]}
     is_ours = description.startswith('{"leadline"')
     try:
-        content = json.loads(description)
+        content = parse_json(description)
     except (ValueError, RecursionError) as problem:
         if is_ours:
-            raise ValueError("its description is damaged") from problem
+            raise ValueError(f"its description is damaged: {problem}") from problem
         return {}
     metadata = content.get("leadline" if is_ours else "unit") if isinstance(content, dict) else None
     if is_ours and not isinstance(metadata, dict):
@@ -689,7 +700,12 @@ def _read_npz(path: Path) -> _Stored:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not an NPZ archive, or its end is missing")
     with zipfile.ZipFile(path) as archive:
-        members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+        members: dict[str, zipfile.ZipInfo] = {}
+        for each in archive.infolist():
+            key = each.filename.removesuffix(".npy")
+            if key in members:
+                raise ValueError(f"its array {key[:80]!r} stands in it twice")
+            members[key] = each
         if "depth" not in members:
             raise BadInput(f"{path} holds no array `depth`, only {', '.join(members) or 'nothing'}.")
         arrays = {}

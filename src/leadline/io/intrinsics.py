@@ -1,6 +1,5 @@
 """Read the intrinsics of a camera from a file of four numbers or of a 3 × 3 matrix."""
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from leadline.core.camera import parse_camera
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.io.json_text import parse_json
 
 INTRINSICS_KEYS = ("intrinsics", "K", "camera_matrix", "cam_K", "intrinsic_matrix")
 """Names under which JSON and NPZ files may hold the numbers."""
@@ -45,7 +45,7 @@ def _numbers(path: Path) -> Any:
             return _named({key: held[key] for key in held if held[key].dtype.kind in "fiu"})
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
-        content = json.loads(text)
+        content = parse_json(text)
         return _named(content) if isinstance(content, dict) else content
     return text.replace(";", " ")
 

@@ -4,7 +4,7 @@ A depth map or a picture says in its own text, under `leadline:…`, that it is 
 figures is known by its keys, a page by its generator. A file without metadata is a user's, and no command replaces it.
 """
 
-import json
+import hashlib
 import os
 import warnings
 import zipfile
@@ -17,6 +17,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.errors import BadInput
+from leadline.core.paths import StrPath
+from leadline.io.json_text import parse_json
 
 PREFIX = "leadline:"
 """Prefix of the keys of Leadline's metadata in a PNG."""
@@ -54,6 +56,12 @@ def read_leadline_metadata(path: Path) -> dict[str, str]:
 def checksum(path: Path) -> str:
     """Return the CRC-32 of a file's content as eight hex digits."""
     return f"{zlib.crc32(path.read_bytes()):08x}"
+
+
+def file_sha256(path: StrPath) -> str:
+    """Return the SHA-256 of a file's content as hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def png_text(metadata: Mapping[str, str]) -> PngInfo:
@@ -98,7 +106,7 @@ def _picture_metadata(path: Path) -> dict[str, str]:
         metadata = {key.removeprefix(PREFIX): text for key, text in info.items() if key.startswith(PREFIX)}
         description = picture.getexif().get(_IMAGE_DESCRIPTION, "") if picture.format == "TIFF" else ""
     if not metadata and str(description).startswith('{"leadline"'):
-        metadata = json.loads(description)["leadline"]
+        metadata = parse_json(description)["leadline"]
     return metadata
 
 
@@ -113,7 +121,7 @@ def _archive_metadata(path: Path) -> dict[str, str]:
 
 def _is_own_json(path: Path, keys: frozenset[str]) -> bool:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (ValueError, OSError, RecursionError):
         return False
     return isinstance(content, dict) and keys <= content.keys()

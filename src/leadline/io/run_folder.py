@@ -7,6 +7,7 @@ from typing import Any
 
 from leadline.core.errors import BadInput
 from leadline.io.atomic import atomic_write
+from leadline.io.json_text import parse_json
 
 
 def create_or_read(file: Path, configuration: Mapping[str, Any], beside: Collection[str] = ()) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def read_configuration(file: Path) -> dict[str, Any]:
     """
     advice = "restore it, or delete its folder and start again"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as problem:
         raise BadInput(f"{file} is damaged ({problem}): {advice}.") from problem
     if not isinstance(content, dict):

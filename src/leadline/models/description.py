@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.io.json_text import parse_json
 from leadline.models.preprocessing import Interpolation, Preprocessing, Provenance, Resize
 
 FORMAT = 1
@@ -103,7 +104,7 @@ def read_json(file: Path) -> Any:
             text = opened.read(LARGEST_FILE + 1)
         if len(text) > LARGEST_FILE:
             raise BadInput(f"{file} is larger than {LARGEST_FILE // 2**20} MB, and so no description of a model.")
-        return json.loads(text.decode("utf-8"))
+        return parse_json(text.decode("utf-8"))
     except OSError as problem:
         raise BadInput(f"{file} cannot be read ({problem}): save or copy the model again.") from problem
     except (ValueError, RecursionError) as problem:

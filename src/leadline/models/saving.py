@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +16,7 @@ from torch import Tensor
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
+from leadline.io.outputs import file_sha256
 from leadline.models.base import DepthModel, as_dtype_of, shapes, state_dict_mismatch
 from leadline.models.description import describe, read_description
 from leadline.models.lora import merge_adapters
@@ -45,7 +47,7 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     with atomic_folder(Path(directory)) as folder:
         save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
-        description[_CHECKSUM] = _sha256(folder / _WEIGHTS)
+        description[_CHECKSUM] = file_sha256(folder / _WEIGHTS)
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
@@ -56,10 +58,21 @@ def fingerprint(model: DepthModel) -> str:
     told = hashlib.sha256()
     for part in (model.name, model.arguments, model.kind.value, asdict(model.preprocessing)):
         told.update(json.dumps(part, sort_keys=True).encode())
+    _tell_weights(model, told)
+    return told.hexdigest()
+
+
+def weights_sha256(model: DepthModel) -> str:
+    """Return the SHA-256 of the model's weights alone, which is the same in every version of Leadline."""
+    told = hashlib.sha256()
+    _tell_weights(model, told)
+    return told.hexdigest()
+
+
+def _tell_weights(model: DepthModel, told: Any) -> None:
     for name, tensor in sorted(model.state_dict().items()):
         told.update(name.encode())
         told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()
 
 
 def load_folder(folder: StrPath) -> DepthModel:
@@ -137,17 +150,12 @@ def _check_sum(file: Path, stated: str | None) -> None:
     Raises:
         BadInput: the checksum differs.
     """
-    if stated is not None and _sha256(file) != stated:
+    if stated is not None and file_sha256(file) != stated:
         raise BadInput(
             f"{file} is damaged, or of another model (its SHA-256 is not the one in {_DESCRIPTION}): copy the model "
             "again, or train it anew in another folder. If you changed the weights yourself, take "
             f"{_CHECKSUM} out of that file."
         )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _first_line(problem: Exception) -> str:

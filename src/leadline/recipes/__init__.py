@@ -15,7 +15,7 @@ from leadline.evaluation.protocols import EvalProtocol, protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import open_model
 from leadline.models.registry import build
-from leadline.models.saving import save
+from leadline.models.saving import save, weights_sha256
 from leadline.training.objectives import Objective, Supervised
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
@@ -71,6 +71,7 @@ class TrainingRun:
             protocol=self.protocol,
             frozen=tuple(dict.fromkeys((*self.frozen, *frozen))),
             lora=self.lora,
+            start=weights_sha256(model) if model.provenance.training_data else "",
             hardware=self.hardware,
         )
 

@@ -1,5 +1,6 @@
 """Pseudo-labels: a teacher's depth of images, in a store that training reads instead of running the teacher."""
 
+import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +32,8 @@ from leadline.models.base import DepthModel
 from leadline.models.saving import fingerprint
 from leadline.training.distillation_losses import confidence_from_views
 
-FORMAT = 1
-"""Of a store; a reader refuses what is newer."""
+FORMAT = 2
+"""Of a store; a reader refuses what is newer. In the first, the checksum of a label does not depend on its store."""
 SHARD = 64
 """Images in a file of a store: as many as an interruption can cost."""
 ALIGNMENTS = ("auto", "none", "truth")
@@ -72,7 +73,7 @@ class PseudoLabelStore:
         """Return the label of a sample, at the sample's own size.
 
         Raises:
-            UnreadableFile: its shard is missing or damaged.
+            UnreadableFile: its shard is missing, damaged, or of another place or store.
             BadInput: the label is of an image of another name.
         """
         record = self._record(index)
@@ -96,7 +97,8 @@ class PseudoLabelStore:
     def _record(self, index: int) -> Any:
         file = _shard(self.path, index // SHARD)
         records = _opened_shard(file)
-        if not _fits(records, self.manifest, index // SHARD) or not _is_sound(records[index % SHARD]):
+        place = _place(self.manifest, index // SHARD)
+        if not _fits(records, self.manifest, index // SHARD) or not _is_sound(records[index % SHARD], place):
             raise _damaged(file)
         return records[index % SHARD]
 
@@ -179,6 +181,8 @@ def label(
         "kind": (DepthKind.METRIC if alignment == "truth" else teacher.kind).value,
     }
     store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["*.npy"]))
+    if store.manifest.get("format") in range(1, FORMAT):
+        manifest["format"] = store.manifest["format"]
     check_same_configuration(
         store.manifest,
         manifest,
@@ -194,7 +198,7 @@ def label(
                 continue
             print_line(f"Shard {file.name} of the labels in {out} is damaged, and is made again.")
         indices = range(number * SHARD, min((number + 1) * SHARD, len(dataset)))
-        records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size)))
+        records = np.concatenate(list(_labelled(teacher, dataset, indices, store.manifest, batch_size, number)))
         with atomic_write(file) as half:
             np.save(half, records)
         # What was open under the name is the damaged one.
@@ -316,8 +320,10 @@ def _labelled(
     indices: Sequence[int],
     manifest: dict[str, Any],
     batch_size: int,
+    number: int,
 ) -> Iterator[np.ndarray]:
-    """The records of some samples, in order."""
+    """The records of the samples of shard `number`, in order."""
+    place = _place(manifest, number)
     for group in group_by_size((dataset[index] for index in indices), batch_size):
         together = collate(group)
         depth, confidence = _predictions(teacher, together)
@@ -333,7 +339,7 @@ def _labelled(
         records["confidence"] = confidence[:, 0].mul(255).round().numpy()
         records["unit"], records["scale"], records["shift"] = unit.numpy(), scale.numpy(), shift.numpy()
         records["name"] = [_checksum(str(sample.name)) for sample in group]
-        records["sum"] = [_sum(record) for record in records]
+        records["sum"] = [_sum(record, place) for record in records]
         yield records
 
 
@@ -403,7 +409,8 @@ def _is_whole(file: Path, manifest: dict[str, Any], number: int) -> bool:
         records = np.load(file)
     except (OSError, ValueError, EOFError):
         return False
-    return _fits(records, manifest, number) and all(map(_is_sound, records))
+    place = _place(manifest, number)
+    return _fits(records, manifest, number) and all(_is_sound(record, place) for record in records)
 
 
 def _fits(records: np.ndarray, manifest: dict[str, Any], number: int) -> bool:
@@ -421,16 +428,24 @@ def _record_type(manifest: dict[str, Any]) -> np.dtype:
 
 def _damaged(file: Path) -> UnreadableFile:
     fix = "`leadline label --repair` makes it again, and so does the `distil` or the `study` whose labels they are"
-    return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing or damaged: {fix}.")
+    return UnreadableFile(f"Shard {file.name} of the labels in {file.parent} is missing, damaged or another's: {fix}.")
 
 
-def _is_sound(record: Any) -> bool:
-    return int(record["sum"]) == _sum(record)
+def _place(manifest: dict[str, Any], number: int) -> int:
+    """A checksum of what the labels of shard `number` are: by it those of its siblings, and of other stores, differ."""
+    if manifest["format"] == 1:
+        return 0
+    labels = [manifest["teacher"]["sha256"], *(manifest[key] for key in ("data", "size", "alignment", "kind")), number]
+    return _checksum(json.dumps(labels, sort_keys=True))
 
 
-def _sum(record: Any) -> int:
-    """Of all that stands before the sum itself."""
-    return zlib.crc32(record.tobytes()[: -record["sum"].nbytes])
+def _is_sound(record: Any, place: int) -> bool:
+    return int(record["sum"]) == _sum(record, place)
+
+
+def _sum(record: Any, place: int) -> int:
+    """Of all that stands before the sum itself, and of the shard's place."""
+    return zlib.crc32(record.tobytes()[: -record["sum"].nbytes], place)
 
 
 def _checksum(name: str) -> int:

@@ -31,6 +31,7 @@ from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
 from leadline.core.stopwatch import Stopwatch
+from leadline.core.threads import let_forks_use_one_thread
 from leadline.data.datasets import Dataset, check_dataset
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation, resize
@@ -40,10 +41,10 @@ from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.locks import file_lock
-from leadline.io.run_folder import check_same_configuration, create_or_read
+from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.lora import add_adapters
-from leadline.models.saving import load_folder, save
+from leadline.models.saving import load_folder, save, weights_sha256
 from leadline.training.compiling import compile_checked
 from leadline.training.objectives import Objective
 
@@ -150,6 +151,7 @@ def fit(
     protocol: EvalProtocol,
     frozen: tuple[str, ...] = (),
     lora: int = 0,
+    start: str = "",
     hardware: HardwareConfig = HardwareConfig(),
 ) -> DepthModel:
     """Train `model` in the run folder `out` and return the weights that validated best.
@@ -168,6 +170,7 @@ def fit(
         protocol: how validation is scored.
         frozen: names of submodules that keep their weights and their statistics.
         lora: rank of the adapters through which alone the encoder learns, and which saved models have merged; 0: none.
+        start: what the weights are that it starts from, such as their hash, which is part of the configuration.
         hardware: device, precision, workers; how often to save and log.
 
     Returns:
@@ -177,7 +180,9 @@ def fit(
         BadInput: the folder holds a run of another configuration, the protocol cannot score depth of the model's kind,
             the loss is no longer finite, or what `frozen` and `lora` name does not fit the model.
     """
-    return Trainer(model, train, validation, objective, config, Path(out), protocol, frozen, lora, hardware).fit()
+    return Trainer(
+        model, train, validation, objective, config, Path(out), protocol, frozen, lora, start, hardware
+    ).fit()
 
 
 class Trainer:
@@ -194,6 +199,7 @@ class Trainer:
         protocol: EvalProtocol,
         frozen: tuple[str, ...],
         lora: int,
+        start: str,
         hardware: HardwareConfig,
     ) -> None:
         for dataset in (train, validation):
@@ -208,18 +214,19 @@ class Trainer:
         """Modules that stay in evaluation mode, so that their statistics are kept."""
         self.model, self.objective, self.protocol, self.frozen, self.lora = model, objective, protocol, frozen, lora
         self.train, self.validation, self.out = train, validation, out
-        self.config, self.hardware = config, hardware
+        self.config, self.hardware, self.start = config, hardware, start
         self.stopwatch = Stopwatch(is_on=hardware.profile)
 
     def fit(self) -> DepthModel:
         """Train to the end, and return the weights that validated best."""
+        let_forks_use_one_thread()
         fabric = _fabric(self.hardware, precision=_precision(self.config, self.hardware.accelerator))
         # Other processes of this run, one a device, wait for this one.
         is_first = fabric.is_global_zero
         with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
             _claim(self.out, self._configuration())
-            if (self.out / "done.json").exists():
-                return load_folder(self.out / "best")
+            if (self.out / _DONE).exists():
+                return _load_best(self.out)
             with StopRequest() as stop:
                 self.setup(fabric)
                 self.resume()
@@ -256,7 +263,7 @@ class Trainer:
             )
         parts.to(fabric.device).train()
         average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True)
-        self.fabric, self.state = fabric, _State(model, parts, average, optimizer, schedule)
+        self.fabric, self.state = fabric, _State(self._configuration(), model, parts, average, optimizer, schedule)
 
     def resume(self) -> None:
         """Resume from the last checkpoint, if there is one."""
@@ -298,7 +305,8 @@ class Trainer:
             save(self.state.average.module, self.out / "last")
             seconds = round(self.state.seconds, 1)
             summary = {"steps": self.config.steps, "seconds": seconds, "best": self.state.best}
-            with atomic_write(self.out / "done.json") as half:
+            summary["best_sha256"] = weights_sha256(load_folder(self.out / "best"))
+            with atomic_write(self.out / _DONE) as half:
                 half.write_text(json.dumps(summary, indent=1))
             (self.out / _CHECKPOINT).unlink()
         self.fabric.barrier()
@@ -365,6 +373,7 @@ class Trainer:
             "protocol": asdict(self.protocol),
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
+            **({"start": self.start} if self.start else {}),
         }
 
 
@@ -443,6 +452,8 @@ def view(
 class _State:
     """Everything that a training needs to resume as if it had never stopped."""
 
+    run: Mapping[str, Any]
+    """Configuration of the run."""
     model: DepthModel
     parts: nn.Module
     average: ModelEmaV3
@@ -462,7 +473,8 @@ class _State:
             BadInput: the disk is full, or does not take it; the checkpoint before is kept.
         """
         state = {name: getattr(self, name).state_dict() for name in _LEARNING}
-        rest = {"step": self.step, "seconds": self.seconds, "best": self.best, "log": self.log}
+        run = json.dumps(self.run)
+        rest = {"run": run, "step": self.step, "seconds": self.seconds, "best": self.best, "log": self.log}
         with atomic_write(path) as half:
             try:
                 torch.save({**state, **rest}, half)
@@ -474,7 +486,7 @@ class _State:
         """Read what `write` wrote.
 
         Raises:
-            BadInput: the file is cut or damaged.
+            BadInput: the file is cut, damaged, or of a run of another configuration.
         """
         fix = "restore it from a copy, or delete it to begin this training anew"
         try:
@@ -484,6 +496,13 @@ class _State:
             if damaged:
                 raise BadInput(f"{path} is damaged (the checksum of {damaged} differs): {fix}.")
             stored = torch.load(path, map_location=device, weights_only=True)
+            if "run" in stored:  # Versions before 0.2 did not write it.
+                _check_configuration(
+                    json.loads(stored["run"]),
+                    self.run,
+                    f"{path} is of a run of another configuration",
+                    f"{fix[0].upper()}{fix[1:]}.",
+                )
             for name in _LEARNING:
                 getattr(self, name).load_state_dict(stored[name])
             self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
@@ -504,7 +523,7 @@ _LEARNING = ("model", "parts", "average", "optimizer", "schedule")
 """The parts of a `_State` that have a state of their own."""
 
 
-_CHECKPOINT = "last.ckpt"
+_CHECKPOINT, _DONE = "last.ckpt", "done.json"
 
 
 class _Log:
@@ -577,8 +596,18 @@ _RENAMED_LOSSES = {"measured": "target_losses", "taught": "teacher_losses"}
 
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
-    beside = (_CHECKPOINT, "log.jsonl", "done.json", "best", "last", "model")
-    before = create_or_read(out / "run.json", configuration, beside)
+    beside = (_CHECKPOINT, "log.jsonl", _DONE, "best", "last", "model")
+    _check_configuration(
+        create_or_read(out / "run.json", configuration, beside),
+        configuration,
+        f"{out} holds a run of another configuration",
+        "Give another folder, or delete this one to start anew.",
+    )
+
+
+def _check_configuration(before: dict[str, Any], now: Mapping[str, Any], problem: str, advice: str) -> None:
+    """Refuse what belongs to a run of another configuration, as `check_same_configuration`; an older version may have
+    written it."""
     if "plan" in before:  # its name before 0.2
         before["config"] = before.pop("plan")
     if isinstance(objective := before.get("objective"), dict):
@@ -589,12 +618,24 @@ def _claim(out: Path, configuration: dict[str, Any]) -> None:
         defaults = json.loads(json.dumps(asdict(TrainConfig())))
         config["augmentation"] = {**defaults["augmentation"], **config.get("augmentation", {})}
         before["config"] = {**defaults, **config}
-    check_same_configuration(
-        before,
-        configuration,
-        f"{out} holds a run of another configuration",
-        "Give another folder, or delete this one to start anew.",
-    )
+    if "start" not in before:  # Versions before 0.2 did not write it.
+        now = {key: value for key, value in now.items() if key != "start"}
+    check_same_configuration(before, now, problem, advice)
+
+
+def _load_best(out: Path) -> DepthModel:
+    """Load the best model of a finished run.
+
+    Raises:
+        BadInput: it is damaged, or of another run.
+    """
+    model, stated = load_folder(out / "best"), read_configuration(out / _DONE).get("best_sha256")
+    if stated is not None and weights_sha256(model) != stated:
+        raise BadInput(
+            f"{out / 'best'} is not the model that this run left (its weights are not those that {_DONE} states): copy "
+            "it again, or train it anew in another folder."
+        )
+    return model
 
 
 def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: Any = "32-true") -> Fabric:

@@ -1,7 +1,6 @@
 """Find the photographs and depth maps of a folder or a CSV file, complete or not, for readers and data checks."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from leadline.core.errors import BadInput
 from leadline.data.datasets import SPLITS
 from leadline.io.depth_maps import DEPTH_SUFFIXES
 from leadline.io.images import PHOTO_SUFFIXES
+from leadline.io.json_text import parse_json
 
 PHOTO_FOLDERS = ("rgb", "color", "image")
 """Folders of a scene's photographs beside `depth/`: `rgb`, and those of Open3D."""
@@ -223,11 +223,11 @@ def _catalogue_keys(scene: Path, split: str, path: Path, *, has_splits: bool) ->
 def _stated_cameras(catalogue: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Read key → one camera for all frames of the scene, or a list of one each; and what is wrong with the file."""
     try:
-        scenes = json.loads(catalogue.read_text(encoding="utf-8")) if catalogue.is_file() else {}
+        scenes = parse_json(catalogue.read_text(encoding="utf-8")) if catalogue.is_file() else {}
         return {scene: entry["intrinsics_fx_fy_cx_cy"] for scene, entry in scenes.items()}, ()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         form = '{"train/SCENE": {"intrinsics_fx_fy_cx_cy": [fx, fy, cx, cy]}}'
-        return {}, (f"{catalogue} is not of the form {form}: correct it or move it away.",)
+        return {}, (f"{catalogue} is not of the form {form} ({problem}): correct it or move it away.",)
 
 
 def _scene_camera(scene: Path) -> tuple[Any, str]:
@@ -236,10 +236,10 @@ def _scene_camera(scene: Path) -> tuple[Any, str]:
     if not file:
         return None, str(scene)
     try:
-        matrix = json.loads(file.read_text(encoding="utf-8"))["intrinsic_matrix"]
+        matrix = parse_json(file.read_text(encoding="utf-8"))["intrinsic_matrix"]
         return [matrix[place] for place in (0, 4, 6, 7)], str(file)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return "no matrix", str(file)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as problem:
+        return "no matrix", f"{file} ({problem})"
 
 
 def _camera_of_each(stated: Any, count: int, frames: str, where: str) -> tuple[Sequence[Any], str]:

@@ -1,6 +1,7 @@
 """Store: samples of one size that `leadline data prepare` wrote from any dataset, in a folder or at an address.
 
-    OUT/manifest.json         the source of the samples, their kind, size and number, split by split
+    OUT/manifest.json         the source of the samples, their kind, size and number, split by split, and a checksum of
+                              each shard, which the shard's own metadata repeats
     OUT/train/00000.arrow     some 32 MB of samples, each a record batch of its own:
                               name, image (3, H, W), depth (1, H, W), intrinsics (4), crc32 of all these
 
@@ -16,7 +17,6 @@ other shards, and depth of the other kinds, as float32 (NaN is not measured). Im
 Trap: the size is part of the data: a store of small samples has lost the details; its name in tables states the size.
 """
 
-import json
 import os
 import weakref
 import zlib
@@ -39,6 +39,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
+from leadline.io.json_text import parse_json
 
 LICENCE = ""
 """The manifest of each store states it, as its source does."""
@@ -50,8 +51,23 @@ UNKNOWN = "unknown"
 STEPS = 1000
 """Steps per metre, where depth is stored in whole millimetres."""
 _LAST_STEP = 65535
+CHECKSUM = "leadline_crc32"
+"""Key, in a shard's metadata, of the CRC-32 of its samples' checksums; shards of older versions have none."""
 _OPEN = 32
 """Shards that a process keeps mapped, about a gigabyte of addresses, however large the store."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard as the manifest describes it."""
+
+    file: str
+    """Its address."""
+    samples: int
+    size: tuple[int, int]
+    """Height and width of the samples."""
+    checksum: str | None
+    """Of its content, which tells it from its siblings; older versions stated none."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +76,7 @@ class ArrowDataset:
 
     name: str
     kind: DepthKind
-    shards: tuple[str, ...]
-    """Addresses of the files."""
+    shards: tuple[Shard, ...]
     starts: tuple[int, ...]
     """Number of the first sample of each."""
     count: int
@@ -75,7 +90,7 @@ class ArrowDataset:
         """Read one sample.
 
         Raises:
-            UnreadableFile: the shard is missing, damaged or out of reach.
+            UnreadableFile: the shard is missing, damaged, out of reach, or another than the manifest describes.
         """
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has samples 0 … {self.count - 1}, and not {index}.")
@@ -107,9 +122,13 @@ def store(split: str, *, path: StrPath) -> ArrowDataset:
     *starts, count = accumulate(part["shards"], initial=0)
     height, width = manifest["size"]
     name = f"{part['source']['name']} at {height} × {width}"
-    files = tuple(shard_file(path, part["folder"], number) for number in range(len(starts)))
+    checksums = part.get("checksums") or [None] * len(starts)
+    shards = tuple(
+        Shard(shard_file(path, part["folder"], number), samples, (height, width), checksum)
+        for number, (samples, checksum) in enumerate(zip(part["shards"], checksums, strict=True))
+    )
     licence = part["licence"] if part["licence"] != UNKNOWN else ""
-    return ArrowDataset(name, DepthKind(manifest["kind"]), files, tuple(starts), count, licence)
+    return ArrowDataset(name, DepthKind(manifest["kind"]), shards, tuple(starts), count, licence)
 
 
 def read_manifest(address: str) -> dict[str, Any] | None:
@@ -122,7 +141,7 @@ def read_manifest(address: str) -> dict[str, Any] | None:
     try:
         with _unreadable_file(file, "if it is damaged, delete the store and prepare it again"):
             filesystem, path = filesystem_and_path(file)
-            manifest = json.loads(filesystem.cat_file(path))
+            manifest = parse_json(filesystem.cat_file(path))
             newest = int(manifest["format"])
     except UnreadableFile as problem:
         if isinstance(problem.__cause__, FileNotFoundError):
@@ -146,50 +165,61 @@ def _must_describe_a_store(manifest: dict[str, Any]) -> None:
             raise ValueError(f"of the {split} split it does not say where it comes from")
         if not all(type(samples) is int and samples >= 0 for samples in part["shards"] or ()):
             raise ValueError(f"of the {split} split it does not say how many samples it has")
+        checksums = part.get("checksums")
+        if checksums is not None and not (
+            len(checksums) == len(part["shards"]) and all(isinstance(each, str | None) for each in checksums)
+        ):
+            raise ValueError(f"of the {split} split it does not say the checksum of each shard")
 
 
-def read(file: str, place: int, kind: DepthKind) -> Sample:
+def read(shard: Shard, place: int, kind: DepthKind) -> Sample:
     """Read one sample of a shard, verified against its checksum the first time that a process reads it.
 
     Args:
-        file: address of the shard.
+        shard: where it is, and what it must be.
         place: number of the sample in the shard, from 0.
         kind: of the depth, as the manifest states it.
 
     Raises:
-        UnreadableFile: the shard is missing, damaged or out of reach.
+        UnreadableFile: the shard is missing, damaged, out of reach, or another than the manifest describes.
     """
-    with _unreadable_file(file, "the `leadline data prepare` that wrote it, with --verify, writes it again"):
-        shard = _opened(file, os.getpid())
-        record = shard.reader.get_batch(place)
-        if place not in shard.checked:
+    with _unreadable_file(shard.file, "the `leadline data prepare` that wrote it, with --verify, writes it again"):
+        opened = _opened(shard, os.getpid())
+        record = opened.reader.get_batch(place)
+        if place not in opened.checked:
             _check(record)
-            _check_camera(record, file)
-            shard.checked.add(place)
+            _check_camera(record, shard.file)
+            opened.checked.add(place)
         return _decoded(record, kind)
 
 
-def record_count(file: str, *, is_checked: bool = False) -> int | None:
-    """Return how many samples a shard holds; None if it is missing or damaged.
+def describe_shard(file: str, size: tuple[int, int], *, is_checked: bool = False) -> Shard | None:
+    """Return what a shard holds; None if it is missing, damaged or of samples of another size.
 
     A truncated shard is always noticed; a changed byte only with `is_checked`, which reads all samples.
+
+    Args:
+        file: its address.
+        size: height and width of the samples that it should hold.
+        is_checked: whether to compare all samples with their checksums.
     """
     try:
         with _unreadable_file(file, ""):
-            _opened.cache_clear()
-            reader = _opened(file, os.getpid()).reader
+            close()
+            reader = _reader(file)
+            found = Shard(file, reader.num_record_batches, _size(reader), _checksum_of_shard(reader))
             if is_checked:
-                for place in range(reader.num_record_batches):
+                for place in range(found.samples):
                     _check(reader.get_batch(place))
-            return reader.num_record_batches
+            return found if found.size == size else None
     except UnreadableFile:
         return None
 
 
 def encode_shard(
     samples: Sequence[Sample], size: tuple[int, int], kind: DepthKind, compression: str | None = None
-) -> bytes:
-    """Encode samples of one size and one kind as the bytes of a shard.
+) -> tuple[bytes, str]:
+    """Encode samples of one size and one kind as the bytes of a shard, and return its checksum with them.
 
     Depth of less than half a millimetre becomes one millimetre, because 0 means not measured.
 
@@ -207,6 +237,15 @@ def encode_shard(
     else:
         dtype = np.float32
     depths = [np.ascontiguousarray(depth, dtype) for depth in depths]
+    images = [np.ascontiguousarray(sample.image.mul(255).round().to(torch.uint8).numpy()) for sample in samples]
+    cameras = [
+        None if sample.intrinsics is None else sample.intrinsics.float().contiguous().numpy() for sample in samples
+    ]
+    sums = [
+        _checksum(str(sample.name), image, depth, camera)
+        for sample, image, depth, camera in zip(samples, images, depths, cameras, strict=True)
+    ]
+    checksum = f"{zlib.crc32(np.array(sums, '<u4').tobytes()):08x}"
     schema = pa.schema(
         [
             pa.field("name", pa.string(), nullable=False),
@@ -214,23 +253,21 @@ def encode_shard(
             pa.field("depth", pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), (1, height, width))),
             pa.field("intrinsics", pa.list_(pa.float32(), 4)),
             pa.field("crc32", pa.uint32(), nullable=False),
-        ]
+        ],
+        {CHECKSUM: checksum},
     )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        for sample, depth in zip(samples, depths, strict=True):
-            image = np.ascontiguousarray(sample.image.mul(255).round().to(torch.uint8).numpy())
-            camera = None if sample.intrinsics is None else sample.intrinsics.float().contiguous().numpy()
-            name = str(sample.name)
+        for sample, image, depth, camera, total in zip(samples, images, depths, cameras, sums, strict=True):
             columns = [
-                pa.array([name]),
+                pa.array([str(sample.name)]),
                 _tensor(image, schema.field("image").type),
                 _tensor(depth, schema.field("depth").type),
                 pa.array([camera], schema.field("intrinsics").type),
-                pa.array([_checksum(name, image, depth, camera)], pa.uint32()),
+                pa.array([total], pa.uint32()),
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
-    return sink.getvalue().to_pybytes()
+    return sink.getvalue().to_pybytes(), checksum
 
 
 def shard_file(address: str, folder: str, number: int) -> str:
@@ -274,25 +311,45 @@ def close() -> None:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class _OpenShard:
     reader: Any
     checked: set[int]
     """Numbers of the samples whose checksums were right."""
 
 
 @lru_cache(maxsize=_OPEN)
-def _opened(file: str, _process: int) -> _Shard:
+def _opened(shard: Shard, _process: int) -> _OpenShard:
     """Open a shard; a forked process opens its own, because connections and file positions cannot be shared."""
+    reader = _reader(shard.file)
+    found = Shard(shard.file, reader.num_record_batches, _size(reader), shard.checksum and _checksum_of_shard(reader))
+    if found != shard:
+        raise ValueError(f"it is a shard of other samples than {MANIFEST} says")
+    return _OpenShard(reader, set())
+
+
+def _reader(file: str) -> Any:
     filesystem, path = filesystem_and_path(file)
     # The loader's processes already use all cores.
     options = pa.ipc.IpcReadOptions(use_threads=False)
     if is_local(filesystem):
-        return _Shard(pa.ipc.open_file(pa.memory_map(path), options=options), set())
+        return pa.ipc.open_file(pa.memory_map(path), options=options)
     # Arrow reads a record's header first: reading about a sample ahead saves the next request.
     source = filesystem.open(path, "rb", block_size=2**18, cache_type="readahead")
-    shard = _Shard(pa.ipc.open_file(source, options=options), set())
-    weakref.finalize(shard, source.close)
-    return shard
+    reader = pa.ipc.open_file(source, options=options)
+    weakref.finalize(reader, source.close)
+    return reader
+
+
+def _size(reader: Any) -> tuple[int, int]:
+    """Return height and width of a shard's samples."""
+    _, height, width = reader.schema.field("image").type.shape
+    return height, width
+
+
+def _checksum_of_shard(reader: Any) -> str | None:
+    """Return what a shard's metadata states."""
+    stated = (reader.schema.metadata or {}).get(CHECKSUM.encode())
+    return None if stated is None else stated.decode()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Sharing: models on the Hugging Face hub and back, each with a card that says what its numbers are."""
 
-import json
 import math
 import os
 import re
@@ -18,6 +17,7 @@ from leadline.core.markdown import markdown_table
 from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.io.atomic import atomic_folder
+from leadline.io.json_text import parse_json
 from leadline.models.base import DepthModel
 from leadline.models.pretrained.transformers import load_transformers_folder
 from leadline.models.saving import load_folder, save
@@ -143,7 +143,7 @@ def read_figures(file: StrPath) -> dict[str, dict[str, float]]:
     """
     file = Path(file)
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = parse_json(file.read_text(encoding="utf-8"))
         words, metrics = f"{table['title']} ({table['protocol']['words']})", table["metrics"]
         return {words: {name: float(value) for name, value in metrics.items() if value is not None}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:

@@ -1,0 +1,23 @@
+"""JSON from outside: of a key that stands twice in one object no value is lost in silence."""
+
+import json
+from typing import Any
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds, as `json.loads`, which would take the last of several values of one key.
+
+    Raises:
+        ValueError: it is no JSON, or a key stands twice in one object; the message names the key.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in held:
+            raise ValueError(f"the key {key[:80]!r} stands in it twice")
+        held[key] = value
+    return held
