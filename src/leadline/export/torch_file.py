@@ -49,6 +49,9 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
+            for module in program.graph_module.modules():
+                for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                    node.meta.pop("stack_trace", None)  # paths of files on the computer of whoever exports
             torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(about)})
     except Exception as problem:  # the exporter raises whatever a network leads it to
         line = str(problem).strip().splitlines()[0][:200]
