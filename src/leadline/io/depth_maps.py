@@ -279,7 +279,9 @@ def read_depth(
     camera = known if intrinsics is None else np.array(parse_camera(intrinsics, f"{path}, as given"), np.float32)
     if values.dtype == np.uint16 and values.size > _STEPS:
         # To look a number up is several times as fast as to compute with it.
-        depth, valid = (table[values] for table in _interpreted_steps(encoding, tuple(invalid)))
+        depths, measured = _interpreted_steps(encoding, tuple(invalid))
+        depth = depths.take(values)
+        valid = measured.take(values) if encoding.kind is DepthKind.RELATIVE else depth > 0
     else:
         depth, valid = _interpreted(values, encoding, invalid)
     if stored.valid is not None:
