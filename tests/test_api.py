@@ -20,7 +20,7 @@ from leadline.data.datasets import open_data
 from leadline.data.datasets.store import MANIFEST
 from leadline.data.prepare import prepare
 from leadline.data_quality.index import index_data
-from leadline.evaluation.evaluate import evaluate_maps
+from leadline.evaluation.evaluate_maps import evaluate_maps
 from leadline.evaluation.protocols import protocol
 from leadline.inference.predict import predict
 from leadline.inference.tensors import predict_tensor

@@ -17,6 +17,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
+from leadline.io.png import encode_png
 
 METRES = np.linspace(0.8, 4.0, 12, dtype=np.float32).reshape(3, 4)
 
@@ -119,6 +120,30 @@ def test_a_foreign_file_is_read_by_the_unit_that_it_states(tmp_path: Path, unit:
     assert read_depth(tmp_path / "map.npz").depth.numpy() == pytest.approx(METRES[None], rel=1e-6)
     # Also beside files that need the option.
     assert read_depth(tmp_path / "map.npz", depth_scale=256).depth.numpy() == pytest.approx(METRES[None], rel=1e-6)
+
+
+def test_a_unit_that_stands_behind_the_pixels_is_read(tmp_path: Path) -> None:
+    steps = np.random.default_rng(0).integers(1000, 9000, (300, 400), np.uint16)
+    chunks = PngInfo()
+    chunks.add(b"tEXt", b"unit\0mm", after_idat=True)
+    Image.fromarray(steps).save(tmp_path / "a.png", pnginfo=chunks)
+    np.testing.assert_allclose(read_depth(tmp_path / "a.png").numpy(), steps / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("filters", ["every row its own", "one"])
+def test_a_16_bit_png_with_one_wrong_bit_is_refused_or_read_as_it_was(tmp_path: Path, filters: str) -> None:
+    steps = np.random.default_rng(0).integers(1000, 9000, (40, 60), np.uint16)
+    file = tmp_path / "a.png"
+    if filters == "one":
+        file.write_bytes(encode_png(steps))
+    else:
+        Image.fromarray(steps).save(file)
+    content = file.read_bytes()
+    start = content.index(b"IDAT")
+    for place in range(start + 4, len(content) - 16, 97):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        with pytest.raises(UnreadableFile, match=r"a\.png"):
+            read_depth(file, depth_scale=1000)
 
 
 def test_a_unit_that_nobody_knows_is_refused(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
-from leadline.evaluation.evaluate import ConstantBaseline, constant_baseline, evaluate, evaluate_maps, evaluate_metrics
+from leadline.evaluation.evaluate import constant_baseline, evaluate, evaluate_metrics
+from leadline.evaluation.evaluate_maps import evaluate_maps
 from leadline.evaluation.protocols import CROPS, protocol
+from leadline.evaluation.score_table import ConstantBaseline
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance
 from leadline.models.registry import build
@@ -300,7 +302,7 @@ def test_kittis_benchmark_crop_is_placed_back_where_it_was_cut_out(tmp_path, siz
     rules = ("--depth-scale", "256", "--protocol", "kitti_garg")
     said = _rated(tmp_path, guess, truth, *rules, "--resize")
     assert said["metrics"]["rmse"] == pytest.approx(0, abs=1e-6)
-    assert said["rows"][0]["pixels"] == int(CROPS["kitti_garg"].mask(*size).sum())
+    assert said["rows"][0]["pixels"] == np.zeros(size)[CROPS["kitti_garg"].window(*size)].size
     (note,) = said["notes"]
     assert note.startswith("1 of 1 predictions are KITTI's benchmark crop, and placed back at rows ")
     assert f"{size[0] - 352}:{size[0]} and columns {left}:{left + 1216}" in note

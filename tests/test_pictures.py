@@ -1,5 +1,7 @@
 """Image give the same number the same colour everywhere, and say on a legend what it means."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +21,8 @@ from leadline.io.colormaps import (
     with_legend,
 )
 from leadline.io.images import read_image, write_image
+from leadline.io.outputs import png_text
+from leadline.io.png import encode_png
 
 
 def test_a_depth_has_one_colour_whatever_else_is_in_the_picture():
@@ -94,6 +98,24 @@ def test_a_scale_fitted_to_one_picture_says_so(kind):
     assert "range of this picture" in scale.label
     for degenerate in (torch.zeros_like(values), torch.full_like(values, 3.0)):
         assert colorize(degenerate, fit_color_scale(degenerate, degenerate > 0, kind)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((5, 7), np.uint8), ((5, 7), np.uint16), ((1, 1), np.uint16), ((5, 7, 3), np.uint8), ((300, 400, 3), np.uint8)],
+)
+def test_a_png_holds_its_pixels_and_its_text(shape, dtype, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+    file = tmp_path / "pixels.png"
+    file.write_bytes(encode_png(pixels, png_text({"unit": "metres", "note": "δ"})))
+    with Image.open(file) as picture:
+        picture.verify()
+    with Image.open(file) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+        assert picture.text == {"leadline:unit": "metres", "leadline:note": "δ"}  # pyright: ignore[reportAttributeAccessIssue]
+    read = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert read is not None
+    np.testing.assert_array_equal(read[..., ::-1] if read.ndim == 3 else read, pixels)
 
 
 def test_encoded_pictures_are_files(tmp_path):

@@ -17,6 +17,7 @@ from PIL import Image
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.threads import map_in_threads, usable_cores
 from leadline.inference.predict_files import PredictOptions, open_run
 from leadline.inference.session import load_predictor
 from leadline.inference.tensors import predict_tensor
@@ -123,6 +124,43 @@ def test_the_library_measures_many_photographs_and_resumes_what_the_command_bega
     assert not results["broken.jpg"].is_measured
     with pytest.raises(BadInput, match="0 < near < far"), open_run(run.model, found, "x", PredictOptions(near=20)):
         pass
+
+
+def test_pictures_may_be_left_out_and_are_drawn_later(tmp_path, capsys):
+    for number in range(5):
+        photo(tmp_path / "in" / f"{number}.jpg", 30 + number)
+    words = ["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json"]
+
+    def told() -> list[dict]:
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    def files() -> set[str]:
+        return {file.name for file in (tmp_path / "out").iterdir() if not file.name.startswith(".")}
+
+    assert main([*words, "--no-picture"]) == 0
+    first = told()
+    assert files() == {f"{number}.png" for number in range(5)}
+    assert {each["picture"] for each in first} == {None}
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in files()}
+    assert main([*words, "--no-picture"]) == 0
+    assert told() == first
+    assert before == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in files()}
+    assert main(words) == 0
+    assert [each | {"picture": None} for each in told()] == first
+    assert files() == {f"{number}{suffix}" for number in range(5) for suffix in (".png", ".colour.png")}
+    assert main([*words, "--no-picture", "--format", "pfm"]) == 1
+    assert "no place for its unit" in capsys.readouterr().err
+
+
+def test_a_small_model_answers_several_callers_at_once_as_it_answers_one():
+    one = load_predictor("leadline_small", says=False)
+    several = one.for_callers()
+    assert several.callers == usable_cores()
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (40 + number, 60, 3), np.uint8) for number in range(8)]
+    found = map_in_threads(lambda image: several.measure([image], [None]), images, threads=4)
+    for image, depth in zip(images, found, strict=True):
+        np.testing.assert_allclose(depth, one.measure([image], [None]), rtol=1e-5)
 
 
 def test_a_photograph_becomes_metres_and_a_picture(model, folder, tmp_path, capsys):

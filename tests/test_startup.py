@@ -1,5 +1,6 @@
 """Start-up: nothing imports PyTorch before it needs it, and the package's own model needs none for photographs."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -14,6 +15,7 @@ import torch
 from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_predictor
 from leadline.inference.tensors import predict_tensor
+from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.images import read_camera, read_image, read_photograph
 from leadline.models.loading import load
 from leadline.models.saving import fingerprint
@@ -82,6 +84,17 @@ depth.colorize(legend=True).save("colours.png")
 assert abs(leadline.read_depth("depth.png").numpy() - depth.numpy()).max() < 0.001
 """
     assert _imported(script, tmp_path) == set()
+
+
+def test_maps_in_files_are_evaluated_without_importing_pytorch(tmp_path):
+    depth = np.linspace(1, 6, 48, dtype=np.float32).reshape(1, 6, 8)
+    for folder, factor in (("predicted", 1.1), ("measured", 1)):
+        (tmp_path / folder).mkdir()
+        write_depth(tmp_path / folder / "0.png", DepthMap(depth * factor, depth > 0))  # pyright: ignore[reportArgumentType]
+    words = ["evaluate", "--predictions", "predicted", "--ground-truth", "measured", "--json", "figures.json"]
+    assert _imported(f"from leadline.cli.main import main\nassert main({words}) == 0", tmp_path) == set()
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["metrics"]["abs_rel"] == pytest.approx(0.1, rel=1e-2)
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO: pip install 'leadline[cpu]'")

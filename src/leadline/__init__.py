@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from leadline.evaluation import alignment as alignment
     from leadline.evaluation import metrics as metrics
     from leadline.evaluation import protocols as protocols
-    from leadline.evaluation.evaluate import evaluate, evaluate_maps
+    from leadline.evaluation.evaluate import evaluate
+    from leadline.evaluation.evaluate_maps import evaluate_maps
     from leadline.evaluation.protocols import EvalProtocol, protocol
     from leadline.inference.backends import ExportedModel
     from leadline.inference.predict import predict
@@ -64,7 +65,7 @@ _HOMES = {
     "UnreadableFile": "leadline.core.errors",
     "build": "leadline.models.registry",
     "evaluate": "leadline.evaluation.evaluate",
-    "evaluate_maps": "leadline.evaluation.evaluate",
+    "evaluate_maps": "leadline.evaluation.evaluate_maps",
     "fit": "leadline.training.trainer",
     "list_models": "leadline.models.loading",
     "load": "leadline.inference.session",

@@ -12,14 +12,13 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.specs import parse_options
 from leadline.data.datasets import open_data, open_for_evaluation
-from leadline.evaluation.details import detail_tables
-from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
+from leadline.evaluation.evaluate_maps import evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.tables import Table, TextTable
 from leadline.inference.session import Backend, find_device, load_for_command
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.io.outputs import check_replaceable, printable
-from leadline.models.registry import DEFAULT
+from leadline.models.names import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -117,13 +116,20 @@ class EvaluateCommand:
                 f"{', '.join(given)} is of a model, and {', '.join(others)} of maps in files (a dataset's scale is "
                 "--data DIR,depth_scale=1000): give either --data (and --model), or --predictions and --ground-truth."
             )
-        check_batch_size(self.batch_size)
-        find_device(self.device)
+        if self.data:
+            # Only models need PyTorch, which takes seconds to import.
+            from leadline.evaluation.evaluate import check_batch_size
+
+            check_batch_size(self.batch_size)
+            find_device(self.device)
         if self.json:
             check_replaceable(self.json, "--json", keys=frozenset({"title", "metrics", "rows"}))
             make_folder(self.json.parent)
 
     def _score_model(self, data: str, rules: EvalProtocol) -> tuple[Table, tuple[TextTable, ...]]:
+        from leadline.evaluation.details import detail_tables
+        from leadline.evaluation.evaluate import evaluate
+
         words = self.model or DEFAULT
         dataset = open_for_evaluation(data, self.split)
         training = open_data(self.train_data, "train") if self.train_data else None

@@ -48,6 +48,8 @@ class PredictCommand:
     """Folder for NAME.png and NAME.colour.png; folders below a given folder are kept."""
     format: DepthFormat = "png"
     """Of the depth maps: 16-bit PNG, or floats."""
+    picture: bool = True
+    """Draw each depth map in colours, too: a picture to look at, which takes a third of the time of a small model."""
     overwrite: bool = False
     """Measure again what is measured, and replace depth of other photographs; files of your own are never replaced."""
     metres: bool = False
@@ -123,6 +125,7 @@ class PredictCommand:
         camera = GivenCamera(self.field_of_view, self.fx, self.fy, self.cx, self.cy, self.intrinsics)
         return PredictOptions(
             format=self.format,
+            has_pictures=self.picture,
             overwrite=self.overwrite,
             scale_from=self.scale_from,
             depth_scale=self.depth_scale,

@@ -1,7 +1,7 @@
 """Arrays: the shapes of images, depth maps and cameras; NumPy holds them until PyTorch is asked for."""
 
 from dataclasses import MISSING
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,9 +10,13 @@ from leadline.core.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Side = int
 else:
     # A checker at run time then looks at shapes and types of numbers alone, and PyTorch need not be there.
     Tensor = Any
+    # Where an exporter traces a network, a size is `torch.SymInt`: whole, but no `int`.
+    Side = SupportsIndex
 
 ImageTensor = Float[Tensor, "*batch 3 H W"]
 """RGB in [0, 1]."""

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from leadline.core.arrays import Confidence, Depth, ImageTensor, Intrinsics, Mask
+from leadline.core.arrays import Confidence, Depth, ImageTensor, Intrinsics, Mask, Tensor
 from leadline.core.depth_kind import DepthKind
+
+if TYPE_CHECKING:
+    import torch
+
+    Device = torch.device | str
+else:
+    Device = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +82,7 @@ class Sample:
         """Return a copy with other values in the named fields."""
         return replace(self, **changes)
 
-    def to(self, device: torch.device | str) -> "Sample":
+    def to(self, device: Device) -> "Sample":
         """Return a copy whose tensors, the teacher's prediction included, are on `device`."""
         return self.replace(
             image=self.image.to(device),
@@ -98,6 +103,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
     Raises:
         ValueError: samples of several kinds or sizes, or of teachers of several kinds.
     """
+    import torch
+
     kinds = {sample.kind for sample in samples}
     sizes = {sample.size for sample in samples}
     if len(kinds) != 1 or len(sizes) != 1:
@@ -119,6 +126,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 def _other_views(samples: Sequence[Sample]) -> OtherView | None:
+    import torch
+
     views = [sample.other for sample in samples]
     if not any(views):
         return None
@@ -130,6 +139,8 @@ def _other_views(samples: Sequence[Sample]) -> OtherView | None:
 
 
 def _together(samples: Sequence[Sample]) -> TeacherPrediction | None:
+    import torch
+
     predictions = [sample.teacher_prediction for sample in samples]
     kinds = {each.kind for each in predictions if each}
     if not kinds:

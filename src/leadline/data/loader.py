@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from leadline.data.mixing import AlternatingDatasets
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 """An augmentation; all its randomness comes from the generator."""
-Item = TypeVar("Item")
 
 
 def batches(
@@ -118,11 +117,6 @@ def group_by_size(samples: Iterable[Sample], max_count: int) -> Iterator[list[Sa
         group.append(sample)
     if group:
         yield group
-
-
-def subsample_evenly(items: Sequence[Item], max_count: int) -> Sequence[Item]:
-    """Take every n-th item, so that at most `max_count` are left."""
-    return items[:: -(-len(items) // max_count) or 1]
 
 
 def use_one_thread(_worker: int) -> None:

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, check_known
 from leadline.core.robust import least_absolute_weights
 from leadline.core.sample import Depth, Mask
+from leadline.evaluation.alignment_kinds import ALIGNMENT_KINDS, check_alignment
 from leadline.evaluation.metrics import flat_images
 
 DEPTH_AT_INFINITY = 1e3
@@ -134,17 +134,6 @@ class Alignment:
     fit: Callable[..., Fit]
     """Function of (predicted, target, valid, *, robust)."""
     kinds: frozenset[DepthKind]
-
-
-def check_alignment(name: str, kind: DepthKind) -> None:
-    """Refuse an alignment that is unknown, or that cannot make metres of depth of this kind."""
-    check_known("alignment", name, ALIGNMENTS)
-    if kind not in ALIGNMENTS[name].kinds:
-        choices = [each for each, alignment in ALIGNMENTS.items() if kind in alignment.kinds]
-        raise BadInput(
-            f"Depth of kind {kind.value!r} cannot be compared with metres under alignment {name!r}: "
-            f"{kind.guarantee}. Choose --alignment {' or '.join(choices)}."
-        )
 
 
 def align(
@@ -287,10 +276,13 @@ def _scale_shift(x: _Images, y: _Images, weight: _Images) -> tuple[_Factors, _Fa
 
 
 ALIGNMENTS: Mapping[str, Alignment] = {
-    "none": Alignment(_as_it_is, frozenset({DepthKind.METRIC})),
-    "median": Alignment(_by_medians, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
-    "scale": Alignment(_by_scale, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
-    "scale_shift": Alignment(_by_scale_shift, frozenset({DepthKind.METRIC, DepthKind.SCALE_FREE})),
-    "inverse_scale_shift": Alignment(_inverted, frozenset(DepthKind)),
+    name: Alignment(fit, ALIGNMENT_KINDS[name])
+    for name, fit in (
+        ("none", _as_it_is),
+        ("median", _by_medians),
+        ("scale", _by_scale),
+        ("scale_shift", _by_scale_shift),
+        ("inverse_scale_shift", _inverted),
+    )
 }
 """Name → alignment, from the strictest comparison to the most forgiving one."""

@@ -9,9 +9,9 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
-from leadline.evaluation.evaluate import ConstantBaseline, row_of
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.score_table import ConstantBaseline, row_of
 from leadline.evaluation.tables import Row
 
 _PIXELS = 10_000

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch.nn import functional as F
+import numpy as np
+from jaxtyping import Bool, Float
 
+from leadline.core.arrays import Depth, Mask, as_array, as_tensor
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Depth, Mask
-from leadline.data.datasets.kitti import KB_CROP
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap
 from leadline.io.discovery import find_files
 from leadline.io.outputs import COLOUR_SUFFIX, read_leadline_metadata
@@ -19,7 +20,7 @@ from leadline.io.outputs import COLOUR_SUFFIX, read_leadline_metadata
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A prediction, in the unit of its kind, and the ground truth of one image, in metres."""
+    """A prediction, in the unit of its kind, and the ground truth of one image, in metres: tensors or arrays."""
 
     name: str
     predicted: Depth
@@ -28,6 +29,8 @@ class Pair:
     valid: Mask
     change: str = ""
     """How the prediction came to the size of its ground truth, where it was of another, in words."""
+    is_part: bool = False
+    """Whether the prediction is of a part of the image, and `valid` lacks what was measured elsewhere."""
 
 
 def match_maps(predictions: Path, ground_truth: Path) -> tuple[dict[str, tuple[Path, Path]], Counter[str]]:
@@ -53,7 +56,7 @@ def match_maps(predictions: Path, ground_truth: Path) -> tuple[dict[str, tuple[P
 def pair_maps(name: str, prediction: DepthMap, target: DepthMap, kind: DepthKind, *, resize: bool) -> Pair:
     """Bring a prediction onto the pixels of its measured map.
 
-    A prediction for a published crop of the image (`PUBLISHED_CROPS`) is placed back where it was cut out, and what
+    A prediction for a published crop of the image (`published_crops`) is placed back where it was cut out, and what
     lies outside it is not valid. With `resize` any other prediction of the same aspect is brought to the map's size.
 
     Args:
@@ -72,14 +75,14 @@ def pair_maps(name: str, prediction: DepthMap, target: DepthMap, kind: DepthKind
             f"all predictions must be of one kind ({kind.value}, as the first), and all ground truth metric."
         )
     # A zero in a prediction is a prediction of nothing, and no hole; relative depth may be zero, and marks none by it.
-    predicted = prediction.depth
+    predicted = prediction.values
     if kind is DepthKind.RELATIVE:
-        predicted = torch.where(prediction.valid, predicted, torch.nan)
-    height, width = size = target.depth.shape[-2:]
-    own = predicted.shape[-2:]
+        predicted = np.where(prediction.mask, predicted, np.float32(np.nan))
+    height, width = size = target.shape
+    own = prediction.shape
     if own == size:
-        return Pair(name, predicted, target.depth, target.valid)
-    for crop in PUBLISHED_CROPS:
+        return _pair(name, predicted, target)
+    for crop in published_crops():
         if own == crop.size and (place := crop.place(height, width)):
             return _placed_back(name, predicted, target, crop.name, place)
     _must_have_the_aspect(name, own, size)
@@ -88,8 +91,7 @@ def pair_maps(name: str, prediction: DepthMap, target: DepthMap, kind: DepthKind
             f"{name}: the prediction is {_by(own)} and the ground truth {_by(size)} pixels: "
             "predict at the ground truth's size, or let --resize bring the predictions to it."
         )
-    resized = F.interpolate(predicted[None], size, mode="bilinear", antialias=True)[0]
-    return Pair(name, resized, target.depth, target.valid, f"resized from {_by(own)} to {_by(size)} pixels")
+    return _pair(name, _resized(predicted, size), target, f"resized from {_by(own)} to {_by(size)} pixels")
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,18 @@ class PublishedCrop:
         return slice(top, top + self.size[0]), slice(left, left + self.size[1])
 
 
-PUBLISHED_CROPS = (
-    PublishedCrop("KITTI's benchmark crop", KB_CROP, range(365, 381), range(1220, 1251), None),
-    PublishedCrop("NYU's crop nyu_eigen", (426, 560), range(480, 481), range(640, 641), (45, 41)),
-    PublishedCrop("NYU's crop nyu_older", (439, 591), range(480, 481), range(640, 641), (21, 25)),
-)
-"""What other tools save predictions for: KITTI's benchmark and BTS cut images to 352 × 1216, as do its successors."""
+@cache
+def published_crops() -> tuple[PublishedCrop, ...]:
+    """Return what other tools save predictions for: KITTI's benchmark, BTS and its successors cut to 352 × 1216."""
+    # The readers of datasets need PyTorch, which takes seconds to import: only maps of other sizes wait for it.
+    from leadline.data.datasets.kitti import KB_CROP
+
+    return (
+        PublishedCrop("KITTI's benchmark crop", KB_CROP, range(365, 381), range(1220, 1251), None),
+        PublishedCrop("NYU's crop nyu_eigen", (426, 560), range(480, 481), range(640, 641), (45, 41)),
+        PublishedCrop("NYU's crop nyu_older", (439, 591), range(480, 481), range(640, 641), (21, 25)),
+    )
+
 
 _ASPECT_TOLERANCE = 0.01
 """Networks take sides that are multiples of 14 or 32, which changes the aspect by less than this; the crop of 426 × 560
@@ -158,21 +166,40 @@ def _is_colour_picture(name: str, path: Path, named: Mapping[str, Path]) -> bool
     return "picture" in read_leadline_metadata(path) or name.removesuffix(Path(COLOUR_SUFFIX).stem) in named
 
 
-def _placed_back(name: str, predicted: Depth, target: DepthMap, crop: str, place: tuple[slice, slice]) -> Pair:
+def _pair(
+    name: str,
+    predicted: Float[np.ndarray, "1 H W"],
+    target: DepthMap,
+    change: str = "",
+    valid: Bool[np.ndarray, "1 H W"] | None = None,
+) -> Pair:
+    maps: tuple[Any, Any, Any] = (predicted, target.values, target.mask if valid is None else valid)
+    return Pair(name, *maps, change, is_part=valid is not None)
+
+
+def _resized(predicted: Float[np.ndarray, "1 h w"], size: tuple[int, int]) -> Float[np.ndarray, "1 H W"]:
+    from torch.nn.functional import interpolate
+
+    return as_array(interpolate(as_tensor(predicted)[None], size, mode="bilinear", antialias=True)[0])
+
+
+def _placed_back(
+    name: str, predicted: Float[np.ndarray, "1 h w"], target: DepthMap, crop: str, place: tuple[slice, slice]
+) -> Pair:
     rows, columns = place
-    whole = torch.full_like(target.depth, torch.nan)
+    whole = np.full_like(target.values, np.nan)
     whole[..., rows, columns] = predicted
-    inside = torch.zeros_like(target.valid)
+    inside = np.zeros_like(target.mask)
     inside[..., rows, columns] = True
     place_words = f"rows {rows.start}:{rows.stop} and columns {columns.start}:{columns.stop}"
-    change = f"{crop}, and placed back at {place_words} of {_by(target.depth.shape[-2:])} pixels"
-    return Pair(name, whole, target.depth, target.valid & inside, change)
+    change = f"{crop}, and placed back at {place_words} of {_by(target.shape)} pixels"
+    return _pair(name, whole, target, change, target.mask & inside)
 
 
 def _must_have_the_aspect(name: str, own: Sequence[int], size: Sequence[int]) -> None:
     expected = size[1] * own[0] / size[0]
     if abs(own[1] - expected) > max(1.0, _ASPECT_TOLERANCE * expected):
-        crops = ", ".join(f"{crop.name} of {_by(crop.size)}" for crop in PUBLISHED_CROPS)
+        crops = ", ".join(f"{crop.name} of {_by(crop.size)}" for crop in published_crops())
         raise BadInput(
             f"{name}: the prediction is {_by(own)} and the ground truth {_by(size)} pixels, of another "
             "aspect: where it shows a part of the image, save it within an image of the ground truth's size; where it "

@@ -8,11 +8,10 @@ from functools import wraps
 from threading import local
 from typing import Any, Literal
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
-from leadline.core.sample import Depth, Mask
+from leadline.core.arrays import Depth, Mask, Tensor, as_array, as_tensor
 
 Averaging = Literal["per_image", "pooled"]
 """Mean over images of each image's metric (Eigen et al. 2014 and all after them), or one metric over all pixels."""
@@ -20,7 +19,7 @@ Averaging = Literal["per_image", "pooled"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A pure function of (predicted, target, valid): `value` of the means over valid pixels of its `terms`.
+    """A function of (predicted, target, valid): `value` of the means over valid pixels of its `terms`.
 
     d is the predicted and t the measured depth, both positive; g = ln d − ln t.
     """
@@ -30,9 +29,9 @@ class Metric:
     formula: str
     source: str
     terms: tuple[Callable[..., Any], ...]
-    """Functions (predicted pixels, measured pixels) → one number a pixel."""
+    """Functions (predicted pixels, measured pixels) → one number, or True or False, a pixel; arrays of NumPy."""
     value: Callable[..., Any]
-    """Function of the terms' means."""
+    """Function of the terms' means, which are numbers or arrays of NumPy."""
     unit: str = ""
     """`m`, `×100`, or nothing for a plain number."""
     higher_is_better: bool = False
@@ -51,38 +50,23 @@ class Metric:
 
     def __call__(self, predicted: Depth, target: Depth, valid: Mask) -> Float[Tensor, ""]:
         """The metric pooled over all valid pixels given; NaN if there are none."""
-        pixels = predicted[valid], target[valid]
-        return self.value(*(term(*pixels).mean(dtype=torch.float64) for term in self.terms))
+        pixels = selected(*(as_array(each).reshape(-1) for each in (predicted, target, valid)))
+        with _sharing(), np.errstate(invalid="ignore"):
+            means = (np.divide(_sum(term(*pixels)), len(pixels[0])) for term in self.terms)
+            return as_tensor(np.asarray(self.value(*means)))
 
 
-Pixels = Float[Tensor, " pixels"]
+Pixels = Float[np.ndarray, " pixels"]
+"""Metres."""
+PixelTerms = Float[np.ndarray, " pixels"] | Bool[np.ndarray, " pixels"]
+"""What a metric takes the mean of; True counts as 1."""
 
 
-def absolute_error(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return |d − t| of each pixel, in metres."""
-    return (predicted - target).abs()
-
-
-def squared_error(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return (d − t)² of each pixel, in square metres."""
-    return (predicted - target).square()
-
-
-def relative_error(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return |d − t| / t of each pixel."""
-    return (predicted - target).abs() / target
-
-
-def squared_relative_error(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return (d − t)² / t of each pixel, in metres."""
-    return (predicted - target).square() / target
-
-
-def _shared(term: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+def _shared(term: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Let terms share what another function computes of the same pixels, while `_sharing`."""
 
     @wraps(term)
-    def call(predicted: Tensor, target: Tensor) -> Tensor:
+    def call(predicted: Any, target: Any) -> Any:
         known = getattr(_KNOWN, "results", None)
         if known is None:
             return term(predicted, target)
@@ -108,61 +92,94 @@ def _sharing() -> Iterator[None]:
 
 
 @_shared
+def _difference(predicted: Pixels, target: Pixels) -> Pixels:
+    return predicted - target
+
+
+@_shared
+def _ratio(predicted: Pixels, target: Pixels) -> Pixels:
+    return predicted / target
+
+
+@_shared
+def absolute_error(predicted: Pixels, target: Pixels) -> Pixels:
+    """Return |d − t| of each pixel, in metres."""
+    return np.abs(_difference(predicted, target))
+
+
+@_shared
+def squared_error(predicted: Pixels, target: Pixels) -> Pixels:
+    """Return (d − t)² of each pixel, in square metres."""
+    return np.square(_difference(predicted, target))
+
+
+def relative_error(predicted: Pixels, target: Pixels) -> Pixels:
+    """Return |d − t| / t of each pixel."""
+    return absolute_error(predicted, target) / target
+
+
+def squared_relative_error(predicted: Pixels, target: Pixels) -> Pixels:
+    """Return (d − t)² / t of each pixel, in metres."""
+    return squared_error(predicted, target) / target
+
+
+@_shared
 def log_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     """Return g = ln d − ln t of each pixel."""
-    return predicted.log() - target.log()
+    return np.log(_ratio(predicted, target))
 
 
 def squared_log_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     """Return g² = (ln d − ln t)² of each pixel."""
-    return log_ratio(predicted, target).square()
+    # In float64: the variance of g is the small difference of this mean and the square of g's own.
+    return np.square(log_ratio(predicted, target), dtype=np.float64)
 
 
 def absolute_log10_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     """Return |log₁₀ d − log₁₀ t| of each pixel (Saxena et al. 2009)."""
-    return log_ratio(predicted, target).abs() / math.log(10)
+    return np.abs(log_ratio(predicted, target)) / math.log(10)
 
 
-def within_1(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return 1 where max(d / t, t / d) < 1.25, else 0 (Eigen et al. 2014, table 1: δ < 1.25)."""
+def within_1(predicted: Pixels, target: Pixels) -> Bool[np.ndarray, " pixels"]:
+    """Return where max(d / t, t / d) < 1.25 (Eigen et al. 2014, table 1: δ < 1.25)."""
     return _within(predicted, target, 1.25)
 
 
-def within_2(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return 1 where max(d / t, t / d) < 1.25², else 0 (Eigen et al. 2014, table 1: δ < 1.25²)."""
+def within_2(predicted: Pixels, target: Pixels) -> Bool[np.ndarray, " pixels"]:
+    """Return where max(d / t, t / d) < 1.25² (Eigen et al. 2014, table 1: δ < 1.25²)."""
     return _within(predicted, target, 1.25**2)
 
 
-def within_3(predicted: Pixels, target: Pixels) -> Pixels:
-    """Return 1 where max(d / t, t / d) < 1.25³, else 0 (Eigen et al. 2014, table 1: δ < 1.25³)."""
+def within_3(predicted: Pixels, target: Pixels) -> Bool[np.ndarray, " pixels"]:
+    """Return where max(d / t, t / d) < 1.25³ (Eigen et al. 2014, table 1: δ < 1.25³)."""
     return _within(predicted, target, 1.25**3)
 
 
-def _within(predicted: Pixels, target: Pixels, ratio: float) -> Pixels:
-    return (_larger_ratio(predicted, target) < ratio).to(predicted.dtype)
+def _within(predicted: Pixels, target: Pixels, ratio: float) -> Bool[np.ndarray, " pixels"]:
+    return _larger_ratio(predicted, target) < ratio
 
 
 @_shared
 def _larger_ratio(predicted: Pixels, target: Pixels) -> Pixels:
     # In the depths' own precision: 1.25 m against 1 m is a ratio of 1.25, and not below it, in float32 alone.
-    return torch.maximum(predicted / target, target / predicted)
+    return np.maximum(_ratio(predicted, target), target / predicted)
 
 
-def _same(mean: Tensor) -> Tensor:
+def _same(mean: Any) -> Any:
     return mean
 
 
-def _log_variance(mean_g: Tensor, mean_squared_g: Tensor, held: float = 1.0) -> Tensor:
+def _log_variance(mean_g: Any, mean_squared_g: Any, held: float = 1.0) -> Any:
     """mean g² − λ (mean g)², which rounding alone could make negative."""
-    return (mean_squared_g - held * mean_g.square()).clamp(min=0)
+    return np.maximum(mean_squared_g - held * np.square(mean_g), 0)
 
 
-def _root_log_variance(mean_g: Tensor, mean_squared_g: Tensor) -> Tensor:
-    return 100 * _log_variance(mean_g, mean_squared_g).sqrt()
+def _root_log_variance(mean_g: Any, mean_squared_g: Any) -> Any:
+    return 100 * np.sqrt(_log_variance(mean_g, mean_squared_g))
 
 
-def _training_form(mean_g: Tensor, mean_squared_g: Tensor) -> Tensor:
-    return 10 * _log_variance(mean_g, mean_squared_g, held=0.85).sqrt()
+def _training_form(mean_g: Any, mean_squared_g: Any) -> Any:
+    return 10 * np.sqrt(_log_variance(mean_g, mean_squared_g, held=0.85))
 
 
 _EIGEN = "Eigen et al. 2014, table 1"
@@ -170,9 +187,9 @@ _EIGEN = "Eigen et al. 2014, table 1"
 METRICS: Mapping[str, Metric] = {
     "abs_rel": Metric("AbsRel", "mean |d − t| / t", _EIGEN, (relative_error,), _same),
     "sq_rel": Metric("SqRel", "mean (d − t)² / t", _EIGEN, (squared_relative_error,), _same, "m"),
-    "rmse": Metric("RMSE", "√ mean (d − t)²", _EIGEN, (squared_error,), torch.sqrt, "m"),
+    "rmse": Metric("RMSE", "√ mean (d − t)²", _EIGEN, (squared_error,), np.sqrt, "m"),
     "mae": Metric("MAE", "mean |d − t|", "the mean absolute error", (absolute_error,), _same, "m"),
-    "log_rms": Metric("RMSE log", "√ mean g²", _EIGEN, (squared_log_ratio,), torch.sqrt),
+    "log_rms": Metric("RMSE log", "√ mean g²", _EIGEN, (squared_log_ratio,), np.sqrt),
     "log10": Metric("log10", "mean |log₁₀ d − log₁₀ t|", "Saxena et al. 2009", (absolute_log10_ratio,), _same),
     "d1": Metric("δ < 1.25", "share with max(d/t, t/d) < 1.25", _EIGEN, (within_1,), _same, higher_is_better=True),
     "d2": Metric("δ < 1.25²", "share with max(d/t, t/d) < 1.25²", _EIGEN, (within_2,), _same, higher_is_better=True),
@@ -220,9 +237,9 @@ class MetricAccumulator:
     One row an image, so that `+` is exact: no split into batches or processes changes a digit of any metric.
     """
 
-    sums: Float[Tensor, "images terms"]
+    sums: Float[np.ndarray, "images terms"]
     """Sums over the valid pixels of each of `TERMS`, in float64."""
-    pixels: Int[Tensor, " images"]
+    pixels: Int[np.ndarray, " images"]
     """How many pixels were valid; an image without any is kept here and left out of every metric."""
 
     @classmethod
@@ -234,20 +251,21 @@ class MetricAccumulator:
             target: metres, of the same shape.
             valid: the pixels that count.
         """
-        images = [selected(*each) for each in zip(*map(flat_images, (predicted.detach(), target, valid)), strict=True)]
-        return cls(
-            torch.stack([_sums(d, t) for d, t in images]).cpu(),
-            torch.tensor([t.numel() for _, t in images]),
-        )
+        maps = (flat_images(as_array(each)) for each in (predicted, target, valid))
+        images = [selected(*each) for each in zip(*maps, strict=True)]
+        return cls(np.stack([_sums(d, t) for d, t in images]), np.array([len(t) for _, t in images]))
 
     @classmethod
     def of_pixels(cls, predicted: Pixels, target: Pixels) -> "MetricAccumulator":
         """Accumulate the valid pixels of one image, in metres."""
-        return cls(_sums(predicted, target).cpu()[None], torch.tensor([target.numel()]))
+        return cls(_sums(predicted, target)[None], np.array([len(target)]))
 
     @classmethod
     def of_counted(
-        cls, predicted: Float[Tensor, " values"], target: Float[Tensor, " values"], counts: Int[Tensor, " values"]
+        cls,
+        predicted: Float[np.ndarray, " values"],
+        target: Float[np.ndarray, " values"],
+        counts: Int[np.ndarray, " values"],
     ) -> "MetricAccumulator":
         """Accumulate an image whose pixels have few different pairs of values.
 
@@ -262,8 +280,8 @@ class MetricAccumulator:
     def merged(cls, parts: Iterable["MetricAccumulator"]) -> "MetricAccumulator":
         """Concatenate the images of several accumulators, in order."""
         parts = list(parts)
-        none = cls(torch.zeros(0, len(TERMS), dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
-        return cls(*(torch.cat([getattr(each, field) for each in [none, *parts]]) for field in ("sums", "pixels")))
+        none = cls(np.zeros((0, len(TERMS))), np.zeros(0, np.int64))
+        return cls(*(np.concatenate([getattr(e, field) for e in [none, *parts]]) for field in ("sums", "pixels")))
 
     def __add__(self, other: "MetricAccumulator") -> "MetricAccumulator":
         return self.merged([self, other])
@@ -275,7 +293,8 @@ class MetricAccumulator:
 
     def per_image(self) -> dict[str, list[float]]:
         """Return every metric of every image; NaN for an image without valid pixels."""
-        means = self.sums / self.pixels[:, None]
+        with np.errstate(invalid="ignore"):
+            means = self.sums / self.pixels[:, None]
         return {name: _value(metric, means).tolist() for name, metric in METRICS.items()}
 
     def averaged(self, averaging: Averaging = "per_image") -> dict[str, float]:
@@ -284,7 +303,7 @@ class MetricAccumulator:
             return dict.fromkeys(METRICS, math.nan)
         if averaging == "pooled":
             # fsum rounds once, so neither the order of the images nor the order of merging shows.
-            sums = torch.tensor([[math.fsum(column) for column in self.sums.T.tolist()]], dtype=torch.float64)
+            sums = np.array([[math.fsum(column) for column in self.sums.T.tolist()]])
             return {name: _value(metric, sums / self.pixels.sum()).item() for name, metric in METRICS.items()}
         return {
             name: math.fsum(value for value, pixels in zip(values, self.pixels, strict=True) if pixels) / self.counted
@@ -292,34 +311,44 @@ class MetricAccumulator:
         }
 
 
-def flat_images(maps: Tensor) -> Tensor:
+def flat_images(maps: Any) -> Any:
     """(*batch, 1, H, W) → (images, H × W)."""
     return maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
 
 
 def selected(
-    predicted: Float[Tensor, " all"], target: Float[Tensor, " all"], valid: Bool[Tensor, " all"]
+    predicted: Float[np.ndarray, " all"], target: Float[np.ndarray, " all"], valid: Bool[np.ndarray, " all"]
 ) -> tuple[Pixels, Pixels]:
     """Return the valid pixels of both maps; several times as fast as indexing by a mask.
 
     Args:
-        predicted: a map as a flat tensor.
+        predicted: a map as a flat array.
         target: likewise.
         valid: likewise.
     """
-    place = valid.nonzero()[:, 0]
-    return predicted.index_select(0, place), target.index_select(0, place)
+    place = np.flatnonzero(valid)
+    return predicted.take(place), target.take(place)
 
 
-def _sums(predicted: Pixels, target: Pixels, counts: Int[Tensor, " pixels"] | None = None) -> Float[Tensor, " terms"]:
-    if predicted.device.type == "mps":  # which has no float64
-        predicted, target = predicted.cpu(), target.cpu()
-    with _sharing():
-        if counts is None:
-            return torch.stack([term(predicted, target).sum(dtype=torch.float64) for term in TERMS])
-        weights = counts.double()
-        return torch.stack([term(predicted, target).double() @ weights for term in TERMS])
+def _sums(
+    predicted: Pixels, target: Pixels, counts: Int[np.ndarray, " pixels"] | None = None
+) -> Float[np.ndarray, " terms"]:
+    sums = np.zeros(len(TERMS))
+    for start in range(0, len(target), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        with _sharing():
+            terms = (term(predicted[block], target[block]) for term in TERMS)
+            sums += [_sum(each) if counts is None else np.multiply(each, counts[block]).sum() for each in terms]
+    return sums
 
 
-def _value(metric: Metric, means: Float[Tensor, "images terms"]) -> Float[Tensor, " images"]:
+_BLOCK = 1 << 14
+"""Pixels that are summed at once: what is computed of them stays in a core's own cache."""
+
+
+def _sum(numbers: PixelTerms) -> Any:
+    return np.count_nonzero(numbers) if numbers.dtype == bool else numbers.sum(dtype=np.float64)
+
+
+def _value(metric: Metric, means: Float[np.ndarray, "images terms"]) -> Float[np.ndarray, " images"]:
     return metric.value(*(means[:, TERMS.index(term)] for term in metric.terms))

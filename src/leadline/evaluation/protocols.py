@@ -6,13 +6,13 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float
 
+from leadline.core.arrays import Depth, Mask, Tensor, as_array, as_tensor
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_known, check_type
-from leadline.core.sample import Depth, Mask
-from leadline.evaluation.alignment import check_alignment, fit_alignment
+from leadline.evaluation.alignment_kinds import check_alignment
 from leadline.evaluation.metrics import Averaging
 
 
@@ -25,13 +25,11 @@ class Crop:
     left: Fraction | float
     right: Fraction | float
 
-    def mask(self, height: int, width: int) -> Mask:
-        """Return the (1, H, W) mask of the crop in an image of this height and width in pixels."""
-        inside = torch.zeros(1, height, width, dtype=torch.bool)
+    def window(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and the columns of the crop in an image of this height and width in pixels."""
         rows = slice(int(self.top * height), int(self.bottom * height))
         columns = slice(int(self.left * width), int(self.right * width))
-        inside[:, rows, columns] = True
-        return inside
+        return rows, columns
 
 
 CROPS: Mapping[str, Crop] = {
@@ -68,8 +66,39 @@ class EvalProtocol:
 
     def counts(self, target: Depth, valid: Mask) -> Mask:
         """Return the pixels that count: measured, in the crop, strictly between `min_depth` and `cap`."""
-        inside = CROPS[self.crop].mask(*target.shape[-2:]).to(valid.device)
-        return valid & inside & (target > self.min_depth) & (target < self.cap)
+        rows, columns = CROPS[self.crop].window(*target.shape[-2:])
+        inside = target[..., rows, columns]
+        counted = valid & False
+        counted[..., rows, columns] = valid[..., rows, columns] & (inside > self.min_depth) & (inside < self.cap)
+        return counted
+
+    def compare_pixels(
+        self, predicted: Float[np.ndarray, " pixels"], target: Float[np.ndarray, " pixels"], kind: DepthKind
+    ) -> tuple[Float[np.ndarray, " pixels"], bool]:
+        """Align and clip the pixels of one image that count, as `compare` does.
+
+        Without an alignment this needs no PyTorch, which takes seconds to import.
+
+        Args:
+            predicted: in the unit of `kind`.
+            target: metres.
+            kind: what the prediction guarantees.
+
+        Returns:
+            Metres, and whether the image fits its ground truth by a negative factor only.
+
+        Raises:
+            BadInput: the alignment cannot make metres of this kind.
+        """
+        check_alignment(self.alignment, kind)
+        if self.alignment == "none":
+            low, high = (predicted.dtype.type(bound) for bound in (self.min_depth, self.cap))
+            # fmax takes the number where the other is NaN.
+            return np.minimum(np.fmax(predicted, low), high), False
+        image = (1, 1, -1)
+        counted = np.ones(target.shape, bool)
+        compared = self.compare_counted(*(as_tensor(e.reshape(image)) for e in (predicted, target, counted)), kind=kind)
+        return as_array(compared.metres).reshape(-1), bool(compared.is_reversed)
 
     def compare(self, predicted: Depth, target: Depth, valid: Mask, kind: DepthKind) -> "Comparison":
         """Align a prediction, clip it to [min_depth, cap], and find the pixels that count.
@@ -100,6 +129,8 @@ class EvalProtocol:
         Raises:
             BadInput: the alignment cannot make metres of this kind.
         """
+        from leadline.evaluation.alignment import fit_alignment
+
         # Aligned before it is held to the range: clipped pixels would bias the scale.
         aligned = fit_alignment(predicted, target, counted, alignment=self.alignment, kind=kind)
         metres = aligned.metres.nan_to_num(nan=self.min_depth, posinf=self.cap).clamp(self.min_depth, self.cap)

@@ -5,14 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from leadline.core.arrays import as_array
 from leadline.core.depth_kind import DepthKind
 from leadline.evaluation.map_pairs import Pair
-from leadline.evaluation.metrics import MetricAccumulator, Pixels, flat_images, selected
-from leadline.evaluation.protocols import Comparison, EvalProtocol
+from leadline.evaluation.metrics import MetricAccumulator, Pixels, selected
+from leadline.evaluation.protocols import EvalProtocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,33 +19,33 @@ class CountedTarget:
     """Hold the measured depths of one image that count, in metres."""
 
     values: Pixels
-    counts: Int[Tensor, " pixels"] | None = None
+    counts: Int[np.ndarray, " pixels"] | None = None
     """How many pixels have each value, where the values differ; None: one each."""
-    sample: Float[Tensor, " some"] | None = None
+    sample: Float[np.ndarray, " some"] | None = None
     """Some ten thousand of the pixels, which tell their distribution."""
 
     @classmethod
     def of(cls, target: Pixels) -> "CountedTarget":
         """Merge pixels of equal depth, where there are many: measured maps have few different depths."""
         sample = sample_pixels(target)
-        if target.numel() < _FEWEST_MERGED:
+        if target.size < _FEWEST_MERGED:
             return cls(target, sample=sample)
-        values, counts = np.unique(target.numpy(), return_counts=True)
-        if 4 * len(values) > target.numel():
+        values, counts = np.unique(target, return_counts=True)
+        if 4 * len(values) > target.size:
             return cls(target, sample=sample)
-        return cls(torch.from_numpy(values), torch.from_numpy(counts), sample)
+        return cls(values, counts, sample)
 
-    def pixels(self) -> Float[Tensor, " all"]:
+    def pixels(self) -> Float[np.ndarray, " all"]:
         """Return the depth of every pixel, in whatever order."""
-        return self.values if self.counts is None else self.values.repeat_interleave(self.counts)
+        return self.values if self.counts is None else self.values.repeat(self.counts)
 
 
 _FEWEST_MERGED = 4096
 
 
-def sample_pixels(pixels: Pixels) -> Float[Tensor, " some"]:
+def sample_pixels(pixels: Pixels) -> Float[np.ndarray, " some"]:
     """Return some ten thousand pixels of an image, evenly spread, which tell the distribution of its depths."""
-    return pixels[:: max(1, pixels.numel() // 10_000)].clone()
+    return pixels[:: max(1, pixels.size // 10_000)].copy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +82,15 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPai
         BadInput: the alignment cannot make metres of this kind.
     """
     counted = protocol.counts(pair.target, pair.valid)
-    flat = (flat_images(each)[0] for each in (pair.predicted, pair.target, counted))
     # All that follows is about the pixels that count: alignment uses no others.
-    predicted, target = selected(*flat)
-    wrong = ~predicted.isfinite() if kind is DepthKind.RELATIVE else ~(predicted.isfinite() & (predicted > 0))
-    compared = _compare(predicted, target, kind, protocol)
-    scores = MetricAccumulator.of_pixels(compared.metres.flatten(), target)
-    merged = CountedTarget.of(target.cpu())
-    return ScoredPair(pair.name, scores, bool(compared.is_reversed), int(wrong.sum()), merged)
+    predicted, target = selected(*(as_array(each).reshape(-1) for each in (pair.predicted, pair.target, counted)))
+    usable = np.isfinite(predicted)
+    if kind is not DepthKind.RELATIVE:
+        usable &= predicted > 0
+    metres, is_reversed = protocol.compare_pixels(predicted, target, kind)
+    scores = MetricAccumulator.of_pixels(metres, target)
+    unusable = int(usable.size - np.count_nonzero(usable))
+    return ScoredPair(pair.name, scores, is_reversed, unusable, CountedTarget.of(target))
 
 
 def score_constant(depth: float, target: CountedTarget, protocol: EvalProtocol) -> MetricAccumulator:
@@ -101,19 +101,20 @@ def score_constant(depth: float, target: CountedTarget, protocol: EvalProtocol) 
         target: the pixels that count.
         protocol: how they are compared.
     """
-    if protocol.alignment == "none":
-        predicted = torch.full_like(target.values, depth).clamp(protocol.min_depth, protocol.cap)
-        if target.counts is None:
-            return MetricAccumulator.of_pixels(predicted, target.values)
-        return MetricAccumulator.of_counted(predicted, target.values, target.counts)
-    pixels = target.pixels()
-    compared = _compare(torch.full_like(pixels, depth), pixels, DepthKind.METRIC, protocol)
-    return MetricAccumulator.of_pixels(compared.metres.flatten(), pixels)
+    if protocol.alignment != "none":
+        pixels = target.pixels()
+        return MetricAccumulator.of_pixels(_aligned(np.full_like(pixels, depth), pixels, protocol), pixels)
+    predicted = _aligned(np.full_like(target.values, depth), target.values, protocol)
+    if target.counts is None:
+        return MetricAccumulator.of_pixels(predicted, target.values)
+    return MetricAccumulator.of_counted(predicted, target.values, target.counts)
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Let PyTorch compute with one thread, where many images are worked on at once."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -122,7 +123,6 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _compare(predicted: Pixels, target: Pixels, kind: DepthKind, protocol: EvalProtocol) -> Comparison:
-    image = (1, 1, -1)
-    counted = torch.ones_like(target, dtype=torch.bool)
-    return protocol.compare_counted(predicted.view(image), target.view(image), counted.view(image), kind)
+def _aligned(constant: Pixels, target: Pixels, protocol: EvalProtocol) -> Pixels:
+    metres, _ = protocol.compare_pixels(constant, target, DepthKind.METRIC)
+    return metres

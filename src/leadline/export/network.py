@@ -82,7 +82,24 @@ def network_graph(model: DepthModel) -> Any:
         line = str(problem).strip().splitlines()[0][:200]
         raise BadInput(f"{model.name!r} cannot be exported with sides of any size ({line}).") from problem
     assert program is not None
-    return program.model_proto
+    network = program.model_proto  # made anew whenever it is asked for
+    forget_origins(network)
+    return network
+
+
+def forget_origins(message: Any) -> None:
+    """Remove what the exporter notes of each part of an ONNX message: lines of code, with the paths of their files.
+
+    They would name the folders of whoever exports, and make files differ that compute the same.
+    """
+    names = message.DESCRIPTOR.fields_by_name
+    for name in ("metadata_props", "doc_string"):
+        if name in names:
+            message.ClearField(name)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in [value] if hasattr(value, "ListFields") else value:
+                forget_origins(each)
 
 
 @contextmanager

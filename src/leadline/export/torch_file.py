@@ -44,11 +44,14 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         with torch.no_grad(), quiet():
             program = torch.export.export(
                 _Whole(exportable(model)).eval(),
-                (torch.zeros(2, 301, 403, 3, dtype=torch.uint8), torch.zeros(2)),
+                (torch.zeros(2, *_example(model.preprocessing), 3, dtype=torch.uint8), torch.zeros(2)),
                 dynamic_shapes=({0: batch, 1: height, 2: width}, {0: batch}),
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
+            for module in program.graph_module.modules():
+                for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                    node.meta.pop("stack_trace", None)  # paths of files on the computer of whoever exports
             torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(about)})
     except Exception as problem:  # the exporter raises whatever a network leads it to
         line = str(problem).strip().splitlines()[0][:200]
@@ -59,6 +62,20 @@ def label(path: Path, about: Mapping[str, Any]) -> None:
     """Replace the metadata of a file."""
     program = torch.export.load(path)
     torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(about)})
+
+
+def _example(rule: Preprocessing) -> tuple[int, int]:
+    """Return the height and width of a photograph that the network sees in no native size, where there is such a size.
+
+    The program holds what the network does for this photograph only, and where a network does nothing at its native
+    size (it resamples no position embedding), that would be wrong for every other.
+    """
+    return min(((301, 403), (403, 301), (223, 601), (601, 223)), key=lambda size: _special_sides(rule, *size))
+
+
+def _special_sides(rule: Preprocessing, height: int, width: int) -> int:
+    rows, columns = rule.size_for(height, width)
+    return (rows == rule.size[0]) + (columns == rule.size[1]) + (rows == columns)
 
 
 class _Whole(nn.Module):

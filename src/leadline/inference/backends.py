@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from math import sqrt
@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.threads import let_forks_use_one_thread
+from leadline.core.threads import let_forks_use_one_thread, usable_cores
 from leadline.inference.openvino_runner import compile_file, import_openvino
 from leadline.io.json_text import parse_json
 from leadline.io.outputs import file_sha256
@@ -73,6 +73,15 @@ class Predictor(ABC):
             cameras: fx, fy, cx, cy in pixels of each image, or None where unknown.
         """
 
+    @property
+    def callers(self) -> int:
+        """How many threads may call `measure` at once."""
+        return 1
+
+    def for_callers(self) -> "Predictor":
+        """Return the model as it is quickest where several threads call it, or itself where one at a time is."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class ExportedModel(Predictor):
@@ -85,6 +94,24 @@ class ExportedModel(Predictor):
     export: Mapping[str, Any]
     """How it was made: precision, the original's fingerprint, what it was checked on and how far it is from it."""
     run: Run = field(repr=False)
+    at_once: int = 1
+    """See `callers`."""
+
+    @property
+    def callers(self) -> int:
+        """How many threads may call `measure` at once."""
+        return self.at_once
+
+    def for_callers(self) -> "ExportedModel":
+        """Return a small model of ONNX Runtime so that each core runs its own images; another as it is.
+
+        The layers of a small network are too short to share among cores: 40 % more images a second are measured by
+        calls side by side. A large one occupies all cores by itself, and several at once would only take more memory.
+        """
+        if self.backend != "onnx" or self.path.stat().st_size > _LARGEST_SIDE_BY_SIDE:
+            return self
+        run, _ = _with_onnx_runtime(self.path, spins=False)
+        return replace(self, run=run, at_once=usable_cores())
 
     @property
     def name(self) -> str:
@@ -194,6 +221,8 @@ def as_rgb8(pixels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
+_LARGEST_SIDE_BY_SIDE = 50_000_000
+"""Bytes of a file whose network is run for several callers at once."""
 _LEAST_SIDE = 2
 """Pixels: a program of PyTorch takes a side of 1 for one that never changes."""
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -211,12 +240,15 @@ def _library(backend: str) -> Any:
         raise BadInput(f"{_LIBRARIES[backend]} is not installed: {_INSTALL[backend]}") from problem
 
 
-def _with_onnx_runtime(path: Path) -> tuple[Run, str]:
+def _with_onnx_runtime(path: Path, *, spins: bool = True) -> tuple[Run, str]:
+    """Open an ONNX file; `spins`: whether idle threads wait for work busily, which is quicker for one caller only."""
     runtime = _library("onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     # ONNX Runtime heeds no OMP_NUM_THREADS by itself.
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    if not spins:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as problem:

@@ -1,4 +1,4 @@
-"""Predict many photographs into files: a depth map and a colour picture for each; what is done is not done again."""
+"""Predict many photographs into files: a depth map and a picture in colours for each; what is done is kept."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -49,6 +49,8 @@ class PredictOptions:
 
     format: DepthFormat = "png"
     """Of the depth maps."""
+    has_pictures: bool = True
+    """Draw each depth map in colours, too."""
     overwrite: bool = False
     """Measure again what is measured, and replace depth of other photographs."""
     scale_from: tuple[str, ...] = ()
@@ -65,8 +67,13 @@ class PredictOptions:
     """Metres at the far end of the colours."""
 
     def check(self) -> None:
-        """Refuse colours and cameras that cannot be."""
+        """Refuse colours and cameras that cannot be, and depth maps that nothing would say the unit of."""
         depth_color_scale(self.near, self.far)
+        if self.format == "pfm" and not self.has_pictures:
+            raise BadInput(
+                "A PFM file has no place for its unit, its camera and the photograph that it is of, which the picture "
+                "beside it holds: leave --no-picture out, or give --format npz."
+            )
         _ = self.camera.numbers
 
     def check_metres(self, model: Predictor) -> None:
@@ -91,7 +98,7 @@ class PredictOptions:
         return scaler_from_options(self.scale_from, photographs, depth_scale=self.depth_scale)
 
     def request(self, job: Job, weights: str) -> str:
-        """Return a short hash of all that the two files of a photograph depend on.
+        """Return a short hash of all that the files of a photograph depend on.
 
         Args:
             job: the photograph.
@@ -115,8 +122,8 @@ class PhotographResult:
     """State what was measured in a photograph, or why it was skipped."""
 
     about: dict[str, Any]
-    """`image`, `depth` and `picture` (the files), `height`, `width`, `kind`, `camera`, `field_of_view`, `min`, `median`
-    and `max`, and what else there is to say of it; or `image` and `error`."""
+    """`image`, `depth` and `picture` (the files; None: there is no picture), `height`, `width`, `kind`, `camera`,
+    `field_of_view`, `min`, `median` and `max`, and what else there is to say of it; or `image` and `error`."""
     was_done: bool = False
     """Whether an earlier run measured it."""
 
@@ -138,7 +145,9 @@ class PhotographRun:
     refused: Sequence[PhotographResult]
     """The photographs that nothing may be written for, and why."""
     network: AbstractContextManager[Any] = field(default_factory=Lock)
-    """Held while the network computes."""
+    """Held while the network computes, by as many threads as may call it at once."""
+    scaling: AbstractContextManager[Any] = field(default_factory=Lock)
+    """Held while depth is converted to metres."""
     for_large: AbstractContextManager[Any] = field(default_factory=Lock)
     """Held while a large photograph is measured."""
 
@@ -150,7 +159,7 @@ class PhotographRun:
     def results(self, stopwatch: Stopwatch | None = None) -> Iterator[PhotographResult]:
         """Measure the photographs, and yield what was measured in each, in order.
 
-        One photograph is read and another written while the network computes.
+        Photographs are read and written while the network computes others.
         """
         measure = partial(self._try, stopwatch=stopwatch or Stopwatch(is_on=False))
         return map_in_threads(measure, self.jobs, threads=min(len(self.jobs), usable_cores() + 1) or 1)
@@ -176,12 +185,11 @@ class PhotographRun:
             return PhotographResult({"image": str(job.source), "error": error})
 
     def _measure(self, job: Job, request: str, stopwatch: Stopwatch) -> dict[str, Any]:
-        """Measure a photograph and write both files; what there is to say of it."""
+        """Measure a photograph and write its files; what there is to say of it."""
         model, scale, options, stage = self.model, self.scale, self.options, stopwatch.stage
         with stage("read"):
             photo = read_photograph(job.source, panorama=options.panorama)
         known = options.camera.of_photograph(photo)
-        # The network takes all cores: two at once would only get into each other's way.
         with self.network, stage("network"):
             depth = model.measure([photo.pixels], [known.numbers])[0]
         about = {
@@ -194,26 +202,26 @@ class PhotographRun:
         size = photo.size
         del photo  # hundreds of megabytes
         answer = DepthMap(depth, np.ones(depth.shape, bool), model.kind, known.numbers, about)  # pyright: ignore[reportArgumentType]
-        with self.network:
+        with self.scaling:
             scaled = scale(answer, job.place, size) if scale else None
         answer = scaled.depth if scaled else answer
         del depth  # a hundred megabytes, where it was scaled
-        marks = job.marks(request)
-        words = {**answer.provenance, **marks}
+        with stage("figures"):
+            figures = _figures(answer, size)
+        words = {**answer.provenance, **job.marks(request), "figures": json.dumps(figures)}
         whole = answer.replace(provenance=words, intrinsics=_camera_at(answer, size))
         with stage("write depth"):
             write_depth(job.depth, whole, depth_scale=_steps(job, answer, options.format), size=size)
-        colours = (
-            depth_color_scale(options.near, options.far)
-            if answer.kind is DepthKind.METRIC
-            else fit_color_scale(answer.values, answer.mask, answer.kind)  # pyright: ignore[reportArgumentType]
-        )
-        with stage("figures and colours"):
-            figures = _figures(answer, size)
-            picture = render(answer.values, colours, answer.mask)  # pyright: ignore[reportArgumentType]
-        marks = {**job.picture_marks, "kind": answer.kind.value, "figures": json.dumps(figures)}
-        with stage("write picture"):
-            write_image(job.picture, picture, {**words, **marks})
+        if job.picture is not None:
+            colours = (
+                depth_color_scale(options.near, options.far)
+                if answer.kind is DepthKind.METRIC
+                else fit_color_scale(answer.values, answer.mask, answer.kind)  # pyright: ignore[reportArgumentType]
+            )
+            with stage("colours"):
+                picture = render(answer.values, colours, answer.mask)  # pyright: ignore[reportArgumentType]
+            with stage("write picture"):
+                write_image(job.picture, picture, {**words, **job.picture_marks(), "kind": answer.kind.value})
         return {**_about(job, answer.provenance, figures), **(_said(scaled) if scaled else {})}
 
 
@@ -237,13 +245,18 @@ def open_run(
     out = Path(out)
     make_folder(out)
     with file_lock(out / ".lock", f"writing to {out}", waits=False):
-        jobs, refused = plan(found, out, f".{options.format}", overwrite=options.overwrite)
+        jobs, refused = plan(
+            found, out, f".{options.format}", overwrite=options.overwrite, has_pictures=options.has_pictures
+        )
         faults = [PhotographResult({"image": str(source), "error": fault}) for source, fault in refused]
         for folder in {job.depth.parent for job in jobs}:
             clean_stale(folder)
-        yield PhotographRun(model, options, scale, jobs, faults)
+        several = model.for_callers() if len(jobs) >= _SEVERAL else model
+        yield PhotographRun(several, options, scale, jobs, faults, network=BoundedSemaphore(several.callers))
 
 
+_SEVERAL = 4
+"""Photographs from which on a model is set up for several callers, which takes a tenth of a second."""
 _LARGE = 4_000_000
 """Pixels of a photograph beyond which only one is measured at a time."""
 
@@ -311,7 +324,7 @@ def _about(job: Job, told: Mapping[str, str], figures: Mapping[str, Any]) -> dic
     return {
         "image": str(job.source),
         "depth": str(job.depth),
-        "picture": str(job.picture),
+        "picture": None if job.picture is None else str(job.picture),
         "height": figures["height"],
         "width": figures["width"],
         "kind": figures["kind"],

@@ -22,30 +22,36 @@ from leadline.io.outputs import COLOUR_SUFFIX, checksum, file_sha256, read_leadl
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph, and the two files that are made of it."""
+    """One photograph, and the files that are made of it."""
 
     source: Path
     place: Path
     """Below the folder or pattern that it was found by."""
     depth: Path
-    picture: Path
+    picture: Path | None
+    """The depth in colours; None: it is not drawn."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are written."""
+        return (self.depth,) if self.picture is None else (self.depth, self.picture)
 
     def marks(self, request: str) -> dict[str, str]:
-        """Return the metadata by which both files are known later: their photograph, and how they were made."""
+        """Return the metadata by which the files are known later: their photograph, and how they were made."""
         return {"photograph": photograph_digest(self.source), "source": _source_digest(self.source), "request": request}
 
     def is_done(self, request: str) -> bool:
-        """Return whether both files are there and were made by the same request."""
-        return all(read_leadline_metadata(path).get("request") == request for path in (self.depth, self.picture))
+        """Return whether the files are there and were made by the same request."""
+        return all(read_leadline_metadata(path).get("request") == request for path in self.files)
 
     def stored(self, request: str) -> tuple[dict[str, str], dict[str, Any]] | None:
         """Return the metadata and the figures of what the same request wrote before; None: nothing, or it is damaged.
 
-        They are in the picture's text: to read a large depth map back would take more memory than to measure it.
+        They are in the text of a file: to read a large depth map back would take more memory than to measure it.
         """
         if not self.is_done(request):
             return None
-        metadata = read_leadline_metadata(self.picture)
+        metadata = read_leadline_metadata(self.files[-1])
         if not _is_whole(self.depth, metadata.get("kind")):
             return None
         try:
@@ -53,14 +59,15 @@ class Job:
         except (KeyError, ValueError):
             return None
 
-    @property
     def picture_marks(self) -> dict[str, str]:
-        """The picture's own metadata; a PFM file holds none, so its CRC is kept here."""
+        """Return the picture's own metadata; a PFM file holds none, so its CRC is kept here."""
         crc = {"depth_crc32": checksum(self.depth)} if self.depth.suffix == ".pfm" else {}
         return {"picture": f"depth of {self.depth.name} in colours", **crc}
 
 
-def plan(found: FoundFiles, out: StrPath, suffix: str, *, overwrite: bool) -> tuple[list[Job], list[tuple[Path, str]]]:
+def plan(
+    found: FoundFiles, out: StrPath, suffix: str, *, overwrite: bool, has_pictures: bool = True
+) -> tuple[list[Job], list[tuple[Path, str]]]:
     """Decide what is written for each photograph; also the photographs that nothing may be written for, and why.
 
     Nothing that Leadline did not write is replaced, nor what it made of one photograph by another's. Names that differ
@@ -71,16 +78,18 @@ def plan(found: FoundFiles, out: StrPath, suffix: str, *, overwrite: bool) -> tu
         out: the folder to write to, in which the places are kept.
         suffix: of the depth maps: `.png`.
         overwrite: whether what was made of other photographs may be replaced after all.
+        has_pictures: whether a picture is written beside each depth map.
     """
     jobs, refused = [], []
     claimed: dict[str, Path] = {}
     for source, place in found.files:
         target = Path(out) / place
-        job = Job(source, place, target.with_suffix(suffix), target.with_suffix(COLOUR_SUFFIX))
-        names = [_folded(path) for path in (job.depth, job.picture)]
+        picture = target.with_suffix(COLOUR_SUFFIX) if has_pictures else None
+        job = Job(source, place, target.with_suffix(suffix), picture)
+        names = [_folded(path) for path in job.files]
         try:
             _check_unclaimed(source, [claimed[name] for name in names if name in claimed])
-            for path in (job.depth, job.picture):
+            for path in job.files:
                 _check_target(path, source, overwrite)
         except BadInput as fault:
             refused.append((source, str(fault)))

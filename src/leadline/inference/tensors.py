@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadline.core.arrays import Depth, ImageTensor, Intrinsics, as_array
+from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Side, as_array
 from leadline.core.camera import crop_intrinsics, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
@@ -57,7 +57,7 @@ def predict_tensor(
 
 
 def interpolate(
-    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
+    images: Float[Tensor, "B C h w"], size: tuple[Side, Side], interpolation: Interpolation
 ) -> Float[Tensor, "B C H W"]:
     """Resize images, or depth, as `Preprocessing` names it; see `leadline.models.preprocessing.Interpolation`.
 
@@ -115,6 +115,6 @@ def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None, 
 
 
 def _resized(
-    images: Float[Tensor, "B C h w"], size: tuple[int, int], interpolation: Interpolation
+    images: Float[Tensor, "B C h w"], size: tuple[Side, Side], interpolation: Interpolation
 ) -> Float[Tensor, "B C H W"]:
     return images if images.shape[-2:] == size else interpolate(images, size, interpolation)

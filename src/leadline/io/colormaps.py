@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from leadline.core.arrays import Depth, ImageTensor, Mask, Tensor, as_array, as_tensor
@@ -112,7 +113,10 @@ def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> Ima
         (3, H, W) RGB in [0, 1].
     """
     picture = np.empty((3, *values.shape[-2:]), np.float32)
-    for rows, strip in _coloured_strips(values, scale, valid):
+    for rows, steps, hidden in _strips(values, scale, valid):
+        strip = _lookup(scale.colours)[steps]
+        if hidden is not None:
+            strip = np.where(hidden[..., None], _stripes(*values.shape[-2:], rows), strip)
         picture[:, rows] = strip.transpose(2, 0, 1)
     return as_tensor(picture)
 
@@ -132,8 +136,12 @@ def render(
         legend: whether there is one; without it the picture has the size of the values.
     """
     pixels = np.empty((*values.shape[-2:], 3), np.uint8)
-    for rows, strip in _coloured_strips(values, scale, valid):
-        pixels[rows] = np.rint(strip * 255)
+    table = np.rint(_lookup(scale.colours) * 255).astype(np.uint8, order="C")[:, None]
+    for rows, steps, hidden in _strips(values, scale, valid):
+        pixels[rows] = cv2.applyColorMap(steps, table)
+        if hidden is not None:
+            stripes = np.rint(_stripes(*values.shape[-2:], rows) * 255).astype(np.uint8)
+            pixels[rows][hidden] = stripes[hidden]
     return _above_legend(pixels, scale, note) if legend else Image.fromarray(pixels)
 
 
@@ -206,14 +214,24 @@ def _round_numbers(low: float, high: float, is_logarithmic: bool) -> list[float]
 
 def _above_legend(pixels: UInt8[np.ndarray, "H W 3"], scale: ColorScale, note: str) -> Image.Image:
     height, width = pixels.shape[:2]
+    legend = _legend(scale, note, width)
+    canvas = np.full((height + legend.shape[0], legend.shape[1], 3), 255, np.uint8)
+    left = (legend.shape[1] - width) // 2
+    canvas[:height, left : left + width] = pixels
+    canvas[height:] = legend
+    return Image.fromarray(canvas)
+
+
+@lru_cache(maxsize=8)
+def _legend(scale: ColorScale, note: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the legend of a picture of `width` pixels, once for pictures of one scale and size."""
     size = min(max(round(width / 42), 11), 90)
     font, said = _font(size), f"{scale.label}; {note}" if note else scale.label
     canvas_width, strip = max(width, round(font.getlength(said)) + 2 * size, 22 * size), round(4.4 * size)
-    canvas = Image.new("RGB", (canvas_width, height + strip), "white")
-    canvas.paste(Image.fromarray(pixels), ((canvas_width - width) // 2, 0))
+    canvas = Image.new("RGB", (canvas_width, strip), "white")
     draw = ImageDraw.Draw(canvas)
     left, right = 2 * size, canvas_width - 2 * size
-    top, bottom = height + round(0.5 * size), height + round(1.6 * size)
+    top, bottom = round(0.5 * size), round(1.6 * size)
     bar = np.rint(_bar(scale, right - left, bottom - top) * 255).astype(np.uint8)
     canvas.paste(Image.fromarray(bar), (left, top))
     for place, text in scale.ticks:
@@ -221,7 +239,7 @@ def _above_legend(pixels: UInt8[np.ndarray, "H W 3"], scale: ColorScale, note: s
         draw.line([(x, bottom), (x, bottom + size // 3)], fill="black", width=max(1, size // 12))
         draw.text((x, bottom + 0.4 * size), text, fill="black", font=font, anchor="ma")
     draw.text((canvas_width / 2, bottom + 1.55 * size), said, fill="black", font=font, anchor="ma")
-    return canvas
+    return np.asarray(canvas)
 
 
 def _bar(scale: ColorScale, width: int, height: int) -> Float[np.ndarray, "height width 3"]:
@@ -229,19 +247,24 @@ def _bar(scale: ColorScale, width: int, height: int) -> Float[np.ndarray, "heigh
     return np.broadcast_to(_lookup(scale.colours)[steps], (height, width, 3)).copy()
 
 
-def _coloured_strips(
+def _strips(
     values: Depth, scale: ColorScale, valid: Mask | None
-) -> Iterator[tuple[slice, Float[np.ndarray, "rows W 3"]]]:
-    """Yield some rows at a time and their colours, so that no copy of a large picture is made on the way."""
+) -> Iterator[tuple[slice, UInt8[np.ndarray, "rows W"], Bool[np.ndarray, "rows W"] | None]]:
+    """Yield some rows at a time, so that no copy of a large picture is made on the way.
+
+    Returns:
+        Which rows, their places in the table of colours, and which pixels are not valid or not finite; None: none is.
+    """
     (numbers,), known = as_array(values), None if valid is None else as_array(valid)[0]
-    height, width = numbers.shape
+    height = len(numbers)
     for top in range(0, height, 256):
         rows = slice(top, min(top + 256, height))
         strip = numbers[rows].astype(np.float32, copy=False)
         shown = np.isfinite(strip) if known is None else known[rows] & np.isfinite(strip)
-        steps = np.rint(scale.position(np.where(shown, strip, np.float32(scale.high))) * 255)
-        colours = _lookup(scale.colours)[steps.astype(np.intp)]
-        yield rows, np.where(shown[..., None], colours, _stripes(height, width, rows))
+        hidden = None
+        if not shown.all():
+            strip, hidden = np.where(shown, strip, np.float32(scale.high)), ~shown
+        yield rows, np.rint(scale.position(strip) * 255).astype(np.uint8), hidden
 
 
 @cache

@@ -27,6 +27,7 @@ from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_write
 from leadline.io.exif import CameraInfo, Panorama, camera_from_exif, read_orientation
 from leadline.io.outputs import png_text
+from leadline.io.png import encode_png
 
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"})
 """Suffixes of raw photographs; the extra `raw` develops them."""
@@ -214,7 +215,11 @@ def write_image(path: StrPath, image: ImageTensor | Image.Image, metadata: Mappi
         pixels = np.rint(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8)
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with atomic_write(path) as half:
-        image.save(half, quality=95, compress_level=3, pnginfo=png_text(metadata) if metadata else None)
+        text = png_text(metadata) if metadata else None
+        if path.suffix.lower() == ".png" and image.mode == "RGB":
+            half.write_bytes(encode_png(np.asarray(image), text))
+        else:
+            image.save(half, quality=95, pnginfo=text)
 
 
 def as_float_image(pixels: np.ndarray) -> Float[np.ndarray, "3 H W"]:

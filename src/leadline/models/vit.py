@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.core.arrays import Side
 from leadline.core.errors import BadInput
 
 SCALES = (4, 2, 1, 0.5)
@@ -76,8 +77,8 @@ class Reassemble(nn.Module):
     def forward(
         self,
         patches: Float[Tensor, "B N D"],
-        height: int,
-        width: int,
+        height: Side,
+        width: Side,
         of_class: Float[Tensor, "B 1 D"] | None = None,
     ) -> Float[Tensor, "B C h w"]:
         """Lay the tokens out as a map and resample it.

@@ -22,9 +22,10 @@ from leadline.core.markdown import escape_cell, escape_markdown, is_numeric
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor
 from leadline.data.datasets import Dataset
-from leadline.evaluation.evaluate import ConstantBaseline, evaluate, predict_views
+from leadline.evaluation.evaluate import evaluate, predict_views
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.score_table import ConstantBaseline
 from leadline.evaluation.tables import ImageScore, Table, TextTable
 from leadline.inference.tensors import predict_tensor
 from leadline.io.atomic import atomic_write

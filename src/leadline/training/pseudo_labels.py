@@ -20,8 +20,8 @@ from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.progress import print_line, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
-from leadline.data.datasets import Dataset
-from leadline.data.loader import group_by_size, identity, subsample_evenly
+from leadline.data.datasets import Dataset, subsample_evenly
+from leadline.data.loader import group_by_size, identity
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
 from leadline.inference.backends import ExportedModel

@@ -1,18 +1,20 @@
 """Datasets: each file turns one folder layout (or a procedure) into samples; `open_data` finds it by name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, check_type, unknown
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
+
+_Item = TypeVar("_Item")
 
 
 @runtime_checkable
@@ -113,3 +115,8 @@ def open_for_evaluation(spec: StrPath, split: str) -> Dataset:
         if not isinstance(whole, FolderDataset) or whole.has_splits:
             raise
     return replace(whole, name=f"{whole.name.replace(' train', '', 1)}, all {len(whole)} pairs: it has no splits")
+
+
+def subsample_evenly(items: Sequence[_Item], max_count: int) -> Sequence[_Item]:
+    """Take every n-th item, so that at most `max_count` are left."""
+    return items[:: -(-len(items) // max_count) or 1]

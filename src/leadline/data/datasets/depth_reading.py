@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from leadline.core.camera import ray_lengths
 from leadline.core.depth_kind import DepthKind
@@ -128,16 +127,15 @@ class DepthReading:
     def _may_hold_background(self, measured: DepthMap) -> bool:
         """Return whether metres are so far that the numbers in their file have to be checked."""
         scale = self.scale or 1.0
-        farthest = np.full((1, 1), float(measured.depth.max()) * scale).round()
+        farthest = np.full((1, 1), float(measured.values.max()) * scale).round()
         return not self.keeps_background and bool(background_mask(farthest, scale).any())
 
     def _read_encoded(self, path: Path, kind: DepthKind, intrinsics: Intrinsics | None) -> DepthMap:
         """Read a file of an encoding: its raw numbers have no unit, so they are read as `SCALE_FREE` first."""
-        numbers = read_depth(path, depth_scale=1.0, kind=DepthKind.SCALE_FREE).depth[0].numpy().astype(np.uint16)
+        numbers = read_depth(path, depth_scale=1.0, kind=DepthKind.SCALE_FREE).values[0].astype(np.uint16)
         depth = self.decoded(numbers).astype(np.float32) / np.float32(MILLIMETRES)
         if self.along_ray:
             if intrinsics is None:
                 raise BadInput(f"{path}: along_ray=yes needs the camera: state it in scenes.json.")
             depth = depth / ray_lengths(intrinsics.tolist(), depth.shape).astype(np.float32)
-        measured = torch.from_numpy(depth)[None]
-        return DepthMap(measured, measured > 0, kind, intrinsics)
+        return DepthMap(depth[None], depth[None] > 0, kind, intrinsics)  # pyright: ignore[reportArgumentType]

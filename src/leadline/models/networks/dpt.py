@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.core.arrays import Side
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.models.base import Preprocessing, Provenance, Resize
@@ -173,7 +174,7 @@ class VitPyramid(nn.Module):
             for reassemble, tokens in zip(self.reassemble, tapped, strict=True)
         ]
 
-    def _position(self, height: int, width: int) -> Float[Tensor, "1 N D"]:
+    def _position(self, height: Side, width: Side) -> Float[Tensor, "1 N D"]:
         """The position embedding, learnt on a square grid of patches, resampled to this one."""
         of_class, of_patches = self.vit.pos_embed[:, :1], self.vit.pos_embed[:, 1:]
         side = isqrt(of_patches.shape[1])

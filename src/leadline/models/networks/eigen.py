@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.core.arrays import Side
 from leadline.core.camera import CANONICAL_FOCAL
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_known
@@ -168,7 +169,7 @@ class GlobalMap(nn.Module):
         nn.init.normal_(self.map.weight, std=0.01)
         nn.init.zeros_(self.map.bias)
 
-    def forward(self, last: Float[Tensor, "B C h w"], size: tuple[int, int]) -> Float[Tensor, "B 1 H W"]:
+    def forward(self, last: Float[Tensor, "B C h w"], size: tuple[Side, Side]) -> Float[Tensor, "B 1 H W"]:
         """Map `last` to log depth of `size` (rows, columns)."""
         # The layers are made for one grid: maps of other images are resampled to it, and the answer to theirs.
         fitted = _resampled(last, self.grid)
@@ -202,7 +203,7 @@ class FineNetwork(nn.Module):
         return self.conv4(F.relu(self.conv3(x)))
 
 
-def _resampled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+def _resampled(maps: Tensor, size: tuple[Side, ...]) -> Tensor:
     if maps.shape[-2:] == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)

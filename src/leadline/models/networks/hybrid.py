@@ -9,6 +9,7 @@ from jaxtyping import Float
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from leadline.core.arrays import Side
 from leadline.core.errors import BadInput
 from leadline.models.decoders import FusionModel
 from leadline.models.networks.presets import NetworkConfig, build_network, resolve_defaults
@@ -60,7 +61,7 @@ class Transformer(nn.Module):
         sequence = self.norm(self.blocks(tokens.flatten(2).transpose(1, 2)))
         return sequence.transpose(1, 2).unflatten(2, (height, width))
 
-    def _position(self, height: int, width: int) -> Float[Tensor, "1 D i j"]:
+    def _position(self, height: Side, width: Side) -> Float[Tensor, "1 D i j"]:
         """The position embedding, resampled where the input is not of the native size."""
         if self.position.shape[-2:] == (height, width):
             return self.position
