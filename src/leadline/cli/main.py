@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.distil:DistilCommand",
         "Teach a small network by a large one, and compare with a control.",
     ),
+    "compress prune": (
+        "leadline.cli.compress_prune:CompressPruneCommand",
+        "Make a trained network narrower: fewer channels, finetuned with the original as its teacher.",
+    ),
     "study distillation": (
         "leadline.cli.study_distillation:StudyDistillationCommand",
         "Find out why the source paper's distillation failed, and what fixes it, one change a row.",
@@ -113,6 +117,7 @@ RESUMED = frozenset(
         "train small",
         "label",
         "distil",
+        "compress prune",
         "study distillation",
         "study literature",
         "study stages",

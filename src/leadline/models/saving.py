@@ -20,7 +20,7 @@ from leadline.models.description import describe, read_description
 from leadline.models.lora import merge_adapters
 from leadline.models.registry import _SOURCES, build_on_meta, with_tables
 
-_WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
+WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 _CHECKSUM = "weights_sha256"
 """Of the file of weights, in the description; folders of older versions have none."""
 
@@ -44,11 +44,11 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     if half:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     with atomic_folder(Path(directory)) as folder:
-        save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
-        description[_CHECKSUM] = _sha256(folder / _WEIGHTS)
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        description[_CHECKSUM] = _sha256(folder / WEIGHTS)
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
-        copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
+        copymode(folder / _DESCRIPTION, folder / WEIGHTS)
 
 
 def fingerprint(model: DepthModel) -> str:
@@ -71,9 +71,9 @@ def load_folder(folder: StrPath) -> DepthModel:
         BadInput: no such folder, or its files do not hold a whole model; the message names the file.
     """
     folder = Path(folder)
-    description_file, weights_file = folder / _DESCRIPTION, folder / _WEIGHTS
+    description_file, weights_file = folder / _DESCRIPTION, folder / WEIGHTS
     if not description_file.is_file():
-        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}.")
+        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {WEIGHTS}.")
     told = read_description(description_file)
     if named := sorted(_SOURCES & told.arguments.keys()):
         raise BadInput(f"{description_file} names {named[0]}: a saved model has its own weights. Save it again.")
