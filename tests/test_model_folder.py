@@ -99,6 +99,7 @@ HOSTILE = [
     *(("provenance.figures", value) for value in (None, [], {"a": 1}, {"a": {"rmse": NAN}}, {"a": {"rmse": "low"}})),
     ("provenance.colour", "red"),
     ("surprise", 1),
+    *(("weight_bits", value) for value in (0, 1, 2, 16, -8, "4", True, None, 4.0, [4], NAN, 10**30, 4, 8)),
     *(("weights_sha256", value) for value in (None, 0, "", "0" * 64)),
     *(
         ("arguments.width", value)

@@ -1,7 +1,4 @@
-"""Channels: which of a layer's inputs can go, and the weights that then reconstruct its outputs (He et al. 2017).
-
-Everything is computed from two sums over calibration images, so that memory does not grow with their number.
-"""
+"""Channels: which of a layer's inputs can go, and the weights that then reconstruct its outputs (He et al. 2017)."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,9 +13,9 @@ RIDGE = 1e-2
 few hundred positions do not determine thousands of weights."""
 
 
-@dataclass
-class LayerSums:
-    """Sums over positions of calibration images for one convolution that reads the channels.
+@dataclass(frozen=True)
+class LayerSamples:
+    """What one convolution that reads the channels sees at positions of calibration images, and what it should give.
 
     Channel i brings k values to a position: one for each tap of the kernel.
     """
@@ -26,11 +23,14 @@ class LayerSums:
     weight: Tensor
     """(n, k, m): taps of each of the n channels for each of the m outputs."""
     inputs: Tensor
-    """Σ x xᵀ over positions, (n k, n k), where x are the inputs of all channels and taps."""
-    products: Tensor
-    """Σ x yᵀ over positions, (n k, m), where y are the outputs to be reconstructed."""
-    power: float
-    """Σ ‖y‖² over positions."""
+    """(s, n, k)."""
+    outputs: Tensor
+    """(s, m), without the bias."""
+
+    @property
+    def power(self) -> float:
+        """The sum of the squared outputs."""
+        return float(self.outputs.double().square().sum())
 
     def error(self, kept: Sequence[int], weight: Tensor) -> float:
         """Return the squared error of the reconstructed outputs, as a fraction of their square.
@@ -39,35 +39,31 @@ class LayerSums:
             kept: channels.
             weight: their taps, (c, k, m).
         """
-        places = self._places(kept)
-        flat = weight.double().flatten(0, 1)
-        cross = (self.products[places] * flat).sum()
-        square = ((self.inputs[places][:, places] @ flat) * flat).sum()
-        return float(1 - 2 * cross / self.power + square / self.power) if self.power else 0.0
+        found = self.inputs[:, list(kept)].double().flatten(1) @ weight.double().flatten(0, 1)
+        return float((found - self.outputs).square().sum()) / self.power if self.power else 0.0
 
     def refit(self, kept: Sequence[int]) -> Tensor:
         """Return the weights of the kept channels that reconstruct the outputs best, (c, k, m): He et al. 2017, §3.1.
 
         Least squares, held at the trained weights by `RIDGE`.
         """
-        places = self._places(kept)
+        x = self.inputs[:, list(kept)].double().flatten(1)
         before = self.weight[list(kept)].double().flatten(0, 1)
-        square = self.inputs[places][:, places]
-        held = RIDGE * square.diagonal().mean().clamp_min(1e-12)
-        system = square + held * torch.eye(len(places), dtype=torch.float64)
-        found = torch.linalg.solve(system, self.products[places] + held * before)
-        return found.unflatten(0, (len(kept), -1)).to(self.weight)
+        missing = self.outputs.double() - x @ before
+        held = RIDGE * x.square().sum(0).mean().clamp_min(1e-12)
+        # The two forms of the same ridge regression: the smaller system.
+        if x.shape[1] <= x.shape[0]:
+            change = torch.linalg.solve(x.T @ x + held * torch.eye(x.shape[1], dtype=x.dtype), x.T @ missing)
+        else:
+            change = x.T @ torch.linalg.solve(x @ x.T + held * torch.eye(x.shape[0], dtype=x.dtype), missing)
+        return (before + change).unflatten(0, (len(kept), -1)).to(self.weight)
 
-    def _places(self, kept: Sequence[int]) -> Tensor:
-        taps = self.weight.shape[1]
-        return (torch.tensor(kept)[:, None] * taps + torch.arange(taps)).flatten()
 
-
-ChannelChoice = Callable[[Sequence[LayerSums], int], list[int]]
+ChannelChoice = Callable[[Sequence[LayerSamples], int], list[int]]
 """`(layers that read the channels, how many to keep)` → the numbers of those that are kept, in order."""
 
 
-def lasso_channels(layers: Sequence[LayerSums], keep: int) -> list[int]:
+def lasso_channels(layers: Sequence[LayerSamples], keep: int) -> list[int]:
     """Choose the channels that reconstruct the layers' outputs best, by LASSO: He et al. 2017, eq. 2.
 
     min over β of ½ ‖Y − Σ βᵢ Xᵢ Wᵢᵀ‖² + λ ‖β‖₁, where λ falls from where β is zero until `keep` of its entries are
@@ -75,7 +71,7 @@ def lasso_channels(layers: Sequence[LayerSums], keep: int) -> list[int]:
     layer's error counts as a fraction of its output's square.
 
     Args:
-        layers: sums of every layer that reads the channels.
+        layers: samples of every layer that reads the channels.
         keep: how many channels.
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -100,22 +96,26 @@ def random_channels(seed: int) -> ChannelChoice:
     """Make a choice that looks at nothing: the control of every other one."""
     rng = np.random.default_rng(seed)
 
-    def choose(layers: Sequence[LayerSums], keep: int) -> list[int]:
+    def choose(layers: Sequence[LayerSamples], keep: int) -> list[int]:
         return sorted(int(each) for each in rng.permutation(len(layers[0].weight))[:keep])
 
     return choose
 
 
-def _system(layers: Sequence[LayerSums]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Gram matrix of the channels' contributions to all outputs, and their products with the outputs."""
+def _system(layers: Sequence[LayerSamples]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Gram matrix of the channels' contributions to all outputs, and their products with the outputs.
+
+    Tap by tap: the product of all taps of 2,048 channels with each other would take gigabytes.
+    """
     count = len(layers[0].weight)
     gram, correlation = torch.zeros(count, count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
     for layer in layers:
         if not layer.power:
             continue
-        taps = layer.weight.shape[1]
-        flat = layer.weight.double().flatten(0, 1)
-        paired = (layer.inputs * (flat @ flat.T)).view(count, taps, count, taps).sum((1, 3))
-        gram += paired / layer.power
-        correlation += (layer.products * flat).view(count, -1).sum(1) / layer.power
+        taps = [(layer.inputs[:, :, tap], layer.weight[:, tap]) for tap in range(layer.weight.shape[1])]
+        for number, (x, weight) in enumerate(taps):
+            correlation += ((x.T @ layer.outputs) * weight).sum(1).double() / layer.power
+            for other, (y, other_weight) in enumerate(taps[: number + 1]):
+                both = ((x.T @ y) * (weight @ other_weight.T)).double() / layer.power
+                gram += both if other == number else both + both.T
     return gram.numpy(), correlation.numpy()

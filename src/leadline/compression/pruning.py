@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.compression.channels import ChannelChoice, LayerSums, lasso_channels
+from leadline.compression.channels import ChannelChoice, LayerSamples, lasso_channels
 from leadline.core.errors import BadInput
 from leadline.core.progress import track
 from leadline.core.ranges import Within, check_value
 from leadline.models.base import DepthModel
 from leadline.models.decoders import FusionModel
+from leadline.models.names import PRUNED
 from leadline.models.registry import build, build_on_meta
-from leadline.models.widths import PRUNED, changed_widths, is_depthwise, widths_of
+from leadline.models.widths import changed_widths, is_depthwise, widths_of
 
 PRUNABLE = "cnn with a convolutional encoder (a MobileNet, an EfficientNet, a ResNet), midas_v21 and midas_small"
 """What can be pruned, in words."""
@@ -98,6 +99,11 @@ def check_prunable(model: DepthModel) -> None:
     if PRUNED in model.arguments:
         raise BadInput(
             f"This {model.name!r} is pruned already: give the model that it was made of, and a smaller keep."
+        )
+    if model.weight_bits:
+        raise BadInput(
+            f"This {model.name!r} has weights of {model.weight_bits} bits: prune the model that it was made of, and "
+            "quantise the pruned one."
         )
     others = sorted({type(each).__name__ for each in model.modules() if _has_weights(each) and not _is_plain(each)})
     if others or not isinstance(model, FusionModel):
@@ -251,9 +257,9 @@ class _Surgeon:
         """Keep `count` channels of a group, and fit the layers that read them."""
         if count >= group.count:
             return
-        sums = self._sums(group)
-        kept = self.choose(list(sums.values()), count)
-        weights = {name: each.refit(kept) for name, each in sums.items()}
+        samples = self._samples(group)
+        kept = self.choose(list(samples.values()), count)
+        weights = {name: each.refit(kept) for name, each in samples.items()}
         gone = sorted(set(range(group.count)) - set(kept))
         places = torch.tensor(kept)
         owned = {
@@ -273,8 +279,8 @@ class _Surgeon:
         layer = self.layers[root]
         self.graph.get_pruning_group(layer, torch_pruning.prune_conv_out_channels, idxs=gone).prune()
 
-    def _sums(self, group: ChannelGroup) -> dict[str, LayerSums]:
-        """Run the network as it is now, and sum up what its readers see and what they should give."""
+    def _samples(self, group: ChannelGroup) -> dict[str, LayerSamples]:
+        """Run the network as it is now, and collect what the group's readers see and what they should give."""
         batches: dict[str, list[Tensor]] = {name: [] for name in group.readers}
         last = max(group.readers, key=self.order.index)
 
@@ -287,13 +293,11 @@ class _Surgeon:
             for batch in self.images.split(_BATCH):
                 with suppress(_SeenEnough):
                     _compute(self.pruned, batch)
-        sums = {}
+        samples = {}
         for name, inputs in batches.items():
-            x = torch.cat(inputs).double()
-            y = torch.cat(self.targets[name])[:, self.left[name]].double()
             weight = self.layers[name].weight.detach().flatten(2).permute(1, 2, 0)
-            sums[name] = LayerSums(weight, x.T @ x, x.T @ y, float(y.square().sum()))
-        return sums
+            samples[name] = LayerSamples(weight, torch.cat(inputs), torch.cat(self.targets[name])[:, self.left[name]])
+        return samples
 
     def _remember(self, name: str, _: Tensor, out: Tensor) -> None:
         self.order.append(name)
@@ -313,7 +317,7 @@ def _positions(count: int) -> Tensor:
 
 
 def _patches(layer: nn.Conv2d, entered: Tensor, out: Tensor) -> Tensor:
-    """Return what the inputs of a convolution bring to the positions that are looked at, (B positions, n taps)."""
+    """Return what the inputs of a convolution bring to the positions that are looked at, (B positions, n, taps)."""
     (tall, wide), (down, right), (dilate_down, dilate_right) = layer.kernel_size, layer.stride, layer.dilation
     if type(layer) is nn.Conv2d:
         above, left = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
@@ -328,7 +332,7 @@ def _patches(layer: nn.Conv2d, entered: Tensor, out: Tensor) -> Tensor:
     rows, columns = places // width, places % width
     rows = rows[:, None, None] * down + torch.arange(tall)[:, None] * dilate_down
     columns = columns[:, None, None] * right + torch.arange(wide) * dilate_right
-    return entered[:, :, rows, columns].permute(0, 2, 1, 3, 4).flatten(2).flatten(0, 1)
+    return entered[:, :, rows, columns].permute(0, 2, 1, 3, 4).flatten(3).flatten(0, 1)
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
 from leadline.models.names import DEFAULT as DEFAULT
-from leadline.models.widths import PRUNED, set_widths
+from leadline.models.names import PRUNED
+from leadline.models.widths import set_widths
 
 MODELS: Mapping[str, str] = {
     "acan": "leadline.models.networks.acan:acan",

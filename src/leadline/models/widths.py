@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from leadline.core.errors import BadInput
 from leadline.models.base import DepthModel
+from leadline.models.names import PRUNED
 
-PRUNED = "pruned"
-"""The argument of `build` that holds the widths: `{"encoder.conv_stem": [3, 8], "encoder.bn1": [8]}`."""
 _MOST_LAYERS = 4096
 
 
@@ -20,7 +19,7 @@ def set_widths(model: DepthModel, widths: Mapping[str, Any]) -> None:
     Args:
         model: the network as its builder makes it, on any device.
         widths: layer → channels that come in and channels that go out of a convolution, or the channels of a batch
-            normalisation. Layers that are not named stay as they are.
+            normalisation: `{"encoder.conv_stem": [3, 8], "encoder.bn1": [8]}`. Other layers stay as they are.
 
     Raises:
         BadInput: no such layer, a width that is none or larger than the layer's, or layers that no longer fit each

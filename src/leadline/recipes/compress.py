@@ -1,4 +1,4 @@
-"""Compression: a trained network with fewer channels, finetuned with the original as its teacher."""
+"""Compression: a trained network with fewer channels or fewer bits, finetuned with the original as its teacher."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -13,7 +13,7 @@ from leadline.compression.pruning import check_installed, check_prunable, prune
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.markdown import markdown_table
-from leadline.core.ranges import AtLeastOne, Within
+from leadline.core.ranges import AtLeastOne, OneOf, Within, check_fields
 from leadline.data.datasets import Dataset
 from leadline.data.loader import identity, subsample_evenly
 from leadline.data.mixing import as_mixture
@@ -24,7 +24,9 @@ from leadline.inference.backends import is_exported
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel
+from leadline.models.description import WEIGHT_BITS
 from leadline.models.loading import load
+from leadline.models.quantisation import quantise
 from leadline.models.saving import WEIGHTS, fingerprint, load_folder, save
 from leadline.recipes.distil import METRES, SCALE_FREE, DistillationExperiment, Variant
 from leadline.recipes.train_options import TrainOptions, parse_weights
@@ -62,6 +64,14 @@ class PruneOptions(CompressOptions):
     """Fraction of the multiply-adds that are left."""
     images: AtLeastOne = 64
     """Training images by which the channels are chosen; their ground truth is not used."""
+
+
+@dataclass(frozen=True)
+class QuantiseOptions(CompressOptions):
+    """What is quantised, to how many bits, and how it is finetuned."""
+
+    bits: Annotated[int, OneOf(WEIGHT_BITS)] = 8
+    """Of each weight of convolutions and linear layers: 8 or 4."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ def prune_model(options: PruneOptions) -> CompressedModel:
     Raises:
         BadInput: the model cannot be pruned (or is pruned already), an option, the data or the folder cannot be used.
     """
+    check_fields(options)
     original = _original(options.model)
     check_prunable(original)
     check_installed()
@@ -120,7 +131,24 @@ def prune_model(options: PruneOptions) -> CompressedModel:
         return prune(original, calibration_images(original, train, options.images), options.keep)
 
     method = {"method": "prune", "keep": options.keep, "images": options.images}
-    return _compressed(options, original, method, "pruned", compress)
+    return _compressed(options, original, method, "pruned", compress, str(options.out / "start"))
+
+
+def quantise_model(options: QuantiseOptions) -> CompressedModel:
+    """Round a network's weights to few bits, finetune it so with the original as the teacher, score it and save it.
+
+    Quantised distillation: Polino et al. 2018, §3. The floats behind the rounded weights learn; the folder has the
+    rounded ones as whole numbers. Without the finetuning it is post-training quantisation. An interrupted run resumes.
+
+    Raises:
+        BadInput: other bits, the model is quantised already, or an option, the data or the folder cannot be used.
+    """
+    check_fields(options)
+    original = _original(options.model)
+    quantised = quantise(deepcopy(original), bits=options.bits)
+    method = {"method": "quantise", "bits": options.bits}
+    network = f"quantised:{options.model},bits={options.bits}"
+    return _compressed(options, original, method, f"{options.bits} bits", lambda _: quantised, network)
 
 
 def calibration_images(model: DepthModel, dataset: Dataset, count: int) -> Tensor:
@@ -152,8 +180,9 @@ def _compressed(
     method: Mapping[str, Any],
     word: str,
     compress: Callable[[Dataset], DepthModel],
+    network: str,
 ) -> CompressedModel:
-    """Compress, finetune, score and save; what is there already is kept."""
+    """Compress, finetune `network` from there, score and save; what is there already is kept."""
     out = options.out
     variant = _variant(options, original.kind)
     train, validation, test = options.options.splits(out / "cache")
@@ -170,7 +199,7 @@ def _compressed(
         stages = [(f"{word}, not finetuned", start)]
         if options.finetune:
             experiment = DistillationExperiment(
-                replace(training_run, network=str(out / "start")), original.to(device), options.model, out
+                replace(training_run, network=network), original.to(device), options.model, out
             )
             run = experiment.run_of(variant)
             stages.append((f"{word}, {variant.name}", run.fit(run.build(), out / "finetuning")))

@@ -43,6 +43,7 @@ from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.lora import add_adapters
+from leadline.models.quantisation import add_quantisers
 from leadline.models.saving import load_folder, save
 from leadline.training.compiling import compile_checked
 from leadline.training.objectives import Objective
@@ -365,6 +366,7 @@ class Trainer:
             "protocol": asdict(self.protocol),
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
+            **({"weight_bits": model.weight_bits} if model.weight_bits else {}),
         }
 
 
@@ -625,6 +627,12 @@ def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: in
         raise BadInput(f"Nothing to freeze: {problem}. The parts of {model.name}: {parts}.") from problem
     if len(fixed) < len(frozen):
         raise BadInput("Name a part to freeze, such as encoder.")
+    if lora and model.weight_bits:
+        raise BadInput(
+            f"LoRA adapts weights that are floats, and those of {model.name} have {model.weight_bits} bits: leave "
+            "--lora out, or start from the model that it was made of."
+        )
+    add_quantisers(model)
     if lora:
         if any(f"{name}.".startswith("encoder.") for name in frozen):
             raise BadInput("LoRA trains the encoder's adapters, and a frozen encoder has none: give one of the two.")
