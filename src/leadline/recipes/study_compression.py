@@ -37,7 +37,7 @@ from leadline.training.trainer import TrainConfig
 DESIGN = Design(
     "compression",
     "Compression: fewer channels, fewer bits",
-    "One trained network is the start, and the teacher, of every arm; the seeds are of the finetuning: the order of the "
+    "One trained network is the start and the teacher of every arm; the seeds are of the finetuning: the order of the "
     "data and the augmentation. Channels are pruned by LASSO (He et al. 2017) and at random; weights are rounded to 8 "
     "and 4 bits a channel, and learn through the rounding (Polino et al. 2018). Every compressed network is finetuned "
     "with the original as the teacher and, but for two, without. The control is the original itself, trained on for as "
@@ -161,7 +161,7 @@ def study_compression(study: CompressionStudyOptions, command: str = "") -> tupl
         notes=notes,
         command=command,
     )
-    record["tables"] = [_costs(study, record, networks, dict(fixed))]
+    record["tables"] = [_costs(record, networks, dict(fixed))]
     return study_report(record, train, test, run.protocol), record
 
 
@@ -171,8 +171,8 @@ def _trained_original(study: CompressionStudyOptions, run: TrainingRun) -> Path:
     steps = study.original_steps
     config = replace(run.config, steps=steps, learning_rate=study.original_rate, validate_every=max(steps // 3, 1))
     own = replace(run, config=config)
-    if not (folder / "model" / "model.json").is_file():
-        save(own.fit(own.build(), folder), folder / "model")
+    # A finished training returns at once, and one of other options is refused.
+    save(own.fit(own.build(), folder), folder / "model")
     return folder / "model"
 
 
@@ -208,7 +208,6 @@ def _networks(study: CompressionStudyOptions, original: DepthModel, spec: str, r
 
 
 def _costs(
-    study: CompressionStudyOptions,
     record: Mapping[str, Any],
     networks: Mapping[str, _Network],
     fixed: Mapping[str, Row],
