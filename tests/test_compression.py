@@ -40,7 +40,7 @@ def network(seed: int = 0) -> DepthModel:
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):  # as after a training
             nn.init.uniform_(layer.bias, -0.3, 0.3)
-    *_, last = (layer for layer in model.head.modules() if isinstance(layer, nn.Conv2d))
+    *_, last = (layer for layer in model.get_submodule("head").modules() if isinstance(layer, nn.Conv2d))
     nn.init.normal_(last.weight)
     return model
 
@@ -79,7 +79,7 @@ def with_silent_channels(narrow: DepthModel) -> DepthModel:
 def test_a_network_whose_dropped_channels_are_zero_stays_the_same(images: Tensor, pruned: DepthModel):
     torch.manual_seed(3)
     narrow = build("cnn", **NETWORK, pruned=pruned.arguments[PRUNED]).eval()
-    nn.init.normal_(narrow.head.get_parameter("2.weight"))
+    nn.init.normal_(narrow.get_parameter("head.2.weight"))
     wide = with_silent_channels(narrow)
     again = prune(wide, images, 0.5)
     assert again.arguments[PRUNED] == pruned.arguments[PRUNED]

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from leadline.compression.pruning import check_installed, check_prunable, prune
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, NoSplit
 from leadline.core.markdown import markdown_table
 from leadline.core.ranges import AtLeastOne, OneOf, Within, check_fields
 from leadline.data.datasets import Dataset
-from leadline.data.loader import identity, subsample_evenly
+from leadline.data.loader import hold_out, identity, subsample_evenly
 from leadline.data.mixing import as_mixture
 from leadline.data.transforms import resize
 from leadline.evaluation.evaluate import evaluate_metrics
@@ -185,8 +185,7 @@ def _compressed(
     """Compress, finetune `network` from there, score and save; what is there already is kept."""
     out = options.out
     variant = _variant(options, original.kind)
-    train, validation, test = options.options.splits(out / "cache")
-    train = as_mixture(train)
+    train, validation, test = _splits(options.options, out / "cache")
     training_run = options.options.training_run(train, validation, seed=options.options.config.seed)
     with file_lock(out / ".lock", f"compressing in {out}", waits=False):
         _claim(out, {**method, "model": fingerprint(original), "data": identity(train)})
@@ -215,6 +214,16 @@ def _compressed(
         for (name, each), scored, folder in zip(stages, scores, folders, strict=True)
     ]
     return CompressedModel(load_folder(out / "model"), out / "model", scored_on, tuple(costs))
+
+
+def _splits(options: TrainOptions, cache: Path) -> tuple[Dataset, Dataset, Dataset]:
+    """As `options.splits`; data without a test split are scored on what is held out of the training samples."""
+    try:
+        train, validation, test = options.splits(cache)
+    except NoSplit:
+        train, validation = hold_out(options.open("train", cache))
+        test = validation
+    return as_mixture(train), validation, test
 
 
 def _variant(options: CompressOptions, kind: DepthKind) -> Variant:

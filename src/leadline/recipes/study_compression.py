@@ -214,7 +214,7 @@ def _costs(
 ) -> TextTable:
     """Set what each network costs beside what it scores."""
     timed = ("original", "pruned", "random")
-    taken = dict(zip(timed, alternating_times([networks[key].model for key in timed]), strict=True))
+    taken: dict[str, float] = dict(zip(timed, alternating_times([networks[key].model for key in timed]), strict=True))
     lines = []
     for key, network in networks.items():
         seconds = taken.get(key, taken["original"])
