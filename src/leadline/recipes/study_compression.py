@@ -17,7 +17,7 @@ from leadline.data.mixing import as_mixture
 from leadline.evaluation.evaluate import evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.statistics import check_seeds
-from leadline.evaluation.tables import Row, TextTable
+from leadline.evaluation.tables import Row
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
@@ -150,7 +150,9 @@ def study_compression(study: CompressionStudyOptions, command: str = "") -> tupl
     notes = [
         describe_budget(study.options, len(train), remark=BEST_WEIGHTS),
         f"The original had {study.original_steps} steps before." if study.original is None else f"Original: {spec}.",
-        "Quantised weights are multiplied out when a model is loaded, so these networks take the original's time.",
+        "Times: one image of the native size, PyTorch on one thread of this machine, median of turns in alternation. "
+        "Quantised weights are multiplied out when a model is loaded, so these networks take the original's time. "
+        "Scores of finetuned rows are means over seeds.",
     ]
     record = study_record(
         DESIGN.restricted(study.only),
@@ -211,7 +213,7 @@ def _costs(
     record: Mapping[str, Any],
     networks: Mapping[str, _Network],
     fixed: Mapping[str, Row],
-) -> TextTable:
+) -> dict[str, Any]:
     """Set what each network costs beside what it scores."""
     timed = ("original", "pruned", "random")
     taken: dict[str, float] = dict(zip(timed, alternating_times([networks[key].model for key in timed]), strict=True))
@@ -223,18 +225,13 @@ def _costs(
         about = [f"{cost / 1e6:.1f} M", f"{size / 1e6:.2f} MB", f"{1e3 * seconds:.1f} ms"]
         about.append(f"{seconds / taken['original']:.2f}")
         metrics = fixed[key].metrics
-        lines.append((fixed[key].name, *about, *(METRICS[name].printed(metrics[name]) for name in ("d1", "rmse"))))
+        lines.append([fixed[key].name, *about, *(METRICS[name].printed(metrics[name]) for name in ("d1", "rmse"))])
         for name, arm in record["arms"].items():
             if arm["factors"]["network"] == network.name:
                 means = record["derived"]["rows"][name]
-                lines.append((arm["name"], *about, *(METRICS[m].printed(means[m]["mean"]) for m in ("d1", "rmse"))))
-    head = ("", "multiply-adds", "weights", "time", "× original", METRICS["d1"].heading, METRICS["rmse"].heading)
-    height, width = networks["original"].model.preprocessing.size
-    remark = (
-        f"One image of {height} × {width}, PyTorch on one thread of this machine, median of turns in alternation; of "
-        "finetuned rows the mean over seeds."
-    )
-    return TextTable("What each network costs, and scores", head, tuple(lines), (remark,))
+                lines.append([arm["name"], *about, *(METRICS[m].printed(means[m]["mean"]) for m in ("d1", "rmse"))])
+    head = ["", "multiply-adds", "weights", "time", "× original", METRICS["d1"].heading, METRICS["rmse"].heading]
+    return {"title": "What each network costs, and scores", "head": head, "body": lines}
 
 
 def alternating_times(models: Sequence[DepthModel], turns: int = 40) -> list[float]:
