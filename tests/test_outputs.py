@@ -42,6 +42,7 @@ COMMANDS = {
     "figures/01.jpg": "report --model {model} --data {rooms} --worst 1 --out {out}",
     "table.json": "evaluate --model {model} --data {rooms} --json {out}/table.json",
     "card.html": "data inspect {data} --out {out}/card.html",
+    "model/model.json (compress)": "compress quantise {model} --data {rooms} --out {out}",
     "log.jsonl": "train --data {rooms} --steps 1 --out {out}",
     "last.ckpt": "train --data {rooms} --steps 1 --out {out}",
     "model/model.json": "train --data {rooms} --steps 1 --out {out}",

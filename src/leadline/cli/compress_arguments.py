@@ -12,5 +12,5 @@ from leadline.cli.train_arguments import TrainArguments
 class CompressArguments(TrainArguments):
     """`TrainArguments` of a finetuning, whose network is what was compressed."""
 
-    model: Annotated[str, tyro.conf.Suppress] = ""
+    model: Annotated[str, tyro.conf.Suppress] = TrainArguments.model
     lora: Annotated[int, tyro.conf.Suppress] = 0
