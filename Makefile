@@ -10,7 +10,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev,exr,export,heic,hub,lora,raw,video]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[compress,cpu,dev,exr,export,heic,hub,lora,raw,video]'
 	touch $@
 
 # Predict two photographs, within a minute; then train both ways on procedural rooms and compare them: some five minutes

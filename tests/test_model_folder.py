@@ -99,6 +99,7 @@ HOSTILE = [
     *(("provenance.figures", value) for value in (None, [], {"a": 1}, {"a": {"rmse": NAN}}, {"a": {"rmse": "low"}})),
     ("provenance.colour", "red"),
     ("surprise", 1),
+    *(("weight_bits", value) for value in (0, 1, 2, 16, -8, "4", True, None, 4.0, [4], NAN, 10**30, 4, 8)),
     *(("weights_sha256", value) for value in (None, 0, "", "0" * 64)),
     *(
         ("arguments.width", value)
@@ -133,6 +134,32 @@ HOSTILE = [
     *(("arguments.head", value) for value in ("exp", 1, None, [])),
     *(("arguments.decoder", value) for value in ("huge", 1, [])),
     *(("arguments.camera", value) for value in ("pinhole", 1, None)),
+    *(
+        ("arguments.pruned", value)
+        for value in (
+            3,
+            "encoder.conv1",
+            [],
+            {"encoder": [3, 8]},
+            {"nothing": [3, 8]},
+            {"": [1, 1]},
+            {"decoder.bring.0": 4},
+            {"decoder.bring.0": []},
+            {"decoder.bring.0": [1]},
+            {"decoder.bring.0": [10**9, 1]},
+            {"decoder.bring.0": [64, 10**30]},
+            {"decoder.bring.0": [0, 1]},
+            {"decoder.bring.0": [-1, 1]},
+            {"decoder.bring.0": [1.5, 1]},
+            {"decoder.bring.0": [True, True]},
+            {"decoder.bring.0": [NAN, 1]},
+            {"decoder.bring.0": ["a", "b"]},
+            {"decoder.bring.0": {"in": 1}},
+            {"decoder.bring.0": [1, 1]},
+            {"transformer.norm": [1]},
+            {f"layer{number}": [1] for number in range(5000)},
+        )
+    ),
     ("arguments.kind", "relative"),
     ("arguments.weights", "/etc/passwd"),
     ("arguments.pretrained", True),

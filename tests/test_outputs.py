@@ -42,6 +42,7 @@ COMMANDS = {
     "figures/01.jpg": "report --model {model} --data {rooms} --worst 1 --out {out}",
     "table.json": "evaluate --model {model} --data {rooms} --json {out}/table.json",
     "card.html": "data inspect {data} --out {out}/card.html",
+    "model/model.json (compress)": "compress quantise {model} --data {rooms} --out {out}",
     "log.jsonl": "train --data {rooms} --steps 1 --out {out}",
     "last.ckpt": "train --data {rooms} --steps 1 --out {out}",
     "model/model.json": "train --data {rooms} --steps 1 --out {out}",
@@ -242,7 +243,8 @@ def test_every_documented_command_runs_as_it_is_printed(folder, tmp_path, monkey
         # The small network stands in for the large one, one step for a training, and a few rooms for thousands.
         words = shlex.split(line.replace("--model dpt_large", ""), comments=True)[1:]
         steps = "2" if "--recipe" in words else "1"  # a recipe of two stages gives each half
-        short = ["--steps", steps, "--batch-size", "2", "--validate-every", "1"] if words[0] == "train" else []
+        learns = words[0] in ("train", "compress")
+        short = ["--steps", steps, "--batch-size", "2", "--validate-every", "1"] if learns else []
         if words[0] == "train" and "--data" not in words:
             short += ["--data", "rooms,count=4"]
         run.append([word + ",count=4" if word == "rooms,baseline=0.2" else word for word in [*words, *short]])

@@ -52,6 +52,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.distil:DistilCommand",
         "Teach a small network by a large one, and compare with a control.",
     ),
+    "compress prune": (
+        "leadline.cli.compress_prune:CompressPruneCommand",
+        "Make a trained network narrower: fewer channels, finetuned with the original as its teacher.",
+    ),
+    "compress quantise": (
+        "leadline.cli.compress_quantise:CompressQuantiseCommand",
+        "Store a trained network's weights in 8 or 4 bits, finetuned with the original as its teacher.",
+    ),
     "study distillation": (
         "leadline.cli.study_distillation:StudyDistillationCommand",
         "Find out why the source paper's distillation failed, and what fixes it, one change a row.",
@@ -85,6 +93,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.study_losses:StudyLossesCommand",
         "Losses against ground truth, over seeds.",
     ),
+    "study compression": (
+        "leadline.cli.study_compression:StudyCompressionCommand",
+        "Fewer channels and fewer bits, with the original as the teacher and without, over seeds.",
+    ),
     "study check": (
         "leadline.cli.study_check:StudyCheckCommand",
         "Compute a study's record again, and the documents' tables from it.",
@@ -113,11 +125,14 @@ RESUMED = frozenset(
         "train small",
         "label",
         "distil",
+        "compress prune",
+        "compress quantise",
         "study distillation",
         "study literature",
         "study stages",
         "study architectures",
         "study losses",
+        "study compression",
         "data prepare",
     }
 )

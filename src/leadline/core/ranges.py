@@ -34,9 +34,9 @@ class Within:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotate a text that is one of a few: `Annotated[str, OneOf(("cpu", "cuda"))]`."""
+    """Annotate a text or number that is one of a few: `Annotated[str, OneOf(("cpu", "cuda"))]`."""
 
-    choices: Collection[str]
+    choices: Collection[Any]
 
 
 AtLeastOne = Annotated[int, Within(1)]
@@ -78,7 +78,7 @@ def check_value(name: str, value: Any, marks: Sequence[Any]) -> None:
             if isinstance(mark, Within) and not mark.contains(each):
                 raise BadInput(f"{name}={_shown(value)}: give {mark}.")
             if isinstance(mark, OneOf) and each not in mark.choices:
-                raise BadInput(f"{name}={each!r}: choose one of {', '.join(sorted(mark.choices))}.")
+                raise BadInput(f"{name}={each!r}: choose one of {', '.join(map(str, sorted(mark.choices)))}.")
 
 
 @cache

@@ -20,6 +20,7 @@ from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.models.base import DepthModel
 from leadline.models.description import describe
+from leadline.models.quantisation import merge_quantisers
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FROM_DATASET = 4
@@ -74,6 +75,7 @@ def export_model(
         raise unknown("precision", precision, PRECISIONS)
     if precision == "int8":
         check_calibration(calibration)
+    model = merge_quantisers(model)
     target = Path(path)
     form = FORMATS[to]
     if target.suffix.lower() != form.suffix:

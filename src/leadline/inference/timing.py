@@ -52,7 +52,7 @@ def time_predictor(sender: Connection, spec: str, backend: Backend, batch: int, 
             "size": (height, width),
             "seconds": taken,
             "peak_mb": _peak_memory(),
-            "file_mb": sum(map(_bytes, exported_files(predictor.path) if is_file else [predictor.model])) / 1e6,  # type: ignore[attr-defined]
+            "file_mb": sum(map(_bytes, _weights(spec, predictor))) / 1e6,
             "figures": {place: dict(scores) for place, scores in predictor.provenance.figures.items()},
         }
     )
@@ -66,6 +66,14 @@ def _peak_memory() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _weights(spec: str, predictor: Any) -> list[Any]:
+    """Return the files of the weights, which may have fewer bits than the loaded model; else the model."""
+    if isinstance(predictor, ExportedModel):
+        return list(exported_files(predictor.path))
+    file = Path(spec) / "weights.safetensors"
+    return [file if file.is_file() else predictor.model]
 
 
 def _bytes(weights: Any) -> int:

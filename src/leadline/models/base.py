@@ -66,6 +66,8 @@ class DepthModel(nn.Module, ABC):
         super().__init__()
         self.kind = kind
         self.provenance = provenance
+        self.weight_bits: int | None = None
+        """Bits of the whole numbers that the weights are saved as; None: they are floats."""
         self.defaults: Mapping[str, Any] = dict(defaults or {})
         self._spec = spec
         self.set_preprocessing(preprocessing)

@@ -10,18 +10,27 @@ from typing import Any, get_args
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.io.json_text import parse_json
+from leadline.models.names import PRUNED
 from leadline.models.preprocessing import Interpolation, Preprocessing, Provenance, Resize
 
-FORMAT = 1
-"""Of the saved folder; a reader refuses what is newer."""
+FORMAT = 2
+"""Of the saved folder; a reader refuses what is newer. Models that are neither pruned nor quantised are of format 1."""
 LARGEST_FILE = 4 * 2**20
 """Bytes of a model.json; the largest of the transformers library's configurations have some 100 kB."""
 DEEPEST = 32
 """Levels of lists and objects in it."""
+WEIGHT_BITS = (4, 8)
+"""Bits that whole numbers in a file of weights may have."""
 
 
 def describe(
-    name: str, arguments: Mapping[str, Any], kind: DepthKind, rule: Preprocessing, provenance: Provenance
+    name: str,
+    arguments: Mapping[str, Any],
+    kind: DepthKind,
+    rule: Preprocessing,
+    provenance: Provenance,
+    *,
+    weight_bits: int | None = None,
 ) -> dict[str, Any]:
     """Return what a model.json holds of a model, but the checksum of its weights.
 
@@ -31,6 +40,7 @@ def describe(
         kind: what its depth guarantees.
         rule: its preprocessing.
         provenance: where its weights come from; figures that are NaN are left out.
+        weight_bits: of whole numbers, where the weights are saved as such.
     """
     figures = {
         # JSON has no NaN, which a metric is where nothing could be scored.
@@ -38,12 +48,13 @@ def describe(
         for data, scores in provenance.figures.items()
     }
     return {
-        "format": FORMAT,
+        "format": FORMAT if weight_bits or PRUNED in arguments else 1,
         "name": name,
         "arguments": arguments,
         "kind": kind,
         "preprocessing": asdict(rule),
         "provenance": {**asdict(provenance), "figures": figures},
+        **({"weight_bits": weight_bits} if weight_bits else {}),
     }
 
 
@@ -59,6 +70,8 @@ class ModelDescription:
     provenance: Provenance
     weights_sha256: str | None = None
     """Checksum of the file of weights; older versions wrote none."""
+    weight_bits: int | None = None
+    """Bits of the whole numbers in the file of weights; None: they are floats."""
 
 
 def read_description(file: Path) -> ModelDescription:
@@ -192,6 +205,12 @@ def _one_of(value: Any, field: str, known: tuple[str, ...]) -> str:
     return value
 
 
+def _bits(value: Any, field: str) -> int:
+    known = isinstance(value, int) and not isinstance(value, bool) and value in WEIGHT_BITS
+    _must(known, field, f"one of {', '.join(map(str, WEIGHT_BITS))}")
+    return value
+
+
 def _figures(value: Any, field: str) -> dict[str, dict[str, float]]:
     largest = 1e300
 
@@ -233,6 +252,7 @@ _MODEL: Mapping[str, _Reader] = {
     "preprocessing": _object_of(Preprocessing, _PREPROCESSING),
     "provenance": _object_of(Provenance, _PROVENANCE),
     "weights_sha256": _text,
+    "weight_bits": _bits,
 }
 """Field → its reader."""
 _read_model = _object_of(ModelDescription, _MODEL)

@@ -74,6 +74,8 @@ def list_models(pattern: str = "*", *, trained: bool = False) -> list[str]:
 def open_model(words: StrPath) -> DepthModel:
     """Load the model at a path, or build an untrained one from `NAME[,argument=value]…`: `hybrid,size=tiny`.
 
+    `quantised:MODEL[,bits=4]` is the trained model of that folder or published name, whose weights are rounded to 8 (or
+    4) bits, in training too: see `leadline.models.quantisation`.
     `start:MODEL[,head=log]` is the trained model of that folder or published name, ready to be finetuned to metres: see
     `leadline.models.finetuning.with_metric_head`.
 
@@ -88,5 +90,9 @@ def open_model(words: StrPath) -> DepthModel:
         from leadline.models.finetuning import with_metric_head
 
         return with_metric_head(load(path), **parse_options(with_metric_head, arguments, "start"))
+    if name == "quantised" and path:
+        from leadline.models.quantisation import quantise
+
+        return quantise(load(path), **parse_options(quantise, arguments, "quantised"))
     is_stored = path or "/" in name or words == DEFAULT or words in HUB_MODELS
     return load(words) if is_stored else build(name, **arguments)

@@ -12,6 +12,8 @@ from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
 from leadline.models.names import DEFAULT as DEFAULT
+from leadline.models.names import PRUNED
+from leadline.models.widths import set_widths
 
 MODELS: Mapping[str, str] = {
     "acan": "leadline.models.networks.acan:acan",
@@ -64,11 +66,14 @@ _LONGEST = 4096
 def build(name: str, **arguments: Any) -> DepthModel:
     """Make the model called `name`; `arguments` are its builder's, or words for them as on the command line.
 
+    Any model takes `pruned` besides: the widths of its layers that were pruned (`leadline.models.widths`).
+
     Raises:
         BadInput: no such model, an argument that its builder does not take, or a value it cannot use.
     """
     if name not in _BUILDERS:
         raise unknown("model", name, MODELS)
+    pruned = arguments.pop(PRUNED, None)
     module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
     config = options_of(builder)
@@ -83,10 +88,14 @@ def build(name: str, **arguments: Any) -> DepthModel:
         bound.apply_defaults()
         given = bound.kwargs
     kept = {key: value for key, value in {**given, **model.defaults}.items() if key not in _SOURCES}
+    if pruned is not None:
+        kept[PRUNED] = pruned
     try:
         model.set_spec(ModelSpec(name, json.loads(json.dumps(kept))))
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem
+    if pruned is not None:
+        set_widths(model, pruned)
     return model
 
 

@@ -44,6 +44,7 @@ def rescale(model: DepthModel, factor: float) -> DepthModel:
     scaled.load_state_dict(model.state_dict())
     scaled.set_preprocessing(model.preprocessing)
     scaled.provenance = model.provenance
+    scaled.weight_bits = model.weight_bits
     with torch.no_grad():
         if arguments.get("head") == "log":
             before, after = (

@@ -18,11 +18,22 @@ from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.io.outputs import file_sha256
 from leadline.models.base import DepthModel, as_dtype_of, shapes, state_dict_mismatch
-from leadline.models.description import describe, read_description
+from leadline.models.description import ModelDescription, describe, read_description
 from leadline.models.lora import merge_adapters
+from leadline.models.quantisation import (
+    SCALE,
+    channel_scales,
+    from_levels,
+    merge_quantisers,
+    pack,
+    packed_shapes,
+    quantised_names,
+    to_levels,
+    unpack,
+)
 from leadline.models.registry import _SOURCES, build_on_meta, with_tables
 
-_WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
+WEIGHTS, _DESCRIPTION = "weights.safetensors", "model.json"
 _CHECKSUM = "weights_sha256"
 """Of the file of weights, in the description; folders of older versions have none."""
 
@@ -30,7 +41,9 @@ _CHECKSUM = "weights_sha256"
 def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     """Write a model as a folder, whole or not at all: weights.safetensors and model.json.
 
-    Adapters of LoRA are merged into the weights.
+    Adapters of LoRA are merged into the weights. A model that has `weight_bits` is written as whole numbers of these
+    bits with a scale for each output channel, `NAME` and `NAME.scale`, and `load` multiplies the two: see
+    `leadline.models.quantisation`.
 
     Args:
         model: any model.
@@ -40,17 +53,26 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     Raises:
         BadInput: the folder holds other files, or cannot be written.
     """
-    model = merge_adapters(model)
-    description = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
+    model = merge_quantisers(merge_adapters(model))
+    description = describe(
+        model.name,
+        model.arguments,
+        model.kind,
+        model.preprocessing,
+        model.provenance,
+        weight_bits=model.weight_bits,
+    )
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
         weights = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
+    if model.weight_bits:
+        weights |= _quantised(model, model.weight_bits)
     with atomic_folder(Path(directory)) as folder:
-        save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
-        description[_CHECKSUM] = file_sha256(folder / _WEIGHTS)
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        description[_CHECKSUM] = file_sha256(folder / WEIGHTS)
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
-        copymode(folder / _DESCRIPTION, folder / _WEIGHTS)
+        copymode(folder / _DESCRIPTION, folder / WEIGHTS)
 
 
 def fingerprint(model: DepthModel) -> str:
@@ -84,9 +106,9 @@ def load_folder(folder: StrPath) -> DepthModel:
         BadInput: no such folder, or its files do not hold a whole model; the message names the file.
     """
     folder = Path(folder)
-    description_file, weights_file = folder / _DESCRIPTION, folder / _WEIGHTS
+    description_file, weights_file = folder / _DESCRIPTION, folder / WEIGHTS
     if not description_file.is_file():
-        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {_WEIGHTS}.")
+        raise BadInput(f"No model at {folder}: a saved model is a folder with {_DESCRIPTION} and {WEIGHTS}.")
     told = read_description(description_file)
     if named := sorted(_SOURCES & told.arguments.keys()):
         raise BadInput(f"{description_file} names {named[0]}: a saved model has its own weights. Save it again.")
@@ -100,10 +122,11 @@ def load_folder(folder: StrPath) -> DepthModel:
             f"{description_file}: preprocessing.multiple is {told.preprocessing.multiple}, and {told.name!r} takes "
             f"multiples of {model.preprocessing.multiple}: save it again."
         )
-    weights = _weights(weights_file, model, told.weights_sha256)
+    weights = _weights(weights_file, model, told)
     model = _built(description_file, lambda: with_tables(model))
     model.load_state_dict(weights, assign=True)
     model.provenance = told.provenance
+    model.weight_bits = told.weight_bits
     model.set_preprocessing(told.preprocessing)
     return model.eval()
 
@@ -118,22 +141,53 @@ def _built(file: Path, make: Callable[[], DepthModel]) -> DepthModel:
         raise BadInput(f"{file}: no model can be built from its arguments ({_first_line(problem)}).") from problem
 
 
-def _weights(file: Path, model: DepthModel, checksum: str | None) -> dict[str, Tensor]:
+def _quantised(model: DepthModel, bits: int) -> dict[str, Tensor]:
+    """The tensors that replace and join those of floats in a file of quantised weights."""
+    found, weights = {}, model.state_dict()
+    for name in quantised_names(model):
+        weight = weights[name].detach().cpu().float()
+        scales = channel_scales(weight, bits)
+        found |= {name: pack(to_levels(weight, scales, bits), bits).contiguous(), name + SCALE: scales}
+    return found
+
+
+def _weights(file: Path, model: DepthModel, told: ModelDescription) -> dict[str, Tensor]:
     """The tensors of a weights file, those of floats as float32; `model` says which there must be, and
-    `checksum` is the SHA-256 that the description states, if any."""
+    the description the bits of whole numbers and the file's SHA-256, if any."""
     expected = model.state_dict()
+    quantised = quantised_names(model) if told.weight_bits else []
+    sizes = packed_shapes(expected, quantised, told.weight_bits) if told.weight_bits else shapes(expected)
     try:
         if not file.is_file():
             raise FileNotFoundError("no such file")
         with safe_open(file, "pt") as opened:
             found = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-            if fault := state_dict_mismatch(shapes(expected), found):
+            if fault := state_dict_mismatch(sizes, found):
                 raise BadInput(f"{file} does not fit {model.name!r}: {fault}. Save or copy the model again.")
-            _check_sum(file, checksum)
+            _check_sum(file, told.weights_sha256)
             weights = {key: _aligned(opened.get_tensor(key)) for key in found}
     except (OSError, SafetensorError) as problem:
         raise BadInput(f"{file} cannot be read ({problem}): save or copy the model again.") from problem
+    if told.weight_bits:
+        for name in quantised:
+            shape = expected[name].shape
+            weights[name] = _dequantised(name, weights[name], weights.pop(name + SCALE), shape, told.weight_bits, file)
     return {key: as_dtype_of(expected[key], tensor, f"{key} in {file}") for key, tensor in weights.items()}
+
+
+def _dequantised(name: str, packed: Tensor, scales: Tensor, shape: torch.Size, bits: int, file: Path) -> Tensor:
+    """The weights of a layer as floats.
+
+    Raises:
+        BadInput: the levels are no whole numbers of these bits, or a scale is no positive number.
+    """
+    wanted = torch.int8 if bits == 8 else torch.uint8
+    if packed.dtype != wanted:
+        raise BadInput(f"{name} in {file} holds {packed.dtype}, where {wanted} belongs: save or copy the model again.")
+    scales = as_dtype_of(torch.empty(0), scales, f"{name}{SCALE} in {file}")
+    if not (scales.isfinite() & (scales > 0)).all():
+        raise BadInput(f"{name}{SCALE} in {file} must hold positive numbers: save or copy the model again.")
+    return from_levels(unpack(packed, shape, bits), scales)
 
 
 def _aligned(tensor: Tensor) -> Tensor:

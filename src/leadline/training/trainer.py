@@ -44,6 +44,7 @@ from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel, Preprocessing, Resize
 from leadline.models.lora import add_adapters
+from leadline.models.quantisation import add_quantisers
 from leadline.models.saving import load_folder, save, weights_sha256
 from leadline.training.compiling import compile_checked
 from leadline.training.objectives import Objective
@@ -370,10 +371,11 @@ class Trainer:
             "validation": identity(self.validation),
             "objective": {"name": type(self.objective).__name__, **asdict(self.objective)},  # pyright: ignore[reportArgumentType]
             "config": asdict(self.config),
-            "protocol": asdict(self.protocol),
+            "protocol": _protocol_as_before(self.protocol),
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
             **({"start": self.start} if self.start else {}),
+            **({"weight_bits": model.weight_bits} if model.weight_bits else {}),
         }
 
 
@@ -523,6 +525,11 @@ _LEARNING = ("model", "parts", "average", "optimizer", "schedule")
 """The parts of a `_State` that have a state of their own."""
 
 
+def _protocol_as_before(protocol: EvalProtocol) -> dict[str, Any]:
+    """The fields of a protocol; runs from before there were scales do not say them."""
+    return {key: value for key, value in asdict(protocol).items() if key != "scales" or value != (1.0,)}
+
+
 _CHECKPOINT, _DONE = "last.ckpt", "done.json"
 
 
@@ -666,6 +673,12 @@ def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: in
         raise BadInput(f"Nothing to freeze: {problem}. The parts of {model.name}: {parts}.") from problem
     if len(fixed) < len(frozen):
         raise BadInput("Name a part to freeze, such as encoder.")
+    if lora and model.weight_bits:
+        raise BadInput(
+            f"LoRA adapts weights that are floats, and those of {model.name} have {model.weight_bits} bits: leave "
+            "--lora out, or start from the model that it was made of."
+        )
+    add_quantisers(model)
     if lora:
         if any(f"{name}.".startswith("encoder.") for name in frozen):
             raise BadInput("LoRA trains the encoder's adapters, and a frozen encoder has none: give one of the two.")

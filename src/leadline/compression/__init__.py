@@ -1,0 +1,1 @@
+"""Compression: trained networks with fewer channels."""
