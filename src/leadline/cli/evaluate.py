@@ -11,6 +11,7 @@ from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.specs import parse_options
+from leadline.core.terminal import print_table
 from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.details import detail_table
 from leadline.evaluation.evaluate import check_batch_size, evaluate, evaluate_maps
@@ -80,9 +81,9 @@ class EvaluateCommand:
             table, told = self._score_maps(self.predictions, self.ground_truth, rules), None
         else:
             raise BadInput("Give either --data (and --model), or --predictions and --ground-truth.")
-        print(table.markdown())
+        print_table(table)
         if told:
-            print(told.markdown())
+            print_table(told)
         if self.json:
             figures = {**table.as_dict(), **({"details": told.as_dict()} if told else {})}
             with atomic_write(self.json) as half:

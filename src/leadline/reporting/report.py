@@ -21,6 +21,7 @@ from leadline.core.errors import BadInput
 from leadline.core.markdown import escape_cell, escape_markdown, is_numeric
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor
+from leadline.core.terminal import print_table
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import ConstantBaseline, evaluate
 from leadline.evaluation.metrics import METRICS
@@ -128,7 +129,7 @@ def publish(report: Report, directory: StrPath) -> Path:
     """`write_report`, and print the tables of its first section and its prose."""
     path = write_report(report, directory)
     for table in report.sections[0].tables:
-        print(table.markdown())
+        print_table(table)
     print(report.prose)
     return path
 
