@@ -368,6 +368,7 @@ def _environment() -> Environment:
     """What the page's template is filled by; whatever is not `Markup` is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
     environment.globals["number"] = Markup(' class="number"')
+    environment.globals["baseline"] = Markup(' class="baseline"')
     environment.filters |= {
         "prose": _prose_html,
         "numeric_columns": lambda table: [is_numeric(column) for column in zip(*table.body(), strict=True)],

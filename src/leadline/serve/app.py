@@ -416,6 +416,7 @@ def _clear(file: str | None) -> Iterator[None]:
 
 _STYLE = """
 #legend img, #scales img { width: 100%; }
+#tapped .image-frame { width: 100%; }
 #tapped img { width: 100%; max-height: 70vh; object-fit: contain; }
 footer { font-size: small; }
 #under-pointer {
