@@ -51,7 +51,7 @@ def main() -> None:
     given = parser.parse_args()
     model = load_predictor(given.model)
     options = {"frames": given.frames, "height": given.height, "width": given.width}
-    print(flicker_table(measure(model, given.rooms, given.smoothing, **options)))
+    print(flicker_table(measure(model, given.rooms, given.smoothing, **options)).markdown())
 
 
 if __name__ == "__main__":

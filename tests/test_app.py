@@ -1,20 +1,26 @@
 """The page in a real browser: a photograph becomes depth in metres, mistakes become messages, nothing leaks."""
 
+import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trimesh
 
+import leadline
 from leadline.io.depth_maps import read_depth
 
 pytestmark = [
@@ -33,10 +39,12 @@ def address(tmp_path_factory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("temporary")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "leadline", "app", "--port", str(port)], env={**os.environ, "TMPDIR": str(folder)}
-    )
+    folder, log = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("log") / "stderr"
+    other = tmp_path_factory.mktemp("models") / "other"
+    leadline.save(leadline.build("cnn", size="tiny", input_size=(96, 128)), other)
+    words = [sys.executable, "-m", "leadline", "app", "--port", str(port), "--model", "leadline_small", str(other)]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(words, stderr=errors, env={**os.environ, "TMPDIR": str(folder)})
     try:
         for _ in range(240):
             if process.poll() is not None:
@@ -54,6 +62,7 @@ def address(tmp_path_factory) -> Iterator[str]:
             assert process.wait(60) == 0
         finally:
             process.kill()
+        assert "Traceback" not in log.read_text(encoding="utf-8")
         assert not list(folder.glob("leadline-*")), "what was uploaded is still there"
 
 
@@ -61,15 +70,18 @@ def address(tmp_path_factory) -> Iterator[str]:
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with playwright.sync_playwright() as play:
-        arguments = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        # A webcam that shows a moving pattern, which the page may use without asking.
+        webcam = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        arguments = ["--no-sandbox", "--enable-unsafe-swiftshader", *webcam]
         chromium = play.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
         yield chromium
         chromium.close()
 
 
-def open_page(browser, address: str):
+def open_page(browser, address: str, asked: list[str] | None = None):
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     page.set_default_timeout(SECONDS)
+    page.on("request", lambda request: asked is not None and asked.append(request.url))
     page.goto(address)
     page.wait_for_selector("#measure")
     return page
@@ -88,10 +100,8 @@ def upload(page, path: Path) -> None:
 
 
 def test_a_photograph_becomes_depth_that_one_tap_scales_and_the_download_holds_those_metres(browser, address, tmp_path):
-    page = open_page(browser, address)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    refused = []
+    asked, refused = [], []
+    page = open_page(browser, address, asked)
     page.on("response", lambda answer: answer.status >= 400 and refused.append((answer.status, answer.url)))
     upload(page, PHOTOGRAPH)
     says(page, "#said", "median")
@@ -99,7 +109,9 @@ def test_a_photograph_becomes_depth_that_one_tap_scales_and_the_download_holds_t
     picture = page.locator("#tapped img").first
     box, before = picture.bounding_box(), picture.get_attribute("src")
     picture.click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.8})
-    says(page, "#found", "Point 1")
+    pointed = page.inner_text("#under-pointer")
+    says(page, "#found", f"): {pointed}")
+    assert re.fullmatch(r"\d+\.\d\d m", pointed)
     # The point is drawn into the picture, which is another one then.
     page.wait_for_function("src => document.querySelector('#tapped img')?.src !== src", arg=before, timeout=SECONDS)
     page.wait_for_timeout(1000)
@@ -110,18 +122,37 @@ def test_a_photograph_becomes_depth_that_one_tap_scales_and_the_download_holds_t
     page.click("#rescale")
     says(page, "#found", f"Point 2 ({column}, {row}): 4.50 m")
     page.wait_for_selector("#solid canvas")
-    with page.expect_download() as download:
-        page.locator("#files a", has_text="B").first.click()
-    download.value.save_as(tmp_path / "depth.png")
-    assert read_depth(tmp_path / "depth.png").depth[0, row, column].item() == pytest.approx(4.5, abs=0.01)
+    names = [name.removesuffix("\n") for name in page.locator("#files a").all_inner_texts()]
+    assert len(names) == 4
+    for number, suffix in enumerate((".png", ".npz", ".ply", ".glb")):
+        with page.expect_download() as download:
+            page.locator("#files a").nth(number).click()
+        assert download.value.suggested_filename.endswith(suffix)
+        download.value.save_as(tmp_path / f"depth{suffix}")
+    depth = read_depth(tmp_path / "depth.png").depth
+    assert depth[0, row, column].item() == pytest.approx(4.5, abs=0.01)
+    assert read_depth(tmp_path / "depth.npz").numpy() == pytest.approx(depth[0].numpy(), abs=0.001)
+    cloud, solid = (trimesh.load(tmp_path / name) for name in ("depth.ply", "depth.glb"))
+    assert cloud.bounds[:, 2] == pytest.approx([depth.min().item(), depth.max().item()], abs=0.01)
+    assert solid.bounds[:, 2] == pytest.approx([-depth.max().item(), -depth.min().item()], abs=0.1)  # jumps are cut
     strangers = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not strangers, "the page asks another host"
     assert not refused
     page.close()
 
 
+def bomb() -> bytes:
+    """A PNG of 60,000 × 60,000 pixels, as its head says."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    pixels = b"IDAT" + zlib.compress(bytes(10_000))
+    parts = (struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (head, pixels))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"no photograph", PHOTOGRAPH.read_bytes()[:3000]], ids=["empty", "text", "cut"]
+    "content",
+    [b"", b"no photograph", PHOTOGRAPH.read_bytes()[:3000], bomb()],
+    ids=["empty", "text", "cut", "decompression bomb"],
 )
 def test_a_broken_file_gets_a_message_and_the_page_goes_on(browser, address, tmp_path, content):
     (tmp_path / "broken.jpg").write_bytes(content)
@@ -147,14 +178,32 @@ def test_three_uploads_at_once_are_all_answered(browser, address):
         page.close()
 
 
+def test_a_picture_of_the_webcam_is_measured(browser, address):
+    page = open_page(browser, address)
+    page.get_by_text("Webcam", exact=True).click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.click("#webcam [aria-label='capture photo']")
+    says(page, "#photograph", ".png")
+    page.click("#measure")
+    says(page, "#said", "median")
+    page.wait_for_selector("#slider img")
+    page.close()
+
+
 def test_two_models_are_compared_on_one_photograph(browser, address):
     page = open_page(browser, address)
     page.get_by_role("tab", name="Compare").click()
     page.set_input_files("#compared input[type=file]", str(PHOTOGRAPH))
     says(page, "#compared", ".jpg")
     page.click("#compare")
-    says(page, "#differing", "Right, leadline_small")
-    page.wait_for_selector("#both img")
+    says(page, "#differing", "Right, ")
+    says(page, "#differing", "other: ")
+    page.wait_for_selector("#scales img")
+    page.locator("#both img").first.hover(position={"x": 500, "y": 100}, force=True)  # the slider is before it
+    one, two = page.inner_text("#under-pointer").split(" · ")
+    assert re.fullmatch(r"leadline_small: \d+\.\d\d m", one)
+    assert re.fullmatch(r".*other: \d+\.\d\d m", two)
+    assert one.split()[-2] != two.split()[-2]
     page.close()
 
 
@@ -171,6 +220,18 @@ def test_a_program_measures_through_the_same_functions(address, tmp_path):
     assert 0.5 < near["distance"] < 5
     with pytest.raises(Exception, match="No model is called"):
         client.predict(handle_file(str(PHOTOGRAPH)), "/etc", 0, api_name="/measure")
+
+
+def test_the_documented_client_runs(address, tmp_path):
+    text = (PHOTOGRAPH.parents[2] / "docs" / "viewing.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    code = code.replace("http://127.0.0.1:7860", address) + "\nprint(figures['kind'], told['distance'])\n"
+    shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kind, distance = done.stdout.split()[-2:]
+    assert kind == "metric"
+    assert 0.5 < float(distance) < 5
 
 
 def test_a_file_that_was_not_uploaded_is_not_read(address):
@@ -202,4 +263,11 @@ def test_files_of_the_machine_other_names_and_too_large_files_are_refused(addres
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     assert status(address, "/gradio_api/upload", form, head + bytes(51 * 2**20) + b"\r\n--x--\r\n") == 413
+    asking = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    asking.putrequest("POST", "/gradio_api/call/measure")
+    asking.putheader("Content-Type", "application/json")
+    asking.putheader("Content-Length", str(101 * 2**20))
+    asking.endheaders()
+    assert asking.getresponse().status == 413  # before any of it is sent
+    asking.close()
     assert status(address, "/") == 200

@@ -108,6 +108,13 @@ def test_the_page_holds_every_figure_and_escapes_what_it_is_told(report, tmp_pat
         assert metric.formula in said
 
 
+def test_the_rows_of_baselines_are_grey_in_the_table_as_in_the_bars(report, tmp_path):
+    text = write_report(report, tmp_path).read_text()
+    shown = re.findall(r'<tr class="baseline"><td>(.*?)</td>', text)
+    assert shown == ["median &lt;depth&gt;"]
+    assert re.search(r"\.baseline td \{ color: var\(--soft\)", text)
+
+
 def test_markdown_shows_the_same_with_figures_that_exist(report, tmp_path):
     write_report(report, tmp_path)
     text = (tmp_path / "report.md").read_text()

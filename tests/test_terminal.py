@@ -1,5 +1,7 @@
 """The terminal: errors are one line unless --debug is given, and --quiet shows no progress."""
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,9 @@ from PIL import Image
 
 from leadline.cli.main import main
 from leadline.core import progress
+from leadline.core.terminal import print_table
+from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import COLUMNS, Row, Table, TextTable
 
 FAULTY = """
 import sys
@@ -79,3 +84,69 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line():
     words = f"{sys.executable} -m leadline models > /dev/full"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "leadline models: No space left on device")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(monkeypatch, table: Table | TextTable, width: int) -> str:
+    """What a terminal of a width shows, without its colours."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    print_table(table)
+    return re.sub(r"\x1b\[[0-9;]*m", "", sys.stdout.getvalue())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+PROTOCOL = "nyu_eigen: rows 45 to 470, columns 41 to 600, cap 10 m"
+SCORES = Table(
+    "nyu test",
+    tuple(
+        Row(name, dict.fromkeys(METRICS, value), PROTOCOL, "metric", images=654, pixels=123_456_789)
+        for name, value in (("leadline_small (runs/mine/model)", 0.2), ("mean [bold] depth", 0.3), ("median", 0.4))
+    ),
+    ("A remark of so many words that it takes more than one line of a terminal that is not wide at all, by far.",),
+)
+
+
+@pytest.mark.parametrize("width", [30, 50, 80, 120, 200])
+def test_a_table_fits_the_terminal_and_breaks_no_word(monkeypatch, width):
+    text = shown(monkeypatch, SCORES, width)
+    assert max(map(len, text.splitlines())) <= width
+    words = text.split()
+    for cell in ("0.200", "0.300", "0.400"):
+        assert words.count(cell) == len(COLUMNS) - 1  # SILog has a decimal more
+    for word in f"{PROTOCOL} leadline_small (runs/mine/model) [bold] median 123,456,789 AbsRel (×100) far.".split():
+        assert word in words
+    assert words.count("nyu_eigen:") == 1  # what all rows have alike is said once
+
+
+def test_a_wide_terminal_shows_a_row_for_each_entry_and_a_narrow_one_a_line_for_each_figure(monkeypatch):
+    wide, narrow = (shown(monkeypatch, SCORES, width).splitlines() for width in (200, 80))
+    assert [line.split()[0] for line in wide if "0.200" in line or "0.300" in line] == ["leadline_small", "mean"]
+    assert next(line for line in narrow if line.startswith("RMSE (m)")).split()[-3:] == ["0.200", "0.300", "0.400"]
+
+
+def test_the_best_is_bold_and_nothing_has_a_colour(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    print_table(SCORES)
+    text = sys.stdout.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert re.search(r"\x1b\[1m *0\.200", text)
+    assert not re.search(r"\x1b\[1m *0\.300", text)
+    assert set(re.findall(r"\x1b\[[0-9;]*m", text)) == {"\x1b[1m", "\x1b[0m"}
+
+
+def test_a_file_gets_markdown(capsys):
+    print_table(SCORES)
+    assert capsys.readouterr().out == SCORES.markdown() + "\n"
+
+
+@pytest.mark.parametrize("table", [TextTable("empty", ("a", "b"), ()), TextTable("", ("only",), (("one",),))])
+def test_small_tables_are_shown(monkeypatch, table):
+    text = shown(monkeypatch, table, 40)
+    assert all(word in text for word in [*table.head(), *(cell for row in table.body() for cell in row)])

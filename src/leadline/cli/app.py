@@ -1,5 +1,7 @@
 """`leadline app`."""
 
+import asyncio
+import logging
 import os
 import signal
 import sys
@@ -44,6 +46,7 @@ class AppCommand:
         with private_folder() as folder:
             models = {spec: load_predictor(spec, self.device) for spec in self.model}
             server = build_server(models, folder, self.port)
+            logging.getLogger("uvicorn.error").addFilter(_is_no_ended_connection)
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was uploaded is removed then, too
             print(f"http://127.0.0.1:{self.port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
             try:
@@ -53,3 +56,9 @@ class AppCommand:
             except SystemExit as end:
                 raise BadInput(f"Port {self.port} is taken: choose another --port.") from end
         return 0
+
+
+def _is_no_ended_connection(record: logging.LogRecord) -> bool:
+    """Leave out of the log that the command's end closed the connections of open pages."""
+    fault = record.exc_info[1] if record.exc_info else None
+    return not isinstance(fault, asyncio.CancelledError) and not record.getMessage().startswith("Cancel ")

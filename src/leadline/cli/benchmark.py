@@ -8,6 +8,7 @@ from typing import Annotated
 from leadline.core.errors import BadInput
 from leadline.core.progress import print_line
 from leadline.core.ranges import Within, check_fields
+from leadline.core.terminal import print_table
 from leadline.inference.session import Backend
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.io.outputs import GENERATOR, check_replaceable, printable
@@ -58,7 +59,7 @@ class BenchmarkCommand:
         for each in measure_models(self.models, self.backends, machine, batch=self.batch, seconds=self.seconds):
             (left_out if isinstance(each, str) else rows).append(each)
             print_line(f"left out: {each}" if isinstance(each, str) else f"{each.model}, {each.backend}: measured")
-        print(benchmark_table(machine, rows, left_out).markdown())
+        print_table(benchmark_table(machine, rows, left_out))
         if self.json:
             text = json.dumps(benchmark_as_dict(machine, rows, left_out), indent=1, ensure_ascii=False)
             with atomic_write(self.json) as half:

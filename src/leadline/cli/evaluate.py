@@ -11,6 +11,7 @@ from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.specs import parse_options
+from leadline.core.terminal import print_table
 from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.evaluate_maps import evaluate_maps
 from leadline.evaluation.protocols import EvalProtocol
@@ -80,9 +81,8 @@ class EvaluateCommand:
             table, told = self._score_maps(self.predictions, self.ground_truth, rules), ()
         else:
             raise BadInput("Give either --data (and --model), or --predictions and --ground-truth.")
-        print(table.markdown())
-        for each in told:
-            print(each.markdown())
+        for each in (table, *told):
+            print_table(each)
         if self.json:
             figures = {**table.as_dict(), **({"details": [each.as_dict() for each in told]} if told else {})}
             with atomic_write(self.json) as half:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from leadline.core.ranges import Positive, check_fields
+from leadline.core.terminal import print_table
 from leadline.evaluation.flicker import flicker_table, measure_flicker
 from leadline.io.atomic import atomic_write
 from leadline.io.outputs import check_replaceable
@@ -40,7 +41,7 @@ class EvaluateVideoCommand:
             str(folder): measure_flicker(self.clip, folder, self.ground_truth, depth_scale=self.depth_scale)
             for folder in self.predictions
         }
-        print(flicker_table(meters))
+        print_table(flicker_table(meters))
         if self.json is not None:
             figures = {
                 name: {"flicker": each.flicker, "rmse": None if math.isnan(each.rmse) else each.rmse}

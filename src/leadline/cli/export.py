@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 
 from leadline.core.errors import BadInput
+from leadline.core.terminal import print_table
 from leadline.data.datasets import open_for_evaluation
 from leadline.export.exporting import FORMATS, NOT_WRITTEN, check_calibration, export_model
 from leadline.inference.backends import as_rgb8, exported_files, is_exported
@@ -70,7 +71,7 @@ class ExportCommand:
             calibration=calibration,
             allow_drift=self.allow_drift,
         )
-        print(made.parity.markdown())
+        print_table(made.parity.table())
         drift = f" Outside the tolerance: {made.parity.fault}." if made.parity.fault else ""
         size = sum(file.stat().st_size for file in exported_files(made.path))
         print(f"{made.path}: {model.name}, {model.kind} depth, {self.precision}, {size / 1e6:.1f} MB.{drift}")

@@ -101,6 +101,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "leadline.cli.study_check:StudyCheckCommand",
         "Compute a study's record again, and the documents' tables from it.",
     ),
+    "completion": (
+        "leadline.cli.completion:CompletionCommand",
+        "Print a script for bash, zsh or fish that completes commands and options.",
+    ),
 }
 """Command → (`module:frozen dataclass with run()`, what it does)."""
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from leadline.core.terminal import print_table
 from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.registry import DEFAULT, MODELS
 from leadline.reporting.model_table import entry, models_table
@@ -17,5 +18,8 @@ class ModelsCommand:
 
     def run(self) -> int:
         entries = [entry(name) for name in (DEFAULT, *MODELS, *HUB_MODELS)]
-        print(json.dumps(entries, indent=1, ensure_ascii=False) if self.json else models_table(entries).markdown())
+        if self.json:
+            print(json.dumps(entries, indent=1, ensure_ascii=False))
+        else:
+            print_table(models_table(entries))
         return 0

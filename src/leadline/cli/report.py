@@ -8,6 +8,7 @@ import tyro
 
 from leadline.cli.protocol_options import ProtocolOptions
 from leadline.core.errors import BadInput
+from leadline.core.terminal import print_table
 from leadline.data.datasets import open_data, open_for_evaluation
 from leadline.evaluation.evaluate import check_batch_size
 from leadline.inference.backends import is_exported
@@ -69,6 +70,6 @@ class ReportCommand:
             progress=True,
         )
         page = write_report(report, self.out)
-        print(report.sections[0].tables[0].markdown())
+        print_table(report.sections[0].tables[0])
         print(f"The report is {page}.")
         return 0

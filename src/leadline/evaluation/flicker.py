@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.markdown import markdown_table
 from leadline.core.paths import StrPath
+from leadline.evaluation.tables import TextTable
 from leadline.inference.optical_flow import Flow, estimate_flow
 from leadline.io.depth_maps import read_depth
 from leadline.io.video import read_frames
@@ -107,13 +107,13 @@ def measure_flicker(
     return meter
 
 
-def flicker_table(meters: dict[str, FlickerMeter]) -> str:
-    """Return a Markdown table of flicker and RMSE, a row for each entry: the way the frames were predicted."""
-    rows = [
+def flicker_table(meters: dict[str, FlickerMeter]) -> TextTable:
+    """Return a table of flicker and RMSE, a row for each entry: the way the frames were predicted."""
+    rows = tuple(
         (name, f"{each.flicker:.4f}", "–" if np.isnan(each.rmse) else f"{each.rmse:.3f}")
         for name, each in meters.items()
-    ]
-    return markdown_table(("frames", "flicker (ln)", "RMSE (m)"), rows)
+    )
+    return TextTable("", ("frames", "flicker (ln)", "RMSE (m)"), rows)
 
 
 def exact_flow(columns: Numbers, rows: Numbers, is_seen: Bool[np.ndarray, "H W"]) -> Flow:

@@ -197,7 +197,8 @@ def average_runs(name: str, rows: Sequence[Row]) -> Row:
 def _markdown(table: Table | TextTable) -> str:
     grid = markdown_table(table.head(), table.body(), table.bold)
     remarks = "\n".join(f"- {escape_markdown(remark)}" for remark in table.remarks)
-    return "\n\n".join(filter(None, [f"**{escape_markdown(table.title)}**", grid, remarks])) + "\n"
+    title = f"**{escape_markdown(table.title)}**" if table.title else ""
+    return "\n\n".join(filter(None, [title, grid, remarks])) + "\n"
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:

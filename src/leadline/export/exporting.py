@@ -102,7 +102,7 @@ def export_model(
         if parity.fault and not allow_drift:
             raise BadInput(
                 f"{target} was not written: {parity.fault} (--allow-drift keeps it, and says so inside).\n"
-                f"{parity.markdown()}"
+                f"{parity.table().markdown()}"
             )
         about["export"]["checked"] = parity.record()
         form.functions().label(draft, about)

@@ -10,10 +10,10 @@ from jaxtyping import UInt8
 
 from leadline.core.arrays import as_array
 from leadline.core.depth_kind import DepthKind
-from leadline.core.markdown import markdown_table
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import EvalProtocol, protocol
+from leadline.evaluation.tables import TextTable
 from leadline.inference.backends import Predictor, as_rgb8
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3}
@@ -60,15 +60,15 @@ class Parity:
         """Return what the file's metadata keep of it."""
         return {**asdict(self), "within_tolerance": not self.fault}
 
-    def markdown(self) -> str:
+    def table(self) -> TextTable:
         """Return the figures as a table."""
-        rows = [
-            ["largest difference, of the range", "", f"{self.worst:.2g}"],
-            ["typical difference, of the range", "", f"{self.typical:.2g}"],
-            ["δ1", *(f"{each:.4f}" for each in self.delta1)],
-            ["RMSE (m)", *(f"{each:.4f}" for each in self.rmse)],
-        ]
-        return markdown_table([f"{self.images} images; {self.data}", "original", self.precision], rows)
+        rows = (
+            ("largest difference, of the range", "", f"{self.worst:.2g}"),
+            ("typical difference, of the range", "", f"{self.typical:.2g}"),
+            ("δ1", *(f"{each:.4f}" for each in self.delta1)),
+            ("RMSE (m)", *(f"{each:.4f}" for each in self.rmse)),
+        )
+        return TextTable("", (f"{self.images} images; {self.data}", "original", self.precision), rows)
 
 
 def compare(

@@ -21,6 +21,7 @@ from leadline.core.errors import BadInput
 from leadline.core.markdown import escape_cell, escape_markdown, is_numeric
 from leadline.core.paths import StrPath
 from leadline.core.sample import ImageTensor
+from leadline.core.terminal import print_table
 from leadline.data.datasets import Dataset
 from leadline.evaluation.evaluate import evaluate, predict_views
 from leadline.evaluation.metrics import METRICS
@@ -129,7 +130,7 @@ def publish(report: Report, directory: StrPath) -> Path:
     """`write_report`, and print the tables of its first section and its prose."""
     path = write_report(report, directory)
     for table in report.sections[0].tables:
-        print(table.markdown())
+        print_table(table)
     print(report.prose)
     return path
 
@@ -368,6 +369,7 @@ def _environment() -> Environment:
     """What the page's template is filled by; whatever is not `Markup` is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
     environment.globals["number"] = Markup(' class="number"')
+    environment.globals["baseline"] = Markup(' class="baseline"')
     environment.filters |= {
         "prose": _prose_html,
         "numeric_columns": lambda table: [is_numeric(column) for column in zip(*table.body(), strict=True)],

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from starlette.responses import JSONResponse  # pyright: ignore[reportMissingImp
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.inference.backends import Predictor
-from leadline.serve.measurement import Measurement, explain, measure
+from leadline.serve.measurement import Measurement, explain, measure, pointer_element
 
 MAX_UPLOAD = 50 * 2**20
 """Bytes of a file that is uploaded."""
+MAX_REQUEST = 100 * 2**20
+"""Bytes of a request that is no upload; a picture may be written in one, as text."""
 MAX_VIDEO_FRAMES = 1800
 """Frames of a video that the page takes: a minute at 30 a second; `leadline predict` has no such bound."""
+
+VIEW = "Degrees across (0: as EXIF says)"
 
 HEADERS = {
     # Scripts are the page's own; a photograph that is dropped stays in it as blob: or data:.
@@ -66,6 +71,10 @@ def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> An
     @server.middleware("http")
     async def with_headers(request: Request, call_next: Callable[..., Any]) -> Any:
         if request.method == "POST" and "json" in request.headers.get("content-type", ""):
+            length = request.headers.get("content-length", "")
+            if not length.isdigit() or int(length) > MAX_REQUEST:
+                told = f"A request states its length, and has at most {MAX_REQUEST >> 20} MiB; upload files instead."
+                return JSONResponse({"detail": told}, 413 if length.isdigit() else 411, HEADERS)
             # Gradio copies a file that a request names, or loads an address, before any function here sees it.
             try:
                 is_foreign = names_foreign_file(json.loads(await request.body() or "null"), folder)
@@ -93,6 +102,7 @@ def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> An
         ssr_mode=False,
         theme=gr.themes.Base(),
         css=_STYLE,
+        head=f"<script>{files('leadline.serve').joinpath('pointer.js').read_text(encoding='utf-8')}</script>",
         allowed_paths=[],
         enable_monitoring=False,
         footer_links=["api"],
@@ -130,8 +140,13 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             with gr.Row():
                 with gr.Column(scale=1):
                     file = gr.File(label="Photograph", type="filepath", elem_id="photograph")
+                    with gr.Accordion("Webcam", open=False, elem_id="webcam"):
+                        # No mode: the picture stays the file that the browser made.
+                        taken = gr.Image(
+                            sources=["webcam"], type="filepath", image_mode=None, format="png", show_label=False
+                        )
                     model = gr.Dropdown(names, value=names[0], label="Model", elem_id="model")
-                    view = gr.Number(0, label="Degrees across (0: as EXIF says)", elem_id="degrees")
+                    view = gr.Number(0, label=VIEW, elem_id="degrees")
                     button = gr.Button("Measure", variant="primary", elem_id="measure")
                     said = gr.Markdown(elem_id="said")
                 with gr.Column(scale=2):
@@ -141,6 +156,7 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
                     legend = gr.Image(
                         show_label=False, interactive=False, format="png", buttons=[], elem_id="legend", container=False
                     )
+                    pointed = gr.HTML(visible="hidden", elem_id="slider-depths")
             with gr.Row():
                 with gr.Column(scale=2):
                     tapped = gr.Image(
@@ -156,8 +172,9 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
                     rescale = gr.Button("Set the scale by it", elem_id="rescale")
                     files = gr.Files(label="Download", interactive=False, elem_id="files")
             solid = gr.Model3D(label="Drag to turn", elem_id="solid", height=420)
-            shown = [state, taps, slider, legend, tapped, said, found, files, solid]
+            shown = [state, taps, slider, legend, pointed, tapped, said, found, files, solid]
             asked = [file, model, view]
+            taken.input(handlers.take, taken, file, api_visibility="private")
             button.click(handlers.show, asked, shown, api_visibility="private")
             tapped.select(handlers.tap, [state, taps], [taps, found, tapped], api_visibility="private")
             rescale.click(handlers.rescale, [state, taps, metres], shown, api_visibility="private")
@@ -166,10 +183,16 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
                 other_file = gr.File(label="Photograph", type="filepath", elem_id="compared")
                 one = gr.Dropdown(names, value=names[0], label="Left")
                 two = gr.Dropdown(names, value=names[-1], label="Right")
+                other_view = gr.Number(0, label=VIEW)
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
             both = gr.ImageSlider(label="Depth by both", interactive=False, format="png", elem_id="both")
+            scales = gr.Image(
+                show_label=False, interactive=False, format="png", buttons=[], container=False, elem_id="scales"
+            )
+            both_pointed = gr.HTML(visible="hidden", elem_id="both-depths")
             differing = gr.Markdown(elem_id="differing")
-            compare.click(handlers.compare, [other_file, one, two], [both, differing], api_visibility="private")
+            compared = [both, scales, both_pointed, differing]
+            compare.click(handlers.compare, [other_file, one, two, other_view], compared, api_visibility="private")
         with gr.Tab("Video"):
             clip = gr.File(label="Video", type="filepath", elem_id="clip")
             film_model = gr.Dropdown(names, value=names[0], label="Model")
@@ -206,7 +229,10 @@ class _Handlers:
         """Tell the depth of a tapped point, and its distance from the one before."""
         if state is None:
             raise gr.Error("Measure a photograph first.", print_exception=False)
-        taps = [*taps[-1:], [float(event.index[0]), float(event.index[1])]]
+        height, width = state.depth.shape
+        # At the picture's edge the browser rounds up to the pixel beyond it.
+        column, row = (min(float(at), side - 1.0) for at, side in zip(event.index, (width, height), strict=True))
+        taps = [*taps[-1:], [column, row]]
         with _clear(None):
             return [taps, _told(state, taps), _marked(state, taps)]
 
@@ -221,12 +247,19 @@ class _Handlers:
                 raise BadInput("Type the measured distance of the point in metres.")
             return self._shown(state.scaled(taps[-1][0], taps[-1][1], metres), request, taps)
 
-    def compare(self, file: str | None, one: str, two: str) -> list[Any]:
+    def take(self, picture: str | None) -> str | None:
+        """Take a picture of the webcam as the photograph."""
+        with _clear(picture):
+            return self._given(picture) if picture else None
+
+    def compare(self, file: str | None, one: str, two: str, view: float | None) -> list[Any]:
         """Measure a photograph by two models."""
         with _clear(file):
-            left, right = (measure(self._model(name), self._given(file)) for name in (one, two))
+            left, right = (measure(self._model(name), self._given(file), view or None) for name in (one, two))
             said = f"Left, {one}: {explain(left)}\n\nRight, {two}: {explain(right)}"
-            return [(left.colours(), right.colours()), said]
+            legends = [left.legend()] if left.scale == right.scale else [left.legend(), right.legend()]
+            depths = pointer_element({f"{one}: ": left, f"{two} (right): " if one == two else f"{two}: ": right})
+            return [(left.colours(), right.colours()), _beside(legends), depths, said]
 
     def film(self, clip: str | None, model: str, request: gr.Request, progress: gr.Progress = _PROGRESS) -> list[str]:
         """Measure a video; returns the file that shows it beside its depth."""
@@ -315,6 +348,7 @@ class _Handlers:
             taps,
             (measured.photograph, measured.colours()),
             measured.legend(),
+            pointer_element({"": measured}),
             _marked(measured, taps),
             explain(measured),
             _told(measured, taps),
@@ -358,6 +392,14 @@ def _marked(measured: Measurement, taps: list[list[float]]) -> Any:
     return picture
 
 
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures of one height side by side, the first at the left."""
+    joined = Image.new("RGB", (sum(each.width for each in pictures), pictures[0].height), "white")
+    for number, each in enumerate(pictures):
+        joined.paste(each, (sum(before.width for before in pictures[:number]), 0))
+    return joined
+
+
 @contextmanager
 def _clear(file: str | None) -> Iterator[None]:
     """Turn an error that a user can fix into a message of the page, without this machine's folders in it."""
@@ -372,4 +414,14 @@ def _clear(file: str | None) -> Iterator[None]:
         raise gr.Error("It does not fit into the memory: make it smaller.", print_exception=False) from None
 
 
-_STYLE = "#legend img { width: 100%; } footer { font-size: small; }"
+_STYLE = """
+#legend img, #scales img { width: 100%; }
+#tapped .image-frame { width: 100%; }
+#tapped img { width: 100%; max-height: 70vh; object-fit: contain; }
+footer { font-size: small; }
+#under-pointer {
+    position: fixed; z-index: 1000; pointer-events: none; padding: 1px 6px; border-radius: 4px;
+    background: #222; color: white; font: 14px sans-serif;
+}
+#under-pointer[hidden] { display: none; }
+"""

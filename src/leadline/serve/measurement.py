@@ -1,6 +1,9 @@
 """What the page does with a photograph: measure it, scale it, and tell points and distances in it."""
 
+import base64
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,8 @@ SHOWN_PIXELS = 2_000_000
 """Pixels that a photograph is measured and shown with, at most: a larger one is halved until it has no more."""
 SOLID_POINTS = 200_000
 """Points of the solid that the page turns."""
+POINTER_POINTS = 100_000
+"""Depths that the page holds for the pointer: of a larger picture each n-th row and column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +153,23 @@ class Measurement:
             "scaled": self.said,
         }
 
+    def grid(self, name: str = "") -> dict[str, Any]:
+        """Return what the page's script shows under the pointer: each n-th row and column of the depth.
+
+        Args:
+            name: text before the depth.
+
+        Returns:
+            `height` and `width` of the picture in pixels, the `step` n, `unit` and `name` as text, and `depths`: the
+            rows' numbers as float32, least significant byte first, in base64; NaN where depth is unknown.
+        """
+        height, width = self.depth.shape
+        step = math.ceil(math.sqrt(height * width / POINTER_POINTS))
+        depths = np.ascontiguousarray(self.depth.numpy()[::step, ::step], "<f4")
+        unit = " m" if self.depth.kind is DepthKind.METRIC else ""
+        text = base64.b64encode(depths.tobytes()).decode("ascii")
+        return {"height": height, "width": width, "step": step, "unit": unit, "name": name, "depths": text}
+
     def _must_be_inside(self, column: float, row: float) -> None:
         height, width = self.depth.shape
         if not (0 <= column <= width - 1 and 0 <= row <= height - 1):
@@ -192,9 +214,15 @@ def explain(measurement: Measurement) -> str:
     return f"{depth}. Camera {measurement.camera}.{guess} {measurement.said}".strip()
 
 
-def to_json(measurement: Measurement) -> str:
-    """Return the figures as text."""
-    return json.dumps(measurement.summary(), ensure_ascii=False)
+def pointer_element(measurements: Mapping[str, Measurement]) -> str:
+    """Return the element of the page from which its script reads the depth under the pointer.
+
+    Args:
+        measurements: text before the depth → the measured photograph; several of one photograph are shown together.
+    """
+    grids = json.dumps([each.grid(name) for name, each in measurements.items()])
+    text = grids.replace("<", "\\u003c")  # a name with </script> must not end the element
+    return f'<script type="application/json">{text}</script>'
 
 
 def _stem(path: StrPath) -> str:

@@ -521,14 +521,13 @@ class _State:
         return now > before if METRICS[metric].higher_is_better else now < before
 
 
-_LEARNING = ("model", "parts", "average", "optimizer", "schedule")
-"""The parts of a `_State` that have a state of their own."""
-
-
 def _protocol_as_before(protocol: EvalProtocol) -> dict[str, Any]:
     """The fields of a protocol; runs from before there were scales do not say them."""
     return {key: value for key, value in asdict(protocol).items() if key != "scales" or value != (1.0,)}
 
+
+_LEARNING = ("model", "parts", "average", "optimizer", "schedule")
+"""The parts of a `_State` that have a state of their own."""
 
 _CHECKPOINT, _DONE = "last.ckpt", "done.json"
 
