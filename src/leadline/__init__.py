@@ -90,6 +90,7 @@ _MODULES = {
     "camera": "leadline.core.camera",
     "cli": "leadline.cli",
     "colormaps": "leadline.io.colormaps",
+    "compression": "leadline.compression",
     "core": "leadline.core",
     "data": "leadline.data",
     "data_quality": "leadline.data_quality",
