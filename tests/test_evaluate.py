@@ -98,9 +98,9 @@ def test_the_published_program_prints_the_same_figures(shared, tmp_path, capsys)
     assert "predicted as zero" in capsys.readouterr().out
 
 
-def test_a_table_holds_the_model_and_both_blind_predictors(data):
+def test_a_table_holds_the_model_and_the_flat_predictors(data):
     table = evaluate(Brightness(1.1), data, INDOOR)
-    model, mean, median = table.rows
+    model, mean, median, own = table.rows
     pixels = torch.cat([sample.depth[sample.valid] for sample in data.samples]).double().numpy()
     assert (model.name, model.images, model.pixels) == ("brightness", 5, len(pixels))
     assert model.metrics["abs_rel"] == pytest.approx(0.1, rel=1e-3)
@@ -108,6 +108,11 @@ def test_a_table_holds_the_model_and_both_blind_predictors(data):
     assert median.name == f"median depth of the ground truth ({np.median(pixels):.2f} m)"
     off = [sample.depth[sample.valid].double().numpy() - np.median(pixels) for sample in data.samples]
     assert median.metrics["rmse"] == pytest.approx(np.mean([np.sqrt(np.mean(each**2)) for each in off]), rel=1e-5)
+    off = [each.depth[each.valid].double().numpy() for each in data.samples]
+    own_error = np.mean([np.abs(each - np.median(each)).mean() for each in off])
+    assert own.name == "each image's own median depth (knows the truth)"
+    assert own.metrics["mae"] == pytest.approx(own_error, rel=1e-5)
+    assert own.metrics["mae"] < median.metrics["mae"]
     assert all(row.protocol == "indoor" and row.kind == "metric" for row in table.rows)
 
 

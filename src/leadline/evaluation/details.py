@@ -16,6 +16,7 @@ from leadline.evaluation.evaluate import predict_views
 from leadline.evaluation.geometry import CLOSE, cloud_scores, relative_normal_error
 from leadline.evaluation.metrics import METRICS, MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.score_table import OWN_MEDIAN
 from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
 
@@ -172,7 +173,7 @@ def _shape_table(shapes: Sequence[tuple[_Shape, _Shape]]) -> TextTable:
         ("f_score", f"F-score at {CLOSE:g} m ↑", 3),
     )
     lines = []
-    for number, name in enumerate(("the model", "each image's own median depth (knows the truth)")):
+    for number, name in enumerate(("the model", OWN_MEDIAN)):
         line = [name]
         for part, _, digits in columns:
             known = [value for each in shapes if (value := getattr(each[number], part)) == value]

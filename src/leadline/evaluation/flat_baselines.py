@@ -11,7 +11,7 @@ from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.score_table import ConstantBaseline, row_of
+from leadline.evaluation.score_table import OWN_MEDIAN, ConstantBaseline, row_of
 from leadline.evaluation.tables import Row
 
 _PIXELS = 10_000
@@ -58,7 +58,7 @@ def flat_rows(
     if 1 < len(by_scene) < len(names):
         of_scene = {name: _median(depths) for name, depths in by_scene.items()}
         constants["each scene's own median depth (knows the truth)"] = [of_scene[name] for name in scenes]
-    constants["each image's own median depth (knows the truth)"] = medians
+    constants[OWN_MEDIAN] = medians
     parts: dict[str, list[MetricAccumulator]] = {name: [] for name in constants}
     for number, sample in enumerate(_samples(dataset)):
         for name, depths in constants.items():

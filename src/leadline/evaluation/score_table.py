@@ -15,6 +15,9 @@ from leadline.evaluation.tables import ImageScore, Row, Table
 SPREAD = 256
 """How many images at most the constants of the baselines are taken from, evenly spread over a dataset."""
 
+OWN_MEDIAN = "each image's own median depth (knows the truth)"
+"""A flat predictor with a perfect scale for each image: what shape is worth shows against it."""
+
 
 @dataclass(frozen=True)
 class ConstantBaseline:
@@ -36,7 +39,9 @@ def score_table(
     title: str,
     is_from_files: bool = False,
 ) -> Table:
-    """Return a table with a row for predictions, one for each of two constant depths, and the scores of each image.
+    """Return a table with a row for predictions, one for each flat predictor, and the scores of each image.
+
+    The flat predictors answer one of two constant depths, or each image's own median.
 
     Args:
         scored: what each prediction scored, with its `constants`.
@@ -53,6 +58,7 @@ def score_table(
     rivals = (
         f"mean depth of {known.source} ({known.mean:.2f} m)",
         f"median depth of {known.source} ({known.median:.2f} m)",
+        OWN_MEDIAN,
     )
     names: list[str] = []
     turned: list[str] = []

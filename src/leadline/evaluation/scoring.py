@@ -39,6 +39,11 @@ class CountedTarget:
         """Return the depth of every pixel, in whatever order."""
         return self.values if self.counts is None else self.values.repeat(self.counts)
 
+    def median(self, unknown: float) -> float:
+        """Return the median depth, of `sample` where that is known; `unknown` of no pixels."""
+        pixels = self.pixels() if self.sample is None else self.sample
+        return float(np.median(pixels)) if pixels.size else unknown
+
 
 _FEWEST_MERGED = 4096
 
@@ -61,12 +66,14 @@ class ScoredPair:
     target: CountedTarget | None
     """What it was compared with, for the scores of constants; None: no longer held."""
     constants: tuple[MetricAccumulator, ...] = ()
-    """Scores of the constant predictions."""
+    """Scores of the constant predictions: of those given, and of the image's own median depth."""
 
     def with_constants(self, depths: tuple[float, ...], protocol: EvalProtocol) -> "ScoredPair":
-        """Score constant depths, in metres, against the same pixels, which are then no longer held."""
+        """Score constant depths, in metres, and the median of these pixels, against them; they are then dropped."""
         assert self.target is not None
-        constants = tuple(score_constant(depth, self.target, protocol) for depth in depths)
+        constants = tuple(
+            score_constant(depth, self.target, protocol) for depth in (*depths, self.target.median(protocol.min_depth))
+        )
         return replace(self, target=None, constants=constants)
 
 
