@@ -303,7 +303,7 @@ def test_an_exported_file_names_no_folder_of_this_computer(to, tmp_path):
     model = Brightness(RULES[0])
     file = tmp_path / f"model{FORMATS[to].suffix}"
     export_model(model, file, to, open_data("rooms,count=1,height=48,width=64", "test"))
-    folders = {str(Path(module.__file__).parent) for module in (leadline, torch)}
+    folders = {str(Path(str(module.__file__)).parent) for module in (leadline, torch)}
     content = file.read_bytes()
     if to == "torch":
         with zipfile.ZipFile(file) as archive:

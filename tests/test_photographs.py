@@ -398,7 +398,7 @@ def test_scaling_a_large_photograph_to_metres_takes_no_more(tmp_path: Path, way:
     if way == "map":
         depth = np.full((1, 4_330, 5_770), 2, np.float32)
         depth[:, :, ::2] = 0
-        write_depth(measured, DepthMap(depth, depth > 0))
+        write_depth(measured, DepthMap(torch.from_numpy(depth), torch.from_numpy(depth > 0)))
         scale_from = str(measured)
     words = [photo, "--out", tmp_path / "out", "--model", tmp_path / "net", "--scale-from", scale_from]
     child = subprocess.run(

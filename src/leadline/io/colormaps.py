@@ -112,11 +112,12 @@ def colorize(values: Depth, scale: ColorScale, valid: Mask | None = None) -> Ima
     Returns:
         (3, H, W) RGB in [0, 1].
     """
-    picture = np.empty((3, *values.shape[-2:]), np.float32)
+    height, width = values.shape[-2:]
+    picture = np.empty((3, height, width), np.float32)
     for rows, steps, hidden in _strips(values, scale, valid):
         strip = _lookup(scale.colours)[steps]
         if hidden is not None:
-            strip = np.where(hidden[..., None], _stripes(*values.shape[-2:], rows), strip)
+            strip = np.where(hidden[..., None], _stripes(height, width, rows), strip)
         picture[:, rows] = strip.transpose(2, 0, 1)
     return as_tensor(picture)
 
@@ -135,12 +136,13 @@ def render(
         note: text that follows the scale's label in the legend.
         legend: whether there is one; without it the picture has the size of the values.
     """
-    pixels = np.empty((*values.shape[-2:], 3), np.uint8)
+    height, width = values.shape[-2:]
+    pixels = np.empty((height, width, 3), np.uint8)
     table = np.rint(_lookup(scale.colours) * 255).astype(np.uint8, order="C")[:, None]
     for rows, steps, hidden in _strips(values, scale, valid):
         pixels[rows] = cv2.applyColorMap(steps, table)
         if hidden is not None:
-            stripes = np.rint(_stripes(*values.shape[-2:], rows) * 255).astype(np.uint8)
+            stripes = np.rint(_stripes(height, width, rows) * 255).astype(np.uint8)
             pixels[rows][hidden] = stripes[hidden]
     return _above_legend(pixels, scale, note) if legend else Image.fromarray(pixels)
 
