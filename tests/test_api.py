@@ -1,6 +1,8 @@
 """The Python API as its users call it: any image in, a depth map out, and a `str` wherever a path is named."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -94,9 +96,59 @@ def test_a_masked_array_is_refused_where_its_mask_would_be_lost(model):
         DepthMap(np.ma.masked_less(np.arange(4, dtype=np.float32).reshape(1, 2, 2), 2), np.ones((1, 2, 2), bool))  # pyright: ignore[reportArgumentType]
 
 
+REFUSALS = """
+import numpy as np
+import leadline
+
+image = np.zeros((8, 9, 3), np.uint8)
+whole = {"depth": np.ones((1, 2, 3), np.float32), "valid": np.ones((1, 2, 3), bool)}
+assert leadline.DepthMap(**whole, kind="relative").kind is leadline.DepthKind.RELATIVE
+
+def depth_map(**changes):
+    return lambda: leadline.DepthMap(**{**whole, **changes})
+
+def prediction(image=image, **changes):
+    return lambda: leadline.predict("leadline_small", image, **changes)
+
+for make, message in (
+    (depth_map(depth=np.ones((2, 3), np.float32)), "an array (1, H, W), and where it is valid another: not (2, 3) and"),
+    (depth_map(depth=[[[1.0]]]), "A depth map is a tensor or an array (1, H, W)"),
+    (depth_map(valid=np.ones((1, 3, 2), bool)), "not (1, 2, 3) and (1, 3, 2)"),
+    (depth_map(valid=np.ones((1, 2, 3), np.uint8)), "`valid` holds uint8: give booleans"),
+    (depth_map(kind="metres"), "No depth kind is called 'metres'"),
+    (depth_map(intrinsics=np.eye(3)), "an array (4,) of fx, fy, cx and cy"),
+    (depth_map(provenance={"steps": 3}), "convert 'steps' by str()"),
+    (prediction(intrinsics=np.array([[90, 0, 0], [0, 90, 0], [4, 4, 1.0]])), "no pinhole camera's matrix without skew"),
+    (prediction(intrinsics=[[90, 9, 4], [0, 90, 4], [0, 0, 1.0]]), "no pinhole camera's matrix without skew"),
+    (prediction(intrinsics=[90j, 90, 4, 4]), "are no numbers"),
+    (prediction(intrinsics=[1e9, 1e9, 4, 4]), "as no telescope does"),
+    (prediction(panorama=None), "No panorama option is called None"),
+    (prediction(np.full((8, 9, 3), 1.0000001)), "must be in [0, 1]: if resizing overshot"),
+):
+    try:
+        made = make()
+    except leadline.BadInput as refusal:
+        assert message in str(refusal), refusal
+    else:
+        raise AssertionError(f"{made} instead of: {message}")
+"""
+
+
+def test_what_does_not_fit_together_is_refused_where_nothing_else_checks_types():
+    """The tests check the types of all arguments; users have no such help."""
+    subprocess.run([sys.executable, "-c", REFUSALS], check=True, timeout=100)
+
+
+def test_a_provenance_that_an_archive_has_no_room_for_is_refused(tmp_path):
+    valid = np.ones((1, 2, 3), bool)
+    for key in ("depth", "file"):
+        with pytest.raises(BadInput, match=rf"cannot be called '{key}' in an NPZ"):
+            DepthMap(np.ones((1, 2, 3), np.float32), valid, provenance={key: "any"}).save(tmp_path / "a.npz")  # pyright: ignore[reportArgumentType]
+
+
 def test_an_empty_path_is_told_as_one(model):
     for read in (read_image, lambda path: predict(model, path)):
-        with pytest.raises(BadInput, match=r"An empty path, .* names no file: give the path of one"):
+        with pytest.raises(BadInput, match=r"An empty path, .* not a file: give the path of one"):
             read("")
 
 

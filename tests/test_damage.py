@@ -206,6 +206,20 @@ def test_a_folder_started_from_other_weights_is_refused(
     assert main(first) == 0
 
 
+def test_a_training_leaves_files_and_folders_of_models_alone(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(finished / "best", tmp_path / "model"))
+    before = sorted(path.name for path in folder.iterdir())
+    assert main(command(folder)) == 1
+    assert f"{folder} is the folder of a model, not of a training" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == before
+    file = tmp_path / "photo.png"
+    file.write_bytes(b"mine")
+    assert main(command(file)) == 1
+    assert f"Cannot create the folder {file}" in capsys.readouterr().err
+
+
 def test_a_model_saved_without_a_checksum_is_still_loaded(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

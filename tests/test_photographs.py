@@ -18,6 +18,7 @@ from torch.testing import assert_close
 
 from leadline.cli.main import main
 from leadline.core.errors import UnreadableFile
+from leadline.inference.predict import predict
 from leadline.io.colormaps import colorize, depth_color_scale, render, with_legend
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
 from leadline.io.discovery import find_images
@@ -387,20 +388,24 @@ def test_predicting_takes_less_than_one_and_a_half_gigabytes(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["floor", "map"])
+@pytest.mark.parametrize("way", ["points", "map"])
 def test_scaling_a_large_photograph_to_metres_takes_no_more(tmp_path: Path, way: str) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("needs Linux to measure memory")
-    save(build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64), kind="relative"), tmp_path / "net")
     photo, measured = tmp_path / "photo.jpg", tmp_path / "measured.png"
     colours().resize((5_770, 4_330)).save(photo)
-    scale_from = "floor:1.5,field_of_view=60,pitch=5"
+    model = build("cnn", size="tiny", encoder="test_efficientnet", input_size=(64, 64), kind="relative")
+    save(model, tmp_path / "net")
+    relative = predict(model, photo).numpy()
+    metres = 1 / (0.3 + 0.5 * (relative - relative.min()) / np.ptp(relative))
     if way == "map":
-        depth = np.full((1, 4_330, 5_770), 2, np.float32)
-        depth[:, :, ::2] = 0
-        write_depth(measured, DepthMap(torch.from_numpy(depth), torch.from_numpy(depth > 0)))
-        scale_from = str(measured)
-    words = [photo, "--out", tmp_path / "out", "--model", tmp_path / "net", "--scale-from", scale_from]
+        write_depth(
+            measured, DepthMap(torch.from_numpy(metres[None]), torch.arange(5_770).expand(1, 4_330, -1) % 2 == 0)
+        )
+        scale_from = [str(measured)]
+    else:
+        scale_from = [f"{x},{y},{metres[y, x]:.3f}" for x, y in ((40, 200), (3000, 4000), (5000, 100), (2000, 2000))]
+    words = [photo, "--out", tmp_path / "out", "--model", tmp_path / "net", "--scale-from", *scale_from]
     child = subprocess.run(
         [sys.executable, "-c", PREDICT_IT, *map(str, words)], capture_output=True, text=True, check=True
     )

@@ -259,6 +259,27 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys, words
     assert "Traceback" not in printed
 
 
+def test_a_photograph_that_its_disk_does_not_give_is_named_and_the_others_are_measured(tmp_path, capsys):
+    unreadable = Path("/proc/self/mem")
+    if not unreadable.exists():
+        pytest.skip("needs Linux, where such a file is")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").symlink_to(unreadable)
+    photo(tmp_path / "in" / "b.png")
+    assert main(["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 1
+    assert f"{tmp_path / 'in' / 'a.jpg'} cannot be read (Input/output error)" in capsys.readouterr().err
+    assert (tmp_path / "out" / "b.png").is_file()
+
+
+@pytest.mark.parametrize("words", [["photo.png", "--out", ""], ["photo.png", "--out="], ["", "--out", "here"]])
+def test_an_empty_argument_is_refused_for_it_would_name_the_present_folder(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "photo.png")
+    assert main(["predict", *words]) == 2
+    assert "an argument is empty (" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
 @pytest.mark.parametrize(
     "command", ["predict photo.png", "evaluate --data rooms,count=1", "report --data rooms,count=1"]
 )

@@ -167,6 +167,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"No command is called {words[0]!r}.\n\n{_overview()}", file=sys.stderr)
         return 2
 
+    if empty := _empty_argument(words):
+        print(f"leadline {command}: {empty}", file=sys.stderr)
+        return 2
+
     import tyro
 
     from leadline.core.errors import BadInput
@@ -243,6 +247,18 @@ def _renamed(command: str, words: Sequence[str]) -> list[str]:
             now = "--model"
         taken.append(f"{now}{equals}{value}" if now else word)
     return taken
+
+
+def _empty_argument(words: Sequence[str]) -> str:
+    """Say which argument is empty, as an unset variable of a shell leaves it; return "" if none is.
+
+    An empty path would be that of the present folder.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            place = word or (f"after {before}" if before.startswith("-") else "of this command")
+            return f"an argument is empty ({place}): a variable of the shell may not be set."
+    return ""
 
 
 def _overview() -> str:

@@ -102,7 +102,15 @@ def camera_matrix(camera: Sequence[float]) -> Float[np.ndarray, "3 3"]:
 
 
 def intrinsics_of_matrix(matrix: "np.ndarray | Tensor") -> tuple[float, float, float, float]:
-    """Return fx, fy, cx, cy of a camera matrix of 3 × 3, 3 × 4 or 4 × 4."""
+    """Return fx, fy, cx, cy of a camera matrix of 3 × 3, 3 × 4 or 4 × 4.
+
+    Raises:
+        ValueError: it is not the matrix of a pinhole camera without skew; a transposed one is not.
+    """
+    has_skew = abs(matrix[0, 1]) > 1e-3 * abs(matrix[0, 0])
+    last = [float(matrix[place]) for place in ((1, 0), (2, 0), (2, 1), (2, 2))]
+    if has_skew or not np.allclose(last, [0, 0, 0, 1]):
+        raise ValueError("it is no pinhole camera's matrix without skew, fx 0 cx, 0 fy cy, 0 0 1 by rows")
     fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
     return fx, fy, cx, cy
 
@@ -157,6 +165,8 @@ class CameraOption:
 UNKNOWN_CAMERA = CameraOption()
 
 
+_NARROWEST = 0.01
+"""Degrees; the widest field of view of a picture from a large telescope is ten times that."""
 MAX_FIELD_OF_VIEW, MIN_FIELD_OF_VIEW = 150.0, 10.0
 """Degrees along a side: a wider image is a fisheye's, or its intrinsics are in another unit; telescopes see less."""
 MAX_OFF_CENTRE = 0.1
@@ -201,6 +211,8 @@ def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int]) ->
     if widest > MAX_FIELD_OF_VIEW:
         seems = "it seems divided by the picture's size, so multiply by it" if max(cx, cy) <= 1 else _IN_PIXELS
         return f"{stated} sees {widest:.0f} degrees: {seems}"
+    if widest < _NARROWEST:
+        return f"{stated} sees {widest:.1g} degrees, as no telescope does: {_IN_PIXELS}"
     if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
         return f"{stated} has its principal point outside of the picture: {_other_size(camera, size)}"
     return ""
@@ -288,10 +300,12 @@ def parse_camera(stated: Any, where: str) -> tuple[float, float, float, float]:
         raise BadInput(f"{where}: the intrinsics are not numbers ({problem}): {advice}.") from problem
     if len(numbers) in (9, 16):
         matrix = np.array(numbers).reshape(math.isqrt(len(numbers)), -1)
-        has_skew = abs(matrix[0, 1]) > 1e-3 * abs(matrix[0, 0])
-        if has_skew or not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
-            raise BadInput(f"{where}: the intrinsics are no pinhole camera's matrix without skew: {advice}.")
-        numbers = intrinsics_of_matrix(matrix)
+        try:
+            numbers = intrinsics_of_matrix(matrix)
+        except ValueError as problem:
+            raise BadInput(
+                f"{where}: the intrinsics are no pinhole camera's matrix without skew: {advice}."
+            ) from problem
     if len(numbers) != 4:
         raise BadInput(f"{where}: the intrinsics are {len(numbers)} numbers: {advice}.")
     # As a tensor holds them, where a double may be infinite or 0.

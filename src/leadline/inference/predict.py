@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from leadline.core.camera import (
     resize_intrinsics,
 )
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.inference.backends import Predictor
 from leadline.inference.session import as_predictor, load_predictor
@@ -63,6 +63,8 @@ def predict(
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
         UnreadableFile: the file is no photograph, or a panorama.
     """
+    if panorama not in get_args(Panorama):
+        raise unknown("panorama option", panorama, get_args(Panorama))
     predictor = _predictor(model, image)
     photo = _photograph(image, panorama)
     if intrinsics is not None:
@@ -179,7 +181,13 @@ def _in_unit_range(pixels: np.ndarray) -> np.ndarray:
     if not np.isfinite(pixels).all():
         raise BadInput("The image holds NaN or infinite numbers: give floats in [0, 1].")
     seems = "divide by 255, or give 8-bit integers" if low >= 0 and 1 < high <= 255 else "give floats in [0, 1]"
-    raise BadInput(f"The image's floats go from {low:g} to {high:g}, and must be in [0, 1]: {seems}.")
+    if low > -_OVERSHOOT and high < 1 + _OVERSHOOT:
+        seems = "if resizing overshot, image.clip(0, 1)"
+    raise BadInput(f"The image's floats go from {low:.8g} to {high:.8g}, and must be in [0, 1]: {seems}.")
+
+
+_OVERSHOOT = 0.25
+"""By which cubic interpolation may leave [0, 1], at most."""
 
 
 def _wrong_type(dtype: object) -> str:
@@ -193,11 +201,17 @@ def _named(thing: object) -> str:
 def _given_camera(intrinsics: Any, photo: Photograph) -> CameraInfo:
     """Check a camera in pixels of the photograph in its file, and convert it to pixels of the image as it was read."""
     try:
-        numbers = (as_array(intrinsics) if hasattr(intrinsics, "detach") else np.asarray(intrinsics)).astype(np.float32)
+        stated = as_array(intrinsics) if hasattr(intrinsics, "detach") else np.asarray(intrinsics)
+        if stated.dtype.kind == "c":
+            raise TypeError("complex")
+        numbers = stated.astype(np.float32)
     except (TypeError, ValueError, RuntimeError) as problem:
         raise BadInput(f"Intrinsics {intrinsics!r} are no numbers: give fx, fy, cx, cy in pixels.") from problem
     if numbers.shape == (3, 3):
-        numbers = np.array(intrinsics_of_matrix(numbers), np.float32)
+        try:
+            numbers = np.array(intrinsics_of_matrix(numbers), np.float32)
+        except ValueError as problem:
+            raise BadInput(f"Intrinsics {numbers.tolist()}: {problem}.") from problem
     if numbers.shape != (4,):
         raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
     middle = np.array([np.nan, np.nan, *centered_camera(1.0, photo.size)[2:]], np.float32)

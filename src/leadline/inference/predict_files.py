@@ -177,6 +177,10 @@ class PhotographRun:
                 return PhotographResult(self._measure(job, request, stopwatch))
         except BadInput as fault:
             return PhotographResult({"image": str(job.source), "error": str(fault)})
+        except OSError as fault:
+            said = fault.strerror or str(fault)
+            error = f"{job.source} cannot be read ({said}): copy it from its source again, or leave it out."
+            return PhotographResult({"image": str(job.source), "error": error})
         except (MemoryError, RuntimeError) as fault:
             if not _is_out_of_memory(fault):
                 raise

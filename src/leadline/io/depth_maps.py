@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from leadline.core.arrays import Depth, Intrinsics, Mask, as_array, held, tensor_field
 from leadline.core.camera import centered_camera, focal_length, parse_camera, ray_lengths
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, unknown
+from leadline.core.errors import BadInput, UnreadableFile, check_known, check_type, unknown
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
@@ -56,6 +56,9 @@ class DepthMap:
 
     `depth`, `valid` and `intrinsics` are tensors, whether tensors or arrays were given; what is held as arrays becomes
     tensors, of the same memory, when they are first read. `values`, `mask` and `camera` are the same as arrays.
+
+    Raises:
+        BadInput: a field of another shape or type.
     """
 
     depth: Depth = tensor_field()
@@ -66,6 +69,23 @@ class DepthMap:
     """fx, fy, cx, cy in pixels of the map; None: unknown."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, key → text, which is stored in the file: {"model": "hybrid", "aligned": "median"}."""
+
+    def __post_init__(self) -> None:
+        shapes = [tuple(getattr(held(self, name), "shape", ())) for name in ("depth", "valid")]
+        if len(shapes[0]) != 3 or shapes[0][0] != 1 or shapes[1] != shapes[0]:
+            raise BadInput(
+                f"A depth map is a tensor or an array (1, H, W), and where it is valid another: not {shapes[0]} and "
+                f"{shapes[1]}."
+            )
+        if str(held(self, "valid").dtype).removeprefix("torch.") != "bool":
+            raise BadInput(f"`valid` holds {held(self, 'valid').dtype}: give booleans, such as depth > 0.")
+        if (known := held(self, "intrinsics")) is not None and tuple(getattr(known, "shape", ())) != (4,):
+            raise BadInput("The intrinsics of a depth map are a tensor or an array (4,) of fx, fy, cx and cy.")
+        check_known("depth kind", self.kind, list(DepthKind))
+        object.__setattr__(self, "kind", DepthKind(self.kind))
+        for key, text in self.provenance.items():
+            check_type(key, str, "key of a provenance", "give texts")
+            check_type(text, str, "text of a provenance", f"convert {key!r} by str()")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -794,7 +814,13 @@ def _flat(array: np.ndarray, name: str) -> np.ndarray:
     return array.reshape(*sides)
 
 
+_TAKEN_IN_NPZ = frozenset({"depth", "valid", "file", "allow_pickle"})
+"""Names of the arrays of depth, and of parameters of what writes them."""
+
+
 def _write_npz(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapping[str, str]) -> None:
+    if taken := _TAKEN_IN_NPZ & metadata.keys():
+        raise BadInput(f"{path}: the provenance cannot be called {min(taken)!r} in an NPZ: give it another name.")
     arrays: dict[str, Any] = dict(metadata)
     if "intrinsics" in metadata:
         arrays["intrinsics"] = np.array(metadata["intrinsics"].split(), np.float32)

@@ -301,7 +301,7 @@ class _UnfitError(Exception):
 
 def _must_exist(path: Path) -> None:
     if path == Path():
-        raise BadInput("An empty path, or the folder '.', names no file: give the path of one.")
+        raise BadInput("An empty path, or '.', is a folder, not a file: give the path of one.")
     if not path.is_file():
         raise BadInput(f"{path} is a folder, not a file." if path.is_dir() else f"No file {path}.")
 

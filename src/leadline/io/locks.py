@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from leadline.core.errors import BadInput
+from leadline.io.atomic import make_folder
 
 
 @contextmanager
@@ -22,9 +23,9 @@ def file_lock(lock: Path, doing: str, *, waits: bool = True) -> Iterator[None]:
         waits: whether to wait for it.
 
     Raises:
-        BadInput: another process holds it, and it is not waited for.
+        BadInput: another process holds it, and it is not waited for; or its folder cannot be created.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)

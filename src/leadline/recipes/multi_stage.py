@@ -15,7 +15,7 @@ def multi_stage(training_run: TrainingRun, out: StrPath) -> DepthModel:
     """Train a hybrid in two stages that share the steps, and so the images, of one end-to-end training.
 
     Raises:
-        BadInput: the network has no transformer to train apart from its encoder.
+        BadInput: the network has no transformer to train apart from its encoder, or there is only one step.
     """
     out = Path(out)
     name, _, arguments = parse_spec(training_run.network)
@@ -25,6 +25,8 @@ def multi_stage(training_run: TrainingRun, out: StrPath) -> DepthModel:
         )
     if training_run.frozen or training_run.lora:
         raise BadInput("multi_stage decides itself what is frozen in which stage: use --recipe end_to_end.")
+    if training_run.config.steps < 2:
+        raise BadInput(f"multi_stage has two stages, and steps={training_run.config.steps} gives one of them none.")
     shared = {key: value for key, value in arguments.items() if key in {each.name for each in fields(NetworkConfig)}}
     first = training_run.config.steps // 2
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leadline.core.errors import NoSplit
+from leadline.core.errors import BadInput, NoSplit
 from leadline.core.paths import StrPath
 from leadline.data.loader import hold_out
 from leadline.evaluation.evaluate import evaluate_metrics
@@ -48,6 +48,8 @@ def train(options: TrainOptions, out: StrPath, *, recipe_name: str = "end_to_end
         BadInput: an option, the data or the run folder cannot be used.
     """
     out = Path(out)
+    if (out / "model.json").exists():
+        raise BadInput(f"{out} is the folder of a model, not of a training: choose another folder.")
     chosen = recipe(recipe_name)
     samples = options.open("train", out / "cache")
     try:

@@ -602,7 +602,7 @@ _RENAMED_LOSSES = {"measured": "target_losses", "taught": "teacher_losses"}
 
 def _claim(out: Path, configuration: dict[str, Any]) -> None:
     """Make `out` the folder of this configuration, or refuse if it already belongs to another."""
-    beside = (_CHECKPOINT, "log.jsonl", _DONE, "best", "last", "model")
+    beside = (_CHECKPOINT, "log.jsonl", _DONE, "best", "last", "model", "model.json")
     _check_configuration(
         create_or_read(out / "run.json", configuration, beside),
         configuration,

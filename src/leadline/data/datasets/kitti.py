@@ -201,7 +201,10 @@ def _intrinsics(date: Path, camera: str) -> tuple[float, ...] | None:
     if not file.is_file():
         return None
     projection = _calibration(file)[f"P_rect_{camera[-2:]}"]
-    return intrinsics_of_matrix(projection.reshape(3, 4))
+    try:
+        return intrinsics_of_matrix(projection.reshape(3, 4))
+    except ValueError as error:
+        raise BadInput(f"{file}: P_rect_{camera[-2:]} cannot be used ({error}): copy the file again.") from error
 
 
 @lru_cache(maxsize=64)

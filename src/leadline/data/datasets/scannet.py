@@ -114,10 +114,9 @@ def _camera(file: Path) -> tuple[float, ...] | None:
         return None
     try:
         matrix = np.array([float(word) for word in file.read_text(encoding="utf-8").split()])
-        matrix = matrix.reshape(3 if matrix.size == 9 else 4, -1)
-    except ValueError as error:
+        return intrinsics_of_matrix(matrix.reshape(3 if matrix.size == 9 else 4, -1))
+    except (ValueError, IndexError) as error:
         raise BadInput(f"{file} must hold a matrix of 4 × 4 numbers ({error}).") from error
-    return intrinsics_of_matrix(matrix)
 
 
 def _read(pair: Pair, *, reading: DepthReading) -> Sample:

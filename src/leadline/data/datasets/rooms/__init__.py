@@ -17,7 +17,7 @@ from leadline.data.datasets.pairs import check_split
 from leadline.data.datasets.rooms.domains import DOMAINS
 from leadline.data.datasets.rooms.render import render
 from leadline.data.datasets.rooms.scene import furnish
-from leadline.io.atomic import atomic_write
+from leadline.io.atomic import atomic_write, make_folder
 
 LICENCE = "Apache-2.0, as the code"
 SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2}
@@ -76,7 +76,7 @@ class RoomsDataset:
             return np.load(path)
         record = self._rendered(index)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with atomic_write(path, durable=False) as half:
                 np.save(half, record)
         except (OSError, BadInput):
