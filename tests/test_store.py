@@ -259,6 +259,22 @@ def test_a_shard_that_is_cut_or_gone_is_named_and_made_again(source: str, whole:
     assert _same(data[6], open_data(f"store:{whole}", "train")[6])
 
 
+def test_a_store_is_never_written_into_the_folder_of_a_dataset(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Its folder of a split would be taken for a split of the dataset, which could then not be read any more."""
+    folder = Path(shutil.copytree(source.partition(",")[0], tmp_path / "mine"))
+    before = sorted(folder.rglob("*"))
+    for command in (
+        f"data prepare {source} --out {folder} --size 12:16 --workers 0",
+        f"label --teacher leadline_small --data {source} --out {folder}",
+    ):
+        assert main(command.split()) == 1
+        assert str(folder) in (said := capsys.readouterr().err)
+        assert "choose another folder" in said
+        assert sorted(path for path in folder.rglob("*") if path.name[0] != ".") == before
+
+
 @pytest.mark.parametrize("origin", ["another split", "another place", "another store"])
 def test_a_shard_swapped_for_a_sibling_is_named_and_made_again(
     origin: str, source: str, whole: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture

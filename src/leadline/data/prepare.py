@@ -184,7 +184,7 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """Make `out` the store of this manifest, or add its splits to it, or refuse if it was made otherwise."""
     known = store.read_manifest(out)
     if known is None:
-        _check_no_shards(out)
+        _check_unused(out)
     before = known or manifest
     splits = before["splits"]
     shared = splits.keys() & manifest["splits"].keys()
@@ -204,13 +204,11 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check_no_shards(out: str) -> None:
-    """Refuse a local folder that has shards but no manifest: they are not of a store."""
+def _check_unused(out: str) -> None:
+    """Refuse a local folder that has files but no manifest: a dataset, whose splits a store's would mix with."""
     filesystem, path = store.filesystem_and_path(out)
-    if store.is_local(filesystem):
-        for split in SPLITS:
-            if others := sorted((Path(path) / split).glob("*.arrow")):
-                raise BadInput(f"{others[0]} is there without a {store.MANIFEST}: choose another folder, or remove it.")
+    if store.is_local(filesystem) and (others := sorted(Path(path).glob("[!.]*"))):
+        raise BadInput(f"{others[0]} is there without a {store.MANIFEST}: choose another folder, or remove it.")
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def label(
         "alignment": alignment,
         "kind": (DepthKind.METRIC if alignment == "truth" else teacher.kind).value,
     }
-    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["*.npy"]))
+    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["[!.]*"]))
     if store.manifest.get("format") in range(1, FORMAT):
         manifest["format"] = store.manifest["format"]
     check_same_configuration(
