@@ -14,8 +14,8 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.markdown import markdown_table
 from leadline.core.ranges import AtLeastOne, OneOf, Within, check_fields
-from leadline.data.datasets import Dataset
-from leadline.data.loader import hold_out, identity, subsample_evenly
+from leadline.data.datasets import Dataset, subsample_evenly
+from leadline.data.loader import hold_out, identity
 from leadline.data.mixing import as_mixture
 from leadline.data.transforms import resize
 from leadline.evaluation.evaluate import evaluate_metrics
