@@ -836,7 +836,8 @@ def _read_hdf5(path: Path) -> _Stored:
 
     if not h5py.is_hdf5(path):
         raise ValueError("it is not an HDF5 file, or its beginning is missing")
-    with h5py.File(path) as content:
+    with h5py.File(path) as file:
+        content: Any = file  # h5py's types do not tell an array from a group
         # Links to other files are not followed.
         names = [name for name in content if isinstance(content.get(name, getlink=True), h5py.HardLink)]
         arrays = {name: content[name] for name in names if isinstance(content[name], h5py.Dataset)}
