@@ -174,7 +174,7 @@ ELSEWHERE = (
     "stores/",
     "leadline models",
 )
-"""Marks of commands that need weights, data or a camera from elsewhere, or run for hours; test_documents holds their options."""
+"""Marks of commands that need weights, data or a camera, or run for hours; test_documents holds their options."""
 DOCUMENTED = [
     pytest.param(document, lines, id=document.name)
     for document in DOCUMENTS
