@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -34,6 +35,10 @@ def write(folder: Path, form: str, values: np.ndarray) -> Path:
             Image.fromarray(values).save(path)
         case ".pfm":
             path.write_bytes(f"Pf\n{values.shape[1]} {values.shape[0]}\n-1\n".encode() + values[::-1].tobytes())
+        case ".h5" | ".hdf5":
+            with h5py.File(path, "w") as file:
+                file["depth"] = values
+                file["rgb"] = np.zeros((3, *values.shape), np.uint8)
         case ".exr":
             openexr = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'leadline[exr]'")
             header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
@@ -42,7 +47,7 @@ def write(folder: Path, form: str, values: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", [".npz", ".npy"])
+@pytest.mark.parametrize("form", [".npz", ".npy", ".h5"])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
 def test_integers_without_a_unit_are_refused_in_arrays_as_in_pictures(tmp_path: Path, form: str, dtype: type) -> None:
     path = write(tmp_path, form, (METRES * 1000).round().astype(dtype))
@@ -51,7 +56,7 @@ def test_integers_without_a_unit_are_refused_in_arrays_as_in_pictures(tmp_path: 
     assert read_depth(path, depth_scale=1000).depth.numpy() == pytest.approx(METRES[None], abs=5e-4)
 
 
-@pytest.mark.parametrize("form", [".npz", ".npy", ".tiff", ".pfm", ".exr"])
+@pytest.mark.parametrize("form", [".npz", ".npy", ".tiff", ".pfm", ".exr", ".h5", ".hdf5"])
 def test_floats_in_millimetres_are_refused_with_the_scale_to_state(tmp_path: Path, form: str) -> None:
     path = write(tmp_path, form, METRES * 1000)
     with pytest.raises(BadInput, match=r"median of 2,400 is no depth in metres: depth_scale=1000 \(millimetres\)"):
@@ -61,10 +66,51 @@ def test_floats_in_millimetres_are_refused_with_the_scale_to_state(tmp_path: Pat
     assert read_depth(path, kind="scale_free").depth.max() == 4000
 
 
-@pytest.mark.parametrize("form", [".npz", ".npy", ".tiff", ".pfm", ".exr"])
+@pytest.mark.parametrize("form", [".npz", ".npy", ".tiff", ".pfm", ".exr", ".h5", ".hdf5"])
 def test_floats_in_metres_are_read_in_every_format(tmp_path: Path, form: str) -> None:
     path = write(tmp_path, form, METRES)
     assert np.array_equal(read_depth(str(path), kind="metric").depth[0].numpy(), METRES)
+
+
+def test_an_hdf5_file_of_one_map_under_another_name_is_read_by_the_unit_it_states(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "frame.hdf5", "w") as file:
+        file["dataset"] = (METRES[None] * 1000).round().astype(np.uint16)
+        file["dataset"].attrs["units"] = "mm"
+        file["intrinsics"] = np.ones(4)
+    depth = read_depth(tmp_path / "frame.hdf5", kind="metric")
+    assert depth.depth.numpy() == pytest.approx(METRES[None], abs=5e-4)
+
+
+def test_hdf5_files_of_several_maps_of_none_or_elsewhere_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["depth"] = METRES
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        file["near"], file["far"] = METRES, METRES
+    with h5py.File(tmp_path / "stack.h5", "w") as file:
+        file["depths"] = np.stack([METRES, METRES])
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["depth"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "depth")
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        file.create_dataset("depth", (10**6, 10**6), np.float32)
+    (tmp_path / "raw").write_bytes(METRES.tobytes())
+    with h5py.File(tmp_path / "outside.h5", "w") as file:
+        file.create_dataset("depth", METRES.shape, np.float32, external=[(str(tmp_path / "raw"), 0, METRES.nbytes)])
+    with h5py.File(tmp_path / "text.h5", "w") as file:
+        file["depth"] = "far"
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "two.h5").read_bytes()[:900])
+    (tmp_path / "empty.h5").write_bytes(b"")
+    for name, fault, said in (
+        ("two", BadInput, "not one map alone, but far 3 × 4, near 3 × 4"),
+        ("stack", BadInput, "depths 2 × 3 × 4"),
+        ("linked", BadInput, "no array"),
+        ("large", UnreadableFile, "too large"),
+        ("outside", UnreadableFile, "in other files"),
+        ("text", UnreadableFile, "no numbers"),
+        ("cut", UnreadableFile, "cut.h5"),
+        ("empty", UnreadableFile, "empty.h5"),
+    ):
+        with pytest.raises(fault, match=said):
+            read_depth(tmp_path / f"{name}.h5", kind="metric")
 
 
 def test_half_floats_are_read_from_exr(tmp_path: Path) -> None:

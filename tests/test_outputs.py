@@ -163,6 +163,7 @@ def test_each_error_of_a_disk_has_its_own_cure(tmp_path):
 
 ELSEWHERE = (
     "leadline app",
+    "--camera",
     "nyu:",
     "dpt_hybrid",
     "hub:",
@@ -173,7 +174,7 @@ ELSEWHERE = (
     "stores/",
     "leadline models",
 )
-"""Marks of commands that need weights or data from elsewhere, or run for hours; test_documents holds their options."""
+"""Marks of commands that need weights, data or a camera, or run for hours; test_documents holds their options."""
 DOCUMENTED = [
     pytest.param(document, lines, id=document.name)
     for document in DOCUMENTS

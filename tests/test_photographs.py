@@ -66,6 +66,18 @@ def test_of_several_pictures_the_first_is_read(tmp_path: Path, suffix: str) -> N
     pages = [Image.new("L", (8, 6), 255), Image.new("L", (8, 6), 0)]
     pages[0].save(tmp_path / f"photo{suffix}", save_all=True, append_images=pages[1:])
     assert read_image(tmp_path / f"photo{suffix}").min() > 0.95
+    assert read_photograph(tmp_path / f"photo{suffix}").note == "The file holds 2 pictures: this is the first one."
+    pages[0].save(tmp_path / f"one{suffix}")
+    assert not read_photograph(tmp_path / f"one{suffix}").note
+
+
+def test_predict_says_that_only_the_first_picture_of_a_file_is_measured(tmp_path: Path, capsys) -> None:
+    pages = [Image.new("RGB", (64, 48), colour) for colour in ("white", "grey", "black")]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    words = ["predict", str(tmp_path / "pages.tif"), "--out", str(tmp_path / "out"), "--overwrite"]
+    for options in (["--field-of-view", "60"], []):
+        assert main([*words, *options]) == 0
+        assert "The file holds 3 pictures: this is the first one." in capsys.readouterr().err
 
 
 def test_heic_is_read_upright_with_its_camera(tmp_path: Path) -> None:

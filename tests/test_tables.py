@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -85,3 +86,27 @@ def test_a_table_is_a_table_of_words():
         "| a     |    12 |",
         "| **b** |     3 |",
     ]
+
+
+@pytest.mark.parametrize("body", [(("<b>a</b>", "12"), ("c & d", "3")), ()])
+def test_a_notebook_shows_a_table_as_html(body):
+    table = TextTable("Words <i>", ("name", "count"), body, ("a <remark>",), frozenset({(1, 0)}))
+    tree = ElementTree.fromstring(f"<div>{table._repr_html_()}</div>")
+    rows = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
+    assert rows == [["name", "count"], *map(list, body)]
+    assert [each.text for tag in ("caption", "li", "b") for each in tree.iter(tag)] == [
+        *("Words <i>", "a <remark>"),
+        *(["c & d"] if body else []),
+    ]
+    if body:
+        assert [cell.get("style") for cell in tree.iter("td")][:2] == ["text-align: left", "text-align: right"]
+
+
+def test_a_notebook_shows_scores_as_html():
+    shown = Table("Title", (replace(_row("a", 0.2), note="it is small"), _row("b", 0.3)))._repr_html_()
+    rows = [
+        ["".join(cell.itertext()) for cell in row] for row in ElementTree.fromstring(f"<div>{shown}</div>").iter("tr")
+    ]
+    assert [row[0] for row in rows] == ["", "a", "b"]
+    assert rows[1][1 + COLUMNS.index("rmse")] == "0.200"
+    assert "<li>a: it is small</li>" in shown

@@ -3,10 +3,14 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,7 +25,7 @@ from leadline.inference.optical_flow import estimate_flow
 from leadline.inference.temporal import Smoother
 from leadline.inference.video import VideoConfig, predict_video
 from leadline.io.depth_maps import DepthMap, read_depth
-from leadline.io.video import VideoWriter, read_frames, read_video_info, read_video_metadata
+from leadline.io.video import VideoWriter, read_frames, read_video_info, read_video_metadata, record_camera
 from leadline.models.base import DepthModel
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -103,6 +107,37 @@ def test_a_video_becomes_pictures_maps_and_times_on_one_scale(model, tmp_path, f
     assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx([float(time) for time in TIMES], abs=1e-6)
     assert predict_video(model, path, tmp_path / "out", VideoConfig("png")).resumed_at == 8
     assert not (tmp_path / "out" / ".walk.video").exists()
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from leadline.inference.session import load_predictor
+from leadline.inference.video import VideoConfig, predict_video
+made = predict_video(load_predictor(sys.argv[1], "cpu"), sys.argv[2], sys.argv[3], VideoConfig("npz"))
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(made.frames, int(peak.split()[1]) * 1024)
+"""
+
+
+@pytest.mark.long
+def test_a_clip_ten_times_as_long_takes_no_more_memory(model, tmp_path):
+    save(model, tmp_path / "model")
+    rng = np.random.default_rng(0)
+    wall = cv2.resize(rng.integers(0, 256, (120, 160, 3), np.uint8), (480, 360), interpolation=cv2.INTER_CUBIC)
+    peaks = {}
+    for count in (100, 1000):
+        path = tmp_path / f"{count}.mp4"
+        with VideoWriter(path, (240, 320), 30) as writer:
+            for number in range(count):
+                left = round(80 + 60 * math.sin(number / 20))
+                writer.write(np.ascontiguousarray(wall[60:300, left : left + 320]), Fraction(number, 30))
+        words = [sys.executable, "-c", PEAK, str(tmp_path / "model"), str(path), str(tmp_path / "out")]
+        frames, peak = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        assert int(frames) == count
+        peaks[count] = int(peak)
+    # 900 frames of 240 × 320 are 200 MB of pixels.
+    assert peaks[1000] < peaks[100] + 30_000_000, peaks
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, None])
@@ -263,6 +298,27 @@ def test_a_command_predicts_a_video_and_names_what_it_cannot_read(model, tmp_pat
     assert main(["predict", str(tmp_path / "mine.mp4"), *words]) == 1
     assert "Leadline did not write it" in capsys.readouterr().err
     assert not read_video_metadata(tmp_path / "out" / "mine.depth.mp4").get("leadline:request")
+
+
+def test_a_camera_is_recorded_with_the_times_at_which_frames_came(tmp_path, frames):
+    source = clip(tmp_path / "walk.mp4", frames)
+    assert record_camera(str(source), tmp_path / "camera.mp4", 60) == 8
+    recorded = list(read_frames(tmp_path / "camera.mp4"))
+    assert len(recorded) == 8
+    assert all(before.time < after.time < 60 for before, after in pairwise(recorded))
+    for frame, pixels in zip(recorded, frames, strict=True):
+        assert np.abs(frame.pixels.astype(float) - pixels).mean() < 12  # compressed twice
+    assert record_camera(str(source), tmp_path / "short.mp4", 1e-6) < 8
+
+
+def test_a_camera_that_is_not_there_is_an_error_in_one_line_and_leaves_nothing(tmp_path, capfd):
+    assert main(["predict", "--camera", "97", "--out", str(tmp_path)]) == 1
+    told = capfd.readouterr().err.strip().splitlines()
+    assert told[-1] == ("leadline predict: Camera 97 shows nothing: is it there, and does no other program use it?")
+    assert not any("WARN" in line or "ERROR" in line for line in told)
+    assert not list(tmp_path.iterdir())
+    assert main(["predict", "--camera", "0", "photo.jpg", "--out", str(tmp_path)]) == 1
+    assert "either --camera or files" in capfd.readouterr().err
 
 
 def test_what_is_no_video_is_refused(model, tmp_path):

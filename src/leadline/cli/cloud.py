@@ -35,7 +35,7 @@ class CloudCommand:
     """
 
     source: tyro.conf.Positional[Path]
-    """A photograph, or a depth map: PNG or TIFF of 16 bits or floats, NPZ, NPY, PFM, EXR."""
+    """A photograph, or a depth map: PNG or TIFF of 16 bits or floats, NPZ, NPY, PFM, EXR, HDF5 (.h5)."""
     out: Path = Path("cloud.ply")
     """.ply: coloured points with normals; .glb: a surface with the photograph on it."""
     surface: bool = False

@@ -7,6 +7,7 @@ import tyro
 
 from leadline.cli.compress_arguments import CompressArguments
 from leadline.core.ranges import check_fields
+from leadline.core.terminal import print_table
 from leadline.recipes.compress import FINETUNING, PruneOptions, prune_model
 
 
@@ -27,6 +28,6 @@ class CompressPruneCommand(PruneOptions):
     def run(self) -> int:
         check_fields(self)
         compressed = prune_model(self)
-        print(compressed.markdown())
+        print_table(compressed.table())
         print(f"The model is in {compressed.folder}")
         return 0

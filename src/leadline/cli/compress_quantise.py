@@ -7,6 +7,7 @@ import tyro
 
 from leadline.cli.compress_arguments import CompressArguments
 from leadline.core.ranges import check_fields
+from leadline.core.terminal import print_table
 from leadline.recipes.compress import FINETUNING, QuantiseOptions, quantise_model
 
 
@@ -28,6 +29,6 @@ class CompressQuantiseCommand(QuantiseOptions):
     def run(self) -> int:
         check_fields(self)
         compressed = quantise_model(self)
-        print(compressed.markdown())
+        print_table(compressed.table())
         print(f"The model is in {compressed.folder}")
         return 0

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from leadline.core.camera import CameraOption
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import print_line, track
+from leadline.core.ranges import Within, check_fields
 from leadline.core.stopwatch import Stopwatch
 from leadline.inference.backends import Predictor
 from leadline.inference.given_camera import GivenCamera
@@ -22,9 +24,11 @@ from leadline.inference.predict_files import DepthFormat, PhotographRun, Predict
 from leadline.inference.predict_videos import split_videos
 from leadline.inference.session import Backend, load_predictor
 from leadline.inference.video import VideoConfig
+from leadline.io.atomic import make_folder
 from leadline.io.discovery import find_images
 from leadline.io.exif import Panorama
 from leadline.io.intrinsics import read_intrinsics
+from leadline.io.video import record_camera
 from leadline.models.names import DEFAULT
 
 
@@ -91,15 +95,24 @@ class PredictCommand:
     """Print how long reading, the network, and writing take in all, and which takes longest."""
     device: str = "auto"
     """cpu, cuda, mps, or auto: for a model of PyTorch a GPU if there is one, for exported files the CPU."""
+    camera: Annotated[int | None, Within(0, 99)] = None
+    """Instead of files: record this webcam (0 is the first one) to OUT/camera-DATE-TIME.mp4, and measure that."""
+    seconds: Annotated[float, Within(0, 3600, above=True)] = 10.0
+    """How long --camera records; Ctrl-C ends it before."""
     video: VideoConfig = field(default_factory=VideoConfig)
     """How videos are predicted: NAME.depth.mp4 for each, on one scale of colours from its first frame to its last."""
 
     def run(self) -> int:
+        check_fields(self)
         options = self._options()
         options.check()
+        if self.camera is not None and self.images:
+            raise BadInput("Give either --camera or files.")
         model = load_predictor(self.model, self.device, self.as_name, self.backend)
         if self.metres:
             options.check_metres(model)
+        if self.camera is not None:
+            return self._predict_videos(model, (str(self._recorded(self.camera)),))
         videos, photographs = split_videos(self.images)
         with _terminable():
             code = self._predict_videos(model, videos) if videos else 0
@@ -141,6 +154,14 @@ class PredictCommand:
         camera = CameraOption(self.field_of_view, None if self.intrinsics is None else read_intrinsics(self.intrinsics))
         options = {"config": self.video, "camera": camera, "near": self.near, "far": self.far}
         return print_videos(model, videos, self.out, is_json=self.json, **options)
+
+    def _recorded(self, camera: int) -> Path:
+        make_folder(self.out)
+        path = self.out / f"camera-{datetime.now():%Y%m%d-%H%M%S}.mp4"
+        print_line(f"Recording camera {camera} for {self.seconds:g} seconds; Ctrl-C ends it.")
+        frames = record_camera(camera, path, self.seconds)
+        print_line(f"{frames} frames are in {path}.")
+        return path
 
     def _measure_all(self, run: PhotographRun) -> tuple[int, int]:
         """How many photographs are measured, and how many of them were before."""

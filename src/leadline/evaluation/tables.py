@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from leadline.core.errors import BadInput
-from leadline.core.markdown import escape_markdown, markdown_table
+from leadline.core.markdown import escape_markdown, html_table, markdown_table
 from leadline.evaluation.metrics import METRICS
 
 COLUMNS = tuple(name for name in METRICS if name != "silog_loss")
@@ -126,6 +126,9 @@ class Table:
         """Return the title, the table with the best values bold, and its remarks, as Markdown."""
         return _markdown(self)
 
+    def _repr_html_(self) -> str:
+        return html_table(self.title, self.head(), self.body(), self.remarks, self.bold)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON holds: `metrics` and `per_image` are those of the first row."""
         first = self.rows[0]
@@ -161,6 +164,9 @@ class TextTable:
     def markdown(self) -> str:
         """Return the title, the table and its remarks, as Markdown."""
         return _markdown(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.title, self.head(), self.body(), self.remarks, self.bold)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON holds."""

@@ -194,13 +194,14 @@ class PhotographRun:
         with stage("read"):
             photo = read_photograph(job.source, panorama=options.panorama)
         known = options.camera.of_photograph(photo)
+        doubts = " ".join([*known.doubts, *filter(None, [photo.note])])
         with self.network, stage("network"):
             depth = model.measure([photo.pixels], [known.numbers])[0]
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",
             "camera": known.source,
-            **({"doubts": " ".join(known.doubts)} if known.doubts else {}),
+            **({"doubts": doubts} if doubts else {}),
             **({} if known.numbers is not None else _assumed(model, photo)),
         }
         size = photo.size

@@ -272,7 +272,7 @@ def read_depth(
     along_ray: bool = False,
     intrinsics: Intrinsics | None = None,
 ) -> DepthMap:
-    """Read a depth map from PNG, TIFF, NPZ, NPY, PFM or EXR, upright as its EXIF says.
+    """Read a depth map from PNG, TIFF, NPZ, NPY, PFM, EXR or HDF5, upright as its EXIF says.
 
     A file that states its unit (each that `write_depth` wrote, and others with a `unit` of metres, centimetres or
     millimetres) is read by it, whatever `depth_scale` says. Any other file needs `depth_scale` for integers, and
@@ -856,6 +856,29 @@ def _write_pfm(path: Path, values: np.ndarray, valid: np.ndarray, metadata: Mapp
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + numbers.tobytes())
 
 
+def _read_hdf5(path: Path) -> _Stored:
+    """Read one array of an HDF5 file: `depth`, or the only one of a map's shape; its `units` are its unit."""
+    import h5py  # takes a third of a second
+
+    if not h5py.is_hdf5(path):
+        raise ValueError("it is not an HDF5 file, or its beginning is missing")
+    with h5py.File(path) as file:
+        content: Any = file  # h5py's types do not tell an array from a group
+        # Links to other files are not followed.
+        names = [name for name in content if isinstance(content.get(name, getlink=True), h5py.HardLink)]
+        arrays = {name: content[name] for name in names if isinstance(content[name], h5py.Dataset)}
+        maps = [name for name, each in arrays.items() if sum(side != 1 for side in each.shape) == 2]
+        name = "depth" if "depth" in arrays else maps[0] if len(maps) == 1 else None
+        if name is None:
+            held = ", ".join(f"{name} {' × '.join(map(str, each.shape))}" for name, each in arrays.items())
+            raise BadInput(f"{path} has no array `depth`, and not one map alone, but {held or 'no array'}.")
+        array = arrays[name]
+        if array.size > _MOST_NUMBERS or array.external or array.is_virtual:
+            raise ValueError(f"its array `{name}` of {array.shape} is too large, or lies in other files")
+        units = str(array.attrs.get("units", array.attrs.get("unit", "")))
+        return _Stored(_flat(_numeric(np.asarray(array[()]), name), name), {"unit": units} if units else {})
+
+
 def _read_exr(path: Path) -> _Stored:
     """Read one channel of an OpenEXR file, half or float: the depth, the only one, or one of three that are equal."""
     try:
@@ -926,6 +949,8 @@ class _Format:
 
 _FORMATS: Mapping[str, _Format] = {
     ".exr": _Format(_read_exr, None),
+    ".h5": _Format(_read_hdf5, None),
+    ".hdf5": _Format(_read_hdf5, None),
     ".npy": _Format(_read_npy, None),
     ".npz": _Format(_read_npz, _write_npz),
     ".pfm": _Format(_read_pfm, _write_pfm),
@@ -936,4 +961,4 @@ _FORMATS: Mapping[str, _Format] = {
 
 
 DEPTH_SUFFIXES = frozenset(_FORMATS)
-"""The formats that `read_depth` reads; `write_depth` writes all but .npy and .exr."""
+"""The formats that `read_depth` reads; `write_depth` writes all but .npy, .exr, .h5 and .hdf5."""

@@ -55,6 +55,13 @@ class Photograph:
     """Height and width of the upright photograph in its file."""
     camera: CameraInfo
     """In pixels of `pixels`."""
+    pictures: int = 1
+    """How many the file holds, frames of an animation or pages; this is the first one."""
+
+    @property
+    def note(self) -> str:
+        """A sentence where the file holds more pictures, else empty."""
+        return f"The file holds {self.pictures} pictures: this is the first one." if self.pictures > 1 else ""
 
     @property
     def image(self) -> ImageTensor:
@@ -354,12 +361,14 @@ class _Decoded:
     """Height and width of the upright photograph in its file."""
     exif: Image.Exif
     xmp: bytes = b""
+    pictures: int = 1
 
 
 def _photograph(decoded: _Decoded) -> Photograph:
     pixels = _as_colour(decoded.pixels)
     shown = (pixels.shape[0], pixels.shape[1])
-    return Photograph(pixels, decoded.size, camera_from_exif(decoded.exif, decoded.xmp, shown, decoded.size))
+    camera = camera_from_exif(decoded.exif, decoded.xmp, shown, decoded.size)
+    return Photograph(pixels, decoded.size, camera, decoded.pictures)
 
 
 def _decoded(file: _File, suffix: str, max_pixels: int | None) -> _Decoded:
@@ -423,6 +432,7 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     width, height = picture.size
     _must_be_in_bounds(width, height)
     factor = _factor(width, height, max_pixels)
+    pictures = _pictures(picture)
     exif = _exif(picture)  # before loading, which turns a TIFF upright and forgets how it lay
     if file and max_pixels is not None:
         # libjpeg (to an eighth of the sides at most) and OpenJPEG then take the memory of the result alone.
@@ -447,7 +457,17 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     # Pillow and OpenCV turn a TIFF upright themselves.
     orientation = 1 if is_tiff else read_orientation(exif)
     size = (width, height) if orientation >= 5 else (height, width)
-    return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture))
+    return _Decoded(_upright(pixels, orientation), size, exif, _xmp(picture), pictures)
+
+
+def _pictures(picture: Image.Image) -> int:
+    """Return how many pictures a file holds; of a JPEG the others are previews, and what telephones add."""
+    if isinstance(picture, JpegImageFile):
+        return 1
+    try:
+        return int(getattr(picture, "n_frames", 1))
+    except _DECODER_ERRORS:  # a later one is damaged
+        return 1
 
 
 def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, int] | None]:

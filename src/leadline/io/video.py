@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -151,6 +153,42 @@ class VideoWriter:
         finally:
             self.container.close()
             self._whole.__exit__(kind, problem, trace)
+
+
+def record_camera(source: int | str, path: StrPath, seconds: float) -> int:
+    """Record what a camera of this machine sees as a video, each frame at the time at which it came.
+
+    Ctrl-C ends the recording, which is kept.
+
+    Args:
+        source: the camera's number, from 0; or what else OpenCV opens, as an address.
+        path: the MP4 file to write.
+        seconds: how long, at most.
+
+    Returns:
+        How many frames it has.
+
+    Raises:
+        BadInput: no such camera, another program uses it, or it shows nothing.
+    """
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV prints what each driver says
+    capture = cv2.VideoCapture(source)
+    cv2.utils.logging.setLogLevel(level)
+    try:
+        is_read, pixels = capture.read()
+        if not is_read:
+            raise BadInput(f"Camera {source} shows nothing: is it there, and does no other program use it?")
+        began, latest = monotonic(), Fraction(-1)
+        with VideoWriter(path, pixels.shape[:2], capture.get(cv2.CAP_PROP_FPS)) as writer, suppress(KeyboardInterrupt):
+            while is_read and latest < seconds:
+                time = max(Fraction(monotonic() - began).limit_denominator(90_000), latest + Fraction(1, 1000))
+                writer.write(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), time)
+                latest = time
+                is_read, pixels = capture.read()
+        return writer.count
+    finally:
+        capture.release()
 
 
 def join_videos(

@@ -12,7 +12,6 @@ from torch import Tensor
 from leadline.compression.pruning import check_installed, check_prunable, prune
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
-from leadline.core.markdown import markdown_table
 from leadline.core.ranges import AtLeastOne, OneOf, Within, check_fields
 from leadline.data.datasets import Dataset, subsample_evenly
 from leadline.data.loader import hold_out, identity
@@ -20,6 +19,7 @@ from leadline.data.mixing import as_mixture
 from leadline.data.transforms import resize
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
+from leadline.evaluation.tables import TextTable
 from leadline.inference.backends import is_exported
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
@@ -98,20 +98,20 @@ class CompressedModel:
     """Data and protocol in words."""
     rows: tuple[CompressedRow, ...]
 
-    def markdown(self) -> str:
-        """Return the stages as a Markdown table."""
-        head = ["", "multiply-adds", "parameters", "weights", *(METRICS[name].heading for name in _SHOWN)]
-        lines = [
-            [
+    def table(self) -> TextTable:
+        """Return the stages as a table."""
+        head = ("", "multiply-adds", "parameters", "weights", *(METRICS[name].heading for name in _SHOWN))
+        lines = tuple(
+            (
                 row.name,
                 f"{row.multiply_adds / 1e6:.1f} M",
                 f"{row.parameters / 1e6:.2f} M",
                 f"{row.megabytes:.2f} MB",
                 *(METRICS[name].printed(row.metrics[name]) for name in _SHOWN),
-            ]
+            )
             for row in self.rows
-        ]
-        return f"{self.scored_on}:\n\n{markdown_table(head, lines)}"
+        )
+        return TextTable(self.scored_on, head, lines)
 
 
 def prune_model(options: PruneOptions) -> CompressedModel:

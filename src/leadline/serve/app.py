@@ -175,9 +175,12 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             shown = [state, taps, slider, legend, pointed, tapped, said, found, files, solid]
             asked = [file, model, view]
             taken.input(handlers.take, taken, file, api_visibility="private")
-            button.click(handlers.show, asked, shown, api_visibility="private")
+            # Else each part of the page shows its own progress, and "Error" beside the message.
+            button.click(handlers.show, asked, shown, api_visibility="private", show_progress_on=slider)
             tapped.select(handlers.tap, [state, taps], [taps, found, tapped], api_visibility="private")
-            rescale.click(handlers.rescale, [state, taps, metres], shown, api_visibility="private")
+            rescale.click(
+                handlers.rescale, [state, taps, metres], shown, api_visibility="private", show_progress_on=slider
+            )
         with gr.Tab("Compare"):
             with gr.Row():
                 other_file = gr.File(label="Photograph", type="filepath", elem_id="compared")
@@ -192,7 +195,13 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             both_pointed = gr.HTML(visible="hidden", elem_id="both-depths")
             differing = gr.Markdown(elem_id="differing")
             compared = [both, scales, both_pointed, differing]
-            compare.click(handlers.compare, [other_file, one, two, other_view], compared, api_visibility="private")
+            compare.click(
+                handlers.compare,
+                [other_file, one, two, other_view],
+                compared,
+                api_visibility="private",
+                show_progress_on=both,
+            )
         with gr.Tab("Video"):
             clip = gr.File(label="Video", type="filepath", elem_id="clip")
             film_model = gr.Dropdown(names, value=names[0], label="Model")

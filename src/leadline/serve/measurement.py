@@ -200,7 +200,7 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     told = f"{source}, {across:.1f} degrees across"
     about = {"model": predictor.name, "trained_on": predictor.provenance.training_data or "nothing", "camera": told}
     predicted = DepthMap(depth, known, predictor.kind, used, about)  # pyright: ignore[reportArgumentType]
-    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told)
+    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told, said=photo.note)
 
 
 def explain(measurement: Measurement) -> str:
