@@ -2,10 +2,12 @@
 
 import copy
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +69,7 @@ def network_graph(model: DepthModel) -> Any:
         raise BadInput(f"Exporting needs {problem.name}: pip install 'leadline[export]'.") from problem
     batch, height, width = sides(model)
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), sizes_kept_variable(model):
             program = torch.onnx.export(
                 Canonical(exportable(model)).eval(),
                 (example(model),),
@@ -114,6 +116,24 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def sizes_kept_variable(model: nn.Module) -> Iterator[None]:
+    """Let `int(side)` in the code of the transformers library return a side that may change as it is.
+
+    It would become that of the example, and the exported network would give every image the example's size.
+    """
+    modules = {sys.modules[type(each).__module__] for each in model.modules()}
+    with ExitStack() as stack:
+        for module in modules:
+            if module.__name__.startswith("transformers."):
+                stack.enter_context(patch.object(module, "int", _int_or_symbol, create=True))
+        yield
+
+
+def _int_or_symbol(value: Any = 0, *base: Any) -> Any:
+    return value if isinstance(value, torch.SymInt) else int(value, *base)
 
 
 def _make_padding_static(module: nn.Module) -> None:
