@@ -199,7 +199,7 @@ every_shape = pytest.mark.parametrize("shape", SIZES)
 
 
 @pytest.mark.long
-@every_family
+@pytest.mark.parametrize("family", ["depth_anything", "depth_anything_metric", "dpt", "glpn"])
 def test_a_teacher_is_exported_for_images_of_any_size(
     family: str, folders: Callable[[str], Path], teachers: Callable[[str], DepthModel], tmp_path: Path
 ) -> None:
