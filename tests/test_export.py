@@ -23,7 +23,7 @@ from leadline.data.datasets import open_data
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.export.exporting import FORMATS, check_calibration, export_model
-from leadline.export.onnx_file import in_half, save
+from leadline.export.onnx_file import in_half, quantise, save
 from leadline.export.onnx_graph import whole_graph
 from leadline.export.parity import Parity, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
@@ -309,6 +309,19 @@ def test_an_exported_file_names_no_folder_of_this_computer(to, tmp_path):
         with zipfile.ZipFile(file) as archive:
             content = b"".join(map(archive.read, archive.namelist()))
     assert not [folder for folder in folders if folder.encode() in content]
+
+
+def test_a_quantised_model_that_heeds_no_camera_takes_one(tmp_path):
+    images = [np.random.default_rng(each).integers(0, 256, (48, 64, 3), np.uint8) for each in range(2)]
+    file = tmp_path / "model.onnx"
+    model = Brightness(RULES[0])
+    write_brightness(model, file)
+    quantise(file, images)
+    about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
+    save(onnx.load(file), file, {"model": about, "export": {}})
+    camera = np.array([50.0, 50.0, 31.5, 23.5], np.float32)
+    exported = load_exported(file)
+    np.testing.assert_allclose(exported.measure(images, [camera, None]), exported.measure(images, [None, None]))
 
 
 @pytest.mark.long

@@ -152,6 +152,19 @@ def test_pictures_may_be_left_out_and_are_drawn_later(tmp_path, capsys):
     assert "no place for its unit" in capsys.readouterr().err
 
 
+def test_colours_that_are_rounded_for_an_exported_file_are_told(tmp_path, capsys):
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 60), np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    photo(tmp_path / "usual.png")
+    words = ["predict", str(tmp_path / "deep.png"), str(tmp_path / "usual.png"), "--json", "--out"]
+    assert main([*words, str(tmp_path / "onnx")]) == 0
+    rounded, usual = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "rounded to 8" in rounded["doubts"]
+    assert "doubts" not in usual
+    assert main([*words, str(tmp_path / "torch"), "--backend", "torch"]) == 0
+    assert all("doubts" not in json.loads(line) for line in capsys.readouterr().out.splitlines())
+
+
 def test_a_small_model_answers_several_callers_at_once_as_it_answers_one():
     one = load_predictor("leadline_small", says=False)
     several = one.for_callers()

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.data.datasets import open_data
+from leadline.export.exporting import export_model
 from leadline.inference.tensors import predict_tensor
 from leadline.io.depth_maps import read_depth
 from leadline.models.base import DepthModel
@@ -194,6 +196,17 @@ def share_of_range(ours: Tensor, theirs: Tensor) -> float:
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_shape = pytest.mark.parametrize("shape", SIZES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", ["depth_anything", "depth_anything_metric", "dpt", "glpn"])
+def test_a_teacher_is_exported_for_images_of_any_size(
+    family: str, folders: Callable[[str], Path], teachers: Callable[[str], DepthModel], tmp_path: Path
+) -> None:
+    rooms = open_data("rooms,count=2,height=96,width=128", "test")
+    made = export_model(teachers(family), tmp_path / "model.onnx", "onnx", rooms)
+    assert not made.parity.fault
+    assert len(made.parity.sizes) > 2
 
 
 @every_shape

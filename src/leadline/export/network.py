@@ -2,16 +2,18 @@
 
 import copy
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from leadline.core.errors import BadInput
-from leadline.models.base import DepthModel
+from leadline.models.base import DepthModel, Resize
 
 OPSET = 18
 """The first in which Resize smooths where it shrinks."""
@@ -37,20 +39,32 @@ def exportable(model: DepthModel) -> DepthModel:
     return copied
 
 
-def sides(model: DepthModel) -> tuple[Any, Any, Any]:
-    """Return the dimensions that may change, for torch.export: batch, height and width of the network's input."""
+def variable_sides(model: DepthModel) -> dict[int, Any]:
+    """Return the dimensions of the network's input that may change, for torch.export.
+
+    Where photographs are stretched to one size, it is the only one that the network ever sees.
+    """
+    if model.preprocessing.resize is Resize.STRETCH:
+        return {0: torch.export.Dim("batch", max=LARGEST_BATCH)}
     multiple, most = model.preprocessing.multiple, LARGEST_SIDE // model.preprocessing.multiple
     dim = torch.export.Dim
-    return dim("batch", max=LARGEST_BATCH), multiple * dim("rows", max=most), multiple * dim("columns", max=most)
+    rows, columns = (multiple * dim(side, max=most) for side in ("rows", "columns"))
+    return {0: dim("batch", max=LARGEST_BATCH), 2: rows, 3: columns}
 
 
 def example(model: DepthModel) -> Tensor:
     """Return a batch of two images of no native side, because exporters take what is 1 or equal for what stays so."""
+    if model.preprocessing.resize is Resize.STRETCH:
+        return _noise(*model.preprocessing.size_for(*model.preprocessing.size))
     multiple = model.preprocessing.multiple
     height, width = (
         (side // multiple + more) * multiple for side, more in zip(model.preprocessing.size, (1, 2), strict=True)
     )
     width += multiple * (height == width)
+    return _noise(height, width)
+
+
+def _noise(height: int, width: int) -> Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
@@ -65,14 +79,13 @@ def network_graph(model: DepthModel) -> Any:
         import onnxscript  # noqa: F401
     except ImportError as problem:
         raise BadInput(f"Exporting needs {problem.name}: pip install 'leadline[export]'.") from problem
-    batch, height, width = sides(model)
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), sizes_kept_variable(model):
             program = torch.onnx.export(
                 Canonical(exportable(model)).eval(),
                 (example(model),),
                 dynamo=True,
-                dynamic_shapes=({0: batch, 2: height, 3: width},),
+                dynamic_shapes=(variable_sides(model),),
                 input_names=["image"],
                 output_names=["depth"],
                 opset_version=OPSET,
@@ -114,6 +127,24 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def sizes_kept_variable(model: nn.Module) -> Iterator[None]:
+    """Let `int(side)` in the code of the transformers library return a side that may change as it is.
+
+    It would become that of the example, and the exported network would give every image the example's size.
+    """
+    modules = {sys.modules[type(each).__module__] for each in model.modules()}
+    with ExitStack() as stack:
+        for module in modules:
+            if module.__name__.startswith("transformers."):
+                stack.enter_context(patch.object(module, "int", _int_or_symbol, create=True))
+        yield
+
+
+def _int_or_symbol(value: Any = 0, *base: Any) -> Any:
+    return value if isinstance(value, torch.SymInt) else int(value, *base)
 
 
 def _make_padding_static(module: nn.Module) -> None:

@@ -97,6 +97,15 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
             )
     finally:
         whole.unlink()
+    path.write_bytes(_with_inputs_of(graph, onnx.load(path)).SerializeToString())
+
+
+def _with_inputs_of(source: Any, model: Any) -> Any:
+    """Return a model with the inputs of another graph: the quantiser drops what no node takes, here the camera's."""
+    missing = {each.name for each in source.input} - {each.name for each in model.graph.input}
+    model.graph.input.extend(each for each in source.input if each.name in missing)
+    model.graph.initializer.extend(each for each in source.initializer if each.name in missing)
+    return model
 
 
 _IN_8_BITS = ("Conv", "MatMul", "Gemm")

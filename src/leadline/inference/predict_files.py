@@ -21,7 +21,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import map_in_threads, usable_cores
-from leadline.inference.backends import Predictor
+from leadline.inference.backends import ExportedModel, Predictor
 from leadline.inference.given_camera import GivenCamera
 from leadline.inference.predict_plan import Job, photograph_digest, plan
 from leadline.io.atomic import clean_stale, make_folder
@@ -194,14 +194,14 @@ class PhotographRun:
         with stage("read"):
             photo = read_photograph(job.source, panorama=options.panorama)
         known = options.camera.of_photograph(photo)
-        doubts = " ".join([*known.doubts, *filter(None, [photo.note])])
         with self.network, stage("network"):
             depth = model.measure([photo.pixels], [known.numbers])[0]
+        doubts = [*known.doubts, *filter(None, [photo.note]), *_rounding(model, photo)]
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",
             "camera": known.source,
-            **({"doubts": doubts} if doubts else {}),
+            **({"doubts": " ".join(doubts)} if doubts else {}),
             **({} if known.numbers is not None else _assumed(model, photo)),
         }
         size = photo.size
@@ -275,6 +275,13 @@ def _is_large(source: Path) -> bool:
     # Whatever cannot be opened so is read with care by itself, or refused there.
     except Exception:
         return True
+
+
+def _rounding(model: Predictor, photo: Photograph) -> list[str]:
+    """What an exported file leaves of the photograph's colours, where that is less than all."""
+    if photo.pixels.dtype == np.uint8 or not isinstance(model, ExportedModel):
+        return []
+    return ["Its colours of more than 8 bits were rounded to 8 for this exported file; --backend torch takes all."]
 
 
 def _assumed(model: Predictor, photo: Photograph) -> dict[str, str]:

@@ -6,9 +6,12 @@ gradient, and a value under an invalid pixel, or under one of weight 0, is never
 count alike. `trim` is the fraction of an image's pixels, those with the largest residuals, that count nothing.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from leadline.core.arrays import as_array
 
 Depths = Float[Tensor, "B 1 H W"]
 Valid = Bool[Tensor, "B 1 H W"]
@@ -338,8 +341,10 @@ def _trimmed(weight: Weight, residual: Depths, trim: float) -> Weight:
 def _smallest(rows: Float[Tensor, "B N"], places: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """The number in each row that would stand at its place, from 1, were the row sorted."""
     if rows.device.type == "cpu":
-        # A fifth of the time of sorting, which took a tenth of a small network's step.
-        return torch.stack([row.kthvalue(place).values for row, place in zip(rows, places.tolist(), strict=True)])
+        # Sorting took a tenth of a small network's step; NumPy selects by vector instructions, PyTorch's kthvalue not.
+        pairs = zip(as_array(rows), places.tolist(), strict=True)
+        found = np.array([np.partition(row, place - 1)[place - 1] for row, place in pairs])
+        return torch.from_numpy(found).to(rows.dtype)
     # On a GPU, sorting does not wait for the places to arrive here.
     return rows.sort(dim=1).values.gather(1, places[:, None] - 1)[:, 0]
 
