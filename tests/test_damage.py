@@ -292,6 +292,7 @@ def test_a_run_of_an_older_version_continues(tmp_path: Path, half_done: dict[str
     for now, before in {"monitor": "best_by", "ema_decay": "ema", "grad_clip": "clip"}.items():
         older["config"][before] = older["config"].pop(now)
     del older["config"]["augmentation"]["jpeg"]
+    del older["protocol"]["scales"]
     older["plan"] = older.pop("config")
     out = lay({**half_done, "run.json": json.dumps(older).encode()}, tmp_path / "run")
     from leadline.training.trainer import _claim

@@ -59,20 +59,19 @@ class LayerSamples:
         return (before + change).unflatten(0, (len(kept), -1)).to(self.weight)
 
 
-ChannelChoice = Callable[[Sequence[LayerSamples], int], list[int]]
-"""`(layers that read the channels, how many to keep)` → the numbers of those that are kept, in order."""
+ChannelRanking = Callable[[Sequence[LayerSamples]], list[int]]
+"""Layers that read the channels → all channels, those that are kept longest first."""
 
 
-def lasso_channels(layers: Sequence[LayerSamples], keep: int) -> list[int]:
-    """Choose the channels that reconstruct the layers' outputs best, by LASSO: He et al. 2017, eq. 2.
+def rank_by_lasso(layers: Sequence[LayerSamples]) -> list[int]:
+    """Rank channels by how early the reconstruction of the layers' outputs needs them: LASSO, He et al. 2017, eq. 2.
 
-    min over β of ½ ‖Y − Σ βᵢ Xᵢ Wᵢᵀ‖² + λ ‖β‖₁, where λ falls from where β is zero until `keep` of its entries are
-    not. Least-angle regression (Efron et al. 2004) finds these exactly. Where several layers read the channels, each
-    layer's error counts as a fraction of its output's square.
+    min over β of ½ ‖Y − Σ βᵢ Xᵢ Wᵢᵀ‖² + λ ‖β‖₁, where λ falls from where β is zero: the channels come in the order in
+    which their βᵢ leave zero for good. Least-angle regression (Efron et al. 2004) finds these λ exactly. Where several
+    layers read the channels, each layer's error counts as a fraction of its output's square.
 
     Args:
         layers: samples of every layer that reads the channels.
-        keep: how many channels.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lars_path_gram
@@ -84,22 +83,17 @@ def lasso_channels(layers: Sequence[LayerSamples], keep: int) -> list[int]:
     with warnings.catch_warnings():
         # Channels that are nearly alike: one of them is taken, which is what is wanted.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        _, order, path = lars_path_gram(correlation, gram, n_samples=1, method="lasso", max_iter=4 * count)
-    sizes = np.count_nonzero(path, axis=0)
-    step = int(np.argmax(sizes >= keep)) if (sizes >= keep).any() else int(np.argmax(sizes))
-    # Where the path ends early, the others are silent or copies: the strongest of them fill up.
-    ranked = sorted(range(count), key=lambda each: (path[each, step] == 0, each not in order, -strength[each]))
-    return sorted(ranked[:keep])
+        _, _, path = lars_path_gram(correlation, gram, n_samples=1, method="lasso", max_iter=4 * count)
+    steps = np.arange(path.shape[1])
+    last_zero = np.where(path == 0, steps, -1).max(1)
+    # Where the path ends early, the others are silent or copies: the strongest of them come first.
+    return sorted(range(count), key=lambda each: (last_zero[each], -strength[each]))
 
 
-def random_channels(seed: int) -> ChannelChoice:
-    """Make a choice that looks at nothing: the control of every other one."""
+def rank_at_random(seed: int) -> ChannelRanking:
+    """Make a ranking that looks at nothing: the control of every other one."""
     rng = np.random.default_rng(seed)
-
-    def choose(layers: Sequence[LayerSamples], keep: int) -> list[int]:
-        return sorted(int(each) for each in rng.permutation(len(layers[0].weight))[:keep])
-
-    return choose
+    return lambda layers: [int(each) for each in rng.permutation(len(layers[0].weight))]
 
 
 def _system(layers: Sequence[LayerSamples]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.compression.channels import ChannelChoice, LayerSamples, lasso_channels
+from leadline.compression.channels import ChannelRanking, LayerSamples, rank_by_lasso
 from leadline.core.errors import BadInput
 from leadline.core.progress import track
 from leadline.core.ranges import Within, check_value
@@ -49,19 +49,19 @@ def prune(
     images: Float[Tensor, "N 3 H W"],
     keep: float,
     *,
-    choose: ChannelChoice = lasso_channels,
+    rank: ChannelRanking = rank_by_lasso,
 ) -> DepthModel:
     """Build the network with fewer channels that needs at most a fraction of the multiply-adds (He et al. 2017).
 
-    Every group of channels keeps the same fraction. Group by group, from the image to the depth, `choose` picks the
-    channels from how well the outputs of the layers that read them are reconstructed, and these layers' weights are
-    fitted to the outputs of the unpruned network.
+    How many channels each group keeps follows from how much worse the outputs of the layers that read them are then
+    reconstructed, for the multiply-adds that it saves. Group by group, from the image to the depth, the channels that
+    `rank` puts first are kept, and the weights of these layers are fitted to the outputs of the unpruned network.
 
     Args:
         model: a trained `FusionModel` of convolutions and batch normalisations.
         images: calibration images, RGB in [0, 1], at a size that the model takes; no ground truth is needed.
         keep: the fraction of the multiply-adds, between 0 and 1.
-        choose: the choice of channels.
+        rank: which channels of a group are kept first.
 
     Returns:
         The pruned network, in evaluation mode.
@@ -78,10 +78,14 @@ def prune(
     original = deepcopy(model).cpu().eval().requires_grad_(False)
     pruned = deepcopy(original)
     graph, groups = _channel_groups(pruned, images[:1])
-    counts = _counts(original, groups, _areas(original, images[:1]), keep)
-    surgeon = _Surgeon(original, pruned, graph, images, choose)
-    for group in track(surgeon.in_order(groups), len(groups), "layers", "pruning"):
-        surgeon.prune(group, counts[group.root])
+    areas = _areas(original, images[:1])
+    _check_reach(original, groups, areas, keep)
+    surgeon = _Surgeon(original, pruned, graph, images)
+    groups = surgeon.in_order(groups)
+    errors = {group.root: surgeon.errors(group) for group in track(groups, len(groups), "layers", "measuring")}
+    counts = _counts(original, groups, areas, errors, keep)
+    for group in track(groups, len(groups), "layers", "pruning"):
+        surgeon.prune(group, counts[group.root], rank)
     outline = build_on_meta(model.name, **model.arguments)
     made = build(model.name, **{**model.arguments, PRUNED: changed_widths(pruned, outline)})
     made.load_state_dict(pruned.state_dict())
@@ -177,32 +181,57 @@ def _areas(model: DepthModel, image: Tensor) -> dict[str, int]:
     return areas
 
 
-def _counts(model: DepthModel, groups: Sequence[ChannelGroup], areas: Mapping[str, int], keep: float) -> dict[str, int]:
-    """Return how many channels each group keeps, by its root: the largest common fraction that `keep` allows."""
+def _check_reach(model: DepthModel, groups: Sequence[ChannelGroup], areas: Mapping[str, int], keep: float) -> None:
     layers = {name: layer for name, layer in model.named_modules() if name in areas}
-    whole = _cost(layers, areas, {}, groups)
-
-    def counts(fraction: float) -> dict[str, int]:
-        return {group.root: max(round(fraction * group.count), _LEAST) for group in groups}
-
-    def fraction_left(fraction: float) -> float:
-        return _cost(layers, areas, counts(fraction), groups) / whole
-
-    if not groups or fraction_left(0.0) > keep:
-        least = fraction_left(0.0) if groups else 1.0
+    least = _cost(layers, areas, {group.root: _LEAST for group in groups}, groups) / _cost(layers, areas, {}, groups)
+    if least > keep:
         raise BadInput(
             f"keep={keep:g}: with {_LEAST} channels in every layer that can be pruned, {model.name!r} still needs "
             f"{least:.1%} of its multiply-adds. Give a larger keep."
         )
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if fraction_left(middle) <= keep else (low, middle)
-    chosen = counts(low)
-    # The next channels of the groups, one each, as far as they fit: the common fraction moves many at once.
-    for group in sorted(groups, key=lambda each: -each.count):
-        more = {**chosen, group.root: min(chosen[group.root] + 1, group.count)}
-        if _cost(layers, areas, more, groups) / whole <= keep:
+
+
+def _counts(
+    model: DepthModel,
+    groups: Sequence[ChannelGroup],
+    areas: Mapping[str, int],
+    errors: Mapping[str, Mapping[int, float]],
+    keep: float,
+) -> dict[str, int]:
+    """Return how many channels each group keeps, by its root.
+
+    The group goes down a step whose error grows least for the multiply-adds saved, until `keep` is reached.
+
+    Args:
+        model: the unpruned network.
+        groups: its groups.
+        areas: of `_areas`.
+        errors: root → count of channels, from all down → error of the layers that read them.
+        keep: the fraction of the multiply-adds.
+    """
+    layers = {name: layer for name, layer in model.named_modules() if name in areas}
+    most = keep * _cost(layers, areas, {}, groups)
+    chosen = {group.root: group.count for group in groups}
+    steps = {root: list(known) for root, known in errors.items()}
+    before = dict(chosen)
+    while (now := _cost(layers, areas, chosen, groups)) > most:
+        best, rate = "", 0.0
+        for root, counts in steps.items():
+            place = counts.index(chosen[root])
+            if place + 1 == len(counts):
+                continue
+            saved = now - _cost(layers, areas, {**chosen, root: counts[place + 1]}, groups)
+            grown = errors[root][counts[place + 1]] - errors[root][counts[place]]
+            if saved > 0 and (not best or grown / saved < rate):
+                best, rate = root, grown / saved
+        before[best] = chosen[best]
+        chosen[best] = steps[best][steps[best].index(chosen[best]) + 1]
+    # Steps are coarse: channels of the last ones come back as far as they fit.
+    for root in sorted(chosen, key=lambda each: before[each] - chosen[each]):
+        while chosen[root] < before[root]:
+            more = {**chosen, root: chosen[root] + 1}
+            if _cost(layers, areas, more, groups) > most:
+                break
             chosen = more
     return chosen
 
@@ -232,10 +261,8 @@ def _cost(
 class _Surgeon:
     """Prune one group after the other, and remember which channels of the original the network still has."""
 
-    def __init__(
-        self, original: DepthModel, pruned: DepthModel, graph: Any, images: Tensor, choose: ChannelChoice
-    ) -> None:
-        self.pruned, self.graph, self.images, self.choose = pruned, graph, images, choose
+    def __init__(self, original: DepthModel, pruned: DepthModel, graph: Any, images: Tensor) -> None:
+        self.pruned, self.graph, self.images = pruned, graph, images
         self.layers = {name: layer for name, layer in pruned.named_modules() if isinstance(layer, nn.Conv2d)}
         self.left = {name: torch.arange(layer.out_channels) for name, layer in self.layers.items()}
         """Convolution → which of the original's outputs it still has."""
@@ -253,12 +280,21 @@ class _Surgeon:
         place = {name: number for number, name in enumerate(dict.fromkeys(self.order))}
         return sorted(groups, key=lambda group: min(place[name] for name in group.readers))
 
-    def prune(self, group: ChannelGroup, count: int) -> None:
+    def errors(self, group: ChannelGroup) -> dict[int, float]:
+        """Return the error of the layers that read a group, for counts of channels from all down to the least."""
+        samples = list(self._samples(group).values())
+        ranked = rank_by_lasso(samples)
+        counts = {max(round(group.count * tenth / 10), _LEAST): tenth for tenth in range(9, -1, -1)}
+        return {group.count: 0.0} | {
+            count: sum(each.error(ranked[:count], each.refit(ranked[:count])) for each in samples) for count in counts
+        }
+
+    def prune(self, group: ChannelGroup, count: int, rank: ChannelRanking) -> None:
         """Keep `count` channels of a group, and fit the layers that read them."""
         if count >= group.count:
             return
         samples = self._samples(group)
-        kept = self.choose(list(samples.values()), count)
+        kept = sorted(rank(list(samples.values()))[:count])
         weights = {name: each.refit(kept) for name, each in samples.items()}
         gone = sorted(set(range(group.count)) - set(kept))
         places = torch.tensor(kept)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import torch
 
-from leadline.compression.channels import lasso_channels, random_channels
+from leadline.compression.channels import rank_at_random, rank_by_lasso
 from leadline.compression.pruning import check_installed, check_prunable, prune
 from leadline.core.ranges import AtLeastOne, Positive, Within
 from leadline.data.mixing import as_mixture
@@ -38,10 +38,10 @@ DESIGN = Design(
     "compression",
     "Compression: fewer channels, fewer bits",
     "One trained network is the start and the teacher of every arm; the seeds are of the finetuning: the order of the "
-    "data and the augmentation. Channels are pruned by LASSO (He et al. 2017) and at random; weights are rounded to 8 "
-    "and 4 bits a channel, and learn through the rounding (Polino et al. 2018). Every compressed network is finetuned "
-    "with the original as the teacher and, but for two, without. The control is the original itself, trained on for as "
-    "many steps.",
+    "data and the augmentation. Channels are pruned by LASSO (He et al. 2017), and as many of each layer at random; "
+    "weights are rounded to 8 and 4 bits a channel, and learn through the rounding (Polino et al. 2018). Every "
+    "compressed network is finetuned with the original as the teacher and, but for two, without. The control is the "
+    "original itself, trained on for as many steps.",
     {
         "pruning": "What do half of the multiply-adds cost?",
         "channels": "Does it matter which channels go, once the network is finetuned?",
@@ -185,12 +185,12 @@ def _networks(study: CompressionStudyOptions, original: DepthModel, spec: str, r
     before = create_or_read(study.out / "compression-start.json", configuration)
     problem = f"{study.out} holds a study of another compression"
     check_same_configuration(before, configuration, problem, "Give another --out.")
-    choices = {"pruned": lasso_channels, "random": random_channels(0)}
+    choices = {"pruned": rank_by_lasso, "random": rank_at_random(0)}
     images = None
-    for key, choose in choices.items():
+    for key, rank in choices.items():
         if not (place / key / "model.json").is_file():
             images = calibration_images(original, run.train, study.images) if images is None else images
-            save(prune(original, images, study.keep, choose=choose), place / key)
+            save(prune(original, images, study.keep, rank=rank), place / key)
     for bits in BITS:
         if not (place / f"bits-{bits}" / "model.json").is_file():
             save(quantise(deepcopy(original), bits=bits), place / f"bits-{bits}")

@@ -9,7 +9,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial, wraps
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -624,6 +624,9 @@ def _check_configuration(before: dict[str, Any], now: Mapping[str, Any], problem
         defaults = json.loads(json.dumps(asdict(TrainConfig())))
         config["augmentation"] = {**defaults["augmentation"], **config.get("augmentation", {})}
         before["config"] = {**defaults, **config}
+    if isinstance(rules := before.get("protocol"), dict):
+        defaults = {each.name: each.default for each in fields(EvalProtocol) if each.default is not MISSING}
+        before["protocol"] = {**json.loads(json.dumps(defaults)), **rules}
     if "start" not in before:  # Versions before 0.2 did not write it.
         now = {key: value for key, value in now.items() if key != "start"}
     check_same_configuration(before, now, problem, advice)
