@@ -18,8 +18,7 @@ import onnxruntime
 import tyro
 
 from leadline.core.markdown import markdown_table
-from leadline.data.datasets import open_data
-from leadline.data.loader import subsample_evenly
+from leadline.data.datasets import open_data, subsample_evenly
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
