@@ -62,7 +62,7 @@ def write_network(folder: Path) -> Path:
         num_attention_heads=6,
         image_size=518,
         patch_size=14,
-        out_indices=[3, 6, 9, 12],
+        out_indices=[3, 6, 9, 12],  # pyright: ignore[reportCallIssue]
         reshape_hidden_states=False,
     )
     config = transformers.DepthAnythingConfig(backbone_config=backbone)

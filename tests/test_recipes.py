@@ -157,13 +157,17 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones():
 def test_the_literature_is_trained_side_by_side_and_recorded(tmp_path):
     options = TrainArguments(data=DATA, protocol="rooms", config=CONFIG, hardware=HARDWARE)
     study = StudyLiteratureCommand(
-        out=tmp_path / "out", seeds=1, networks=("eigen",), record=tmp_path / "record", options=options
+        out=tmp_path / "out", seeds=1, only=("eigen",), record=tmp_path / "record", options=options
     )
     assert study.run() == 0
     record = json.loads((tmp_path / "record" / "literature.json").read_text())
-    assert [row["folder"] for row in record["rows"]] == ["cnn", "eigen"]
-    assert all(row["cost"]["multiply_adds"] > 1e6 for row in record["rows"])
-    assert "says nothing of chance" in record["verdict"]
+    assert list(record["arms"]) == ["cnn", "eigen"]
+    assert [claim["against"] for claim in record["claims"]] == ["cnn"]
+    assert [seed["steps"] for seed in record["arms"]["eigen"]["seeds"].values()] == [[2, 2]]
+    costs, papers = record["tables"]
+    assert all(float(line[2].removesuffix(" M")) > 1 for line in costs["body"])
+    assert papers["body"][0][0] == "Eigen 2014"
+    assert "says nothing of chance" in (tmp_path / "record" / "literature.md").read_text()
     assert "multiply-adds" in (tmp_path / "out" / "report.html").read_text()
     assert json.loads((tmp_path / "out" / "eigen" / "seed-0" / "1-coarse" / "done.json").read_text())["steps"] == 2
 
@@ -171,10 +175,10 @@ def test_the_literature_is_trained_side_by_side_and_recorded(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"networks": ("alexnet",)}, "No network is called 'alexnet'"),
-        ({"networks": ("cnn",)}, "names the control cnn alone"),
+        ({"only": ("alexnet",)}, "No arm is called 'alexnet'"),
+        ({"only": ("cnn",)}, "names controls alone"),
         (
-            {"networks": ("eigen",), "options": TrainArguments(data="rooms,count=4,height=16,width=64")},
+            {"only": ("eigen",), "options": TrainArguments(data="rooms,count=4,height=16,width=64")},
             r"input_size \(16, 64\) must be",
         ),
     ],

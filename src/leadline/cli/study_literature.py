@@ -1,6 +1,5 @@
 """`leadline study literature`."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +8,8 @@ import tyro
 
 from leadline.cli.train_arguments import TrainArguments
 from leadline.core.ranges import check_fields
-from leadline.io.atomic import atomic_write
-from leadline.io.outputs import check_replaceable
 from leadline.recipes.study_literature import TRAINING, LiteratureStudyOptions, study_literature
-from leadline.reporting.report import check_report_folder, publish
+from leadline.recipes.study_outputs import check_study_outputs, command_line, write_study
 
 
 @dataclass(frozen=True)
@@ -27,26 +24,12 @@ class StudyLiteratureCommand(LiteratureStudyOptions):
         default_factory=lambda: TrainArguments(**TRAINING)
     )
     record: Path | None = None
-    """Folder for literature.md and literature.json, the tables alone."""
+    """Folder for literature.md and literature.json: every seed's figures, and what follows from them."""
 
     def run(self) -> int:
         check_fields(self)
-        check_report_folder(self.out)
-        folders = [folder for folder in (self.out, self.record) if folder]
-        for folder in folders:
-            check_replaceable(
-                folder / "literature.json",
-                "--out" if folder == self.out else "--record",
-                keys=frozenset({"options", "rows"}),
-                beside=["literature.md"],
-            )
-        report, record = study_literature(self)
-        page = publish(report, self.out)
-        tables = [table.markdown() for table in report.sections[0].tables]
-        for folder in folders:
-            with atomic_write(folder / "literature.json") as half:
-                half.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            with atomic_write(folder / "literature.md") as half:
-                half.write_text("\n\n".join([f"# {report.title}", report.prose, *tables]) + "\n", encoding="utf-8")
+        check_study_outputs("literature", self.out, self.record)
+        command = command_line("literature", self, StudyLiteratureCommand())
+        page = write_study(*study_literature(self, command), self.out, self.record)
         print(f"The report is {page}")
         return 0

@@ -1,36 +1,26 @@
 """The study of the literature: its networks trained side by side, on equal images and in equal steps."""
 
-import json
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from leadline.core.errors import BadInput, check_known
-from leadline.core.ranges import AtLeastOne
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.statistics import Difference, compare_rows, describe_difference
-from leadline.evaluation.tables import Row, TextTable, average_runs
+from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
 from leadline.recipes import TrainingRun
-from leadline.recipes.studies import (
-    describe_budget,
-    numbers_section,
-    results_table,
-    score_over_seeds,
-    train_over_seeds,
-    trained_model,
-)
+from leadline.recipes.arms import Arm, Claim, Design
+from leadline.recipes.distil import BEST_WEIGHTS
+from leadline.recipes.studies import describe_budget
+from leadline.recipes.study_options import StudyOptions, finish_study, open_study
 from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.charts import error_against_cost
 from leadline.reporting.model_table import multiply_adds
-from leadline.reporting.report import Chart, Report, reading
+from leadline.reporting.report import Chart, Report
 from leadline.training.objectives import Supervised
 from leadline.training.trainer import TrainConfig
 
@@ -78,6 +68,16 @@ PAPERS: tuple[tuple[str, ...], ...] = (
     ("TransDepth 2021", "0.106", "0.365", "0.900", "0.983", "0.996"),
 )
 """Name, AbsRel, RMSE, δ < 1.25, 1.25², 1.25³: as the papers (BTS: its README) state them for NYU Depth v2."""
+DESIGN = Design(
+    "literature",
+    "The literature's networks, side by side",
+    "Each network of docs/literature.md at its tiny size, on the encoder of the control where it leaves the encoder "
+    "free, trained on equal images in equal steps, by its own loss where its name says so. The control is a CNN's "
+    "pyramid under a light decoder, with nothing of what the papers added.",
+    {"literature": "Is any of the literature's networks better than a plain CNN on equal data and in equal steps?"},
+    tuple(Claim("literature", name, CONTROL, "literature") for name in NETWORKS if name != CONTROL),
+    {"literature": "all networks against the control"},
+)
 TRAINING: Mapping[str, Any] = {
     "data": "rooms,domain=a,count=2048,height=64,width=96",
     "loss": "silog=1",
@@ -87,18 +87,11 @@ TRAINING: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class LiteratureStudyOptions:
+class LiteratureStudyOptions(StudyOptions):
     """What the study of the literature trains, and where."""
 
     out: Path = Path("runs/literature")
-    """Folder for the runs and the report."""
-    seeds: AtLeastOne = 3
-    """Each network is trained once from each of the seeds 0 … n − 1."""
-    networks: tuple[str, ...] = ()
-    """Folders of `NETWORKS` to train, besides the control `cnn`; unset: all."""
-    jobs: AtLeastOne = 1
-    """Trainings at a time, each on its share of the cores; on a processor with small networks, as many as it has cores
-    is fastest."""
+    """Folder for the runs, the report and the record."""
     options: TrainOptions = field(default_factory=lambda: TrainOptions(**TRAINING))
 
 
@@ -113,69 +106,48 @@ class Cost:
     """Median over repeated predictions of one image, on the device and with the threads at hand."""
 
 
-def study_literature(study: LiteratureStudyOptions) -> tuple[Report, dict[str, Any]]:
+def study_literature(study: LiteratureStudyOptions, command: str = "") -> tuple[Report, dict[str, Any]]:
     """Train each network from each seed, evaluate, and compare; an interrupted study resumes.
 
+    Args:
+        study: its options; their `model` is not used.
+        command: the command line, for the record.
+
     Returns:
-        The report; and what a JSON file records of it.
+        The report, with a chart of error against cost; and the record.
 
     Raises:
         BadInput: an option, the data or a run folder cannot be used.
     """
-    contenders, options = chosen_networks(study.networks), study.options
-    train, validation, test = options.splits(study.out / "cache")
-    base = options.training_run(train, validation, seed=0)
-    height, width = train[0].size
-    runs = {name: (each.recipe, _run(base, each, height, width)) for name, each in contenders.items()}
-    for _, run in runs.values():
+    chosen = DESIGN.arms(study.only)
+    data = open_study(study)
+    height, width = data.train[0].size
+    arms, costs = {}, {}
+    for name in chosen:
+        contender = NETWORKS[name]
+        run = _run(data.training_run, contender, height, width)
+        model = run.build()
         # What cannot be built or lacks a loss's side outputs is refused before anything is trained.
-        run.objective.parts(run.build())
-    train_over_seeds(runs, study.out, seeds=study.seeds, jobs=study.jobs)
-
-    trained = partial(trained_model, base, study.out)
-    titles = {name: each.title for name, each in contenders.items()}
-    rows, baselines = score_over_seeds(trained, titles, test, base.protocol, seeds=study.seeds, training=train)
-    costs = {name: measure_cost(trained(name, 0), (height, width)) for name in contenders}
-    averages = {name: average_runs(titles[name], each) for name, each in rows.items()}
-    differences = {name: compare_rows(rows[name], rows[CONTROL]) for name in contenders if name != CONTROL}
-
-    budget = describe_budget(options, len(train), remark="the weights are those that validated best")
-    notes = [budget.partition(" Network:")[0], _losses(contenders, options.loss)]
-    table = results_table([*averages.values(), *baselines], train, test, base.protocol, notes=notes)
-    section = numbers_section(table, [_costs(titles, costs), _papers()], base.protocol)
+        run.objective.parts(model)
+        costs[name] = measure_cost(model, (height, width))
+        factors = {"network": contender.network, "loss": contender.loss or study.options.loss}
+        arms[name] = Arm(contender.title, run, contender.recipe, factors, study.seeds)
+    budget = describe_budget(study.options, len(data.train), remark=BEST_WEIGHTS)
+    notes = [budget.partition(" Network:")[0], _losses({name: NETWORKS[name] for name in chosen}, study.options.loss)]
+    titles = {name: NETWORKS[name].title for name in chosen}
+    report, record = finish_study(
+        study, DESIGN, arms, data, notes=notes, tables=[_costs(titles, costs), _papers()], command=command
+    )
+    rows = record["derived"]["rows"]
     points = [
-        (titles[name], cost.multiply_adds, averages[name].metrics["rmse"], averages[name].errors.get("rmse", 0.0))
-        for name, cost in costs.items()
+        (titles[name], costs[name].multiply_adds, each["rmse"]["mean"], each["rmse"]["standard_error"] or 0.0)
+        for name, each in rows.items()
     ]
     chart = Chart(
         error_against_cost(points, METRICS["rmse"].heading), "Error against multiply-adds; bars of one standard error."
     )
-    prose = "**" + " ".join(_verdicts(titles, differences, study.seeds)) + "**"
-    sections = (replace(section, figures=(chart, *section.figures)), reading())
-    record = {
-        "options": json.loads(json.dumps(asdict(study), default=str)),
-        "protocol": base.protocol.as_dict(),
-        "notes": notes,
-        "verdict": prose.strip("*"),
-        "rows": [_recorded(name, rows[name], averages[name], costs[name], differences) for name in contenders],
-        "baselines": [row.as_dict() for row in baselines],
-        "papers_own_figures_on_their_data": [list(line) for line in PAPERS],
-    }
-    return Report("The literature's networks, side by side", sections, prose), record
-
-
-def chosen_networks(names: Sequence[str]) -> dict[str, Contender]:
-    """Return the contenders of these names and the control, in the order of the table; all where none is named.
-
-    Raises:
-        BadInput: an unknown name, or the control alone.
-    """
-    for name in names:
-        check_known("network", name, NETWORKS)
-    if names and set(names) == {CONTROL}:
-        raise BadInput(f"--networks names the control {CONTROL} alone: name a network to compare with it.")
-    wanted = {*names, CONTROL} if names else NETWORKS.keys()
-    return {name: each for name, each in NETWORKS.items() if name in wanted}
+    first = replace(report.sections[0], figures=(chart, *report.sections[0].figures))
+    return replace(report, sections=(first, *report.sections[1:])), record
 
 
 def measure_cost(model: DepthModel, size: tuple[int, int], *, repeats: int = 15) -> Cost:
@@ -232,34 +204,3 @@ def _papers() -> TextTable:
     )
     header = ("as published", *(METRICS[name].heading for name in ("abs_rel", "rmse", "d1", "d2", "d3")))
     return TextTable("What the papers report", header, PAPERS, remarks)
-
-
-def _verdicts(titles: Mapping[str, str], differences: Mapping[str, Sequence[Difference]], seeds: int) -> list[str]:
-    """A sentence on the RMSE of each network against the control."""
-    return [
-        describe_difference(titles[name], titles[CONTROL], _of_rmse(each), seeds=seeds)
-        for name, each in differences.items()
-    ]
-
-
-def _of_rmse(differences: Sequence[Difference]) -> Difference:
-    return next(each for each in differences if each.metric == "rmse")
-
-
-def _recorded(
-    name: str,
-    rows: Sequence[Row],
-    average: Row,
-    cost: Cost,
-    differences: Mapping[str, Sequence[Difference]],
-) -> dict[str, Any]:
-    return {
-        "folder": name,
-        **average.as_dict(),
-        "seeds": [row.as_dict()["metrics"] for row in rows],
-        "cost": asdict(cost),
-        "difference_to_control": {
-            each.metric: {"mean": each.mean, "margin_95": None if math.isinf(each.margin) else each.margin}
-            for each in differences.get(name, ())
-        },
-    }

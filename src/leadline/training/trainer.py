@@ -371,7 +371,7 @@ class Trainer:
             "validation": identity(self.validation),
             "objective": {"name": type(self.objective).__name__, **asdict(self.objective)},  # pyright: ignore[reportArgumentType]
             "config": asdict(self.config),
-            "protocol": _protocol_as_before(self.protocol),
+            "protocol": asdict(self.protocol),
             "frozen": list(self.frozen),
             **({"lora": self.lora} if self.lora else {}),  # Runs from before there was LoRA do not say it.
             **({"start": self.start} if self.start else {}),
@@ -519,11 +519,6 @@ class _State:
             return True
         before, now = self.best[metric], scores[metric]
         return now > before if METRICS[metric].higher_is_better else now < before
-
-
-def _protocol_as_before(protocol: EvalProtocol) -> dict[str, Any]:
-    """The fields of a protocol; runs from before there were scales do not say them."""
-    return {key: value for key, value in asdict(protocol).items() if key != "scales" or value != (1.0,)}
 
 
 _LEARNING = ("model", "parts", "average", "optimizer", "schedule")
