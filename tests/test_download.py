@@ -181,7 +181,7 @@ def test_a_disk_without_room_for_all_is_told_at_once(site: Site, file: Path):
 
 def test_a_folder_that_cannot_be_made_is_named(site: Site, tmp_path: Path):
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(BadInput, match=r"Cannot write .*cache"):
+    with pytest.raises(BadInput, match=r"Cannot create the folder .*cache"):
         fetch(site, tmp_path / "cache" / "weights.pt")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from leadline.core.ranges import AtLeastOne, Side, check_fields
 from leadline.data.datasets import open_data
 from leadline.inference.session import Backend, load_for_command
-from leadline.training.pseudo_labels import label
+from leadline.training.pseudo_labels import CACHE, label
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LabelCommand:
 
     def run(self) -> int:
         check_fields(self)
-        dataset = open_data(self.data, self.split, cache=self.out / "cache")
+        dataset = open_data(self.data, self.split, cache=self.out / CACHE)
         for line in getattr(dataset, "left_out", ()):
             print(line, file=sys.stderr)
         store = label(

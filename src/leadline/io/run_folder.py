@@ -10,13 +10,16 @@ from leadline.io.atomic import atomic_write
 from leadline.io.json_text import parse_json
 
 
-def create_or_read(file: Path, configuration: Mapping[str, Any], beside: Collection[str] = ()) -> dict[str, Any]:
+def create_or_read(
+    file: Path, configuration: Mapping[str, Any], beside: Collection[str] = (), allowed: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the configuration that `file` holds; write it first, if the file does not exist.
 
     Args:
         file: the JSON file in the folder that the configuration is of.
         configuration: what is written, as JSON.
         beside: glob patterns of the files that will be written beside it.
+        allowed: names that may be there already.
 
     Returns:
         The configuration in the file, which may be another.
@@ -25,7 +28,8 @@ def create_or_read(file: Path, configuration: Mapping[str, Any], beside: Collect
         BadInput: the file is damaged; or files of these patterns exist without it, which are not Leadline's.
     """
     if not file.exists():
-        if others := sorted(path.name for pattern in beside for path in file.parent.glob(pattern)):
+        found = {path.name for pattern in beside for path in file.parent.glob(pattern)}
+        if others := sorted(found - set(allowed)):
             raise BadInput(f"{file.parent} holds {others[0]}, which is not of this run: choose another folder.")
         with atomic_write(file) as half:
             half.write_text(json.dumps(configuration, indent=1))

@@ -39,6 +39,8 @@ SHARD = 64
 ALIGNMENTS = ("auto", "none", "truth")
 """`truth` scales each prediction to metres by its image's measured depth, `none` keeps the teacher's own unit, and
 `auto` is `truth` for a teacher that does not output metres, on data that has some."""
+CACHE = "cache"
+"""Folder in a store in which `leadline label` keeps the images of a dataset that renders them."""
 _MANIFEST = "store.json"
 _CROP = 0.75
 """Side of the crop that the teacher has to agree with, as a fraction of the image's."""
@@ -180,7 +182,7 @@ def label(
         "alignment": alignment,
         "kind": (DepthKind.METRIC if alignment == "truth" else teacher.kind).value,
     }
-    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["[!.]*"]))
+    store = PseudoLabelStore(out, create_or_read(out / _MANIFEST, manifest, ["[!.]*"], [CACHE]))
     if store.manifest.get("format") in range(1, FORMAT):
         manifest["format"] = store.manifest["format"]
     check_same_configuration(

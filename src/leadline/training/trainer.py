@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -225,7 +225,7 @@ class Trainer:
         # Other processes of this run, one a device, wait for this one.
         is_first = fabric.is_global_zero
         with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
-            _claim(self.out, self._configuration())
+            _claim(self.out, self._configuration)
             if (self.out / _DONE).exists():
                 return _load_best(self.out)
             with StopRequest() as stop:
@@ -264,7 +264,7 @@ class Trainer:
             )
         parts.to(fabric.device).train()
         average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True)
-        self.fabric, self.state = fabric, _State(self._configuration(), model, parts, average, optimizer, schedule)
+        self.fabric, self.state = fabric, _State(self._configuration, model, parts, average, optimizer, schedule)
 
     def resume(self) -> None:
         """Resume from the last checkpoint, if there is one."""
@@ -363,7 +363,9 @@ class Trainer:
             workers=self.hardware.workers,
         )
 
+    @cached_property
     def _configuration(self) -> dict[str, Any]:
+        """What tells this run from others; it reads a sample of each dataset, once."""
         model = self.model
         return {
             "model": {"name": model.name, "arguments": model.arguments, "kind": model.kind},
