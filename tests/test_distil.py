@@ -579,6 +579,9 @@ def test_the_quick_study_trains_its_own_teacher_and_what_a_pretrained_student_st
     record = json.loads((tmp_path / "distillation.json").read_text())
     assert {found["decision"] for found in record["derived"]["claims"]} == {"undecided"}  # one seed
     assert all(found["margin_95"] is None for found in record["derived"]["claims"])
+    # A record names a study's files by their place in its folder, wherever that lay.
+    assert record["arms"]["control-pretrained"]["network"].startswith("start:start/model")
+    assert str(tmp_path) not in json.dumps(record["arms"])
 
 
 def test_the_relative_teachers_numbers_are_those_of_dpt_hybrid_or_from_0_to_1():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from leadline.core.errors import BadInput, unknown
@@ -218,9 +219,9 @@ def study_record(
                 "name": arm.name,
                 "recipe": arm.recipe,
                 "factors": dict(arm.factors),
-                "network": arm.training_run.network,
+                "network": _without_folder(arm.training_run.network, out),
                 "train": identity(arm.training_run.train),
-                "objective": repr(arm.training_run.objective),
+                "objective": _without_folder(repr(arm.training_run.objective), out),
                 "steps": arm.training_run.config.steps,
                 "batch_size": arm.training_run.config.batch_size,
                 "learning_rate": arm.training_run.config.learning_rate,
@@ -242,6 +243,11 @@ def study_record(
     }
     record = json.loads(json.dumps(record))
     return {**record, "derived": derive(record)}
+
+
+def _without_folder(words: str, out: StrPath) -> str:
+    """Words that name files of a study by their place in its folder, wherever that lies."""
+    return words.replace(f"{Path(out)}/", "")
 
 
 def baseline_rows(train: Dataset, test: Dataset, protocol: EvalProtocol) -> list[tuple[str, Row]]:
