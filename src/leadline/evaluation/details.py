@@ -13,7 +13,7 @@ from leadline.core.sample import Depth, Mask, collate
 from leadline.data.datasets import Dataset
 from leadline.data.loader import group_by_size
 from leadline.evaluation.evaluate import predict_views
-from leadline.evaluation.geometry import CLOSE, cloud_scores, relative_normal_error
+from leadline.evaluation.geometry import CLOSE, cloud_scores, f1, relative_normal_error
 from leadline.evaluation.metrics import METRICS, MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.score_table import OWN_MEDIAN
@@ -203,8 +203,7 @@ def _f1(predicted: Depth, target: Depth, valid: Mask, threshold: float) -> float
             recalls.append(hits / int(theirs.sum()))
     if not recalls:
         return float("nan")
-    precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return f1(sum(precisions) / len(precisions), sum(recalls) / len(recalls))
 
 
 def _edges(depth: Depth, axis: int, threshold: float, *, swaps: bool) -> Tensor:

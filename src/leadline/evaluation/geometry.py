@@ -111,9 +111,13 @@ def cloud_scores(predicted: Depth, target: Depth, valid: Mask, camera: Sequence[
         return CloudScores(float("nan"), float("nan"))
     ours, theirs = (points_of(each, camera).reshape(-1, 3)[chosen] for each in (predicted, target))
     there, back = KDTree(theirs).query(ours)[0], KDTree(ours).query(theirs)[0]
-    precision, recall = float((there < CLOSE).mean()), float((back < CLOSE).mean())
-    f_score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    f_score = f1(float((there < CLOSE).mean()), float((back < CLOSE).mean()))
     return CloudScores(float(there.mean() + back.mean()) / 2, f_score)
+
+
+def f1(precision: float, recall: float) -> float:
+    """Return the harmonic mean of precision and recall, each from 0 to 1; 0 where both are."""
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _normals(points: Points) -> tuple[Float[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
