@@ -16,7 +16,6 @@ from leadline.core.ranges import AtLeastOne, Positive, Within
 from leadline.data.mixing import as_mixture
 from leadline.evaluation.evaluate import evaluate
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.statistics import check_seeds
 from leadline.evaluation.tables import Row
 from leadline.io.run_folder import check_same_configuration, create_or_read
 from leadline.models.base import DepthModel
@@ -28,7 +27,7 @@ from leadline.recipes.arms import Arm, Claim, Design, baseline_rows, study_recor
 from leadline.recipes.compress import calibration_images
 from leadline.recipes.distil import BEST_WEIGHTS, METRES, DistillationExperiment, Variant
 from leadline.recipes.studies import describe_budget
-from leadline.recipes.study_options import StudyOptions
+from leadline.recipes.study_options import StudyOptions, open_study
 from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.model_table import multiply_adds
 from leadline.reporting.report import Report
@@ -113,12 +112,10 @@ def study_compression(study: CompressionStudyOptions, command: str = "") -> tupl
     Raises:
         BadInput: an option, the data or a run folder cannot be used, or the network cannot be pruned.
     """
-    check_seeds(study.seeds)
     check_installed()
-    chosen = DESIGN.arms(study.only)
-    train, validation, test = study.options.splits(study.out / "cache")
-    train = as_mixture(train)
-    run = study.options.training_run(train, validation, seed=0)
+    chosen, data = DESIGN.arms(study.only), open_study(study)
+    train, test = as_mixture(data.train), data.test
+    run = replace(data.training_run, train=train)
     spec = study.original or str(_trained_original(study, run))
     original = load(spec)
     check_prunable(original)
