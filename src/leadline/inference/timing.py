@@ -72,7 +72,9 @@ def _weights(spec: str, predictor: Any) -> list[Any]:
     """Return the files of the weights, which may have fewer bits than the loaded model; else the model."""
     if isinstance(predictor, ExportedModel):
         return list(exported_files(predictor.path))
-    file = Path(spec) / "weights.safetensors"
+    from leadline.models.saving import WEIGHTS  # with PyTorch, which such a model has imported
+
+    file = Path(spec) / WEIGHTS
     return [file if file.is_file() else predictor.model]
 
 

@@ -19,8 +19,6 @@ PAPER_FIGURES = (
     ("holes filled by DPT", "1.181", "0.407", "0.907"),
 )
 """The source paper's Table 2: RMSE (m), δ < 1.25, MAE (m); MiDaS-small on NYU Depth v2."""
-STARTS = ("random", "relative")
-"""What a student's weights are before: random, or trained on relative depth of the teacher's data, as MiDaS is."""
 
 
 @dataclass(frozen=True)
