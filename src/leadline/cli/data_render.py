@@ -25,7 +25,7 @@ class RenderCommand:
     """Photographs of each room, at most."""
     size: tuple[Side, Side] = (192, 256)
     """Height and width of the photographs."""
-    samples: AtLeastOne = 4
+    samples: AtLeastOne = 2
     """Of light, for each pixel."""
     seed: Seed = 0
     """Another seed furnishes other rooms."""

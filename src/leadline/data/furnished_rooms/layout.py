@@ -93,8 +93,8 @@ class Layout:
     placed: list[Placed] = field(default_factory=list)
     lamps: list[Lamp] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
-    sky: float = 0.1
-    """Strength of the light that comes from everywhere."""
+    ambient: float = 0.1
+    """Radiance of the light that comes from everywhere, in watts per square metre and steradian."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the layout as what JSON can hold, for Blender's Python."""
@@ -194,7 +194,7 @@ class _Builder:
             self._second_room(doorway, height)
         self._light((0.0, 0.0, width, depth), height)
         self._propose_views((0.0, 0.0, width, depth), height, views)
-        self.layout.sky = float(rng.uniform(0.02, 0.4))
+        self.layout.ambient = float(rng.uniform(0.5, 1.5)) * self._mean_radiance((width, depth, height))
         return self.layout
 
     def _shell(
@@ -495,6 +495,11 @@ class _Builder:
             x, y = rng.uniform(x0 + 0.3, x1 - 0.3), rng.uniform(y0 + 0.3, y1 - 0.3)
             self._ball((float(x), float(y), float(rng.uniform(0.75, 0.93) * height)))
 
+    def _mean_radiance(self, room: Vector) -> float:
+        """Radiance of walls that reflect half of what the lamps shine, everywhere alike."""
+        x, y, z = room
+        return sum(lamp.power for lamp in self.layout.lamps) / (2 * (x * y + y * z + x * z)) / math.pi
+
     def _ball(self, place: Vector) -> None:
         warm = self.rng.uniform(0, 1)
         colour = (1.0, 1.0 - 0.25 * warm, 1.0 - 0.55 * warm)
@@ -521,6 +526,10 @@ class _Builder:
                 z = top - distance * math.sin(math.radians(pitch))
             else:
                 x, y = rng.uniform(x0 + 0.15, x1 - 0.15), rng.uniform(y0 + 0.15, y1 - 0.15)
+                inside = (rng.uniform(x0, x1), rng.uniform(y0, y1))
+                if style > 0.7:
+                    # From one end of the room to the other, which a place drawn at random seldom sees.
+                    x, y, inside = self._across((x0, y0, x1, y1))
                 if style < 0.4:
                     z, pitch = rng.uniform(0.15, 0.55), rng.normal(-6, 10)
                 elif style < 0.5:
@@ -528,10 +537,20 @@ class _Builder:
                 else:
                     z, pitch = rng.uniform(0.9, 1.8), rng.normal(-10, 9)
                 # Towards the inside, so that far walls are seen as often as near ones.
-                inside = (rng.uniform(x0, x1), rng.uniform(y0, y1))
                 yaw = math.degrees(math.atan2(inside[1] - y, inside[0] - x)) + rng.normal(0, 10)
             if x0 + 0.1 < x < x1 - 0.1 and y0 + 0.1 < y < y1 - 0.1 and 0.1 < z < height - 0.15:
                 self.layout.views.append(View((float(x), float(y), float(z)), float(yaw), float(pitch), roll, fov))
+
+    def _across(self, floor: tuple[float, float, float, float]) -> tuple[float, float, tuple[float, float]]:
+        """Draw a place near one end of the longer side, and one near the other end to look at."""
+        low, high = np.array(floor[:2]), np.array(floor[2:])
+        long = int(np.argmax(high - low))
+        here, there = self.rng.uniform(low, high), self.rng.uniform(low, high)
+        ends = (low[long], high[long]) if self.rng.random() < 0.5 else (high[long], low[long])
+        here[long], there[long] = (
+            0.85 * end + 0.15 * each for end, each in zip(ends, (here[long], there[long]), strict=True)
+        )
+        return float(here[0]), float(here[1]), (float(there[0]), float(there[1]))
 
     def _wall_surface(self) -> Surface:
         rng = self.rng

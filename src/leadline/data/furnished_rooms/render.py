@@ -25,7 +25,7 @@ from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read
 
-VERSION = 1
+VERSION = 2
 """Version of layouts and rendering: raise it when the same seed no longer gives the same rooms."""
 _VAL_EVERY = 20
 """One scene of this many is for validation, and the next one for the test."""
@@ -48,7 +48,7 @@ class RoomsConfig:
     """Photographs of each scene, at most."""
     size: tuple[int, int] = (192, 256)
     """Height and width."""
-    samples: int = 4
+    samples: int = 2
     """Light samples of each pixel; a denoiser removes the noise that remains."""
     seed: int = 0
 
