@@ -76,7 +76,7 @@ def brightness_graph(most: float = 4.0) -> onnx.ModelProto:
 def write_brightness(model: Brightness, path: Path) -> ExportedModel:
     """Write a `Brightness` as `leadline export` writes a model, and open it."""
     about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
-    save(whole_graph(brightness_graph(), model.preprocessing, model.kind), path, {"model": about, "export": {}})
+    save(whole_graph(brightness_graph(), model), path, {"model": about, "export": {}})
     return load_exported(path)
 
 
@@ -104,11 +104,20 @@ def test_what_is_around_the_network_is_what_predict_does(rule, kind, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=2e-4, err_msg=f"{height} × {width}")
 
 
+def test_depth_follows_the_focal_length_to_the_power_that_was_learned(tmp_path):
+    model = Brightness(Preprocessing((48, 64), multiple=16, focal=60.0))
+    model.learn_focal_power()
+    exported = write_brightness(model, tmp_path / "model.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    far, near = exported.measure([image, image], [np.array([240.0, 240, 31.5, 23.5], np.float32), None])
+    np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
+
+
 def test_weights_beside_an_openvino_file_that_are_another_models_are_refused(tmp_path):
     model = Brightness(RULES[0])
     about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
     for name, most in (("one", 4.0), ("two", 5.0)):
-        graph = whole_graph(brightness_graph(most), model.preprocessing, model.kind, focal_is_optional=False)
+        graph = whole_graph(brightness_graph(most), model, focal_is_optional=False)
         save(graph, tmp_path / f"{name}.onnx", {"model": about, "export": {}})
     # A process that has loaded OpenVINO is left to end.
     code = f"""

@@ -21,7 +21,7 @@ from leadline.models.loading import load, open_model
 from leadline.models.networks.hybrid import Transformer
 from leadline.models.networks.presets import SIZES
 from leadline.models.registry import MODELS, build
-from leadline.models.saving import save
+from leadline.models.saving import load_folder, save
 
 VIT = {"img_size": 64, "depth": 4, "embed_dim": 24, "num_heads": 2}
 SMALLEST = {
@@ -360,6 +360,24 @@ def test_a_lens_twice_as_long_puts_the_same_picture_twice_as_far(name: str):
     torch.testing.assert_close(depth[0], unknown[0])
     torch.testing.assert_close(depth[1], 2 * unknown[1])
     torch.testing.assert_close(depth[2], unknown[2])
+
+
+def test_the_power_of_the_focal_length_is_learned_and_kept(tmp_path):
+    model = made("cnn", camera="learned").eval()
+    canonical = model.preprocessing.focal
+    assert canonical is not None
+    image = photograph(64, 64)
+    depth = model(image, torch.full((1, 4), 4 * canonical))
+    torch.testing.assert_close(depth, 2 * model(image))
+    depth.sum().backward()
+    assert model.focal_power is not None
+    assert model.focal_power.grad is not None
+    with torch.no_grad():
+        model.focal_power.fill_(0.25)
+    save(model, tmp_path / "model")
+    with torch.no_grad():
+        again = load_folder(tmp_path / "model")(image, torch.full((1, 4), 16 * canonical))
+        torch.testing.assert_close(again, 2 * model(image))
 
 
 def test_a_network_may_take_every_camera_for_what_it_shows():

@@ -35,7 +35,7 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
     network = network_graph(model)
     if precision != "int8":  # the quantiser wants weights as they are
         network = in_half(network, only_exact=precision == "fp32")
-    graph = whole_graph(network, model.preprocessing, model.kind)
+    graph = whole_graph(network, model)
     if graph.ByteSize() > LARGEST:
         raise BadInput(f"{path} would have more than 2 GB, and ONNX keeps no more in one file: give --precision fp16.")
     save(graph, path, about)

@@ -10,6 +10,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.export.network import OPSET
+from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Interpolation, Preprocessing, Resize
 
 SMOOTHING = "leadline/smoothing"
@@ -18,14 +19,13 @@ IR_VERSION = 10
 """Of the file format: what ONNX Runtime 1.18 and later read."""
 
 
-def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind, *, focal_is_optional: bool = True) -> Any:
+def whole_graph(network: Any, model: DepthModel, *, focal_is_optional: bool = True) -> Any:
     """Put preprocessing around a network.
 
     Args:
         network: an `onnx.ModelProto` from `image` (B, 3, H, W) in [0, 1] to `depth` (B, 1, H, W), for the canonical
             camera.
-        rule: the network's preprocessing.
-        kind: of the depth.
+        model: what the network was made from: its preprocessing, kind of depth and use of the focal length.
         focal_is_optional: whether the second input may be left out, which OpenVINO cannot read.
 
     Returns:
@@ -35,6 +35,8 @@ def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind, *, focal_is_
     Raises:
         BadInput: a network that keeps each photograph's own size.
     """
+    rule, kind = model.preprocessing, model.kind
+    power = 1.0 if model.focal_power is None else model.focal_power.item()
     graph = _Graph()
     pixels = graph("Cast", graph("Transpose", "image", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     height, width = (graph.side(pixels, axis) for axis in (2, 3))
@@ -53,7 +55,7 @@ def whole_graph(network: Any, rule: Preprocessing, kind: DepthKind, *, focal_is_
     graph.nodes.extend(inner.graph.node)
     depth = inner.graph.output[0].name
     if rule.focal is not None and kind is DepthKind.METRIC:
-        depth = graph("Mul", depth, _zoom(graph, whole, size, rule.focal))
+        depth = graph("Mul", depth, _zoom(graph, whole, size, rule.focal, power))
     restored = _resized(graph, depth, whole, rule.restore)
     if rows is not None and columns is not None:
         restored = _cut(graph, restored, rows, columns, height, width)
@@ -173,13 +175,15 @@ def _rounded(graph: _Graph, side: str, native: int, rule: Preprocessing) -> str:
     return graph("Mul", steps, graph.whole([rule.multiple]))
 
 
-def _zoom(graph: _Graph, whole: Sequence[str], size: Sequence[str], canonical: float) -> str:
-    """How much farther the camera sees than the canonical one, (cameras, 1, 1, 1); 1 where it is not known."""
+def _zoom(graph: _Graph, whole: Sequence[str], size: Sequence[str], canonical: float, power: float) -> str:
+    """How much farther the network's answer is for the camera than for the canonical one, (cameras, 1, 1, 1); 1 where
+    the camera is not known."""
     before, after = (graph("Mul", *(_double(graph, side) for side in sides)) for sides in (whole, size))
     scale = graph("Cast", graph("Sqrt", graph("Div", after, before)), to=TensorProto.FLOAT)
     zoom = graph("Div", graph("Mul", "focal", scale), graph.number(canonical))
     known = graph("Greater", zoom, graph.number(0))
-    return graph("Reshape", graph("Where", known, zoom, graph.number(1)), graph.whole([-1, 1, 1, 1]))
+    zoom = graph("Pow", graph("Where", known, zoom, graph.number(1)), graph.number(power))
+    return graph("Reshape", zoom, graph.whole([-1, 1, 1, 1]))
 
 
 _RESIZE: dict[Interpolation, dict[str, Any]] = {

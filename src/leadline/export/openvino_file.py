@@ -34,7 +34,7 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
     """
     runtime = _openvino()
     source = path.with_suffix(".onnx")
-    graph = whole_graph(network_graph(model), model.preprocessing, model.kind, focal_is_optional=False)
+    graph = whole_graph(network_graph(model), model, focal_is_optional=False)
     onnx_file.save(graph, source, about)
     read = runtime.Core().read_model(source)
     _smooth(runtime, read)

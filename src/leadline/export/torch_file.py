@@ -93,7 +93,8 @@ class _Whole(nn.Module):
         depth = model.forward_canonical(interpolate(pixels, (rows, columns), rule.interpolation)).float()
         if rule.focal is not None and model.kind is DepthKind.METRIC:
             zoom = focal * torch.sym_sqrt(rows * columns / (height * width)) / rule.focal
-            depth = depth * zoom.where(zoom > 0, 1.0)[:, None, None, None]
+            zoom = zoom.where(zoom > 0, 1.0)[:, None, None, None]
+            depth = depth * (zoom if model.focal_power is None else zoom**model.focal_power)
         restored = interpolate(depth, (height, width), rule.restore)
         return restored if model.kind is DepthKind.RELATIVE else torch.maximum(restored, depth.amin((1, 2, 3), True))
 

@@ -70,6 +70,8 @@ class DepthModel(nn.Module, ABC):
         """Bits of the whole numbers that the weights are saved as; None: they are floats."""
         self.defaults: Mapping[str, Any] = dict(defaults or {})
         self._spec = spec
+        self.focal_power: nn.Parameter | None = None
+        """To which power depth follows the focal length, learned; None: to the first."""
         self.set_preprocessing(preprocessing)
 
     @property
@@ -105,6 +107,10 @@ class DepthModel(nn.Module, ABC):
             column = torch.tensor(values, device="cpu").view(3, 1, 1)
             self.register_buffer(name, column, persistent=False)
 
+    def learn_focal_power(self) -> None:
+        """Let depth follow the focal length to a power that is learned, from 0.5 on, instead of to the first."""
+        self.focal_power = nn.Parameter(torch.tensor(0.5))
+
     @property
     def pretrained_encoder(self) -> bool:
         """Whether the encoder brings knowledge that a high learning rate would destroy."""
@@ -117,7 +123,9 @@ class DepthModel(nn.Module, ABC):
 
         `intrinsics` are those of `image` as it is given. A lens of twice the focal length shows a thing as large as at
         half the distance, so depth seen by the canonical camera grows with the focal length (Yin et al. 2023, eq. 2);
-        where the camera is not known (None or NaN), it is taken for the canonical one.
+        where the camera is not known (None or NaN), it is taken for the canonical one. A network built with
+        `camera=learned` follows the focal length to a power that it learned: what it knows of the size of things moves
+        with the lens, what it knows of the size of rooms does not.
         """
         depth = self.forward_canonical(image)
         zoom = self.zoom(intrinsics)
@@ -128,7 +136,8 @@ class DepthModel(nn.Module, ABC):
         if self.preprocessing.focal is None or self.kind is not DepthKind.METRIC or intrinsics is None:
             return None
         zoom = intrinsics[:, :2].prod(1).sqrt() / self.preprocessing.focal
-        return zoom.where(zoom > 0, 1.0)[:, None, None, None]
+        zoom = zoom.where(zoom > 0, 1.0)[:, None, None, None]
+        return zoom if self.focal_power is None else zoom**self.focal_power
 
     def forward_with_sides(
         self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None

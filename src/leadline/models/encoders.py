@@ -36,9 +36,9 @@ _SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretra
 """Ways of timm's to get at weights, which a description from a stranger could name."""
 RESIZES = (Resize.SAME_AREA.value, Resize.STRETCH.value)
 """Ways for a photograph to come to the native size of an own network."""
-CAMERAS = ("canonical", "any")
+CAMERAS = ("canonical", "learned", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
-`any`: it takes every photograph for what it looks like."""
+`learned`: they follow it to a power that is learned; `any`: it takes every photograph for what it looks like."""
 
 
 def make_encoder(
@@ -144,7 +144,7 @@ def encoder_preprocessing(
         size: native height and width in pixels.
         mean: of RGB in [0, 1]; None: that of timm's own weights.
         std: of RGB in [0, 1]; None: likewise.
-        camera: "canonical" or "any".
+        camera: "canonical", "learned" or "any".
         multiple: what both sides must divide by.
         resize: "same_area" or "stretch".
 
@@ -161,7 +161,7 @@ def encoder_preprocessing(
     std = tuple(std or (trained.std if trained else IMAGENET_STD))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
-    focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera == "canonical" else None
+    focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera != "any" else None
     return Preprocessing((size[0], size[1]), multiple, Resize(resize), mean=mean, std=std, focal=focal)
 
 

@@ -12,7 +12,7 @@ from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
 from leadline.models.names import DEFAULT as DEFAULT
-from leadline.models.names import PRUNED
+from leadline.models.names import LEARNED_CAMERA, PRUNED
 from leadline.models.widths import set_widths
 
 MODELS: Mapping[str, str] = {
@@ -94,6 +94,8 @@ def build(name: str, **arguments: Any) -> DepthModel:
         model.set_spec(ModelSpec(name, json.loads(json.dumps(kept))))
     except TypeError as problem:
         raise BadInput(f"The arguments of {name!r} must be what JSON can hold: {problem}.") from problem
+    if kept.get("camera") == LEARNED_CAMERA:
+        model.learn_focal_power()
     if pruned is not None:
         set_widths(model, pruned)
     return model

@@ -52,7 +52,8 @@ class EigenConfig:
     input_size: Sequence[int] | None = None
     """Native height and width, for which the fully connected layers are made."""
     camera: str = "canonical"
-    """"canonical" (metres follow the photograph's focal length, where it is known) or "any"."""
+    """"canonical" (metres follow the photograph's focal length, where it is known), "learned" (to a power that is
+    learned) or "any"."""
 
 
 def eigen(config: EigenConfig) -> "EigenModel":

@@ -65,7 +65,8 @@ class EncoderConfig:
     input_size: Sequence[int] | None = None
     """Native height and width."""
     camera: str = "canonical"
-    """"canonical" (metres follow the photograph's focal length, where it is known) or "any"."""
+    """"canonical" (metres follow the photograph's focal length, where it is known), "learned" (to a power that is
+    learned) or "any"."""
 
 
 @dataclass(frozen=True)
