@@ -24,7 +24,10 @@ from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
 from leadline.models.loading import load
+from leadline.models.registry import build
+from leadline.models.saving import save
 from leadline.recipes import RECIPES, TrainingRun, recipe
+from leadline.recipes.leadline_small import ARGUMENTS
 from leadline.recipes.study_options import StudyData
 from leadline.recipes.study_stages import DESIGN, StagesStudyOptions, stage_arms, study_stages
 from leadline.training.parallel import run_parallel
@@ -135,6 +138,25 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
     before = weights.read_bytes()
     assert made.run() == 0
     assert weights.read_bytes() == before
+
+
+def test_a_small_network_goes_on_with_furnished_rooms_and_learns_how_far_to_follow_the_camera(tmp_path):
+    start = build("cnn", **{**ARGUMENTS, "input_size": (192, 256), "camera": "any"})
+    save(start, tmp_path / "start")
+    made = TrainSmallCommand(
+        start=str(tmp_path / "start"),
+        out=tmp_path / "run",
+        furnished="rooms,domain=b,count=2,height=192,width=256",
+        rooms=4,
+        furnished_steps=2,
+        hardware=HARDWARE,
+    )
+    assert made.run() == 0
+    network = load(tmp_path / "run" / "model")
+    assert network.arguments["camera"] == "learned"
+    assert network.focal_power is not None
+    assert network.focal_power.item() != 0.5
+    assert "60% rooms-b" in network.provenance.training_data
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The small network that comes with the package: trained on published data in three stages.
 
-First at half size, where an hour shows it many pictures, then at its own; then on furnished rooms.
+First at half size, where an hour shows it many pictures, then at its own; then on furnished rooms, where it learns too
+how far to follow the camera.
 """
 
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
+from leadline.models.names import LEARNED_CAMERA
 from leadline.models.registry import build
 from leadline.models.saving import load_folder, save
 from leadline.recipes import TrainingRun
@@ -36,7 +38,7 @@ ARGUMENTS: dict[str, Any] = {
 """Of the `cnn` that is trained: 3.6 million parameters, 0.63 billion multiply-adds at 192 × 256."""
 LIMITS = (
     "metres indoors, roughly: learned from procedural and furnished rooms and a few measured scenes; "
-    "do not trust it outdoors, in mirrors and glass, or nearer than half a metre; it ignores the camera"
+    "do not trust it outdoors, in mirrors and glass, or nearer than half a metre"
 )
 """The network's limits, shown wherever it is used by default."""
 
@@ -48,7 +50,8 @@ class SmallNetworkOptions:
     encoder: Path | None = None
     """ImageNet weights of timm's mobilenetv2_100, padded as in TensorFlow, as safetensors."""
     start: str = ""
-    """A small network to go on from instead, as `--model` names it: the first two stages are left out."""
+    """A small network to go on from instead, as `--model` names it: the first two stages are left out. Without
+    `furnished` its third stage is the control that has the same steps without furnished rooms."""
     out: Path = Path("runs/small")
     """The run folder; the network will be in `model/` below it, in half precision."""
     measured: str = ""
@@ -63,12 +66,14 @@ class SmallNetworkOptions:
     """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
     measured_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
     """Fraction of the images that are measured photographs."""
+    furnished_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.6
+    """Fraction of the third stage's images that are furnished rooms."""
     rooms: AtLeastOne = 16384
     """How many rooms there are at 96 × 128; a fourth as many at 192 × 256."""
     steps: AtLeastOne = 4800
     """At 96 × 128; a tenth as many at 192 × 256."""
     furnished_steps: AtLeastOne = 1200
-    """Of the third stage, at 192 × 256: half of its images are furnished rooms."""
+    """Of the third stage, at 192 × 256."""
     seed: Seed = 0
     """Of the untrained decoder, the order of the data and the augmentation."""
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
@@ -87,11 +92,11 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     """
     if (options.encoder is None) == (not options.start):
         raise BadInput("Give --encoder FILE to train from the beginning, or --start MODEL to go on from a network.")
-    if options.start and not options.furnished:
-        raise BadInput("--start leaves the first two stages out, and the third needs --furnished DATA.")
+    if options.furnished and options.measured and options.measured_fraction + options.furnished_fraction >= 1:
+        raise BadInput("measured_fraction and furnished_fraction leave nothing of the images for rooms of domain c.")
     test = open_data(options.test, "test") if options.test else None
     network = load(options.start) if options.start else _train_on_rooms(options)
-    if options.furnished:
+    if options.furnished or options.start:
         network = _train_on_furnished_rooms(options, network)
     if options.validation:
         network = _choose_camera(network, open_data(options.validation, "val"))
@@ -119,22 +124,35 @@ def _train_on_rooms(options: SmallNetworkOptions) -> DepthModel:
 
 
 def _train_on_furnished_rooms(options: SmallNetworkOptions, network: DepthModel) -> DepthModel:
-    """Train at the network's own size; half of the photographs hide their camera."""
-    rooms, steps = max(options.rooms // 4, 1), options.furnished_steps
+    """Train at the network's own size; it learns how far to follow the camera, which some photographs hide."""
     training_run = _training_run(
-        options, (192, 256), rooms, steps, learning_rate=1e-3, furnished=options.furnished, unknown_camera=0.5
+        options,
+        (192, 256),
+        max(options.rooms // 4, 1),
+        options.furnished_steps,
+        learning_rate=1e-3,
+        encoder_lr_scale=0.3,
+        is_third=True,
     )
-    return training_run.fit(network, options.out / "3-furnished")
+    follows = _with_camera(network, LEARNED_CAMERA)
+    return training_run.fit(follows, options.out / "3-furnished")
 
 
 def _choose_camera(network: DepthModel, validation: Dataset) -> DepthModel:
     """Return the network that ignores cameras, if telling it those of the validation photographs makes it worse."""
-    ignoring = build(network.name, **{**network.arguments, "camera": "any"})
-    ignoring.load_state_dict(network.state_dict())
-    ignoring.provenance = network.provenance
+    ignoring = _with_camera(network, "any")
     told, untold = (evaluate_metrics(each, validation, protocol("indoor"))["rmse"] for each in (network, ignoring))
     print_line(f"{validation.name}: RMSE {told:.3f} m with the photographs' cameras, {untold:.3f} m without them")
-    return network if told <= untold else ignoring.eval()
+    return network if told <= untold else ignoring
+
+
+def _with_camera(network: DepthModel, camera: str) -> DepthModel:
+    """Return the network with another use of the focal length and, but for that, the same weights."""
+    changed = build(network.name, **{**network.arguments, "camera": camera})
+    kept = {**changed.state_dict(), **network.state_dict()}
+    changed.load_state_dict({key: kept[key] for key in changed.state_dict()})
+    changed.provenance = network.provenance
+    return changed.eval()
 
 
 def _training_run(
@@ -144,21 +162,29 @@ def _training_run(
     steps: int,
     *,
     learning_rate: float,
-    furnished: str = "",
-    unknown_camera: float = 0.0,
+    encoder_lr_scale: float | None = None,
+    is_third: bool = False,
 ) -> TrainingRun:
+    fractions = {options.measured: options.measured_fraction} if options.measured else {}
+    if is_third and options.furnished:
+        fractions[options.furnished] = options.furnished_fraction
     data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
-    if options.measured:
-        data += f" + {options.measured}*{options.measured_fraction / (1 - options.measured_fraction):g}"
-    if furnished:
-        # As much as all else together.
-        data += f" + {furnished}*{1 / (1 - options.measured_fraction) if options.measured else 1:g}"
+    for source, fraction in fractions.items():
+        data += f" + {source}*{fraction / (1 - sum(fractions.values())):g}"
     config = TrainConfig(
         steps=steps,
         learning_rate=learning_rate,
+        encoder_lr_scale=encoder_lr_scale,
         validate_every=max(steps // 8, 1),
         augmentation=Augmentation(
-            crop=0.5, brightness=0.3, colour=0.15, blur=0.3, noise=0.04, jpeg=0.3, unknown_camera=unknown_camera
+            # A network that does not know the camera should not take crops for photographs of rooms.
+            crop=0.7 if is_third else 0.5,
+            brightness=0.3,
+            colour=0.15,
+            blur=0.3,
+            noise=0.04,
+            jpeg=0.3,
+            unknown_camera=0.3 if is_third else 0.0,
         ),
         seed=options.seed,
     )
@@ -166,7 +192,7 @@ def _training_run(
     cache = options.out / "cache"
     # Rooms and photographs in every batch: batch normalisation would tell the two apart if they alternated.
     train = as_mixture(learning.open("train", cache))
-    chosen_by = options.validation if furnished else ""
+    chosen_by = options.validation if is_third else ""
     validation = open_data(chosen_by, "val") if chosen_by else learning.open("val", cache)
     return learning.training_run(train, validation, seed=options.seed)
 
