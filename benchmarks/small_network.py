@@ -3,17 +3,21 @@
 Per scene and over all images: unaligned, told the camera and not, and with each prediction's median moved to its
 truth's. Beside it three flat predictors: the median depth of what it was given to learn from (`--median-of`, a
 dataset's train split), each scene's own median, and each image's own median, which is also a median-aligned plane. Then
-edges and surfaces, and whether the middle of each photograph, cut out, keeps its metres.
+where the error comes from (an image's scale, its scale and shift, or its shape; by distance; by field of view), edges
+and surfaces, and whether the middle of each photograph, cut out, keeps its metres.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from leadline.core.camera import fields_of_view
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.transforms import crop
@@ -21,7 +25,7 @@ from leadline.evaluation.details import detail_tables
 from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.flat_baselines import flat_rows
 from leadline.evaluation.metrics import METRICS
-from leadline.evaluation.protocols import protocol
+from leadline.evaluation.protocols import EvalProtocol, protocol
 from leadline.evaluation.tables import ImageScore, TextTable
 from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
@@ -30,6 +34,10 @@ from leadline.models.registry import DEFAULT
 
 CROP = 0.6
 """Of the width and of the height."""
+BANDS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Metres between which errors are told apart."""
+FIELDS_OF_VIEW = (0, 50, 60, 70, 80, 180)
+"""Degrees between which errors are told apart."""
 SHOWN = ("rmse", "mae", "d1", "log_rms")
 
 
@@ -44,7 +52,7 @@ def main() -> None:
     model, plain = load(options.model), protocol("indoor")
     scenes: dict[str, dict[str, list[ImageScore]]] = defaultdict(dict)
     datasets = [open_data(words, options.split) for words in options.data]
-    aligned = plain.changed(alignment="median")
+    aligned, shifted = (plain.changed(alignment=each) for each in ("median", "scale_shift"))
     for data in datasets:
         known = constant_baseline(open_data(options.median_of, "train") if options.median_of else data, plain)
         network = [
@@ -53,6 +61,7 @@ def main() -> None:
                 ("the network, told the camera", data, plain),
                 ("the network, untold", Untold(data), plain),
                 ("the network, told, median-aligned", data, aligned),
+                ("the network, told, scale- and shift-aligned", data, shifted),
             )
         ]
         for row in (*network, *flat_rows(data, plain, known)[1:]):
@@ -65,6 +74,7 @@ def main() -> None:
     rows = {**dict(sorted(scenes.items())), "all": dict(everything)}
     print(error_table(rows, f"{plain.words}, mean of images").markdown())
     print(better_scenes(scenes))
+    print(ratio_table([ratio for data in datasets for ratio in image_ratios(model, data, plain)]))
     for data in datasets:
         print(detail_tables(model, data, plain)[1].markdown())
     crops = [ratio for data in datasets for ratio in crop_ratios(model, data)]
@@ -103,6 +113,56 @@ def better_scenes(scenes: Mapping[str, Mapping[str, Sequence[ImageScore]]]) -> s
     }
     among = {rival: sum(rival in each for each in scenes.values()) for rival in rivals}
     return "Scenes with a smaller RMSE than " + "; ".join(f"{each}: {won[each]} of {among[each]}" for each in rivals)
+
+
+@dataclass(frozen=True)
+class ImageRatios:
+    """How far one image's prediction is from its truth."""
+
+    truth: float
+    """Median, metres."""
+    predicted: float
+    """Median of the same pixels, metres."""
+    field_of_view: float | None
+    """Across, in degrees; None: the camera is not known."""
+    bands: Mapping[int, np.ndarray]
+    """Number of the band of `BANDS` → predicted over true depth of the pixels in it."""
+
+
+def image_ratios(model: DepthModel, data: Dataset, rules: EvalProtocol) -> Iterator[ImageRatios]:
+    """Compare predictions, told the camera, with what was measured."""
+    for sample in (data[index] for index in range(len(data))):
+        counted = rules.counts(sample.depth, sample.valid)
+        if not counted.any():
+            continue
+        truth = sample.depth[counted].numpy()
+        predicted = predict_tensor(model, sample.image, sample.intrinsics)[counted].numpy()
+        band = np.digitize(truth, BANDS)
+        known = sample.intrinsics is not None
+        yield ImageRatios(
+            float(np.median(truth)),
+            float(np.median(predicted)),
+            fields_of_view(sample.intrinsics.tolist(), sample.size)[0] if known else None,
+            {number: (predicted / truth)[band == number] for number in np.unique(band)},
+        )
+
+
+def ratio_table(images: Sequence[ImageRatios]) -> str:
+    """Print how the prediction follows the truth from image to image, and by distance and field of view."""
+    logs = np.log([[each.truth, each.predicted] for each in images])
+    slope = np.polyfit(logs[:, 0], logs[:, 1], 1)[0]
+    lines = [f"log of the predicted median on log of the true median: slope {slope:.2f}, {len(images)} images"]
+    for number, (low, high) in enumerate(pairwise((0.0, *BANDS, np.inf))):
+        ratios = [each.bands[number] for each in images if number in each.bands]
+        if ratios:
+            middle = np.median(np.concatenate(ratios))
+            lines.append(f"predicted over true depth at {low:g} to {high:g} m: median {middle:.2f}")
+    for low, high in pairwise(FIELDS_OF_VIEW):
+        seen = [each for each in images if each.field_of_view is not None and low <= each.field_of_view < high]
+        if seen:
+            middle = np.median([each.predicted / each.truth for each in seen])
+            lines.append(f"predicted over true median at {low:g} to {high:g} degrees: {middle:.2f}, {len(seen)} images")
+    return "\n".join(lines)
 
 
 def crop_ratios(model: DepthModel, data: Dataset) -> Iterator[tuple[float, float]]:
