@@ -10,6 +10,23 @@ from leadline.io.atomic import atomic_write
 from leadline.io.json_text import parse_json
 
 
+def claim_folder(file: Path, configuration: Mapping[str, Any], problem: str, beside: Collection[str] = ()) -> None:
+    """Write the configuration of a new folder, or check that an old folder has the same one.
+
+    Args:
+        file: the JSON file in the folder that holds its configuration.
+        configuration: what is asked for, as JSON.
+        problem: what the error says of a folder of another configuration.
+        beside: glob patterns of the files that will be written beside it.
+
+    Raises:
+        BadInput: the folder is of another configuration, the file is damaged, or files of these patterns exist without
+            it, which are not Leadline's.
+    """
+    before = create_or_read(file, configuration, beside)
+    check_same_configuration(before, configuration, problem, "Give another folder, or delete this one to start anew.")
+
+
 def create_or_read(
     file: Path, configuration: Mapping[str, Any], beside: Collection[str] = (), allowed: Collection[str] = ()
 ) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.tables import TextTable
 from leadline.inference.backends import is_exported
 from leadline.io.locks import file_lock
-from leadline.io.run_folder import check_same_configuration, create_or_read
+from leadline.io.run_folder import claim_folder
 from leadline.models.base import DepthModel
 from leadline.models.description import WEIGHT_BITS
 from leadline.models.loading import load
@@ -241,13 +241,7 @@ def _variant(options: CompressOptions, kind: DepthKind) -> Variant:
 
 def _claim(out: Path, configuration: Mapping[str, Any]) -> None:
     beside = ("start", "finetuning", "model", "model.json", "labels")
-    before = create_or_read(out / "compression.json", configuration, beside)
-    check_same_configuration(
-        before,
-        configuration,
-        f"{out} holds another compression",
-        "Give another folder, or delete this one to start anew.",
-    )
+    claim_folder(out / "compression.json", configuration, f"{out} holds another compression", beside)
 
 
 def _row(name: str, model: DepthModel, metrics: Mapping[str, float], size: int) -> CompressedRow:

@@ -17,7 +17,7 @@ from leadline.data.mixing import as_mixture
 from leadline.evaluation.evaluate import evaluate
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.tables import Row
-from leadline.io.run_folder import check_same_configuration, create_or_read
+from leadline.io.run_folder import claim_folder
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.quantisation import quantise
@@ -179,9 +179,8 @@ def _networks(study: CompressionStudyOptions, original: DepthModel, spec: str, r
     """Compress in every way; what is there already is kept."""
     place = study.out / "start"
     configuration = {"original": fingerprint(original), "keep": study.keep, "images": study.images}
-    before = create_or_read(study.out / "compression-start.json", configuration)
     problem = f"{study.out} holds a study of another compression"
-    check_same_configuration(before, configuration, problem, "Give another --out.")
+    claim_folder(study.out / "compression-start.json", configuration, problem)
     choices = {"pruned": rank_by_lasso, "random": rank_at_random(0)}
     images = None
     for key, rank in choices.items():

@@ -23,7 +23,7 @@ from leadline.data.furnished_rooms.catalogue import FurnitureModel, list_credits
 from leadline.data.furnished_rooms.layout import make_layout
 from leadline.io.atomic import atomic_folder, atomic_write, clean_stale
 from leadline.io.locks import file_lock
-from leadline.io.run_folder import check_same_configuration, create_or_read
+from leadline.io.run_folder import claim_folder
 
 VERSION = 2
 """Version of layouts and rendering: raise it when the same seed no longer gives the same rooms."""
@@ -82,12 +82,7 @@ def render_rooms(
     models = read_catalogues(catalogues)
     _check_programs(python)
     about = {"rooms": config.__dict__ | {"version": VERSION, "size": list(config.size)}, "models": len(models)}
-    check_same_configuration(
-        create_or_read(out / "rooms.json", about),
-        about,
-        f"{out} holds other rooms",
-        "Give another folder, or delete this one to start anew.",
-    )
+    claim_folder(out / "rooms.json", about, f"{out} holds other rooms")
     with file_lock(out / ".lock", f"rendering rooms in {out}"):
         unpacked = _unpacked(models, out / "models")
         (out / "CREDITS.txt").write_text("\n".join(list_credits(models)) + "\n", encoding="utf-8")
