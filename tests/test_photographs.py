@@ -7,17 +7,21 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from leadline.cli.main import main
-from leadline.core.errors import UnreadableFile
+from leadline.core.camera import field_of_view
+from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput, UnreadableFile
 from leadline.inference.predict import predict
 from leadline.io.colormaps import colorize, depth_color_scale, render, with_legend
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
@@ -450,3 +454,127 @@ def test_decoding_reads_the_camera_too(tmp_path: Path) -> None:
     assert decode_photograph(held.getvalue(), "it").camera.source == "from EXIF"
     with Image.open(held) as picture:
         assert decode_photograph(picture, "it").camera.source == "from EXIF"
+
+
+def bits(*fields: tuple[int, int]) -> str:
+    """Return numbers, each of so many bits."""
+    return "".join(f"{number:0{width}b}" for number, width in fields)
+
+
+def depth_representation(representation: int) -> bytes:
+    """Return the message of H.265, F.14.2.8, that says what depth between 0.25 and 4.25 is stored as."""
+    codes = {0: "1", 1: "010", 2: "011", 3: "00100"}  # Exp-Golomb
+    least, most = bits((0, 1), (29, 7), (0, 5), (0, 1)), bits((0, 1), (33, 7), (4, 5), (2, 5))
+    text = "0011" + codes[representation] + "1" + least + most + "1"
+    text += "0" * (-len(text) % 8)
+    payload = int(text, 2).to_bytes(len(text) // 8, "big")
+    unit = bytes([39 << 1, 1, 177, len(payload)]) + payload
+    message = len(unit).to_bytes(4, "big") + unit
+    return len(message).to_bytes(4, "big") + message
+
+
+def portrait(path: Path, levels: np.ndarray, representation: int = 1) -> None:
+    """Write a HEIC photograph that carries depth, as iPhones do: a second picture that is declared auxiliary."""
+    heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install 'leadline[heic]'")
+    heif.register_heif_opener()
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[41989] = 26
+    photograph, second = colours().resize((256, 192)), Image.fromarray(levels)
+    photograph.save(path, "HEIF", save_all=True, append_images=[second], quality=-1, chroma=444, exif=exif.tobytes())
+    content = path.read_bytes()
+
+    def box(name: bytes, payload: bytes) -> bytes:
+        return (8 + len(payload)).to_bytes(4, "big") + name + payload
+
+    def place(name: bytes) -> tuple[int, int]:
+        begin = content.index(name) - 4
+        return begin, begin + int.from_bytes(content[begin : begin + 4], "big")
+
+    # ISO/IEC 14496-12 and 23008-12: the property, the items' properties, the reference, where the items lie.
+    (ipco, ipco_end), (ipma, ipma_end), (iloc, iloc_end) = place(b"ipco"), place(b"ipma"), place(b"iloc")
+    property_ = box(b"auxC", bytes(4) + b"urn:mpeg:hevc:2015:auxid:2\0" + depth_representation(representation))
+    count, at = 0, ipco + 8
+    while at < ipco_end:
+        count, at = count + 1, at + int.from_bytes(content[at : at + 4], "big")
+    items, at = bytearray(content[ipma + 8 : ipma_end]), 8
+    at += 3 + items[at + 2]  # the first picture's
+    second_id = bytes(items[at : at + 2])
+    items[at + 2] += 1
+    items.insert(at + 3 + items[at + 2] - 1, count + 1)
+    begin = content.find(b"iref") - 4
+    link = box(b"auxl", second_id + b"\0\1\0\1")
+    if begin >= 0:
+        end = begin + int.from_bytes(content[begin : begin + 4], "big")
+        references = box(b"iref", content[begin + 8 : end] + link)
+    else:
+        begin = end = place(b"iprp")[0]
+        references = box(b"iref", bytes(4) + link)
+    added = len(property_) + 1 + len(references) - (end - begin)
+    places = bytearray(content[iloc + 8 : iloc_end])
+    version = places[0]
+    assert (version in (0, 1), places[4:6].hex()) == (True, "4440")
+    for number in range(int.from_bytes(places[6:8], "big")):
+        offset = 8 + (18 + 2 * version) * number + 4 + 2 * version
+        moved = int.from_bytes(places[offset : offset + 4], "big") + added
+        places[offset : offset + 4] = moved.to_bytes(4, "big")
+    changes = {
+        (ipco, ipco_end): box(b"ipco", content[ipco + 8 : ipco_end] + property_),
+        (ipma, ipma_end): box(b"ipma", bytes(items)),
+        (iloc, iloc_end): box(b"iloc", bytes(places)),
+        (begin, end): references,
+    }
+    patched = content
+    for (start, stop), new in sorted(changes.items(), reverse=True):
+        patched = patched[:start] + new + patched[stop:]
+    for name, more in ((b"meta", added), (b"iprp", len(property_) + 1)):
+        start = patched.index(name) - 4
+        size = int.from_bytes(patched[start : start + 4], "big") + more
+        patched = patched[:start] + size.to_bytes(4, "big") + patched[start + 4 :]
+    path.write_bytes(patched)
+
+
+LEVELS = np.linspace(0, 255, 96 * 128).reshape(96, 128).round().astype(np.uint8)
+
+
+def test_the_depth_that_a_heic_photograph_carries_is_inverse_depth_without_a_unit(tmp_path: Path) -> None:
+    portrait(tmp_path / "a.heic", LEVELS)
+    assert read_photograph(tmp_path / "a.heic").size == (192, 256)
+    depth = read_depth(tmp_path / "a.heic")
+    assert (depth.kind, depth.shape, bool(depth.mask.all())) == (DepthKind.RELATIVE, (96, 128), True)
+    np.testing.assert_allclose(depth.values[0], 0.25 + 4 * (LEVELS / 255), rtol=1e-6)
+    assert depth.camera is not None
+    assert field_of_view(float(depth.camera[0]), 128) == pytest.approx(67.3, abs=0.1)
+    with pytest.raises(BadInput, match="says that its depth is relative"):
+        read_depth(tmp_path / "a.heic", kind="metric")
+
+
+def test_a_photograph_without_depth_and_other_representations_are_refused(tmp_path: Path) -> None:
+    portrait(tmp_path / "linear.heic", LEVELS, representation=2)
+    with pytest.raises(BadInput, match=r"in the representation 2 of H\.265"):
+        read_depth(tmp_path / "linear.heic")
+    portrait(tmp_path / "crop.heic", LEVELS[:64])
+    with pytest.raises(UnreadableFile, match=r"128 × 64 pixels, of another aspect than the photograph's 256 × 192"):
+        read_depth(tmp_path / "crop.heic")
+    colours().save(tmp_path / "plain.heic")
+    with pytest.raises(BadInput, match="carries no depth, only a photograph"):
+        read_depth(tmp_path / "plain.heic")
+
+
+def test_a_cloud_of_the_measured_depth_of_a_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    portrait(tmp_path / "a.heic", LEVELS)
+    words = ["cloud", str(tmp_path / "a.heic"), "--measured", "--out", str(tmp_path / "a.ply")]
+    assert main(words) == 1
+    assert "Metres need a few measured points" in capsys.readouterr().err
+    # Inverse depth of 0.5 and 1.5 per metre, in pixels of the photograph.
+    top, bottom = (1 / (0.5 + LEVELS[row // 2, column // 2] / 255) for row, column in ((40, 20), (180, 200)))
+    points = [f"20,40,{top}", f"200,180,{bottom}"]
+    assert main([*words, "--scale-from", *points]) == 0
+    assert "camera from EXIF, 67.3 degrees across" in capsys.readouterr().out
+    cloud: Any = trimesh.load(tmp_path / "a.ply")
+    metres = np.asarray(cloud.vertices)[:, 2]
+    assert (metres.min(), metres.max()) == pytest.approx((1 / 1.5, 2.0), rel=0.05)
+    assert main([*words, "--model", str(tmp_path), "--scale-from", *points]) == 1
+    assert "give one of them" in capsys.readouterr().err
+    colours().save(tmp_path / "plain.jpg")
+    assert main(["cloud", str(tmp_path / "plain.jpg"), "--measured"]) == 1
+    assert "plain.jpg is no HEIC photograph (.heic, .heif, .hif): only those carry depth" in capsys.readouterr().err

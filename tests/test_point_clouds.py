@@ -224,6 +224,12 @@ def test_a_photograph_becomes_a_cloud_by_the_best_camera_there_is_and_a_guess_is
     assert "camera given, 50.0 degrees across" in capsys.readouterr().out
     points = opened(tmp_path / "cloud.ply").vertices
     assert (np.abs(points[:, 0] / points[:, 2]) <= np.tan(np.radians(25)) + 1e-6).all()
+    middle = np.hypot(points[:, 0] / points[:, 2], points[:, 1] / points[:, 2]).argmin()
+    assert main(["cloud", plain, *words, "--field-of-view", "50", "--scale-from", "63,47,3"]) == 0
+    assert "camera given, 50.0 degrees across" in capsys.readouterr().out
+    assert opened(tmp_path / "cloud.ply").vertices[middle, 2] == pytest.approx(3, rel=0.05)
+    assert main(["cloud", plain, *words, "--scale-from", "floor:1.4,field_of_view=58"]) == 0
+    assert "camera stated with --scale-from, 58.0 degrees across" in capsys.readouterr().out
 
 
 def test_a_depth_map_becomes_a_mesh_with_the_colours_of_its_photograph(tmp_path, capsys):

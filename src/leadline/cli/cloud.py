@@ -13,6 +13,7 @@ from leadline.core.errors import BadInput
 from leadline.core.ranges import AtLeastOne, check_fields
 from leadline.inference.point_cloud import (
     ColouredDepth,
+    coloured_depth_in_photograph,
     coloured_depth_of_map,
     coloured_depth_of_photograph,
     is_depth_file,
@@ -46,6 +47,9 @@ class CloudCommand:
     """Write the surface's normals as a picture too: red to the right, green up, blue towards the camera."""
     model: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = DEFAULT
     """Measures a photograph; as for `leadline predict`."""
+    measured: bool = False
+    """Take the depth that a HEIC photograph carries, as iPhones store it in portraits, in place of a prediction. It is
+    relative: --scale-from makes it metres."""
     as_name: Annotated[str | None, tyro.conf.arg(name="as")] = None
     """The model that a checkpoint file is, where neither its keys nor its name tell."""
     scale_from: tuple[str, ...] = ()
@@ -102,8 +106,9 @@ class CloudCommand:
         if self.depth_scale is not None or is_depth_file(self.source):
             if self.scale_from:
                 raise BadInput(f"--scale-from is for photographs, and {self.source} is a depth map.")
-            if self.as_name:
-                raise BadInput(f"--as is for photographs, and {self.source} is a depth map: leave it out.")
+            for option, is_given in (("--as", self.as_name), ("--measured", self.measured)):
+                if is_given:
+                    raise BadInput(f"{option} is for photographs, and {self.source} is a depth map: leave it out.")
             return coloured_depth_of_map(self.source, self.image, camera, depth_scale=self.depth_scale, kind=self.kind)
         if self.image is not None:
             raise BadInput(f"--image gives a depth map its colours, and {self.source} is a photograph: leave it out.")
@@ -114,6 +119,12 @@ class CloudCommand:
             from leadline.inference.metric_scale import scaler_from_options
 
             scale = scaler_from_options(self.scale_from, 1)
+        if self.measured:
+            if self.model != DEFAULT or self.as_name:
+                raise BadInput(
+                    "--measured takes the depth in the photograph, and --model predicts one: give one of them."
+                )
+            return coloured_depth_in_photograph(self.source, camera, scale)
         model = load_predictor(self.model, self.device, self.as_name)
         return coloured_depth_of_photograph(model, self.source, camera, scale)
 

@@ -13,7 +13,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.inference.backends import Predictor, as_rgb8
 from leadline.inference.predict import predict
-from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, read_depth, read_numbers, same_aspect
+from leadline.io.depth_maps import CARRIER_SUFFIXES, DEPTH_SUFFIXES, DepthMap, read_depth, read_numbers, same_aspect
 from leadline.io.images import PHOTO_SUFFIXES, read_photograph
 from leadline.io.outputs import read_leadline_metadata
 
@@ -71,11 +71,36 @@ def coloured_depth_of_photograph(
     """
     photo = read_photograph(path)
     given = camera.at(photo.size)
-    depth = predict(model, path, given)
+    depth, source = predict(model, path, given), "given" if given else photo.camera.source
     if scale is not None:
-        depth = scale(depth, Path(Path(path).name)).depth  # pyright: ignore[reportCallIssue]
-    picture = as_rgb8(photo.pixels)
-    return _with_camera(depth, picture, "given" if given else photo.camera.source)
+        depth, source = _scaled(depth, path, photo.size, scale, source)
+    return _with_camera(depth, as_rgb8(photo.pixels), source)
+
+
+def coloured_depth_in_photograph(
+    path: StrPath, camera: CameraOption = UNKNOWN_CAMERA, scale: "Scaler | None" = None
+) -> ColouredDepth:
+    """Read the depth that a HEIC photograph carries, as telephones store it, and find or guess its camera.
+
+    Args:
+        path: the photograph.
+        camera: as for `coloured_depth_of_photograph`.
+        scale: turns the depth, which is relative, into metres.
+
+    Raises:
+        BadInput: the photograph carries no depth, no `scale`, or an impossible camera.
+        UnreadableFile: no photograph.
+    """
+    photo = read_photograph(path)
+    if Path(path).suffix.lower() not in CARRIER_SUFFIXES:
+        raise BadInput(f"{path} is no HEIC photograph ({', '.join(sorted(CARRIER_SUFFIXES))}): only those carry depth.")
+    depth, source = read_depth(path), photo.camera.source
+    if given := camera.at(photo.size):
+        inside = resize_intrinsics(given, photo.size, depth.shape)
+        depth, source = depth.replace(intrinsics=np.array(inside, np.float32)), "given"
+    if scale is not None:
+        depth, source = _scaled(depth, path, photo.size, scale, source)
+    return _with_camera(depth, as_rgb8(photo.pixels), source)
 
 
 def coloured_depth_of_map(
@@ -118,6 +143,15 @@ def coloured_depth_of_map(
         inside = resize_intrinsics(photo.camera.numbers, photo.shape, depth.shape)
         depth, source = depth.replace(intrinsics=inside), photo.camera.source
     return _with_camera(depth, as_rgb8(photo.pixels), source)
+
+
+def _scaled(
+    depth: DepthMap, path: StrPath, size: tuple[int, int], scale: "Scaler", source: str
+) -> tuple[DepthMap, str]:
+    """Return depth in metres, and where its camera comes from: scaling by a floor states one."""
+    scaled = scale(depth, Path(Path(path).name), size).depth
+    is_same = scaled.camera is None or (depth.camera is not None and np.allclose(scaled.camera, depth.camera))
+    return scaled, source if is_same else "stated with --scale-from"
 
 
 def _with_camera(depth: DepthMap, picture: UInt8[np.ndarray, "h w 3"], source: str) -> ColouredDepth:

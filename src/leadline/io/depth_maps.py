@@ -27,12 +27,16 @@ from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
 from leadline.io.depth_units import explain_implausible_median
-from leadline.io.exif import read_orientation
+from leadline.io.exif import camera_from_exif, read_orientation
 from leadline.io.images import (
     _LAST_STEP,
     _decoding,
+    _exif,
     _must_exist,
+    _opened,
     _upright,
+    _upright_size,
+    _xmp,
     as_float_image,
     decode_photograph,
     read_photograph,
@@ -41,6 +45,8 @@ from leadline.io.json_text import parse_json
 from leadline.io.png import decode_whole_png, encode_png
 from leadline.io.point_clouds import Mesh, PointCloud, mesh, normals_picture, point_cloud, surface_normals
 
+CARRIER_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""The formats of photographs that may carry depth, which `read_depth` reads too."""
 _SAME_ASPECT = 0.02
 """By which the aspects of a photograph and its depth may differ: a row or a column of a small map."""
 
@@ -272,7 +278,10 @@ def read_depth(
     along_ray: bool = False,
     intrinsics: Intrinsics | None = None,
 ) -> DepthMap:
-    """Read a depth map from PNG, TIFF, NPZ, NPY, PFM, EXR or HDF5, upright as its EXIF says.
+    """Read a depth map from PNG, TIFF, NPZ, NPY, PFM, EXR or HDF5, upright as its EXIF says; or out of a HEIC.
+
+    The depth that a telephone stores in a HEIC photograph is disparity without a reliable unit: it is relative, has
+    fewer pixels than the photograph, and the camera of the photograph's EXIF.
 
     A file that states its unit (each that `write_depth` wrote, and others with a `unit` of metres, centimetres or
     millimetres) is read by it, whatever `depth_scale` says. Any other file needs `depth_scale` for integers, and
@@ -941,6 +950,42 @@ _ROWS_OF_A_CHUNK = {b"\2": 1, b"\3": 16}
 """Of OpenEXR's compressions ZIPS and ZIP."""
 
 
+def _read_heic(path: Path) -> _Stored:
+    """Read the depth that a HEIC photograph carries, as iPhones store it: disparity in 8 bits between two numbers.
+
+    ISO/IEC 23008-12, 6.6.2.1.3 (auxiliary images), and H.265, F.14.3.3 (depth representation information).
+    """
+    with path.open("rb") as file, _opened(file, path.suffix.lower()) as picture:
+        found = picture.info.get("depth_images") if isinstance(picture, Image.Image) else None
+        if not isinstance(picture, Image.Image) or not found:
+            raise BadInput(f"{path} carries no depth, only a photograph: leadline predict estimates it.")
+        metadata = found[0].info.get("metadata") or {}
+        representation = metadata.get("representation_type", _DISPARITY)
+        if representation not in (_INVERSE_DEPTH, _DISPARITY):
+            raise BadInput(f"{path} carries depth in the representation {representation} of H.265, which is not read.")
+        levels = np.asarray(found[0].to_pillow())
+        low, high = float(metadata.get("d_min", 0)), float(metadata.get("d_max", 1))
+        if levels.ndim != 2 or not low < high < math.inf:
+            raise ValueError(f"it carries depth of {levels.shape} numbers from {low:g} to {high:g}")
+        exif = _exif(picture)
+        size = _upright_size(picture, exif)
+        if not same_aspect(size, levels.shape):
+            raise ValueError(
+                f"its depth has {levels.shape[1]} × {levels.shape[0]} pixels, of another aspect than the photograph's "
+                f"{size[1]} × {size[0]}"
+            )
+        camera = camera_from_exif(exif, _xmp(picture), (levels.shape[0], levels.shape[1]), size).numbers
+    stated = {"kind": DepthKind.RELATIVE.value, "source": "stored in the photograph by what took it"}
+    if camera is not None:
+        stated["intrinsics"] = " ".join(str(number) for number in camera.tolist())
+    values = np.float32(low) + levels.astype(np.float32) * np.float32((high - low) / np.iinfo(levels.dtype).max)
+    return _Stored(values, stated)
+
+
+_INVERSE_DEPTH, _DISPARITY = 0, 1
+"""The representations of depth in H.265 in which a larger number is nearer, and equal steps are equal in 1 / depth."""
+
+
 @dataclass(frozen=True)
 class _Format:
     read: Callable[[Path], _Stored]
@@ -949,6 +994,7 @@ class _Format:
 
 _FORMATS: Mapping[str, _Format] = {
     ".exr": _Format(_read_exr, None),
+    **dict.fromkeys(CARRIER_SUFFIXES, _Format(_read_heic, None)),
     ".h5": _Format(_read_hdf5, None),
     ".hdf5": _Format(_read_hdf5, None),
     ".npy": _Format(_read_npy, None),
@@ -960,5 +1006,5 @@ _FORMATS: Mapping[str, _Format] = {
 }
 
 
-DEPTH_SUFFIXES = frozenset(_FORMATS)
-"""The formats that `read_depth` reads; `write_depth` writes all but .npy, .exr, .h5 and .hdf5."""
+DEPTH_SUFFIXES = frozenset(_FORMATS) - CARRIER_SUFFIXES
+"""The formats of depth maps, which `read_depth` reads; `write_depth` writes all but .npy, .exr, .h5 and .hdf5."""
