@@ -257,6 +257,15 @@ def test_flow_follows_a_picture_that_moves_and_distrusts_what_was_not_seen():
     assert not flow.is_cut
 
 
+@pytest.mark.parametrize("size", [(2, 640), (16, 640), (31, 640), (640, 16), (32, 640), (16, 16)])
+def test_frames_of_any_aspect_have_a_flow(size):
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, size, np.uint8)
+    flow = estimate_flow(frame, frame)
+    assert np.abs(flow.columns - np.arange(size[1])).max() < 1
+    assert flow.trust.mean() > 0.9
+
+
 def test_flicker_without_truth_is_the_change_of_the_depth_itself():
     meter = FlickerMeter()
     still = exact_flow(*np.meshgrid(np.arange(8.0), np.arange(6.0)), np.ones((6, 8), bool))

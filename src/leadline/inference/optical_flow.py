@@ -65,5 +65,5 @@ def _search(one: Grey, other: Grey) -> Float[np.ndarray, "H W 2"]:
     return search.calc(one, other, None)  # type: ignore[call-overload]
 
 
-_SMALLEST = 16
-"""Pixels of a side below which the search has no pyramid."""
+_SMALLEST = 32
+"""Pixels of a side below which OpenCV builds the search's pyramid by the width alone, and fails where that is large."""
