@@ -174,6 +174,30 @@ def test_a_killed_run_resumes_where_it_stopped_with_the_same_depth(model, tmp_pa
     assert [frame.time for frame in read_frames(resumed.video)] == TIMES
 
 
+@pytest.mark.parametrize("damage", ["swap", "remove", "replace"])
+def test_pieces_that_are_not_those_of_the_state_are_made_again(model, tmp_path, frames, monkeypatch, damage):
+    monkeypatch.setattr(video, "_PIECE", 2)
+    path = clip(tmp_path / "walk.mp4", frames)
+
+    def end(done: int, total: int | None) -> None:
+        if done == 5:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        predict_video(model, path, tmp_path / "out", on_frame=end)
+    first, second = (tmp_path / "out" / ".walk.video" / name for name in ("0000000.mp4", "0000002.mp4"))
+    if damage == "swap":
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+    elif damage == "remove":
+        second.unlink()
+    else:
+        shutil.copy(path, first)
+    resumed = predict_video(model, path, tmp_path / "out")
+    assert (resumed.resumed_at, resumed.frames) == (0, 8)
+
+
 def test_the_sound_is_kept_when_it_is_asked_for(model, tmp_path, frames):
     silent = clip(tmp_path / "silent.mp4", frames)
     path = tmp_path / "loud.mp4"

@@ -125,7 +125,7 @@ def predict_video(
         _write_piece(job, state, batch[0], frames, lambda: on_frame(state.done, info.frames))
     if not state.pieces:
         raise BadInput(f"{path} has no frames.")
-    pieces = [(work / name, Fraction(begin)) for name, begin in state.pieces]
+    pieces = [(work / name, Fraction(begin)) for name, begin, _ in state.pieces]
     marks = {_REQUEST: request, PREFIX + "frames": str(state.done), PREFIX + "cuts": str(state.smoother.cuts)}
     join_videos(pieces, target, path if config.sound else None, marks)
     shutil.rmtree(work)
@@ -168,8 +168,8 @@ class _State:
     smoother: Smoother
     scale: ColorScale | None = None
     done: int = 0
-    pieces: list[tuple[str, str]] | None = None
-    """Name of each, and the seconds at which it begins, as a fraction."""
+    pieces: list[tuple[str, str, str]] | None = None
+    """Name of each, the seconds at which it begins, as a fraction, and the SHA-256 of its file."""
 
     @classmethod
     def new(cls, folder: Path, request: str, kind: DepthKind, config: VideoConfig) -> "_State":
@@ -187,8 +187,9 @@ class _State:
                 return None
             with np.load(folder / about["arrays"]) as arrays:
                 known, grey = arrays["known"], arrays["grey"]
-            pieces = [(str(name), str(begin)) for name, begin in about["pieces"]]
-            if not all((folder / name).is_file() for name, _ in pieces):
+            pieces = [(str(name), str(begin), str(content)) for name, begin, content in about["pieces"]]
+            # What was damaged, exchanged or is missing is made again, with all that depends on it.
+            if not all(file_sha256(folder / name) == content for name, _, content in pieces):
                 return None
             clean_stale(folder)
             smoother = Smoother(DepthKind(about["kind"]), about["smoothing"], known, grey, about["cuts"])
@@ -254,7 +255,7 @@ def _write_piece(
         raise
     if writer is not None and times:
         writer.__exit__(None, None, None)
-        state.pieces.append((name, str(first.time)))
+        state.pieces.append((name, str(first.time), file_sha256(state.folder / name)))
         _note_times(job, first.index, times)
         state.save()
     if ended is not None:
