@@ -7,6 +7,7 @@ from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -168,6 +169,37 @@ def test_bars_are_as_high_as_their_numbers_and_whiskers_as_long_as_their_errors(
     up, down = map(float, whisker.groups())
     assert (down - up) / float(first.attrib["height"]) == pytest.approx(2 * rows[0].errors["rmse"] / 0.5, rel=0.02)
     assert "a: 0.500 ± 0.100" in "".join(drawing.itertext())
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 12])
+@pytest.mark.parametrize("metric", ["rmse", "silog"])  # three and four digits behind the point
+def test_the_numbers_above_neighbouring_bars_do_not_touch(count, metric):
+    rows = [_row(f"row {place}", 0.0398) for place in range(count)]
+    drawing = ElementTree.fromstring(metric_bars(rows, (metric,)))
+    labels = [text for text in drawing.iter(f"{SVG}text") if text.text and text.text.startswith("0.0")]
+    assert len(labels) == count
+    upright = [re.match(r"translate\(([\d.]+) .*rotate", text.get("transform", "")) for text in labels]
+    across = 7.7 * len(labels[0].text or "")  # DejaVu Sans, 12 pixels
+    places = [float(turned[1] if turned else text.attrib["x"]) for text, turned in zip(labels, upright, strict=True)]
+    room = 12 if upright[0] else across
+    assert all(after - before > room for before, after in pairwise(places))
+
+
+def test_lines_with_dashes_are_a_list_however_many(tmp_path):
+    prose = "**One?**\n\n- a against b: **better**.\n\n**Two?**\n\n- c <d\n- e - f\n\n- not\na list"
+    text = write_report(Report("Claims", (Section("Empty"),), prose), tmp_path).read_text()
+    assert "<ul><li>a against b: <strong>better</strong>.</li></ul>" in text
+    assert "<ul><li>c &lt;d</li><li>e - f</li></ul>" in text
+    assert "<p>- not\na list</p>" in text
+
+
+def test_a_notebook_shows_a_report_with_its_tables_and_charts(report):
+    shown = report._repr_html_()
+    said = " ".join("".join(_Page(shown).texts).split())
+    for words in ("Seeds & stages", "Short.", "median <depth>", "0.450 ± 0.050", "x < y", "How to read this"):
+        assert words in said
+    assert shown.count("<svg") == 1
+    assert repr(report) == "Report('Seeds & stages': Numbers, Image, How to read this)"
 
 
 def test_a_bar_for_no_number_is_left_out():

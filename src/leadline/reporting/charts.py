@@ -11,11 +11,11 @@ from leadline.io.colormaps import ColorScale, encode_image, legend_bar
 
 PANEL, PANELS_PER_LINE = (190, 170), 4
 """Least width, and height, of one metric's bars."""
-LABEL = (34, 13)
-"""Width and height of the number above a bar."""
+LABEL = (7.7, 13)
+"""Width of a digit, in the widest of the fonts that pages are shown in, and height of the number above a bar."""
 COLOURS = ("#3b7dd8", "#e08a1e", "#3a9d6e", "#b65fb0", "#c94f4f", "#2aa5b5")
 """Of rows, in order; they can be told apart on white and on black, and without seeing red or green."""
-BASELINE_COLOURS = ("#8a8f98", "#b4b8bf")
+BASELINE_COLOURS = ("#8a8f98", "#b4b8bf", "#62676f")
 
 
 def metric_bars(
@@ -227,8 +227,9 @@ def _key(row: Row, colour: str, place: int) -> str:
 def _panel(rows: Sequence[Row], colours: Sequence[str], metric: str, width: int) -> str:
     height, left = PANEL[1], 6
     slot = (width - 2 * left) / len(rows)
-    is_upright = slot < LABEL[0]
-    top, floor = 38 + (LABEL[0] - LABEL[1] if is_upright else 0), height - 14
+    longest = LABEL[0] * max(len(_short(metric, row.metrics[metric])) for row in rows)
+    is_upright = slot < longest + LABEL[0] / 2
+    top, floor = 25 + (longest if is_upright else LABEL[1]), height - 14
     tops = [row.metrics[metric] + row.errors.get(metric, 0.0) for row in rows]
     scale = (floor - top) / (max((each for each in tops if each > 0), default=1.0))
     parts = [

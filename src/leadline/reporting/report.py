@@ -79,7 +79,11 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report. In `prose`, an empty line parts paragraphs, **stars** stress and `backquotes` quote."""
+    """A part of a report.
+
+    In `prose`, an empty line parts paragraphs, a paragraph of lines that begin with `- ` is a list, **stars** stress
+    and `backquotes` quote.
+    """
 
     title: str
     prose: str = ""
@@ -87,13 +91,25 @@ class Section:
     figures: tuple[Chart | Gallery, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What a page says."""
+    """What a page says; a notebook shows all of it but the galleries."""
 
     title: str
     sections: tuple[Section, ...]
     prose: str = ""
+
+    def __repr__(self) -> str:
+        return f"Report({self.title!r}: {', '.join(section.title for section in self.sections)})"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<h3>{escape(self.title)}</h3>", _prose_html(self.prose)]
+        for section in self.sections:
+            shown = [table._repr_html_() for table in section.tables]
+            shown += [figure.svg for figure in section.figures if isinstance(figure, Chart)]
+            if shown or section.prose:
+                parts += [f"<h4>{escape(section.title)}</h4>", _prose_html(section.prose), *shown]
+        return printable("\n".join(map(str, parts)))
 
 
 def write_report(report: Report, directory: StrPath) -> Path:
@@ -174,7 +190,7 @@ def model_report(
     table = evaluate(model, dataset, protocol, training=training, name=name, batch_size=batch_size, progress=progress)
     numbers = Section(
         "Numbers",
-        f"Protocol {protocol.description}. The two grey rows have seen depths but no image: they say what a number is "
+        f"Protocol {protocol.description}. The grey rows have seen depths but no image: they say what a number is "
         "worth.",
         (table,),
         (Chart(metric_bars(table.rows), "The same numbers as bars from zero; arrows point to where better is."),),
@@ -392,7 +408,15 @@ def _prose_html(prose: str) -> Markup:
     text = str(escape(prose.strip()))
     text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
     text = re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", text)
-    return Markup("\n".join(f"<p>{paragraph}</p>" for paragraph in text.split("\n\n") if paragraph))
+    return Markup("\n".join(_paragraph(part) for part in text.split("\n\n") if part))
+
+
+def _paragraph(part: str) -> str:
+    """A paragraph, or the list that lines with a dash each are."""
+    lines = part.split("\n")
+    if all(line.startswith("- ") for line in lines):
+        return f"<ul>{''.join(f'<li>{line[2:]}</li>' for line in lines)}</ul>"
+    return f"<p>{part}</p>"
 
 
 def _head_html(text: str) -> str:
