@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import timm
@@ -23,6 +24,7 @@ from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
+from leadline.evaluation.tables import COLUMNS
 from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -30,6 +32,8 @@ from leadline.recipes import RECIPES, TrainingRun, recipe
 from leadline.recipes.leadline_small import ARGUMENTS
 from leadline.recipes.study_options import StudyData
 from leadline.recipes.study_stages import DESIGN, StagesStudyOptions, stage_arms, study_stages
+from leadline.recipes.train import train
+from leadline.recipes.train_options import TrainOptions
 from leadline.training.parallel import run_parallel
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
@@ -286,3 +290,23 @@ def test_the_study_of_stages_gives_equal_steps_in_all_and_in_each_part_and_a_fro
     assert {name for name, arm in arms.items() if arm.recipe == "multi_stage"} == {"multi-stage", "multi-stage-full"}
     assert arms["frozen"].training_run.frozen == ("encoder",)
     assert arms.keys() == {name for claim in DESIGN.claims for name in (claim.arm, claim.against)}
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"), [("end_to_end", ["training"]), ("multi_stage", ["1-encoder", "2-transformer"])]
+)
+def test_a_notebook_shows_what_was_trained_and_how_it_went(tmp_path, name, stages):
+    options = TrainOptions(data=DATA, model=NETWORK, protocol="rooms", config=CONFIG, hardware=HARDWARE)
+    out = tmp_path / "<run>"
+    trained = train(options, out, recipe_name=name)
+    assert repr(trained).startswith(f"TrainedModel(hybrid in {out}/model; rooms-a val (rooms): RMSE (m) ↓ ")
+    shown = trained._repr_html_()
+    tree = ElementTree.fromstring(f"<div>{shown}</div>")
+    rows = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
+    assert [row[0] for row in rows[1:4]] == ["network", "depth", "saved in"]
+    assert rows[3][1] == f"{out}/model"
+    steps = 4 // len(stages)
+    for number, stage in enumerate(stages):
+        assert rows[4 + number] == [stage, f"steps {steps}, batch size 2, learning rate 0.001, seed 0"]
+    assert rows[-1][COLUMNS.index("rmse")] == METRICS["rmse"].printed(trained.scores["rmse"])
+    assert ("<svg" in shown) == (name == "end_to_end")  # a stage of two steps is validated once
