@@ -179,3 +179,16 @@ def test_a_config_takes_just_what_its_ranges_say(data: st.DataObject) -> None:
     else:
         with pytest.raises(BadInput, match=f"{name}="):
             check_fields(made)
+
+
+def test_the_home_folder_is_meant_where_a_shell_left_its_sign(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for words in (["--data", "~/a"], ["--data=~/a"], ["--data", "nyu:~/a"], ["--data", "./a + ~/a"]):
+        assert main(["evaluate", *words]) == 1
+        assert f"{tmp_path}/home/a" in capsys.readouterr().err
+    assert main(["predict", "~/photo~.jpg", "--out", "~/depth"]) == 1
+    assert f"{tmp_path}/home/photo~.jpg" in capsys.readouterr().err
+    assert not (tmp_path / "~").exists()

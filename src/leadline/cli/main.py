@@ -1,6 +1,7 @@
 """The command line: `leadline COMMAND`; a command's module is imported when it is asked for."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug, is_quiet = "--debug" in words, "--quiet" in words
-    words = [word for word in words if word not in GLOBAL_OPTIONS]
+    words = [_with_home(word) for word in words if word not in GLOBAL_OPTIONS]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # Names of files may hold bytes that are no text: they are shown as \udc80 … \udcff, in JSON too.
@@ -232,6 +233,14 @@ def _is_reader_gone() -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False
+
+
+def _with_home(word: str) -> str:
+    """Replace `~` by the home folder where a shell leaves it: quoted, after `--option=`, and within a spec.
+
+    A folder that is called `~` is `./~`.
+    """
+    return re.sub(r"(^|[=:+]\s*)~(?=/|$)", lambda before: f"{before[1]}{Path.home()}", word)
 
 
 def _renamed(command: str, words: Sequence[str]) -> list[str]:
