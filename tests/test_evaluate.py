@@ -223,6 +223,16 @@ def test_maps_are_matched_by_name_in_subfolders_too(tmp_path):
     assert figures == pytest.approx({"a/1": 0.1, "b/1": 0.0}, rel=1e-3)
 
 
+def test_a_folder_that_is_compared_with_itself_says_so(tmp_path):
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    guess = _folder(tmp_path / "guess", {"1": METRES * 1.1})
+    (tmp_path / "link").symlink_to(truth)
+    said = "Predictions and ground truth are one folder: the figures compare each map with itself."
+    for folder in (truth, tmp_path / "link", tmp_path / "guess" / ".." / "truth"):
+        assert said in evaluate_maps(folder, truth, INDOOR).notes
+    assert said not in evaluate_maps(guess, truth, INDOOR).notes
+
+
 def test_zeros_in_predicted_maps_are_no_holes(tmp_path):
     truth = _folder(tmp_path / "truth", {"1": METRES})
     guess = _folder(tmp_path / "guess", {"1": np.where(METRES > 3, 0, METRES)})

@@ -43,7 +43,8 @@ def evaluate_maps(
 
     What a file states itself about its numbers holds, whatever is given here. The pictures NAME.colour.png that
     `leadline predict` draws beside its maps are ignored. A prediction for a published crop of the image is placed back
-    where it was cut out, and counts there only. What was ignored, placed or resized is a note of the table.
+    where it was cut out, and counts there only. What was ignored, placed or resized is a note of the table, and so is
+    that both folders are one.
 
     Args:
         predictions: a folder of predicted maps.
@@ -149,6 +150,8 @@ def evaluate_maps(
         is_from_files=True,
     )
     notes = [f"{count} of {len(pairs)} predictions are {change}." for change, count in changes.items()]
+    if predictions.resolve() == ground_truth.resolve():
+        notes.insert(0, "Predictions and ground truth are one folder: the figures compare each map with itself.")
     if outside:
         notes.append(f"{outside:,} measured pixels that the protocol counts lie outside the crops, and are left out.")
     if ignored:
