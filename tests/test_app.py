@@ -271,3 +271,19 @@ def test_files_of_the_machine_other_names_and_too_large_files_are_refused(addres
     assert asking.getresponse().status == 413  # before any of it is sent
     asking.close()
     assert status(address, "/") == 200
+
+
+def test_who_closes_the_page_before_it_is_answered_leaves_no_error(address):
+    # What the fixture checks at its end: no traceback.
+    place = address.removeprefix("http://").split(":")
+    post = b"POST /gradio_api/call/measure HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    asked = (
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /gradio_api/info HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        post + b'Content-Length: 1000\r\n\r\n{"data": [',
+    )
+    for request in asked * 10:
+        with socket.create_connection((place[0], int(place[1])), timeout=60) as asking:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close at once
+            asking.sendall(request)
+    assert status(address, "/") == 200

@@ -14,7 +14,8 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from fastapi import FastAPI, Request  # pyright: ignore[reportMissingImports]
 from PIL import Image, ImageDraw
 from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: ignore[reportMissingImports]
-from starlette.responses import JSONResponse  # pyright: ignore[reportMissingImports]
+from starlette.requests import ClientDisconnect  # pyright: ignore[reportMissingImports]
+from starlette.responses import JSONResponse, Response  # pyright: ignore[reportMissingImports]
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
@@ -70,6 +71,14 @@ def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> An
 
     @server.middleware("http")
     async def with_headers(request: Request, call_next: Callable[..., Any]) -> Any:
+        try:
+            return await answered(request, call_next)
+        except (ClientDisconnect, RuntimeError):  # Starlette's "No response returned"
+            if not await request.is_disconnected():
+                raise
+            return Response(status_code=499)  # nobody reads it: who asked has closed the page
+
+    async def answered(request: Request, call_next: Callable[..., Any]) -> Any:
         if request.method == "POST" and "json" in request.headers.get("content-type", ""):
             length = request.headers.get("content-length", "")
             if not length.isdigit() or int(length) > MAX_REQUEST:

@@ -8,7 +8,7 @@
   const decoded = new Map();
 
   function depthsOf(id) {
-    const text = document.querySelector(`#${id}-depths script`)?.textContent;
+    const text = document.querySelector(`#${id}-depths .grids`)?.textContent;
     if (!text) return [];
     if (decoded.get(id)?.text !== text) {
       const maps = JSON.parse(text).map((map) => {
