@@ -202,7 +202,8 @@ def _line(about: dict[str, Any]) -> str:
         camera += f", taken for one of {about['assumed_camera']}"
     scaled = f"scaled from {about['scaled_from']}: " if "scaled_from" in about else ""
     doubts = f" {about['doubts']}" if "doubts" in about else ""
-    return f"{about['image']}: {scaled}{depth}; {camera}.{doubts}"
+    warning = f" {about['warning']}" if "warning" in about else ""
+    return f"{about['image']}: {scaled}{depth}; {camera}.{doubts}{warning}"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from leadline.models.base import DepthModel
 from leadline.models.decoders import FusionModel
 from leadline.models.names import PRUNED
 from leadline.models.registry import build, build_on_meta
+from leadline.models.scope import without_scope
 from leadline.models.widths import changed_widths, is_depthwise, widths_of
 
 PRUNABLE = "cnn with a convolutional encoder (a MobileNet, an EfficientNet, a ResNet), midas_v21 and midas_small"
@@ -64,7 +65,7 @@ def prune(
         rank: which channels of a group are kept first.
 
     Returns:
-        The pruned network, in evaluation mode.
+        The pruned network, in evaluation mode, without a scope head.
 
     Raises:
         BadInput: the fraction is out of range or cannot be reached, the model cannot be pruned, there are no images,
@@ -75,6 +76,7 @@ def prune(
         raise BadInput("Pruning needs calibration images: there are none.")
     check_prunable(model)
     check_installed()
+    model = without_scope(model)
     original = deepcopy(model).cpu().eval().requires_grad_(False)
     pruned = deepcopy(original)
     graph, groups = _channel_groups(pruned, images[:1])

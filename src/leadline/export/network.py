@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from leadline.core.errors import BadInput
 from leadline.models.base import DepthModel, Resize
+from leadline.models.names import OUT_OF_SCOPE, SCOPE
 
 OPSET = 18
 """The first in which Resize smooths where it shrinks."""
@@ -22,14 +23,19 @@ LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
 
 
 class Canonical(nn.Module):
-    """A network for the canonical camera: image in [0, 1] → depth."""
+    """A network for the canonical camera: image in [0, 1] → depth, and its score if it has a scope head."""
 
     def __init__(self, model: DepthModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.model.forward_canonical(image).float()
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return outputs(*self.model.forward_canonical_scored(image))
+
+
+def outputs(depth: Tensor, scores: Tensor | None) -> tuple[Tensor, ...]:
+    """Return what an exported file has as outputs: depth, and the scores if there are any."""
+    return (depth.float(),) if scores is None else (depth.float(), scores.float())
 
 
 def exportable(model: DepthModel) -> DepthModel:
@@ -71,6 +77,8 @@ def _noise(height: int, width: int) -> Tensor:
 def network_graph(model: DepthModel) -> Any:
     """Return the network as an `onnx.ModelProto` from `image` (B, 3, H, W) to `depth` (B, 1, H, W).
 
+    One with a scope head has a second output, `out_of_scope` (B,).
+
     Raises:
         BadInput: the exporter cannot follow the network, or is not installed.
     """
@@ -87,7 +95,7 @@ def network_graph(model: DepthModel) -> Any:
                 dynamo=True,
                 dynamic_shapes=(variable_sides(model),),
                 input_names=["image"],
-                output_names=["depth"],
+                output_names=["depth", OUT_OF_SCOPE] if SCOPE in model.arguments else ["depth"],
                 opset_version=OPSET,
                 verbose=False,
             )

@@ -11,6 +11,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.export.network import OPSET
 from leadline.models.base import DepthModel
+from leadline.models.names import OUT_OF_SCOPE
 from leadline.models.preprocessing import Interpolation, Preprocessing, Resize
 
 SMOOTHING = "leadline/smoothing"
@@ -24,13 +25,14 @@ def whole_graph(network: Any, model: DepthModel, *, focal_is_optional: bool = Tr
 
     Args:
         network: an `onnx.ModelProto` from `image` (B, 3, H, W) in [0, 1] to `depth` (B, 1, H, W), for the canonical
-            camera.
+            camera, and to `out_of_scope` (B,) if it has a scope head.
         model: what the network was made from: its preprocessing, kind of depth and use of the focal length.
         focal_is_optional: whether the second input may be left out, which OpenVINO cannot read.
 
     Returns:
         An `onnx.ModelProto` from `image`, (B, H, W, 3) RGB of 8 bits, and `focal`, (B,) or (1,) focal lengths in pixels
-        of the image (0: unknown, which is also what it is where it is left out), to `depth`, (B, 1, H, W).
+        of the image (0: unknown, which is also what it is where it is left out), to `depth`, (B, 1, H, W), and to the
+        network's second output, if it has one.
 
     Raises:
         BadInput: a network that keeps each photograph's own size.
@@ -63,6 +65,8 @@ def whole_graph(network: Any, model: DepthModel, *, focal_is_optional: bool = Tr
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         restored = graph("Max", restored, graph("ReduceMin", depth, graph.whole([1, 2, 3]), keepdims=1))
     graph.nodes.append(helper.make_node("Identity", [restored], ["depth"]))
+    scores = [each.name for each in inner.graph.output[1:]]
+    graph.nodes.extend(helper.make_node("Identity", [each], [OUT_OF_SCOPE]) for each in scores)
     made = helper.make_graph(
         graph.nodes,
         "leadline",
@@ -70,7 +74,10 @@ def whole_graph(network: Any, model: DepthModel, *, focal_is_optional: bool = Tr
             helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3]),
             helper.make_tensor_value_info("focal", TensorProto.FLOAT, ["cameras"]),
         ],
-        [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", 1, "height", "width"])],
+        [
+            helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", 1, "height", "width"]),
+            *(helper.make_tensor_value_info(OUT_OF_SCOPE, TensorProto.FLOAT, ["batch"]) for _ in scores),
+        ],
         [
             *graph.constants,
             *inner.graph.initializer,

@@ -1,5 +1,6 @@
 """The parity gate: how far an exported model is from the original, on photographs and on a labelled set."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from leadline.inference.backends import Predictor, as_rgb8
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3}
 """Precision → the largest difference at any pixel, as a fraction of the range (see `difference`)."""
+MOST_OFF = 0.01
+"""By which the out-of-scope score, between 0 and 1, may differ; INT8 is judged by δ1 alone."""
 MOST_LOST = 0.005
 """δ1 that an INT8 model may lose."""
 LEAST_RANGE = 0.1
@@ -45,6 +48,8 @@ class Parity:
     """δ1 of the original and of the export."""
     rmse: tuple[float, float]
     """RMSE in metres of both."""
+    scope: float | None = None
+    """The largest difference between the scores of `measure_scored`; None: there are none."""
 
     @property
     def fault(self) -> str:
@@ -54,6 +59,8 @@ class Parity:
             # As a condition that NaN does not meet.
             return "" if lost <= MOST_LOST else f"δ1 falls by {lost:.4f}, and may by {MOST_LOST:g}"
         most = TOLERANCES[self.precision]
+        if self.scope is not None and not self.scope <= MOST_OFF:
+            return f"its scores of what is out of scope differ by {self.scope:.2g}, and may by {MOST_OFF:g}"
         return "" if self.worst <= most else f"its depth differs by {self.worst:.2g} of the range, and may by {most:g}"
 
     def record(self) -> dict[str, Any]:
@@ -65,6 +72,7 @@ class Parity:
         rows = (
             ("largest difference, of the range", "", f"{self.worst:.2g}"),
             ("typical difference, of the range", "", f"{self.typical:.2g}"),
+            *([] if self.scope is None else [("largest difference of the score of scope", "", f"{self.scope:.2g}")]),
             ("δ1", *(f"{each:.4f}" for each in self.delta1)),
             ("RMSE (m)", *(f"{each:.4f}" for each in self.rmse)),
         )
@@ -90,13 +98,17 @@ def compare(
         precision: of the export.
     """
     rule = _rule(original.kind)
-    differences, sizes = [], set()
+    differences, sizes, off = [], set(), []
     for number, image in enumerate(in_several_sizes(images)):
         height, width = image.shape[:2]
         focal = FOCALS[number % len(FOCALS)] * width
         camera = np.array([focal, focal, (width - 1) / 2, (height - 1) / 2], np.float32) if focal else None
-        maps = [each.measure([image], [camera])[0] for each in (original, exported)]
-        differences.append(difference(*maps))
+        (wanted, wanted_scores), (found, found_scores) = (
+            each.measure_scored([image], [camera]) for each in (original, exported)
+        )
+        differences.append(difference(wanted[0], found[0]))
+        if wanted_scores is not None:
+            off.append(math.inf if found_scores is None else float(np.abs(found_scores - wanted_scores).max()))
         sizes.add(f"{height} × {width}")
     scores = [evaluate_metrics(each, dataset, rule) for each in scored]
     return Parity(
@@ -108,6 +120,7 @@ def compare(
         data=f"{dataset.name} ({rule.words})",
         delta1=(scores[0]["d1"], scores[1]["d1"]),
         rmse=(scores[0]["rmse"], scores[1]["rmse"]),
+        scope=max(off, default=None),
     )
 
 

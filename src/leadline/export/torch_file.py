@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.export.network import LARGEST_BATCH, LARGEST_SIDE, exportable, quiet, sizes_kept_variable
+from leadline.export.network import LARGEST_BATCH, LARGEST_SIDE, exportable, outputs, quiet, sizes_kept_variable
 from leadline.inference.backends import METADATA_KEY
 from leadline.inference.tensors import interpolate
 from leadline.models.base import DepthModel
@@ -79,24 +79,28 @@ def _special_sides(rule: Preprocessing, height: int, width: int) -> int:
 
 
 class _Whole(nn.Module):
-    """RGB of 8 bits (B, H, W, 3) and focal lengths in pixels (B,), 0 where unknown → depth (B, 1, H, W)."""
+    """RGB of 8 bits (B, H, W, 3) and focal lengths in pixels (B,), 0 where unknown → depth (B, 1, H, W), and scores
+    (B,) if the network has a scope head."""
 
     def __init__(self, model: DepthModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor, focal: Tensor) -> Tensor:
+    def forward(self, image: Tensor, focal: Tensor) -> tuple[Tensor, ...]:
         model, rule = self.model, self.model.preprocessing
         pixels = image.permute(0, 3, 1, 2).float() / 255
         height, width = pixels.shape[-2:]
         rows, columns = _network_size(rule, height, width)
-        depth = model.forward_canonical(interpolate(pixels, (rows, columns), rule.interpolation)).float()
+        seen = interpolate(pixels, (rows, columns), rule.interpolation)
+        depth, *scores = outputs(*model.forward_canonical_scored(seen))
         if rule.focal is not None and model.kind is DepthKind.METRIC:
             zoom = focal * torch.sym_sqrt(rows * columns / (height * width)) / rule.focal
             zoom = zoom.where(zoom > 0, 1.0)[:, None, None, None]
             depth = depth * (zoom if model.focal_power is None else zoom**model.focal_power)
         restored = interpolate(depth, (height, width), rule.restore)
-        return restored if model.kind is DepthKind.RELATIVE else torch.maximum(restored, depth.amin((1, 2, 3), True))
+        if model.kind is not DepthKind.RELATIVE:
+            restored = torch.maximum(restored, depth.amin((1, 2, 3), True))
+        return restored, *scores
 
 
 def _network_size(rule: Preprocessing, height: Any, width: Any) -> tuple[Any, Any]:

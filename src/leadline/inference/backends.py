@@ -22,6 +22,7 @@ from leadline.inference.openvino_runner import compile_file, import_openvino
 from leadline.io.json_text import parse_json
 from leadline.io.outputs import file_sha256
 from leadline.models.description import LARGEST_FILE, ModelDescription, parse_description
+from leadline.models.names import MOST_IN_SCOPE, OUT_OF_SCOPE
 from leadline.models.preprocessing import Preprocessing, Provenance
 
 METADATA_KEY = "leadline"
@@ -30,8 +31,11 @@ METADATA_KEY = "leadline"
 WEIGHTS_SHA256 = "weights_sha256"
 """The key, in `ExportedModel.export`, of the hash of OpenVINO's file of weights; older versions wrote none."""
 
-Run = Callable[[UInt8[np.ndarray, "B H W 3"], Float[np.ndarray, "B"]], Float[np.ndarray, "B 1 H W"]]
-"""RGB images, and focal lengths in their pixels (0: unknown) → depth of their size."""
+Scored = tuple[Float[np.ndarray, "B 1 H W"], Float[np.ndarray, "B"] | None]
+"""Depth of images, and how far each is from what the network learnt, between 0 and 1; None: the model says nothing."""
+
+Run = Callable[[UInt8[np.ndarray, "B H W 3"], Float[np.ndarray, "B"]], Scored]
+"""RGB images, and focal lengths in their pixels (0: unknown) → depth of their size, and their scores."""
 
 
 class Predictor(ABC):
@@ -62,7 +66,6 @@ class Predictor(ABC):
     def fingerprint(self) -> str:
         """A hash of all that the answers depend on."""
 
-    @abstractmethod
     def measure(
         self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
     ) -> Float[np.ndarray, "B 1 H W"]:
@@ -71,6 +74,20 @@ class Predictor(ABC):
         Args:
             images: (H, W) grey or (H, W, 3) RGB each, as `Photograph.pixels`: 8 or 16 bits, or floats in [0, 1].
             cameras: fx, fy, cx, cy in pixels of each image, or None where unknown.
+        """
+        return self.measure_scored(images, cameras)[0]
+
+    @abstractmethod
+    def measure_scored(self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]) -> Scored:
+        """Predict as `measure`, and say how far each image is from what the network learnt, if it has a scope head.
+
+        Args:
+            images: as for `measure`.
+            cameras: as for `measure`.
+
+        Returns:
+            The depth, and a score between 0 and 1 for each image: above `leadline.models.names.MOST_IN_SCOPE` its depth
+            is not to be trusted. None: the model says nothing.
         """
 
     @property
@@ -81,6 +98,23 @@ class Predictor(ABC):
     def for_callers(self) -> "Predictor":
         """Return the model as it is quickest where several threads call it, or itself where one at a time is."""
         return self
+
+
+def scope_words(scores: Float[np.ndarray, "B"] | None) -> dict[str, str]:
+    """Return what is recorded with a depth map: the score of its image, and a warning where it is out of scope.
+
+    Args:
+        scores: of `Predictor.measure_scored` for one image.
+    """
+    if scores is None:
+        return {}
+    score = float(scores[0])
+    warning = {"warning": OUTSIDE} if score > MOST_IN_SCOPE else {}
+    return {OUT_OF_SCOPE: f"{score:.3f}", **warning}
+
+
+OUTSIDE = "It looks outside of what this network learnt from: do not trust its depth."
+"""What is said of an image whose score is above `leadline.models.names.MOST_IN_SCOPE`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +179,8 @@ class ExportedModel(Predictor):
         """Pickle the place of the file, so that other processes open it."""
         return load_exported, (self.path.resolve(), self.backend)
 
-    def measure(
-        self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
-    ) -> Float[np.ndarray, "B 1 H W"]:
-        """Predict as `Predictor.measure` says; more than 8 bits a channel are rounded to 8."""
+    def measure_scored(self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]) -> Scored:
+        """Predict as `Predictor.measure_scored` says; more than 8 bits a channel are rounded to 8."""
         focals = [0.0 if camera is None or not np.isfinite(camera[:2]).all() else _focal(camera) for camera in cameras]
         return self.run(np.stack([as_rgb8(image) for image in images]), np.array(focals, np.float32))
 
@@ -255,8 +287,9 @@ def _with_onnx_runtime(path: Path, *, spins: bool = True) -> tuple[Run, str]:
         raise _cannot_run(path, f"ONNX Runtime {runtime.__version__}", problem) from problem
     metadata = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
 
-    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
-        return session.run(None, {"image": images, "focal": focals})[0]
+    def run(images: np.ndarray, focals: np.ndarray) -> Scored:
+        depth, *scores = session.run(None, {"image": images, "focal": focals})
+        return depth, scores[0] if scores else None
 
     return run, metadata
 
@@ -277,12 +310,14 @@ def _with_torch(path: Path) -> tuple[Run, str]:
     except Exception as problem:
         raise _cannot_run(path, f"PyTorch {runtime.__version__}", problem) from problem
 
-    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray, focals: np.ndarray) -> Scored:
         if min(images.shape[1:3]) < _LEAST_SIDE:
             raise BadInput(f"{path} takes images of at least {_LEAST_SIDE} pixels a side: export to onnx for smaller.")
         let_forks_use_one_thread()
         with runtime.inference_mode():
-            return program(runtime.from_numpy(images), runtime.from_numpy(focals)).numpy()
+            output = program(runtime.from_numpy(images), runtime.from_numpy(focals))
+        depth, *scores = output if isinstance(output, tuple) else (output,)
+        return depth.numpy(), scores[0].numpy() if scores else None
 
     return run, extra[METADATA_KEY]
 

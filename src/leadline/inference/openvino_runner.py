@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from leadline.core.paths import StrPath
+from leadline.models.names import OUT_OF_SCOPE
 
 METADATA_PATH = ["leadline"]
 """Where a model's runtime information keeps what the file says of itself."""
@@ -42,7 +43,7 @@ def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
         path: the file .xml, with the .bin beside it.
 
     Returns:
-        A function of images and focal lengths, and the metadata.
+        A function of images and focal lengths (`leadline.inference.backends.Run`), and the metadata.
     """
     core = runtime.Core()
     model = core.read_model(os.fspath(path))
@@ -53,7 +54,10 @@ def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = core.compile_model(model, "CPU", settings)
 
-    def run(images: np.ndarray, focals: np.ndarray) -> np.ndarray:
-        return compiled({"image": images, "focal": focals})["depth"]
+    has_score = any(OUT_OF_SCOPE in output.get_names() for output in compiled.outputs)
+
+    def run(images: np.ndarray, focals: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        answer = compiled({"image": images, "focal": focals})
+        return answer["depth"], answer[OUT_OF_SCOPE] if has_score else None
 
     return run, metadata

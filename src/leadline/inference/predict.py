@@ -20,7 +20,7 @@ from leadline.core.camera import (
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
-from leadline.inference.backends import Predictor
+from leadline.inference.backends import Predictor, scope_words
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama
@@ -57,7 +57,9 @@ def predict(
 
     Returns:
         The depth at the photograph's own size, in the unit of `model.kind`, valid where the model outputs depth.
-        `provenance["camera"]` states where the camera came from: `given`, `from EXIF …` or `unknown`.
+        `provenance["camera"]` states where the camera came from: `given`, `from EXIF …` or `unknown`. A network with a
+        scope head states in `provenance["out_of_scope"]` how far the photograph is from what it learnt from, between 0
+        and 1; above 0.5 `provenance["warning"]` says that its depth is not to be trusted.
 
     Raises:
         BadInput: no such model or file, an image of another shape or range of values, or an impossible camera.
@@ -69,7 +71,8 @@ def predict(
     photo = _photograph(image, panorama)
     if intrinsics is not None:
         photo = replace(photo, camera=_given_camera(intrinsics, photo))
-    depth = predictor.measure([photo.pixels], [photo.camera.numbers])[0]
+    measured, scores = predictor.measure_scored([photo.pixels], [photo.camera.numbers])
+    depth = measured[0]
     if photo.is_reduced:
         depth = cv2.resize(depth[0], photo.size[::-1], interpolation=cv2.INTER_LINEAR)[None]
     known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
@@ -78,6 +81,7 @@ def predict(
         "trained_on": predictor.provenance.training_data or "nothing",
         "camera": photo.camera.source,
         **({"doubts": " ".join(photo.camera.doubts)} if photo.camera.doubts else {}),
+        **scope_words(scores),
     }
     return DepthMap(depth, known, predictor.kind, photo.full_camera, provenance)  # pyright: ignore[reportArgumentType]
 

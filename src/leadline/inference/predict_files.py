@@ -21,7 +21,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import map_in_threads, usable_cores
-from leadline.inference.backends import ExportedModel, Predictor
+from leadline.inference.backends import ExportedModel, Predictor, scope_words
 from leadline.inference.given_camera import GivenCamera
 from leadline.inference.predict_plan import Job, photograph_digest, plan
 from leadline.io.atomic import clean_stale, make_folder
@@ -32,6 +32,7 @@ from leadline.io.exif import Panorama
 from leadline.io.images import Photograph, read_photograph, write_image
 from leadline.io.locks import file_lock
 from leadline.io.outputs import checksum
+from leadline.models.names import OUT_OF_SCOPE
 
 if TYPE_CHECKING:
     from leadline.inference.metric_scale import ScaledDepth, Scaler
@@ -195,13 +196,16 @@ class PhotographRun:
             photo = read_photograph(job.source, panorama=options.panorama)
         known = options.camera.of_photograph(photo)
         with self.network, stage("network"):
-            depth = model.measure([photo.pixels], [known.numbers])[0]
+            measured, scores = model.measure_scored([photo.pixels], [known.numbers])
+        depth = measured[0]
+        del measured
         doubts = [*known.doubts, *filter(None, [photo.note]), *_rounding(model, photo)]
         about = {
             "model": model.name,
             "trained_on": model.provenance.training_data or "nothing",
             "camera": known.source,
             **({"doubts": " ".join(doubts)} if doubts else {}),
+            **scope_words(scores),
             **({} if known.numbers is not None else _assumed(model, photo)),
         }
         size = photo.size
@@ -344,6 +348,8 @@ def _about(job: Job, told: Mapping[str, str], figures: Mapping[str, Any]) -> dic
         "field_of_view": figures["field_of_view"],
         **({"assumed_camera": told["assumed_camera"]} if "assumed_camera" in told else {}),
         **({"doubts": told["doubts"]} if "doubts" in told else {}),
+        **({OUT_OF_SCOPE: float(told[OUT_OF_SCOPE])} if OUT_OF_SCOPE in told else {}),
+        **({"warning": told["warning"]} if "warning" in told else {}),
         **({"scaled_from": told["scaled_from"]} if "scaled_from" in told else {}),
         **{name: figures[name] for name in ("min", "median", "max")},
     }

@@ -108,12 +108,14 @@ def load_for_command(
         raise BadInput(
             f"--backend {backend} runs exported files: leadline export {spec} --to {backend}, and give that file."
         )
+    import torch
+
     from leadline.models.loading import load
 
     place = find_device(device)
     model = load(spec, as_name).to(place)
     if backend == "compile":
-        model.compile()
+        model.forward_scored = torch.compile(model.forward_scored)
     _say(spec, model.provenance.notes, is_said=says and (spec == DEFAULT or Path(spec).is_file()))
     return model
 

@@ -51,9 +51,28 @@ def predict_tensor(
         measured = model.measure(list(as_array(images).transpose(0, 2, 3, 1)), known)
         depth = torch.from_numpy(measured).to(image.device)
     else:
-        with torch.inference_mode():
-            depth = _run(model, images, cameras, scale)
+        depth, _ = predict_scored(model, images, cameras, scale=scale)
     return depth if image.ndim == 4 else depth[0]
+
+
+def predict_scored(
+    model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None = None, *, scale: float = 1.0
+) -> tuple[Depth, Float[Tensor, "B"] | None]:
+    """Predict as `predict_tensor` does, and say from the same pass how far each image is from what the model learnt.
+
+    Args:
+        model: the model.
+        images: (B, 3, H, W), RGB in [0, 1].
+        intrinsics: (B, 4), as for `predict_tensor`.
+        scale: as for `predict_tensor`.
+
+    Returns:
+        The depth (B, 1, H, W), and a score for each image as `DepthModel.forward_scored` returns it, or None, on the
+        device of the images.
+    """
+    let_forks_use_one_thread()
+    with torch.inference_mode():
+        return _run(model, images, intrinsics, scale)
 
 
 def interpolate(
@@ -83,7 +102,9 @@ def interpolate(
             return 1 / F.interpolate(1 / images, size, mode="bilinear", align_corners=False)
 
 
-def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None, scale: float) -> Depth:
+def _run(
+    model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None, scale: float
+) -> tuple[Depth, Float[Tensor, "B"] | None]:
     """Resize images for a network, run it, and resize its depth back."""
     place = images.device
     height, width = images.shape[-2:]
@@ -102,16 +123,17 @@ def _run(model: DepthModel, images: ImageTensor, intrinsics: Intrinsics | None, 
     was_training = model.training
     model.eval()
     try:
-        output = model(fitted, camera).float()
+        output, scores = model.forward_scored(fitted, camera)
     finally:
         model.train(was_training)
+    output = output.float()
     restored = _resized(output, whole, rule.restore)
     depth = restored[..., rows : rows + height, columns : columns + width].to(place)
     if model.kind is not DepthKind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
         torch.maximum(depth, nearest.to(place), out=depth)
-    return depth
+    return depth, None if scores is None else scores.to(place)
 
 
 def _resized(

@@ -6,12 +6,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from leadline.core.arrays import as_array, as_tensor
 from leadline.core.depth_kind import DepthKind
-from leadline.inference.backends import Predictor
-from leadline.inference.tensors import predict_tensor
+from leadline.inference.backends import Predictor, Scored
+from leadline.inference.tensors import predict_scored
 from leadline.io.images import as_float_image
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Preprocessing, Provenance
@@ -51,14 +50,13 @@ class TorchPredictor(Predictor):
         """The SHA-256 of all that the answers depend on."""
         return fingerprint(self.model)
 
-    def measure(
-        self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
-    ) -> Float[np.ndarray, "B 1 H W"]:
-        """Predict as `leadline.inference.backends.Predictor.measure` says."""
+    def measure_scored(self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]) -> Scored:
+        """Predict as `leadline.inference.backends.Predictor.measure_scored` says."""
         floats = [as_tensor(as_float_image(image)) for image in images]
         batch = torch.stack(floats) if len(floats) > 1 else floats[0][None]  # a view: a large photograph takes 300 MB
         unknown = np.full(4, np.nan, np.float32)
         known = None
         if any(camera is not None for camera in cameras):
             known = as_tensor(np.stack([unknown if camera is None else camera for camera in cameras]))
-        return as_array(predict_tensor(self.model, batch, known))
+        depth, scores = predict_scored(self.model, batch, known)
+        return as_array(depth), None if scores is None else as_array(scores)

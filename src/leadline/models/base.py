@@ -150,6 +150,29 @@ class DepthModel(nn.Module, ABC):
         """
         return self(image, intrinsics), {}
 
+    def forward_scored(
+        self, image: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 4"] | None = None
+    ) -> tuple[Float[Tensor, "B 1 H W"], Float[Tensor, "B"] | None]:
+        """Return depth as `forward` does, and from the same pass how far each image is from what the network learnt.
+
+        Args:
+            image: as for `forward`.
+            intrinsics: as for `forward`.
+
+        Returns:
+            The depth, and a score between 0 and 1 for each image, above `MOST_IN_SCOPE` where the depth is not to be
+            trusted; None: the network has no scope head and says nothing.
+        """
+        depth, scores = self.forward_canonical_scored(image)
+        zoom = self.zoom(intrinsics)
+        return depth if zoom is None else depth * zoom.to(depth), scores
+
+    def forward_canonical_scored(
+        self, image: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B 1 H W"], Float[Tensor, "B"] | None]:
+        """`forward_scored` for the canonical camera; networks without a scope head return no scores."""
+        return self.forward_canonical(image), None
+
     @abstractmethod
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         """`forward` for the canonical camera, which is the only one that most networks know of."""

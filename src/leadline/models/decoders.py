@@ -12,8 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
+from leadline.core.errors import BadInput
 from leadline.models.base import DepthModel, Preprocessing, Provenance
 from leadline.models.heads import dense_head, light_head
+from leadline.models.layers.scope_head import ScopeHead
+from leadline.models.names import SCOPE
 
 
 class FusionModel(DepthModel):
@@ -39,9 +42,20 @@ class FusionModel(DepthModel):
         self.transformer = transformer
         self.decoder = decoder
         self.head = head
+        self.scope: ScopeHead | None = None
+        """Says where the network is not to be trusted; `add_scope` adds it."""
 
     def forward_canonical(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
-        depth = self.head(self.decoder(self.features(image)))
+        return self._decode(self.features(image), image)
+
+    def forward_canonical_scored(
+        self, image: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B 1 H W"], Float[Tensor, "B"] | None]:
+        features = self.features(image)
+        return self._decode(features, image), None if self.scope is None else self.scope(features[-1])
+
+    def _decode(self, features: tuple[Tensor, ...], image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        depth = self.head(self.decoder(features))
         if depth.shape[-2:] != image.shape[-2:]:  # Decoder and head give 16 pixels a patch, whatever its size.
             depth = F.interpolate(depth, image.shape[-2:], mode="bilinear", align_corners=False)
         return depth
@@ -50,6 +64,27 @@ class FusionModel(DepthModel):
         maps = self.encoder(self.normalize(image))
         *finer, last = maps if self.neck is None else self.neck(maps)
         return *finer, last if self.transformer is None else self.transformer(last)
+
+
+def add_scope(model: DepthModel, name: str, channels: Any) -> None:
+    """Give a network a scope head that is not fitted yet, in place; `build` does.
+
+    Args:
+        model: the network.
+        name: its key in `MODELS`, for errors.
+        channels: of the last map that `features` returns.
+
+    Raises:
+        BadInput: a network without a fusion decoder, or channels that are none.
+    """
+    if not isinstance(model, FusionModel):
+        raise BadInput(f"{name!r} takes no scope head: networks with a fusion decoder do, as cnn and hybrid are.")
+    if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= _MOST_SCOPE_CHANNELS:
+        raise BadInput(f"{SCOPE}: {channels!r:.80} must be a whole number from 1 to {_MOST_SCOPE_CHANNELS}.")
+    model.scope = ScopeHead(channels)
+
+
+_MOST_SCOPE_CHANNELS = 16384
 
 
 class FusionDecoder(nn.Module):

@@ -10,11 +10,12 @@ from typing import Any, get_args
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.io.json_text import parse_json
-from leadline.models.names import PRUNED
+from leadline.models.names import PRUNED, SCOPE
 from leadline.models.preprocessing import Interpolation, Preprocessing, Provenance, Resize
 
-FORMAT = 2
-"""Of the saved folder; a reader refuses what is newer. Models that are neither pruned nor quantised are of format 1."""
+FORMAT = 3
+"""Of the saved folder; a reader refuses what is newer. Models with a scope head are of format 3, pruned and quantised
+ones of format 2, and others of format 1."""
 LARGEST_FILE = 4 * 2**20
 """Bytes of a model.json; the largest of the transformers library's configurations have some 100 kB."""
 DEEPEST = 32
@@ -48,7 +49,7 @@ def describe(
         for data, scores in provenance.figures.items()
     }
     return {
-        "format": FORMAT if weight_bits or PRUNED in arguments else 1,
+        "format": FORMAT if SCOPE in arguments else 2 if weight_bits or PRUNED in arguments else 1,
         "name": name,
         "arguments": arguments,
         "kind": kind,

@@ -11,8 +11,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
+from leadline.models.decoders import add_scope
 from leadline.models.names import DEFAULT as DEFAULT
-from leadline.models.names import LEARNED_CAMERA, PRUNED
+from leadline.models.names import LEARNED_CAMERA, PRUNED, SCOPE
 from leadline.models.widths import set_widths
 
 MODELS: Mapping[str, str] = {
@@ -66,14 +67,16 @@ _LONGEST = 4096
 def build(name: str, **arguments: Any) -> DepthModel:
     """Make the model called `name`; `arguments` are its builder's, or words for them as on the command line.
 
-    Any model takes `pruned` besides: the widths of its layers that were pruned (`leadline.models.widths`).
+    Any model takes `pruned` besides: the widths of its layers that were pruned (`leadline.models.widths`). One with a
+    fusion decoder takes `scope`, the channels of its last feature map, for a
+    `leadline.models.layers.scope_head.ScopeHead` on it, which `leadline.recipes.scope.fit_scope` fits.
 
     Raises:
         BadInput: no such model, an argument that its builder does not take, or a value it cannot use.
     """
     if name not in _BUILDERS:
         raise unknown("model", name, MODELS)
-    pruned = arguments.pop(PRUNED, None)
+    pruned, scope = arguments.pop(PRUNED, None), arguments.pop(SCOPE, None)
     module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
     config = options_of(builder)
@@ -90,6 +93,9 @@ def build(name: str, **arguments: Any) -> DepthModel:
     kept = {key: value for key, value in {**given, **model.defaults}.items() if key not in _SOURCES}
     if pruned is not None:
         kept[PRUNED] = pruned
+    if scope is not None:
+        add_scope(model, name, scope)
+        kept[SCOPE] = scope
     try:
         model.set_spec(ModelSpec(name, json.loads(json.dumps(kept))))
     except TypeError as problem:

@@ -16,6 +16,7 @@ from leadline.models.base import DepthModel
 from leadline.models.loading import open_model
 from leadline.models.registry import build
 from leadline.models.saving import save, weights_sha256
+from leadline.models.scope import without_scope
 from leadline.training.objectives import Objective, Supervised
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
 
@@ -44,10 +45,13 @@ class TrainingRun:
         return replace(self, config=replace(self.config, seed=seed))
 
     def build(self, network: str = "", **arguments: Any) -> DepthModel:
-        """Build the untrained network, or another one that a stage needs: the same weights for the same seed."""
+        """Build the untrained network, or another one that a stage needs: the same weights for the same seed.
+
+        A saved one to start from comes without its scope head, which training would make wrong.
+        """
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            return build(network, **arguments) if network else open_model(self.network)
+            return build(network, **arguments) if network else without_scope(open_model(self.network))
 
     def fit(
         self, model: DepthModel, out: StrPath, *, steps: int | None = None, frozen: tuple[str, ...] = ()

@@ -22,7 +22,9 @@ from leadline.models.loading import load
 from leadline.models.names import LEARNED_CAMERA
 from leadline.models.registry import build
 from leadline.models.saving import load_folder, save
+from leadline.models.scope import without_scope
 from leadline.recipes import TrainingRun
+from leadline.recipes.scope import fit_scope
 from leadline.recipes.train_options import TrainOptions
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
@@ -62,6 +64,11 @@ class SmallNetworkOptions:
     validation: str = ""
     """Measured photographs that it does not learn from, to choose the third stage's best weights by (split `val`), and
     whether the network follows the camera; unset: rooms of domain c, and it does."""
+    outside: str = ""
+    """Photographs of what it must warn of (streets, landscapes, close-ups), as specifications of datasets joined by
+    " + ", `photos:streets + photos:flowers`; unset: it warns of nothing."""
+    inside: str = ""
+    """Photographs that it must not warn of, besides what it learns from, likewise."""
     test: str = ""
     """Measured photographs that it does not learn from, to be scored on at the end; the figures go into the model."""
     measured_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.25
@@ -82,6 +89,8 @@ class SmallNetworkOptions:
 def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     """Train the small network: at 96 × 128, then at its own 192 × 256, then on furnished rooms if there are any.
 
+    Last, where there are photographs of what it must warn of, its scope head is fitted.
+
     It is saved in half precision in `model/` below the run folder; an interrupted training resumes.
 
     Returns:
@@ -95,11 +104,13 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
     if options.furnished and options.measured and options.measured_fraction + options.furnished_fraction >= 1:
         raise BadInput("measured_fraction and furnished_fraction leave nothing of the images for rooms of domain c.")
     test = open_data(options.test, "test") if options.test else None
-    network = load(options.start) if options.start else _train_on_rooms(options)
-    if options.furnished or options.start:
+    network = without_scope(load(options.start)) if options.start else _train_on_rooms(options)
+    if options.furnished or (options.start and not options.outside):
         network = _train_on_furnished_rooms(options, network)
     if options.validation:
         network = _choose_camera(network, open_data(options.validation, "val"))
+    if options.outside:
+        network = _fit_scope(options, network)
     network.provenance = replace(network.provenance, licence="Apache-2.0", notes=LIMITS)
     save(network, options.out / "model", half=True)
     # Half precision is what users get, so that is what is scored.
@@ -153,6 +164,17 @@ def _with_camera(network: DepthModel, camera: str) -> DepthModel:
     changed.load_state_dict({key: kept[key] for key in changed.state_dict()})
     changed.provenance = network.provenance
     return changed.eval()
+
+
+def _fit_scope(options: SmallNetworkOptions, network: DepthModel) -> DepthModel:
+    """Fit the scope head by what the network learnt from, and by the photographs that are given for it."""
+    rooms = f"rooms,domain=c,holes=no,count={options.rooms // 4},height=192,width=256"
+    learnt = [rooms, *filter(None, (options.measured, options.furnished)), *filter(None, options.inside.split(" + "))]
+    opened = [
+        [open_data(words.strip(), "train", cache=options.out / "cache") for words in specs]
+        for specs in (learnt, options.outside.split(" + "))
+    ]
+    return fit_scope(network, *opened, seed=options.seed)
 
 
 def _training_run(

@@ -16,7 +16,7 @@ from leadline.core.camera import CameraOption, canonical_camera, fields_of_view,
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.inference.backends import Predictor, as_rgb8
+from leadline.inference.backends import Predictor, as_rgb8, scope_words
 from leadline.inference.session import as_predictor
 from leadline.io.colormaps import ColorScale, default_color_scale, legend_strip, render
 from leadline.io.depth_maps import DepthMap
@@ -194,14 +194,17 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     camera, source, size = photo.camera.numbers, photo.camera.source, photo.shape
     if field_of_view:
         camera, source = np.array(CameraOption(field_of_view).at(size), np.float32), "given"
-    depth = predictor.measure([photo.pixels], [camera])[0]
+    measured, scores = predictor.measure_scored([photo.pixels], [camera])
+    depth, scope = measured[0], scope_words(scores)
     known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     used = np.array(canonical_camera(size), np.float32) if camera is None else camera
     across, _ = fields_of_view(used.tolist(), size)
     told = f"{source}, {across:.1f} degrees across"
-    about = {"model": predictor.name, "trained_on": predictor.provenance.training_data or "nothing", "camera": told}
+    trained_on = predictor.provenance.training_data or "nothing"
+    about = {"model": predictor.name, "trained_on": trained_on, "camera": told, **scope}
+    said = " ".join(filter(None, [photo.note, scope.get("warning")]))
     predicted = DepthMap(depth, known, predictor.kind, used, about)  # pyright: ignore[reportArgumentType]
-    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told, said=photo.note)
+    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told, said=said)
 
 
 def explain(measurement: Measurement) -> str:
