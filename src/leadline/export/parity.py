@@ -19,8 +19,8 @@ from leadline.inference.backends import Predictor, as_rgb8
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3}
 """Precision → the largest difference at any pixel, as a fraction of the range (see `difference`)."""
-MOST_OFF = 0.01
-"""By which the out-of-scope score, between 0 and 1, may differ; INT8 is judged by δ1 alone."""
+MOST_OFF = {"fp32": 1e-3, "fp16": 2e-2}
+"""Precision → by how much the scores of what is out of scope, between 0 and 1, may differ."""
 MOST_LOST = 0.005
 """δ1 that an INT8 model may lose."""
 LEAST_RANGE = 0.1
@@ -59,8 +59,9 @@ class Parity:
             # As a condition that NaN does not meet.
             return "" if lost <= MOST_LOST else f"δ1 falls by {lost:.4f}, and may by {MOST_LOST:g}"
         most = TOLERANCES[self.precision]
-        if self.scope is not None and not self.scope <= MOST_OFF:
-            return f"its scores of what is out of scope differ by {self.scope:.2g}, and may by {MOST_OFF:g}"
+        if self.scope is not None and not self.scope <= MOST_OFF[self.precision]:
+            allowed = MOST_OFF[self.precision]
+            return f"its scores of what is out of scope differ by {self.scope:.2g}, and may by {allowed:g}"
         return "" if self.worst <= most else f"its depth differs by {self.worst:.2g} of the range, and may by {most:g}"
 
     def record(self) -> dict[str, Any]:

@@ -38,7 +38,11 @@ MODELS: Mapping[str, str] = {
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
 
 
-_BUILDERS: Mapping[str, str] = {**MODELS, "hub": "leadline.models.pretrained.transformers:hub"}
+_BUILDERS: Mapping[str, str] = {
+    **MODELS,
+    "depth_anything_3": "leadline.models.pretrained.depth_anything_3:depth_anything_3",
+    "hub": "leadline.models.pretrained.transformers:hub",
+}
 """Also of what is no network of ours, but is saved and loaded as one."""
 
 

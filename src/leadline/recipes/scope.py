@@ -17,8 +17,10 @@ from leadline.models.scope import with_scope
 
 ASPECTS = (0.75, 1.0, 4 / 3, 4 / 3, 16 / 9, 3.0)
 """Widths over heights of the crops: photographs come upright, square, usual and wide."""
-VIEWS = 400
-"""Random views of each dataset: one of an image, or several where there are fewer images."""
+VIEWS = 300
+"""Random views of a dataset, at most: one of each of as many images, or several where there are fewer images."""
+OF_AN_IMAGE = 12
+"""Random views of an image, at most."""
 _AUGMENTATION = Augmentation(crop=0.7, brightness=0.3, colour=0.15, blur=0.3, noise=0.02, jpeg=0.4)
 _BATCH = 8
 
@@ -79,7 +81,7 @@ def _batches(model: DepthModel, dataset: Dataset, seed: int) -> Iterator[Float[T
     indices = subsample_evenly(range(len(dataset)), VIEWS)
     for index in indices:
         sample = dataset[index].replace(intrinsics=None)
-        for view in range(VIEWS // len(indices)):
+        for view in range(min(VIEWS // len(indices), OF_AN_IMAGE)):
             rng = np.random.default_rng((seed, view, index))
             size = model.preprocessing.size_for(1000, round(1000 * rng.choice(ASPECTS)))
             batch = waiting.setdefault(size, [])

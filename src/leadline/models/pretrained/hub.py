@@ -19,6 +19,7 @@ from leadline.core.specs import parse_options, parse_spec
 from leadline.io.atomic import atomic_folder
 from leadline.io.json_text import parse_json
 from leadline.models.base import DepthModel
+from leadline.models.pretrained.depth_anything_3 import is_depth_anything_3, load_depth_anything_3_folder
 from leadline.models.pretrained.transformers import load_transformers_folder
 from leadline.models.saving import load_folder, save
 
@@ -56,7 +57,8 @@ def load_pretrained(
 ) -> DepthModel:
     """Load a model from a folder, or else from a repository of the hub, in evaluation mode.
 
-    It may be one that Leadline saved, or a depth network of the transformers library. What was downloaded once is found
+    It may be one that Leadline saved, a depth network of the transformers library, or DA3METRIC-LARGE as its authors
+    publish it. What was downloaded once is found
     again without a network.
 
     Args:
@@ -75,6 +77,8 @@ def load_pretrained(
     # The cache names a folder by its commit, which a branch or a tag does not keep.
     name = place if is_local else f"{place}@{folder.name}"
     if not (folder / "model.json").is_file():
+        if is_depth_anything_3(folder) and kind is None:
+            return load_depth_anything_3_folder(folder, name)
         return load_transformers_folder(folder, name, kind)
     if kind is not None:
         raise BadInput(f"{place} says itself which kind of depth it gives: leave kind={kind} out.")

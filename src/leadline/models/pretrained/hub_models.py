@@ -9,7 +9,7 @@ from leadline.models.pretrained.releases import Figures
 
 @dataclass(frozen=True)
 class HubModel:
-    """One repository of the hub that the transformers library loads."""
+    """One repository of the hub, which the transformers library or its authors' package loads."""
 
     repository: str
     kind: DepthKind
@@ -66,6 +66,16 @@ HUB_MODELS: Mapping[str, HubModel] = {
         (518, 518),
         "Apache-2.0",
         f"{_SYNTHETIC} Finetuned on Virtual KITTI 2, streets. {_CONVERTED}",
+    ),
+    "depth_anything_3_metric": HubModel(
+        "depth-anything/DA3METRIC-LARGE",
+        DepthKind.METRIC,
+        350_000_000,
+        1_400_000_000,
+        (504, 504),
+        "Apache-2.0",
+        "Metres follow the focal length: state it, or 300 pixels at 504 are assumed. Needs its authors' package: "
+        "pip install --no-deps depth_anything_3 && pip install addict einops omegaconf.",
     ),
     "zoedepth_nyu": HubModel(
         "Intel/zoedepth-nyu",
