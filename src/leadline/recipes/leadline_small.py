@@ -66,7 +66,8 @@ class SmallNetworkOptions:
     whether the network follows the camera; unset: rooms of domain c, and it does."""
     outside: str = ""
     """Photographs of what it must warn of (streets, landscapes, close-ups), as specifications of datasets joined by
-    " + ", `photos:streets + photos:flowers`; unset: it warns of nothing."""
+    " + ", `photos:streets + photos:flowers`; unset: it warns of nothing. With `start` and without `furnished` nothing
+    else is trained."""
     inside: str = ""
     """Photographs that it must not warn of, besides what it learns from, likewise."""
     test: str = ""
