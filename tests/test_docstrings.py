@@ -54,7 +54,7 @@ NO_VERBS = frozenset(
     ]
 )
 """First words of sentences that do not begin with a verb."""
-INHERITED = ("forward", "forward_canonical", "forward_with_sides", "features", "run")
+INHERITED = ("forward", "forward_canonical", "forward_canonical_scored", "forward_with_sides", "features", "run")
 """Methods that their base class or interface documents."""
 
 Documented = ast.FunctionDef | ast.ClassDef
