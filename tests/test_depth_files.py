@@ -1,7 +1,9 @@
 """Depth files of other programs: their units, what is not measured in them, their cameras and their formats."""
 
 import resource
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -18,7 +20,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.data.datasets import open_data
 from leadline.io.depth_maps import DepthMap, read_depth, write_depth
-from leadline.io.png import encode_png
+from leadline.io.png import decode_whole_png, encode_png
 
 METRES = np.linspace(0.8, 4.0, 12, dtype=np.float32).reshape(3, 4)
 
@@ -190,6 +192,63 @@ def test_a_16_bit_png_with_one_wrong_bit_is_refused_or_read_as_it_was(tmp_path: 
         file.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
         with pytest.raises(UnreadableFile, match=r"a\.png"):
             read_depth(file, depth_scale=1000)
+
+
+@pytest.mark.parametrize("filters", [[0], [1], [2], [0, 2, 2, 0], [0, 1, 2], [2, 1, 4, 3]])
+def test_a_16_bit_png_is_decoded_whatever_filters_its_rows_have(filters: list[int]) -> None:
+    steps = np.random.default_rng(0).integers(0, 65536, (40, 60), np.uint16)
+    decoded = decode_whole_png(_png_with_filters(steps, filters))
+    assert decoded is not None
+    assert decoded.dtype == np.uint16
+    assert np.array_equal(decoded, steps)
+
+
+def _png_with_filters(steps: np.ndarray, filters: list[int]) -> bytes:
+    """Encode (H, W) as PNG with these filters of rows in turn, by the formulas of the PNG specification."""
+    pixels = steps.astype(">u2").view(np.uint8).astype(int)
+    padded = np.pad(pixels, ((1, 0), (2, 0)))
+    left, above, corner = padded[1:, :-2], padded[:-1, 2:], padded[:-1, :-2]
+    distances = [np.abs(left + above - corner - each) for each in (left, above, corner)]
+    paeth = np.choose(np.argmin(distances, axis=0), (left, above, corner))
+    rows = np.stack([pixels - each for each in (0 * left, left, above, (left + above) // 2, paeth)]).astype(np.uint8)
+    chosen = [filters[row % len(filters)] for row in range(len(steps))]
+    content = b"".join(bytes([each]) + rows[each, row].tobytes() for row, each in enumerate(chosen))
+    height, width = steps.shape
+    packed = zlib.compress(content)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)),
+        (b"IDAT", packed[:99]),
+        (b"IDAT", packed[99:]),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_16_bit_png_of_other_pixels_than_its_header_says_is_refused(tmp_path: Path, change: int) -> None:
+    content = _png_with_filters(np.ones((40, 60), np.uint16), [1])
+    header = content[12:16] + struct.pack(">II", 60, 40 + change) + content[24:29]
+    spoiled = content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+    (tmp_path / "a.png").write_bytes(spoiled)
+    if change < 0:  # libpng and Pillow ignore rows that are too many
+        assert read_depth(tmp_path / "a.png", depth_scale=1000).shape == (39, 60)
+    else:
+        with pytest.raises(UnreadableFile, match=r"a\.png"):
+            read_depth(tmp_path / "a.png", depth_scale=1000)
+
+
+@pytest.mark.parametrize("scale", [1000, 256, 5000, 1, 0.5, 1.2345678, 1e30, 1e-40])
+def test_every_16_bit_number_becomes_the_nearest_float_to_its_depth(tmp_path: Path, scale: float) -> None:
+    steps = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    (tmp_path / "a.png").write_bytes(encode_png(steps))
+    read = read_depth(tmp_path / "a.png", depth_scale=scale)
+    with np.errstate(over="ignore", under="ignore"):
+        expected = (steps / scale).astype(np.float32)
+    measured = np.isfinite(expected) & (expected > 0)
+    assert np.array_equal(read.mask[0], measured)
+    assert np.array_equal(read.values[0], np.where(measured, expected, 0))
 
 
 def test_a_unit_that_nobody_knows_is_refused(tmp_path: Path) -> None:

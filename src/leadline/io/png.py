@@ -8,6 +8,12 @@ import cv2
 import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
+try:
+    # Inflates more than twice as fast as zlib, with the same functions; there are processors that it is not built for.
+    from isal import isal_zlib as inflater
+except ImportError:
+    import zlib as inflater
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = len(_SIGNATURE) + 25
 """Bytes of the signature and of the first chunk, which tells the size."""
@@ -31,26 +37,59 @@ def encode_png(pixels: np.ndarray, text: PngInfo | None = None) -> bytes:
 
 
 def decode_whole_png(content: bytes) -> np.ndarray | None:
-    """Decode a sound PNG of one channel that says all it has to say before its pixels; None: it is another file.
+    """Decode a sound 16-bit PNG of one channel that says all it has to say before its pixels; None: it is another file.
 
-    Pillow decodes some kilobytes at a time, between which threads wait for Python's lock.
+    Pillow decodes some kilobytes at a time, between which threads wait for Python's lock, and more slowly.
 
     Args:
         content: the file.
+
+    Raises:
+        ValueError: pixels are missing.
     """
-    start, name, is_after_pixels = len(_SIGNATURE), b"", False
+    start, name, packed = len(_SIGNATURE), b"", []
     while name != b"IEND":
         length, name = int.from_bytes(content[start : start + 4]), content[start + 4 : start + 8]
         end = start + 12 + length
-        if end > len(content) or (is_after_pixels and name not in (b"IDAT", b"IEND")):
+        if end > len(content) or (packed and name not in (b"IDAT", b"IEND")):
             return None
         checked = memoryview(content)[start + 4 : end - 4]
-        if zlib.crc32(checked) != int.from_bytes(content[end - 4 : end]):
+        if inflater.crc32(checked) != int.from_bytes(content[end - 4 : end]):
             return None
-        is_after_pixels |= name == b"IDAT"
+        if name == b"IDAT":
+            packed.append(checked[4:])
         start = end
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    return decoded if decoded is not None and decoded.ndim == 2 else None
+    width, height = struct.unpack(">II", content[16:24])
+    size = height * (1 + 2 * width)
+    stream = inflater.decompressobj()
+    try:
+        filtered = stream.decompress(b"".join(packed), size + 1)
+    except inflater.error:
+        return None
+    if stream.eof and len(filtered) < size:
+        raise ValueError(f"{size - len(filtered)} bytes of its pixels are missing")  # Pillow would take them for zeros
+    if len(filtered) != size or not stream.eof:
+        return None
+    rows = np.frombuffer(filtered, np.uint8).reshape(height, -1)
+    filters, stored = rows[:, 0], rows[:, 1:].reshape(height, width, 2)  # the high byte first
+    decoded = np.empty_like(stored)
+    if (filters == _LEFT).all():
+        # As a plane of all high and one of all low bytes NumPy is quickest with them.
+        np.add.accumulate(stored.transpose(2, 0, 1), axis=2, dtype=np.uint8, out=decoded.transpose(2, 0, 1))
+    elif np.isin(filters, (_PLAIN, _ABOVE)).all():
+        decoded[:] = stored
+        for row in (np.flatnonzero(filters[1:]) + 1).tolist():
+            decoded[row] += decoded[row - 1]
+    else:
+        # OpenCV undoes other filters; it inflates at half the speed, so it gets the rows as they are.
+        pixels = _chunk(b"IDAT", zlib.compress(filtered, 0))
+        file = b"".join((content[:_HEADER], pixels, _chunk(b"IEND", b"")))
+        return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    return decoded.view(">u2")[..., 0].astype(np.uint16)
+
+
+_PLAIN, _LEFT, _ABOVE = range(3)
+"""Filters of a row: its numbers, or their difference from those to the left or above."""
 
 
 _OPTIONS = [
