@@ -8,6 +8,7 @@ from functools import wraps
 from threading import local
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -334,20 +335,24 @@ def _sums(
     predicted: Pixels, target: Pixels, counts: Int[np.ndarray, " pixels"] | None = None
 ) -> Float[np.ndarray, " terms"]:
     sums = np.zeros(len(TERMS))
+    weights = None if counts is None else counts.astype(np.float64)
     for start in range(0, len(target), _BLOCK):
         block = slice(start, start + _BLOCK)
         with _sharing():
             terms = (term(predicted[block], target[block]) for term in TERMS)
-            sums += [_sum(each) if counts is None else np.multiply(each, counts[block]).sum() for each in terms]
+            sums += [_sum(each) if weights is None else np.dot(each, weights[block]) for each in terms]
     return sums
 
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 15
 """Pixels that are summed at once: what is computed of them stays in a core's own cache."""
 
 
 def _sum(numbers: PixelTerms) -> Any:
-    return np.count_nonzero(numbers) if numbers.dtype == bool else numbers.sum(dtype=np.float64)
+    if numbers.dtype == bool:
+        return np.count_nonzero(numbers)
+    # Adds in float64 as NumPy can, which would copy the numbers into float64 first.
+    return cv2.sumElems(numbers)[0] if numbers.size else 0.0
 
 
 def _value(metric: Metric, means: Float[np.ndarray, "images terms"]) -> Float[np.ndarray, " images"]:

@@ -1,7 +1,7 @@
 """Protocols: which pixels count, how predictions are aligned and averaged: named, so that a number says what it is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
@@ -66,11 +66,18 @@ class EvalProtocol:
 
     def counts(self, target: Depth, valid: Mask) -> Mask:
         """Return the pixels that count: measured, in the crop, strictly between `min_depth` and `cap`."""
-        rows, columns = CROPS[self.crop].window(*target.shape[-2:])
-        inside = target[..., rows, columns]
         counted = valid & False
-        counted[..., rows, columns] = valid[..., rows, columns] & (inside > self.min_depth) & (inside < self.cap)
+        inside = self.window(target.shape)
+        counted[inside] = self.counts_inside(target[inside], valid[inside])
         return counted
+
+    def window(self, shape: Sequence[int]) -> tuple[Any, slice, slice]:
+        """Return the index of the crop in maps of this shape (…, H, W)."""
+        return (..., *CROPS[self.crop].window(*shape[-2:]))
+
+    def counts_inside(self, target: Depth, valid: Mask) -> Mask:
+        """Return which pixels of the crop count, given only those: measured, and within the range of depths."""
+        return valid & (target > self.min_depth) & (target < self.cap)
 
     def compare_pixels(
         self, predicted: Float[np.ndarray, " pixels"], target: Float[np.ndarray, " pixels"], kind: DepthKind

@@ -30,10 +30,11 @@ class CountedTarget:
         sample = sample_pixels(target)
         if target.size < _FEWEST_MERGED:
             return cls(target, sample=sample)
-        values, counts = np.unique(target, return_counts=True)
-        if 4 * len(values) > target.size:
+        ordered = np.sort(target)
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        if 4 * len(starts) > target.size:
             return cls(target, sample=sample)
-        return cls(values, counts, sample)
+        return cls(ordered.take(starts), np.diff(starts, append=target.size), sample)
 
     def pixels(self) -> Float[np.ndarray, " all"]:
         """Return the depth of every pixel, in whatever order."""
@@ -88,9 +89,12 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPai
     Raises:
         BadInput: the alignment cannot make metres of this kind.
     """
-    counted = protocol.counts(pair.target, pair.valid)
+    inside = protocol.window(pair.target.shape)
+    predicted, target, valid = (
+        as_array(each)[inside].reshape(-1) for each in (pair.predicted, pair.target, pair.valid)
+    )
     # All that follows is about the pixels that count: alignment uses no others.
-    predicted, target = selected(*(as_array(each).reshape(-1) for each in (pair.predicted, pair.target, counted)))
+    predicted, target = selected(predicted, target, as_array(protocol.counts_inside(target, valid)))
     usable = np.isfinite(predicted)
     if kind is not DepthKind.RELATIVE:
         usable &= predicted > 0
