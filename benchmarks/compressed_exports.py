@@ -8,16 +8,16 @@ trained.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 
 import numpy as np
 import onnxruntime
 import tyro
 
 from leadline.core.markdown import markdown_table
+from leadline.core.stopwatch import time_in_turns
 from leadline.data.datasets import open_data, subsample_evenly
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
@@ -63,14 +63,8 @@ def main(options: Options) -> None:
                 )
         sessions = [onnxruntime.InferenceSession(file, settings) for file in files.values()]
         image = calibration[0][None]
-        taken: list[list[float]] = [[] for _ in sessions]
-        for turn in range(options.turns + 2):
-            for session, times in zip(sessions, taken, strict=True):
-                start = perf_counter()
-                session.run(None, {"image": image, "focal": np.zeros(1, np.float32)})
-                if turn >= 2:
-                    times.append(perf_counter() - start)
-    times = [median(each) for each in taken]
+        feed = {"image": image, "focal": np.zeros(1, np.float32)}
+        times = time_in_turns([partial(session.run, None, feed) for session in sessions], options.turns)
     for line, seconds in zip(lines, times, strict=True):
         line += [f"{1e3 * seconds:.2f} ms", f"{seconds / times[0]:.2f}"]
     head = ["model", "precision", "file", METRICS["d1"].heading, METRICS["rmse"].heading, "time", "× the first"]

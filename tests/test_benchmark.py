@@ -2,11 +2,13 @@
 
 import json
 from multiprocessing import Pipe
+from time import sleep
 from xml.etree import ElementTree
 
 import pytest
 
 from leadline.cli.main import main
+from leadline.core.stopwatch import time_in_turns
 from leadline.evaluation.metrics import METRICS
 from leadline.inference import timing
 from leadline.reporting.benchmark import BenchmarkRow, accuracy_chart
@@ -81,3 +83,15 @@ def test_images_that_the_memory_does_not_hold_are_a_reason_and_no_traceback(monk
     receiver, sender = Pipe(duplex=False)
     timing.time_predictor(sender, "leadline_small", "onnx", 4096, 0.01)
     assert "give a smaller --batch" in receiver.recv()
+
+
+def test_functions_that_are_compared_are_timed_in_turns():
+    calls: list[str] = []
+
+    def slow() -> None:
+        sleep(0.01)
+        calls.append("slow")
+
+    quick_seconds, slow_seconds = time_in_turns([lambda: calls.append("quick"), slow], 3)
+    assert calls == ["quick", "slow"] * 5
+    assert quick_seconds < 0.01 <= slow_seconds

@@ -1,7 +1,8 @@
-"""Stopwatch: how long the stages of a repeated task take, as a table."""
+"""Stopwatch: how long the stages of a repeated task take, as a table, and what functions take that are compared."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import median
 from threading import Lock
 from time import perf_counter
 
@@ -69,6 +70,23 @@ class Stopwatch:
         if self.wait:
             self.wait()
         return perf_counter()
+
+
+def time_in_turns(functions: Sequence[Callable[[], object]], turns: int) -> list[float]:
+    """Return the median seconds of each function; they take turns, so that what else the machine does hits them alike.
+
+    Args:
+        functions: what is timed; each waits for the device that it computes on.
+        turns: how often each is called, after two calls that are not timed.
+    """
+    taken: list[list[float]] = [[] for _ in functions]
+    for turn in range(turns + 2):
+        for function, seconds in zip(functions, taken, strict=True):
+            start = perf_counter()
+            function()
+            if turn >= 2:
+                seconds.append(perf_counter() - start)
+    return [median(seconds) for seconds in taken]
 
 
 def _share(part: float, whole: float) -> str:

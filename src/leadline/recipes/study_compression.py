@@ -1,11 +1,10 @@
 """The study of compression: fewer channels and fewer bits, with the original as the teacher and without."""
 
-import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from leadline.compression.channels import rank_at_random, rank_by_lasso
 from leadline.compression.pruning import check_installed, check_prunable, prune
 from leadline.core.ranges import AtLeastOne, Positive, Within
+from leadline.core.stopwatch import time_in_turns
 from leadline.data.mixing import as_mixture
 from leadline.evaluation.evaluate import evaluate
 from leadline.evaluation.metrics import METRICS
@@ -212,7 +212,9 @@ def _costs(
 ) -> dict[str, Any]:
     """Set what each network costs beside what it scores."""
     timed = ("original", "pruned", "random")
-    taken: dict[str, float] = dict(zip(timed, alternating_times([networks[key].model for key in timed]), strict=True))
+    taken: dict[str, float] = dict(
+        zip(timed, _times_on_one_thread([networks[key].model for key in timed]), strict=True)
+    )
     lines = []
     for key, network in networks.items():
         seconds = taken.get(key, taken["original"])
@@ -230,25 +232,13 @@ def _costs(
     return {"title": "What each network costs, and scores", "head": head, "body": lines}
 
 
-def alternating_times(models: Sequence[DepthModel], turns: int = 40) -> list[float]:
-    """Return the median seconds of one image of each model's own size, the models in alternation, on one thread.
-
-    Args:
-        models: on the CPU.
-        turns: how often each is run.
-    """
+def _times_on_one_thread(models: Sequence[DepthModel], turns: int = 40) -> list[float]:
+    """Return the median seconds of one image of each model's own size, on one thread of the CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    taken: list[list[float]] = [[] for _ in models]
-    images = [torch.rand(1, 3, *model.preprocessing.size) for model in models]
     try:
         with torch.inference_mode():
-            for turn in range(turns + 2):
-                for number, model in enumerate(models):
-                    start = time.perf_counter()
-                    model.eval()(images[number])
-                    if turn >= 2:
-                        taken[number].append(time.perf_counter() - start)
+            runs = [partial(model.eval(), torch.rand(1, 3, *model.preprocessing.size)) for model in models]
+            return time_in_turns(runs, turns)
     finally:
         torch.set_num_threads(threads)
-    return [median(each) for each in taken]

@@ -1,14 +1,13 @@
 """The study of the literature: its networks trained side by side, on equal images and in equal steps."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
+from leadline.core.stopwatch import time_in_turns
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.tables import TextTable
 from leadline.models.base import DepthModel
@@ -156,19 +155,15 @@ def measure_cost(model: DepthModel, size: tuple[int, int], *, repeats: int = 15)
     Args:
         model: the network, on the device to measure on.
         size: height and width of the image.
-        repeats: predictions to take the median time of, after three that are not timed.
+        repeats: predictions to take the median time of.
     """
     device = next(model.parameters()).device
     image = torch.rand(1, 3, *size, device=device)
     model.eval()
-    seconds = []
     with torch.inference_mode():
-        for _ in range(3 + repeats):
-            started_at = time.perf_counter()
-            model(image).sum().item()
-            seconds.append(time.perf_counter() - started_at)
+        (seconds,) = time_in_turns([lambda: model(image).sum().item()], repeats)
     parameters = sum(each.numel() for each in model.parameters())
-    return Cost(parameters, multiply_adds(model.to("meta")), 1000 * median(seconds[3:]))
+    return Cost(parameters, multiply_adds(model.to("meta")), 1000 * seconds)
 
 
 def _run(base: TrainingRun, contender: Contender, height: int, width: int) -> TrainingRun:
