@@ -177,6 +177,15 @@ def test_weights_that_half_precision_holds_are_stored_in_half(tmp_path):
         assert ("weight/half" in names) == stored
 
 
+@pytest.mark.parametrize(("side", "is_rounded"), [(100, True), (10, False)])
+def test_only_large_weights_are_rounded_to_half_precision(side: int, is_rounded: bool) -> None:
+    graph = brightness_graph()
+    values = np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(values, "weight"))
+    names = {each.name for each in in_half(graph, only_exact=False).graph.initializer}
+    assert ("weight/half" in names) == is_rounded
+
+
 def _photograph(folder: Path) -> Path:
     file = folder / "photo.png"
     Image.new("RGB", (40, 30), "grey").save(file)

@@ -90,11 +90,10 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPai
         BadInput: the alignment cannot make metres of this kind.
     """
     inside = protocol.window(pair.target.shape)
-    predicted, target, valid = (
-        as_array(each)[inside].reshape(-1) for each in (pair.predicted, pair.target, pair.valid)
-    )
+    predicted, target, valid = (as_array(each)[inside] for each in (pair.predicted, pair.target, pair.valid))
+    counted = protocol.counts_inside(target, valid)  # pyright: ignore[reportArgumentType]
     # All that follows is about the pixels that count: alignment uses no others.
-    predicted, target = selected(predicted, target, as_array(protocol.counts_inside(target, valid)))
+    predicted, target = selected(*(each.reshape(-1) for each in (predicted, target, as_array(counted))))
     usable = np.isfinite(predicted)
     if kind is not DepthKind.RELATIVE:
         usable &= predicted > 0

@@ -11,7 +11,6 @@ import numpy as np
 
 from leadline.core.errors import BadInput
 from leadline.export import onnx_file
-from leadline.export.network import network_graph
 from leadline.export.onnx_graph import SMOOTHING, whole_graph
 from leadline.inference.backends import WEIGHTS_SHA256
 from leadline.inference.openvino_runner import METADATA_PATH, import_openvino
@@ -34,14 +33,15 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
     """
     runtime = _openvino()
     source = path.with_suffix(".onnx")
-    graph = whole_graph(network_graph(model), model, focal_is_optional=False)
+    network = onnx_file.stored_network(model, precision)
+    graph = whole_graph(network, model, focal_is_optional=False)
     onnx_file.save(graph, source, about)
     read = runtime.Core().read_model(source)
     _smooth(runtime, read)
     if precision == "int8":
         read = _quantised(read, calibration)
     read.set_rt_info(json.dumps(about), METADATA_PATH)
-    runtime.save_model(read, path, compress_to_fp16=precision == "fp16")
+    runtime.save_model(read, path, compress_to_fp16=False)  # of all weights, also of those that must not be
     source.unlink()
 
 

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 try:
     # Inflates more than twice as fast as zlib, with the same functions; there are processors that it is not built for.
-    from isal import isal_zlib as inflater
+    from isal import isal_zlib as inflater  # pyright: ignore[reportMissingImports]
 except ImportError:
     import zlib as inflater
 
