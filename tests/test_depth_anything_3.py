@@ -118,5 +118,5 @@ def test_its_other_networks_and_other_weights_are_refused(tmp_path: Path, monkey
         leadline.load(f"hub:{tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     monkeypatch.setitem(sys.modules, "depth_anything_3.model.da3", None)
-    with pytest.raises(BadInput, match="pip install --no-deps depth_anything_3"):
+    with pytest.raises(BadInput, match="pip install --no-deps git"):
         leadline.load(f"hub:{tmp_path}")

@@ -29,7 +29,7 @@ from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
 from leadline.recipes import RECIPES, TrainingRun, recipe
-from leadline.recipes.leadline_small import ARGUMENTS
+from leadline.recipes.leadline_small import ARGUMENTS, BLENDS
 from leadline.recipes.study_options import StudyData
 from leadline.recipes.study_stages import DESIGN, StagesStudyOptions, stage_arms, study_stages
 from leadline.recipes.train import train
@@ -161,6 +161,27 @@ def test_a_small_network_goes_on_with_furnished_rooms_and_learns_how_far_to_foll
     assert network.focal_power is not None
     assert network.focal_power.item() != 0.5
     assert "60% rooms-b" in network.provenance.training_data
+
+
+def test_the_small_network_is_a_mean_of_the_weights_before_and_after_its_last_stage(tmp_path):
+    start = build("cnn", **{**ARGUMENTS, "input_size": (192, 256), "camera": "any"})
+    save(start, tmp_path / "start")
+    made = TrainSmallCommand(
+        start=str(tmp_path / "start"),
+        out=tmp_path / "run",
+        validation="rooms,domain=a,count=2,height=64,width=96",
+        rooms=4,
+        furnished_steps=2,
+        hardware=HARDWARE,
+    )
+    assert made.run() == 0
+    found = load(tmp_path / "run" / "model").state_dict()
+    before, after = start.state_dict(), load(tmp_path / "run" / "3-furnished" / "best").state_dict()
+    key = "head.0.weight"
+    assert any(
+        torch.allclose(found[key], before[key].lerp(after[key], fraction), atol=1e-3 * before[key].abs().max().item())
+        for fraction in BLENDS
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ from leadline.models.description import read_json
 
 METRIC = "da3metric-large"
 """The `model_name` in config.json of the network that gives metres: DA3METRIC-LARGE."""
-INSTALL = "pip install --no-deps depth_anything_3 && pip install addict einops omegaconf"
+INSTALL = (
+    "pip install --no-deps git+https://github.com/ByteDance-Seed/Depth-Anything-3 && "
+    "pip install addict einops omegaconf"
+)
 """Without its own dependencies, which are for its other networks, and want a NumPy before 2."""
 FOCAL = 300.0
 """Focal length in pixels of the network's input for which its output is metres: metres = output · focal / 300."""

@@ -75,7 +75,7 @@ HUB_MODELS: Mapping[str, HubModel] = {
         (504, 504),
         "Apache-2.0",
         "Metres follow the focal length: state it, or 300 pixels at 504 are assumed. Needs its authors' package: "
-        "pip install --no-deps depth_anything_3 && pip install addict einops omegaconf.",
+        "pip install --no-deps git+https://github.com/ByteDance-Seed/Depth-Anything-3 && pip install addict einops omegaconf.",
     ),
     "zoedepth_nyu": HubModel(
         "Intel/zoedepth-nyu",
