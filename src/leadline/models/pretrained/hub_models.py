@@ -74,8 +74,8 @@ HUB_MODELS: Mapping[str, HubModel] = {
         1_400_000_000,
         (504, 504),
         "Apache-2.0",
-        "Metres follow the focal length: state it, or 300 pixels at 504 are assumed. Needs its authors' package: "
-        "pip install --no-deps git+https://github.com/ByteDance-Seed/Depth-Anything-3 && pip install addict einops omegaconf.",
+        "Metres follow the focal length: state it, or 300 pixels at 504 are assumed. Needs its authors' package, "
+        "which has to be installed once: docs/sharing.md says how.",
     ),
     "zoedepth_nyu": HubModel(
         "Intel/zoedepth-nyu",
