@@ -4,8 +4,10 @@ First at half size, where an hour shows it many pictures, then at its own; then 
 how far to follow the camera.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 from leadline.core.depth_kind import DepthKind
@@ -15,7 +17,7 @@ from leadline.core.ranges import AtLeastOne, Seed, Within
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.mixing import as_mixture
 from leadline.data.transforms import Augmentation
-from leadline.evaluation.evaluate import evaluate_metrics
+from leadline.evaluation.evaluate import evaluate, evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
@@ -38,6 +40,7 @@ ARGUMENTS: dict[str, Any] = {
     "kind": DepthKind.METRIC.value,
 }
 """Of the `cnn` that is trained: 3.6 million parameters, 0.63 billion multiply-adds at 192 × 256."""
+_ERROR = "log RMS, mean over scenes,"
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Fractions of the weights after the third stage, in the mean with those before it, that the recipe chooses from."""
 LIMITS = (
@@ -109,13 +112,17 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
         raise BadInput("measured_fraction and furnished_fraction leave nothing of the images for rooms of domain c.")
     test = open_data(options.test, "test") if options.test else None
     network = without_scope(load(options.start)) if options.start else _train_on_rooms(options)
+    before = None
     if options.furnished or (options.start and not options.outside):
-        network = _train_on_furnished_rooms(options, network)
+        before, network = network, _train_on_furnished_rooms(options, network)
     if options.validation:
-        network = _choose_camera(network, open_data(options.validation, "val"))
+        validation = open_data(options.validation, "val")
+        network = _choose_camera(network, validation)
+        network = _blend(before, network, validation) if before else network
     if options.outside:
         network = _fit_scope(options, network)
-    network.provenance = replace(network.provenance, licence="Apache-2.0", notes=LIMITS)
+    ignores = "; it ignores the camera" if network.preprocessing.focal is None else ""
+    network.provenance = replace(network.provenance, licence="Apache-2.0", notes=LIMITS + ignores)
     save(network, options.out / "model", half=True)
     # Half precision is what users get, so that is what is scored.
     shipped = load_folder(options.out / "model")
@@ -149,9 +156,7 @@ def _train_on_furnished_rooms(options: SmallNetworkOptions, network: DepthModel)
         encoder_lr_scale=0.3,
         is_third=True,
     )
-    start = _with_camera(network, LEARNED_CAMERA)
-    trained = training_run.fit(_with_camera(start, LEARNED_CAMERA), options.out / "3-furnished")
-    return _blend(start, trained, open_data(options.validation, "val")) if options.validation else trained
+    return training_run.fit(_with_camera(network, LEARNED_CAMERA), options.out / "3-furnished")
 
 
 def _blend(start: DepthModel, trained: DepthModel, validation: Dataset) -> DepthModel:
@@ -160,12 +165,10 @@ def _blend(start: DepthModel, trained: DepthModel, validation: Dataset) -> Depth
     What was learnt from other data shifts less in the mean than in the network itself: Wortsman et al. 2022, "Robust
     fine-tuning of zero-shot models".
     """
-    scores: dict[float, float] = {}
-    for fraction in BLENDS:
-        scores[fraction] = evaluate_metrics(_mean_of(start, trained, fraction), validation, protocol("indoor"))["rmse"]
+    scores = {fraction: _error(_mean_of(start, trained, fraction), validation) for fraction in BLENDS}
     best = min(scores, key=scores.__getitem__)
-    rows = ", ".join(f"{fraction:g}: {rmse:.3f} m" for fraction, rmse in scores.items())
-    print_line(f"{validation.name}: RMSE by the fraction of the trained weights: {rows}; {best:g} is kept")
+    rows = ", ".join(f"{fraction:g}: {error:.3f}" for fraction, error in scores.items())
+    print_line(f"{validation.name}: {_ERROR} by the fraction of the trained weights: {rows}; {best:g} is kept")
     return _mean_of(start, trained, best)
 
 
@@ -174,7 +177,8 @@ def _mean_of(start: DepthModel, trained: DepthModel, fraction: float) -> DepthMo
 
     How far to follow the camera, which `start` does not know, is as trained.
     """
-    mean, before = _with_camera(trained, LEARNED_CAMERA), start.state_dict()
+    camera = trained.arguments["camera"]
+    mean, before = _with_camera(trained, camera), _with_camera(start, camera).state_dict()
     mean.load_state_dict(
         {
             key: before[key].lerp(value, fraction) if value.is_floating_point() and key != "focal_power" else value
@@ -184,11 +188,19 @@ def _mean_of(start: DepthModel, trained: DepthModel, fraction: float) -> DepthMo
     return mean
 
 
+def _error(network: DepthModel, validation: Dataset) -> float:
+    """Mean over scenes of the mean over their images of log RMS: a scene of many images counts as one of few."""
+    scenes: dict[str, list[float]] = defaultdict(list)
+    for image in evaluate(network, validation, protocol("indoor")).rows[0].per_image:
+        scenes[image.name.rpartition("/")[0]].append(image.metrics["log_rms"])
+    return fmean(map(fmean, scenes.values()))
+
+
 def _choose_camera(network: DepthModel, validation: Dataset) -> DepthModel:
     """Return the network that ignores cameras, if telling it those of the validation photographs makes it worse."""
     ignoring = _with_camera(network, "any")
-    told, untold = (evaluate_metrics(each, validation, protocol("indoor"))["rmse"] for each in (network, ignoring))
-    print_line(f"{validation.name}: RMSE {told:.3f} m with the photographs' cameras, {untold:.3f} m without them")
+    told, untold = (_error(each, validation) for each in (network, ignoring))
+    print_line(f"{validation.name}: {_ERROR} {told:.3f} with the photographs' cameras, {untold:.3f} without them")
     return network if told <= untold else ignoring
 
 
