@@ -138,11 +138,11 @@ def image_ratios(model: DepthModel, data: Dataset, rules: EvalProtocol) -> Itera
         truth = sample.depth[counted].numpy()
         predicted = predict_tensor(model, sample.image, sample.intrinsics)[counted].numpy()
         band = np.digitize(truth, BANDS)
-        known = sample.intrinsics is not None
+        camera = None if sample.intrinsics is None else sample.intrinsics.tolist()
         yield ImageRatios(
             float(np.median(truth)),
             float(np.median(predicted)),
-            fields_of_view(sample.intrinsics.tolist(), sample.size)[0] if known else None,
+            None if camera is None else fields_of_view(camera, sample.size)[0],
             {number: (predicted / truth)[band == number] for number in np.unique(band)},
         )
 

@@ -84,9 +84,9 @@ def whole_graph(network: Any, model: DepthModel, *, focal_is_optional: bool = Tr
             *([numpy_helper.from_array(np.zeros(1, np.float32), "focal")] if focal_is_optional else []),
         ],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.checker.check_model(model)
-    return model
+    whole_model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(whole_model)
+    return whole_model
 
 
 class _Graph:

@@ -10,9 +10,10 @@ from PIL.PngImagePlugin import PngInfo
 
 try:
     # Inflates more than twice as fast as zlib, with the same functions; there are processors that it is not built for.
-    from isal import isal_zlib as inflater  # pyright: ignore[reportMissingImports]
+    from isal import isal_zlib
 except ImportError:
-    import zlib as inflater
+    isal_zlib = zlib
+_inflater: Any = isal_zlib
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = len(_SIGNATURE) + 25
@@ -54,17 +55,17 @@ def decode_whole_png(content: bytes) -> np.ndarray | None:
         if end > len(content) or (packed and name not in (b"IDAT", b"IEND")):
             return None
         checked = memoryview(content)[start + 4 : end - 4]
-        if inflater.crc32(checked) != int.from_bytes(content[end - 4 : end]):
+        if _inflater.crc32(checked) != int.from_bytes(content[end - 4 : end]):
             return None
         if name == b"IDAT":
             packed.append(checked[4:])
         start = end
     width, height = struct.unpack(">II", content[16:24])
     size = height * (1 + 2 * width)
-    stream = inflater.decompressobj()
+    stream = _inflater.decompressobj()
     try:
         filtered = stream.decompress(b"".join(packed), size + 1)
-    except inflater.error:
+    except _inflater.error:
         return None
     if stream.eof and len(filtered) < size:
         raise ValueError(f"{size - len(filtered)} bytes of its pixels are missing")  # Pillow would take them for zeros
