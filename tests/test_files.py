@@ -332,7 +332,7 @@ def test_unknown_kinds_scales_and_formats_are_refused(tmp_path: Path) -> None:
         read_depth(tmp_path / "map.png", kind="inches")
     with pytest.raises(BadInput, match="depth_scale=0 must be positive"):
         read_depth(tmp_path / "map.png", depth_scale=0.0)
-    with pytest.raises(BadInput, match=r"no known depth format: choose one of \.exr, \.h5, \.hdf5, \.npy, \.npz"):
+    with pytest.raises(BadInput, match=r"no known depth format: choose one of \.exr, \.h5, \.hdf5, \.heic, "):
         read_depth(tmp_path / "map.jpg")
     with pytest.raises(BadInput, match="no known depth format"):
         write_depth(tmp_path / "map.jpg", depth_map())
