@@ -122,6 +122,7 @@ def test_an_exported_file_gives_the_same_scores(model: DepthModel, exported: Exp
     assert checked["scope"] < 1e-4
 
 
+@pytest.mark.long
 def test_a_program_of_pytorch_gives_the_same_scores(model: DepthModel, folders: tuple[Path, Path], tmp_path: Path):
     rooms = open_data("rooms,count=2,height=64,width=64", "val")
     program = export_model(model, tmp_path / "model.pt2", "torch", rooms).model
@@ -133,6 +134,7 @@ def test_a_program_of_pytorch_gives_the_same_scores(model: DepthModel, folders: 
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
+@pytest.mark.long
 def test_openvino_gives_the_same_scores(model: DepthModel, folders: tuple[Path, Path], tmp_path: Path):
     pytest.importorskip("openvino")
     rooms = open_data("rooms,count=2,height=64,width=64", "val")
