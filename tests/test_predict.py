@@ -653,7 +653,14 @@ def test_an_interrupted_run_leaves_whole_files_and_continues(measure, folder, tm
     out = tmp_path / "out"
     # A process of its own, as users interrupt it: here a signal could also end what the tests have left behind.
     command = [sys.executable, "-m", "leadline", "predict", str(tmp_path / "in"), "--model", folder, "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells let what they start in the background ignore interrupts, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         while process.poll() is None and not list(out.glob("*.colour.png")):
             time.sleep(0.01)
         process.send_signal(number)
