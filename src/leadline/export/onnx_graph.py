@@ -189,7 +189,9 @@ def _zoom(graph: _Graph, whole: Sequence[str], size: Sequence[str], canonical: f
     scale = graph("Cast", graph("Sqrt", graph("Div", after, before)), to=TensorProto.FLOAT)
     zoom = graph("Div", graph("Mul", "focal", scale), graph.number(canonical))
     known = graph("Greater", zoom, graph.number(0))
-    zoom = graph("Pow", graph("Where", known, zoom, graph.number(1)), graph.number(power))
+    zoom = graph("Where", known, zoom, graph.number(1))
+    if power != 1:
+        zoom = graph("Pow", zoom, graph.number(power))
     return graph("Reshape", zoom, graph.whole([-1, 1, 1, 1]))
 
 

@@ -93,10 +93,9 @@ class _Whole(nn.Module):
         rows, columns = _network_size(rule, height, width)
         seen = interpolate(pixels, (rows, columns), rule.interpolation)
         depth, *scores = outputs(*model.forward_canonical_scored(seen))
-        if rule.focal is not None and model.kind is DepthKind.METRIC:
-            zoom = focal * torch.sym_sqrt(rows * columns / (height * width)) / rule.focal
-            zoom = zoom.where(zoom > 0, 1.0)[:, None, None, None]
-            depth = depth * (zoom if model.focal_power is None else zoom**model.focal_power)
+        scaled = focal * torch.sym_sqrt(rows * columns / (height * width))
+        if (zoom := model.zoom(torch.stack([scaled] * 4, 1))) is not None:
+            depth = depth * zoom
         restored = interpolate(depth, (height, width), rule.restore)
         if model.kind is not DepthKind.RELATIVE:
             restored = torch.maximum(restored, depth.amin((1, 2, 3), True))

@@ -127,9 +127,7 @@ class DepthModel(nn.Module, ABC):
         `camera=learned` follows the focal length to a power that it learned: what it knows of the size of things moves
         with the lens, what it knows of the size of rooms does not.
         """
-        depth = self.forward_canonical(image)
-        zoom = self.zoom(intrinsics)
-        return depth if zoom is None else depth * zoom.to(depth)
+        return self.forward_scored(image, intrinsics)[0]
 
     def zoom(self, intrinsics: Float[Tensor, "B 4"] | None) -> Float[Tensor, "B 1 1 1"] | None:
         """Return the factor from the canonical camera's metres to those of these cameras; None where it is 1."""
