@@ -71,8 +71,7 @@ def predict(
     photo = _photograph(image, panorama)
     if intrinsics is not None:
         photo = replace(photo, camera=_given_camera(intrinsics, photo))
-    measured, scores = predictor.measure_scored([photo.pixels], [photo.camera.numbers])
-    depth = measured[0]
+    (depth,), scores = predictor.measure_scored([photo.pixels], [photo.camera.numbers])
     if photo.is_reduced:
         depth = cv2.resize(depth[0], photo.size[::-1], interpolation=cv2.INTER_LINEAR)[None]
     known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)

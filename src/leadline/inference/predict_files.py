@@ -196,9 +196,7 @@ class PhotographRun:
             photo = read_photograph(job.source, panorama=options.panorama)
         known = options.camera.of_photograph(photo)
         with self.network, stage("network"):
-            measured, scores = model.measure_scored([photo.pixels], [known.numbers])
-        depth = measured[0]
-        del measured
+            (depth,), scores = model.measure_scored([photo.pixels], [known.numbers])
         doubts = [*known.doubts, *filter(None, [photo.note]), *_rounding(model, photo)]
         about = {
             "model": model.name,

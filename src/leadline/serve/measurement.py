@@ -194,8 +194,8 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     camera, source, size = photo.camera.numbers, photo.camera.source, photo.shape
     if field_of_view:
         camera, source = np.array(CameraOption(field_of_view).at(size), np.float32), "given"
-    measured, scores = predictor.measure_scored([photo.pixels], [camera])
-    depth, scope = measured[0], scope_words(scores)
+    (depth,), scores = predictor.measure_scored([photo.pixels], [camera])
+    scope = scope_words(scores)
     known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
     used = np.array(canonical_camera(size), np.float32) if camera is None else camera
     across, _ = fields_of_view(used.tolist(), size)
