@@ -134,11 +134,10 @@ def train_small_network(options: SmallNetworkOptions) -> DepthModel:
 
 def _train_on_rooms(options: SmallNetworkOptions) -> DepthModel:
     """Train at half size from ImageNet's weights, then at the network's own size."""
-    training_run = _training_run(options, (96, 128), options.rooms, options.steps, learning_rate=2e-3)
+    training_run = _training_run(options, (96, 128), options.steps, learning_rate=2e-3)
     network = training_run.build("cnn", **ARGUMENTS, input_size=(96, 128), weights=options.encoder)
     half_size = training_run.fit(network, options.out / "1-half-size")
-    rooms, steps = max(options.rooms // 4, 1), max(options.steps // 10, 1)
-    training_run = _training_run(options, (192, 256), rooms, steps, learning_rate=5e-4)
+    training_run = _training_run(options, (192, 256), max(options.steps // 10, 1), learning_rate=5e-4)
     network = training_run.build("cnn", **ARGUMENTS, input_size=(192, 256))
     network.load_state_dict(half_size.state_dict())
     network.provenance = half_size.provenance
@@ -150,7 +149,6 @@ def _train_on_furnished_rooms(options: SmallNetworkOptions, network: DepthModel)
     training_run = _training_run(
         options,
         (192, 256),
-        max(options.rooms // 4, 1),
         options.furnished_steps,
         learning_rate=1e-3,
         encoder_lr_scale=0.3,
@@ -215,8 +213,11 @@ def _with_camera(network: DepthModel, camera: str) -> DepthModel:
 
 def _fit_scope(options: SmallNetworkOptions, network: DepthModel) -> DepthModel:
     """Fit the scope head by what the network learnt from, and by the photographs that are given for it."""
-    rooms = f"rooms,domain=c,holes=no,count={options.rooms // 4},height=192,width=256"
-    learnt = [rooms, *filter(None, (options.measured, options.furnished)), *filter(None, options.inside.split(" + "))]
+    learnt = [
+        _rooms(options, (192, 256)),
+        *filter(None, (options.measured, options.furnished)),
+        *filter(None, options.inside.split(" + ")),
+    ]
     opened = [
         [open_data(words.strip(), "train", cache=options.out / "cache") for words in specs]
         for specs in (learnt, options.outside.split(" + "))
@@ -224,10 +225,15 @@ def _fit_scope(options: SmallNetworkOptions, network: DepthModel) -> DepthModel:
     return fit_scope(network, *opened, seed=options.seed)
 
 
+def _rooms(options: SmallNetworkOptions, size: tuple[int, int]) -> str:
+    """Return the specification of the rooms of domain c at a size: a fourth as many where they are larger."""
+    count = options.rooms if size == (96, 128) else max(options.rooms // 4, 1)
+    return f"rooms,domain=c,holes=no,count={count},height={size[0]},width={size[1]}"
+
+
 def _training_run(
     options: SmallNetworkOptions,
     size: tuple[int, int],
-    rooms: int,
     steps: int,
     *,
     learning_rate: float,
@@ -237,7 +243,7 @@ def _training_run(
     fractions = {options.measured: options.measured_fraction} if options.measured else {}
     if is_third and options.furnished:
         fractions[options.furnished] = options.furnished_fraction
-    data = f"rooms,domain=c,holes=no,count={rooms},height={size[0]},width={size[1]}"
+    data = _rooms(options, size)
     for source, fraction in fractions.items():
         data += f" + {source}*{fraction / (1 - sum(fractions.values())):g}"
     config = TrainConfig(
