@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -25,6 +26,7 @@ from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, paired_difference, verdict
 from leadline.evaluation.tables import COLUMNS
+from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -144,19 +146,19 @@ def test_the_small_network_is_made_from_its_encoder_in_two_stages_and_again_for_
     assert weights.read_bytes() == before
 
 
-def test_a_small_network_goes_on_with_furnished_rooms_and_learns_how_far_to_follow_the_camera(tmp_path):
+def continued(folder: Path, **options: Any) -> tuple[DepthModel, DepthModel]:
+    """A small network, and what two more steps of the recipe's last stage make of it."""
     start = build("cnn", **{**ARGUMENTS, "input_size": (192, 256), "camera": "any"})
-    save(start, tmp_path / "start")
+    save(start, folder / "start")
     made = TrainSmallCommand(
-        start=str(tmp_path / "start"),
-        out=tmp_path / "run",
-        furnished="rooms,domain=b,count=2,height=192,width=256",
-        rooms=4,
-        furnished_steps=2,
-        hardware=HARDWARE,
+        start=str(folder / "start"), out=folder / "run", rooms=4, furnished_steps=2, hardware=HARDWARE, **options
     )
     assert made.run() == 0
-    network = load(tmp_path / "run" / "model")
+    return start, load(folder / "run" / "model")
+
+
+def test_a_small_network_goes_on_with_furnished_rooms_and_learns_how_far_to_follow_the_camera(tmp_path):
+    _, network = continued(tmp_path, furnished="rooms,domain=b,count=2,height=192,width=256")
     assert network.arguments["camera"] == "learned"
     assert network.focal_power is not None
     assert network.focal_power.item() != 0.5
@@ -164,19 +166,12 @@ def test_a_small_network_goes_on_with_furnished_rooms_and_learns_how_far_to_foll
 
 
 def test_the_small_network_is_a_mean_of_the_weights_before_and_after_its_last_stage(tmp_path):
-    start = build("cnn", **{**ARGUMENTS, "input_size": (192, 256), "camera": "any"})
-    save(start, tmp_path / "start")
-    made = TrainSmallCommand(
-        start=str(tmp_path / "start"),
-        out=tmp_path / "run",
-        validation="rooms,domain=a,count=2,height=64,width=96",
-        rooms=4,
-        furnished_steps=2,
-        hardware=HARDWARE,
+    start, network = continued(tmp_path, validation="rooms,domain=a,count=2,height=64,width=96")
+    found, before, after = (
+        network.state_dict(),
+        start.state_dict(),
+        load(tmp_path / "run" / "3-furnished" / "best").state_dict(),
     )
-    assert made.run() == 0
-    found = load(tmp_path / "run" / "model").state_dict()
-    before, after = start.state_dict(), load(tmp_path / "run" / "3-furnished" / "best").state_dict()
     key = "head.0.weight"
     assert any(
         torch.allclose(found[key], before[key].lerp(after[key], fraction), atol=1e-3 * before[key].abs().max().item())

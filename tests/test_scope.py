@@ -123,22 +123,12 @@ def test_an_exported_file_gives_the_same_scores(model: DepthModel, exported: Exp
 
 
 @pytest.mark.long
-def test_a_program_of_pytorch_gives_the_same_scores(model: DepthModel, folders: tuple[Path, Path], tmp_path: Path):
-    rooms = open_data("rooms,count=2,height=64,width=64", "val")
-    program = export_model(model, tmp_path / "model.pt2", "torch", rooms).model
-    pixels = [np.asarray(Image.open(folders[1] / "0.png"))]
-    _, scores = program.measure_scored(pixels, [None])
-    _, expected = TorchPredictor(model).measure_scored(pixels, [None])
-    assert scores is not None
-    assert expected is not None
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-
-
-@pytest.mark.long
-def test_openvino_gives_the_same_scores(model: DepthModel, folders: tuple[Path, Path], tmp_path: Path):
-    pytest.importorskip("openvino")
-    rooms = open_data("rooms,count=2,height=64,width=64", "val")
-    converted = export_model(model, tmp_path / "model.xml", "openvino", rooms).model
+@pytest.mark.parametrize(("to", "file"), [("torch", "model.pt2"), ("openvino", "model.xml")])
+def test_files_of_pytorch_and_openvino_give_the_same_scores(
+    to: str, file: str, model: DepthModel, folders: tuple[Path, Path], tmp_path: Path
+):
+    pytest.importorskip(to)
+    converted = export_model(model, tmp_path / file, to, open_data("rooms,count=2,height=64,width=64", "val")).model
     pixels = [np.asarray(Image.open(folders[1] / "0.png"))]
     _, scores = converted.measure_scored(pixels, [None])
     _, expected = TorchPredictor(model).measure_scored(pixels, [None])
