@@ -30,7 +30,7 @@ from leadline.models.quantisation import (
 )
 from leadline.models.registry import build, build_on_meta
 from leadline.models.saving import fingerprint, save
-from leadline.reporting.model_table import multiply_adds
+from leadline.reporting.network_counts import multiply_adds
 
 NETWORK = {"size": "tiny", "encoder": "test_efficientnet", "width": 8, "input_size": (64, 64)}
 

@@ -246,7 +246,8 @@ def test_every_documented_command_runs_as_it_is_printed(folder, tmp_path, monkey
         if "depth_anything" in line:
             continue  # it is downloaded from the hub: tests/test_teachers.py predicts by its short name
         # The small network stands in for the large one, one step for a training, and a few rooms for thousands.
-        words = shlex.split(line.replace("--model dpt_large", ""), comments=True)[1:]
+        line = line.replace("--model dpt_large", "").replace("export leadline_small", f"export {folder}")
+        words = shlex.split(line, comments=True)[1:]
         steps = "2" if "--recipe" in words else "1"  # a recipe of two stages gives each half
         learns = words[0] in ("train", "compress")
         short = ["--steps", steps, "--batch-size", "2", "--validate-every", "1"] if learns else []

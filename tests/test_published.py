@@ -26,6 +26,7 @@ from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.pretrained.releases import RELEASES
 from leadline.models.registry import DEFAULT, MODELS
 from leadline.reporting.model_table import models_table
+from leadline.reporting.network_counts import COUNTS_FILE, count
 
 SMALL = RELEASES["midas_small"]
 
@@ -141,6 +142,14 @@ def test_counts_are_those_of_the_original_networks(entries: list[dict[str, Any]]
     assert found["parameters_in_file"] / 1e6 == pytest.approx(parameters, abs=0.051)
     if multiply_adds:
         assert found["multiply_adds"] / 1e9 == pytest.approx(multiply_adds, rel=0.04)
+
+
+def test_what_the_table_says_of_a_network_is_counted_on_it():
+    """`leadline models` built every network to count it, and took a quarter of a minute."""
+    counted = {name: count(name) for name in (DEFAULT, *MODELS)}
+    assert json.loads(COUNTS_FILE.read_text(encoding="utf-8")) == counted, (
+        "count them anew: python -m leadline.reporting.network_counts"
+    )
 
 
 def test_parameters_are_those_of_the_official_files(entries: list[dict[str, Any]], shared: Path):

@@ -30,7 +30,7 @@ from leadline.models.quantisation import quantise
 from leadline.models.saving import WEIGHTS, fingerprint, load_folder, save
 from leadline.recipes.distil import METRES, SCALE_FREE, DistillationExperiment, Variant
 from leadline.recipes.train_options import TrainOptions, parse_weights
-from leadline.reporting.model_table import multiply_adds
+from leadline.reporting.network_counts import multiply_adds
 from leadline.training.objectives import check_distillation_term
 from leadline.training.trainer import TrainConfig
 

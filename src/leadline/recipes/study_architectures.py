@@ -14,7 +14,7 @@ from leadline.recipes.studies import describe_budget
 from leadline.recipes.study_options import StudyOptions, finish_study, open_study
 from leadline.recipes.train_options import TrainOptions
 from leadline.reporting.charts import curves
-from leadline.reporting.model_table import multiply_adds
+from leadline.reporting.network_counts import multiply_adds
 from leadline.reporting.report import Chart, Report
 from leadline.training.trainer import TrainConfig
 

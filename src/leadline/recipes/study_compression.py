@@ -29,7 +29,7 @@ from leadline.recipes.distil import BEST_WEIGHTS, METRES, DistillationExperiment
 from leadline.recipes.studies import describe_budget
 from leadline.recipes.study_options import StudyOptions, open_study
 from leadline.recipes.train_options import TrainOptions
-from leadline.reporting.model_table import multiply_adds
+from leadline.reporting.network_counts import multiply_adds
 from leadline.reporting.report import Report
 from leadline.training.trainer import TrainConfig
 

@@ -18,7 +18,7 @@ from leadline.recipes.studies import describe_budget
 from leadline.recipes.study_options import StudyOptions, finish_study, open_study
 from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.charts import error_against_cost
-from leadline.reporting.model_table import multiply_adds
+from leadline.reporting.network_counts import multiply_adds
 from leadline.reporting.report import Chart, Report
 from leadline.training.objectives import Supervised
 from leadline.training.trainer import TrainConfig

@@ -221,6 +221,6 @@ def _operations(spec: str) -> int | None:
     if is_exported(spec):
         return None
     from leadline.models.loading import load
-    from leadline.reporting.model_table import multiply_adds
+    from leadline.reporting.network_counts import multiply_adds
 
     return 2 * multiply_adds(load(spec).to("meta").eval())

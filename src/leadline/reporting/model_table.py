@@ -2,50 +2,38 @@
 
 from typing import Any
 
-import torch
 from huggingface_hub import try_to_load_from_cache
-from torch.utils.flop_counter import FlopCounterMode
 
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.tables import TextTable
-from leadline.models.base import DepthModel
-from leadline.models.loading import load
+from leadline.models.names import DEFAULT
 from leadline.models.pretrained.hub_models import HUB_MODELS, HubModel
 from leadline.models.pretrained.releases import RELEASES, Figures
-from leadline.models.registry import DEFAULT, build_empty
+from leadline.reporting.network_counts import counts_of
 
 _SHOWN = ("abs_rel", "rmse", "d1")
 """Published metrics that the table has room for; JSON has them all."""
 
 
 def entry(name: str) -> dict[str, Any]:
-    """Describe one model as JSON holds it; count its parameters and multiply-adds.
+    """Describe one model as JSON holds it.
 
     `parameters` are those that an output depends on; official files hold some that none does (`parameters_in_file`).
     `multiply_adds` are those of matrix products and convolutions for one image of the native size.
     """
     if name in HUB_MODELS:
         return _hub_entry(name, HUB_MODELS[name])
-    # On the meta device: nothing is drawn, and nothing is computed but shapes.
-    model = (load(name) if name == DEFAULT else build_empty(name)).to("meta").eval()
+    counts = counts_of(name)
     release = RELEASES.get(name)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    rule = model.preprocessing
     return {
         "name": name,
-        "parameters": parameters,
-        "parameters_in_file": parameters + release.idle_parameters if release else None,
-        "multiply_adds": multiply_adds(model),
-        "input": {
-            "height": rule.size[0],
-            "width": rule.size[1],
-            "multiple": rule.multiple,
-            "resize": rule.resize.value,
-            "interpolation": rule.interpolation,
-        },
-        "kind": model.kind.value,
-        "licence": release.licence if release else model.provenance.licence,
-        "terms": release.terms if release else model.provenance.notes,
+        "parameters": counts["parameters"],
+        "parameters_in_file": counts["parameters"] + release.idle_parameters if release else None,
+        "multiply_adds": counts["multiply_adds"],
+        "input": counts["input"],
+        "kind": counts["kind"],
+        "licence": release.licence if release else counts["licence"],
+        "terms": release.terms if release else counts["terms"],
         "nyu": _figures(release.nyu) if release and release.nyu else None,
         "weights": {
             "file": release.file,
@@ -85,19 +73,6 @@ def _hub_entry(name: str, model: HubModel) -> dict[str, Any]:
             "here": isinstance(try_to_load_from_cache(model.repository, "config.json", revision=model.revision), str),
         },
     }
-
-
-def multiply_adds(model: DepthModel) -> int:
-    """Count the multiply-adds of matrix products and convolutions for one image of a model's own size.
-
-    Args:
-        model: on the meta device, where nothing is computed but shapes.
-    """
-    image = torch.empty(1, 3, *model.preprocessing.size, device="meta")
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(image)
-    # torch counts a multiplication and an addition as two.
-    return counter.get_total_flops() // 2
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
