@@ -26,6 +26,7 @@ from leadline.evaluation.evaluate import constant_baseline, evaluate
 from leadline.evaluation.flat_baselines import flat_rows
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol, protocol
+from leadline.evaluation.score_table import scene_of
 from leadline.evaluation.tables import ImageScore, TextTable
 from leadline.inference.tensors import predict_tensor
 from leadline.models.base import DepthModel
@@ -66,7 +67,7 @@ def main() -> None:
         ]
         for row in (*network, *flat_rows(data, plain, known)[1:]):
             for image in row.per_image:
-                scenes[image.name.rpartition("/")[0]].setdefault(row.name, []).append(image)
+                scenes[scene_of(image.name)].setdefault(row.name, []).append(image)
     everything: dict[str, list[ImageScore]] = defaultdict(list)
     for predictors in scenes.values():
         for who, images in predictors.items():

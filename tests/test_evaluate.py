@@ -116,6 +116,29 @@ def test_a_table_holds_the_model_and_the_flat_predictors(data):
     assert all(row.protocol == "indoor" and row.kind == "metric" for row in table.rows)
 
 
+def test_a_table_of_several_scenes_has_each_scenes_own_median_beside_each_images(tmp_path):
+    """For a dataset and for maps in files alike: one number for a place is a rival that a network must beat."""
+    places = [(f"{scene}/{i}", far) for scene, far in (("hall", 5), ("desk", 1)) for i in "01"]
+    random = np.random.default_rng(0)
+    depths = {name: (1000 * (far + random.random((32, 48)))).astype(np.uint16) for name, far in places}
+    for name, depth in depths.items():
+        for folder, values in (("truth", depth), ("maps", (1.1 * depth).astype(np.uint16))):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / folder / f"{name}.png")
+    metres = {name: torch.from_numpy(depth.astype(np.float32) / 1000)[None] for name, depth in depths.items()}
+    samples = [Sample(depth.expand(3, -1, -1) / 10, depth, depth > 0, name=name) for name, depth in metres.items()]
+    of_dataset = evaluate(Brightness(), Listed(samples), INDOOR).rows
+    of_files = evaluate_maps(tmp_path / "maps", tmp_path / "truth", INDOOR, depth_scale=1000).rows
+    scenes = [np.stack([depths[f"{scene}/{i}"] for i in "01"]) / 1000 for scene in ("hall", "desk")]
+    expected = np.mean([np.abs(image - np.median(scene)).mean() for scene in scenes for image in scene])
+    for rows in (of_dataset, of_files):
+        flat = [row.name.partition(" depth")[0] for row in rows[1:]]
+        assert flat == ["mean", "median", "each scene's own median", "each image's own median"]
+        assert rows[3].metrics["mae"] == pytest.approx(expected, rel=1e-5)
+        assert rows[3].pixels == rows[0].pixels
+        assert rows[4].metrics["mae"] <= rows[3].metrics["mae"] < rows[2].metrics["mae"]
+
+
 def test_blind_predictors_learn_from_the_training_data_if_there_is_any(data):
     training = Listed([_sample(5), _sample(6)], "listed train")
     known = constant_baseline(training, INDOOR)

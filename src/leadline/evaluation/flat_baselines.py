@@ -11,7 +11,7 @@ from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset
 from leadline.evaluation.metrics import MetricAccumulator
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.score_table import OWN_MEDIAN, ConstantBaseline, row_of
+from leadline.evaluation.score_table import OWN_MEDIAN, SCENE_MEDIAN, ConstantBaseline, row_of, scene_of
 from leadline.evaluation.tables import Row
 
 _PIXELS = 10_000
@@ -40,7 +40,7 @@ def flat_rows(
     Returns:
         Rows of: the training depths' mean, their median, each scene's median, each image's median.
     """
-    scene = scene or _folder
+    scene = scene or scene_of
     medians: list[float] = []
     by_scene: dict[str, list[torch.Tensor]] = defaultdict(list)
     names: list[str] = []
@@ -57,7 +57,7 @@ def flat_rows(
     }
     if 1 < len(by_scene) < len(names):
         of_scene = {name: _median(depths) for name, depths in by_scene.items()}
-        constants["each scene's own median depth (knows the truth)"] = [of_scene[name] for name in scenes]
+        constants[SCENE_MEDIAN] = [of_scene[name] for name in scenes]
     constants[OWN_MEDIAN] = medians
     parts: dict[str, list[MetricAccumulator]] = {name: [] for name in constants}
     for number, sample in enumerate(_samples(dataset)):
@@ -74,10 +74,6 @@ def flat_rows(
 def _samples(dataset: Dataset) -> Iterator[Sample]:
     for index in range(len(dataset)):
         yield dataset[index]
-
-
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0]
 
 
 def _counted(sample: Sample, protocol: EvalProtocol) -> torch.Tensor:

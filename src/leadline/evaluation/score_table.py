@@ -1,15 +1,17 @@
 """Tables of scores: predictions beside predictors of one constant depth, with the scores of each image."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.evaluation.metrics import MetricAccumulator, Pixels
 from leadline.evaluation.protocols import EvalProtocol
-from leadline.evaluation.scoring import ScoredPair
+from leadline.evaluation.scoring import CountedTarget, ScoredPair, score_constant
 from leadline.evaluation.tables import ImageScore, Row, Table
 
 SPREAD = 256
@@ -17,6 +19,10 @@ SPREAD = 256
 
 OWN_MEDIAN = "each image's own median depth (knows the truth)"
 """A flat predictor with a perfect scale for each image: what shape is worth shows against it."""
+SCENE_MEDIAN = "each scene's own median depth (knows the truth)"
+"""A flat predictor that knows the place and no image of it."""
+MOST_SCENE_IMAGES = 4096
+"""How many images at most the medians of scenes are taken from: some of the pixels of each are held until the end."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,9 @@ def score_table(
 ) -> Table:
     """Return a table with a row for predictions, one for each flat predictor, and the scores of each image.
 
-    The flat predictors answer one of two constant depths, or each image's own median.
+    The flat predictors answer one of two constant depths, the median of each scene (the part of a name before its last
+    `/`) where there are scenes of several images, or each image's own median. Medians, and the scores of those of
+    scenes, are of some ten thousand pixels of each image.
 
     Args:
         scored: what each prediction scored, with its `constants`.
@@ -63,6 +71,7 @@ def score_table(
     names: list[str] = []
     turned: list[str] = []
     parts: dict[str, list[MetricAccumulator]] = {each: [] for each in (name, *rivals)}
+    samples: list[Pixels | None] = []
     unusable = 0
     for pair in scored:
         names.append(pair.name)
@@ -70,6 +79,7 @@ def score_table(
         unusable += pair.unusable
         for each, part in zip(parts, (pair.scores, *pair.constants), strict=True):
             parts[each].append(part)
+        samples.append(pair.sample if len(samples) < MOST_SCENE_IMAGES else None)
     scores = MetricAccumulator.merged(parts.pop(name))
     check_counted(scores, protocol)
     notes = []
@@ -81,6 +91,12 @@ def score_table(
         notes.append(_turned(turned, scores.counted, kind, protocol, is_from_files=is_from_files))
     left_out = [each for each, pixels in zip(names, scores.pixels.tolist(), strict=True) if not pixels]
     row = row_of(name, scores, names, kind, protocol, note="; ".join(notes))
+    own = parts.pop(OWN_MEDIAN)
+    if len(names) <= MOST_SCENE_IMAGES and (
+        by_scenes := _score_scenes(names, samples, scores.pixels.tolist(), protocol)
+    ):
+        parts[SCENE_MEDIAN] = by_scenes
+    parts[OWN_MEDIAN] = own
     return Table(
         title=title,
         rows=(
@@ -98,6 +114,35 @@ def score_table(
         else (),
         protocol=protocol.as_dict(),
     )
+
+
+def scene_of(name: str) -> str:
+    """Return the scene of an image: the part of its name before the last `/`."""
+    return name.rpartition("/")[0]
+
+
+def _score_scenes(
+    names: list[str], samples: list[Float[np.ndarray, " _"] | None], counted: list[int], protocol: EvalProtocol
+) -> list[MetricAccumulator]:
+    """Score each scene's median against some pixels of each image, weighted to how many it has.
+
+    Nothing where every image is a scene of its own, or all are one.
+    """
+    held = [np.zeros(0, np.float32) if sample is None else sample for sample in samples]
+    by_scene: dict[str, list[Pixels]] = defaultdict(list)
+    for name, sample in zip(names, held, strict=True):
+        by_scene[scene_of(name)].append(sample)
+    if not 1 < len(by_scene) < len(names):
+        return []
+    medians = {
+        scene: CountedTarget(np.concatenate(some)).median(protocol.min_depth) for scene, some in by_scene.items()
+    }
+    scored = []
+    for name, sample, pixels in zip(names, held, counted, strict=True):
+        weight = round(pixels / len(sample)) if len(sample) else 1
+        target = CountedTarget(sample, np.full(len(sample), weight))
+        scored.append(score_constant(medians[scene_of(name)], target, protocol))
+    return scored
 
 
 def check_counted(scores: MetricAccumulator, protocol: EvalProtocol) -> None:

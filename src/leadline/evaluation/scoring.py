@@ -68,6 +68,8 @@ class ScoredPair:
     """What it was compared with, for the scores of constants; None: no longer held."""
     constants: tuple[MetricAccumulator, ...] = ()
     """Scores of the constant predictions: of those given, and of the image's own median depth."""
+    sample: Float[np.ndarray, " some"] | None = None
+    """Some of the measured depths that count, for the score of its scene's median, which is known after all images."""
 
     def with_constants(self, depths: tuple[float, ...], protocol: EvalProtocol) -> "ScoredPair":
         """Score constant depths, in metres, and the median of these pixels, against them; they are then dropped."""
@@ -75,7 +77,7 @@ class ScoredPair:
         constants = tuple(
             score_constant(depth, self.target, protocol) for depth in (*depths, self.target.median(protocol.min_depth))
         )
-        return replace(self, target=None, constants=constants)
+        return replace(self, target=None, constants=constants, sample=self.target.sample)
 
 
 def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPair:

@@ -12,6 +12,7 @@ from leadline.core.errors import BadInput
 from leadline.data.datasets import Dataset, check_dataset
 from leadline.evaluation.evaluate import check_batch_size, predict_views
 from leadline.evaluation.protocols import EvalProtocol, check_protocol
+from leadline.evaluation.score_table import scene_of
 from leadline.models.base import DepthModel
 
 FOLDS = 5
@@ -69,7 +70,7 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
         depth = predict_views(model, sample, protocol)
         counted = protocol.counts(sample.depth, sample.valid) & (depth > 0)
         if counted.any():
-            pairs.append((str(sample.name).rpartition("/")[0], depth[counted], sample.depth[counted]))
+            pairs.append((scene_of(str(sample.name)), depth[counted], sample.depth[counted]))
     if len(pairs) < 2:
         raise BadInput(f"{len(pairs)} images of {dataset.name} count: a scale needs 2, one of which is left out.")
     logs = [(target.log() - depth.log()).median().item() for _, depth, target in pairs]

@@ -19,6 +19,7 @@ from leadline.data.mixing import as_mixture
 from leadline.data.transforms import Augmentation
 from leadline.evaluation.evaluate import evaluate, evaluate_metrics
 from leadline.evaluation.protocols import protocol
+from leadline.evaluation.score_table import scene_of
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.names import LEARNED_CAMERA
@@ -190,7 +191,7 @@ def _error(network: DepthModel, validation: Dataset) -> float:
     """Mean over scenes of the mean over their images of log RMS: a scene of many images counts as one of few."""
     scenes: dict[str, list[float]] = defaultdict(list)
     for image in evaluate(network, validation, protocol("indoor")).rows[0].per_image:
-        scenes[image.name.rpartition("/")[0]].append(image.metrics["log_rms"])
+        scenes[scene_of(image.name)].append(image.metrics["log_rms"])
     return fmean(map(fmean, scenes.values()))
 
 
