@@ -28,7 +28,7 @@ from leadline.models.saving import load_folder, save
 from leadline.models.scope import without_scope
 from leadline.recipes import TrainingRun
 from leadline.recipes.scope import fit_scope
-from leadline.recipes.train_options import TrainOptions
+from leadline.recipes.train_options import TrainOptions, parse_parts
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
 ARGUMENTS: dict[str, Any] = {
@@ -63,10 +63,10 @@ class SmallNetworkOptions:
     out: Path = Path("runs/small")
     """The run folder; the network will be in `model/` below it, in half precision."""
     measured: str = ""
-    """Photographs with measured depth whose licences let weights be published under Apache-2.0, as the specification of
-    a dataset; unset: rooms alone."""
+    """Photographs with measured depth whose licences let weights be published under Apache-2.0, as specifications of
+    datasets with their shares, `store:places*3 + store:sequences`; unset: rooms alone."""
     furnished: str = ""
-    """Furnished rooms, written by `leadline data render`, as the specification of a dataset; unset: no third stage."""
+    """Furnished rooms, written by `leadline data render`, likewise; unset: no third stage."""
     validation: str = ""
     """Measured photographs that it does not learn from (split `val`), to choose by: the third stage's best weights, how
     much of them is mixed with those before it, and whether the network follows the camera. Unset: rooms of domain c
@@ -216,12 +216,11 @@ def _fit_scope(options: SmallNetworkOptions, network: DepthModel) -> DepthModel:
     """Fit the scope head by what the network learnt from, and by the photographs that are given for it."""
     learnt = [
         _rooms(options, (192, 256)),
-        *filter(None, (options.measured, options.furnished)),
-        *filter(None, options.inside.split(" + ")),
+        *filter(None, (options.measured, options.furnished, options.inside)),
     ]
     opened = [
-        [open_data(words.strip(), "train", cache=options.out / "cache") for words in specs]
-        for specs in (learnt, options.outside.split(" + "))
+        [open_data(words, "train", cache=options.out / "cache") for spec in specs for words, _ in parse_parts(spec)]
+        for specs in (learnt, [options.outside])
     ]
     return fit_scope(network, *opened, seed=options.seed)
 
@@ -245,8 +244,10 @@ def _training_run(
     if is_third and options.furnished:
         fractions[options.furnished] = options.furnished_fraction
     data = _rooms(options, size)
-    for source, fraction in fractions.items():
-        data += f" + {source}*{fraction / (1 - sum(fractions.values())):g}"
+    for sources, fraction in fractions.items():
+        parts = parse_parts(sources)
+        of_rooms = fraction / (1 - sum(fractions.values())) / sum(weight for _, weight in parts)
+        data += "".join(f" + {source}*{weight * of_rooms:g}" for source, weight in parts)
     config = TrainConfig(
         steps=steps,
         learning_rate=learning_rate,

@@ -92,7 +92,7 @@ class TrainOptions:
         return dataset
 
     def _opened(self, split: str, cache: Path) -> Dataset:
-        parts = [_weighted(part) for part in self.data.split(" + ")]
+        parts = parse_parts(self.data)
         if len(parts) == 1:
             return open_data(parts[0][0], split, cache=cache)
         if split == "train":
@@ -106,6 +106,15 @@ class TrainOptions:
                 if dataset.kind is DepthKind.METRIC:
                     return dataset
         raise NoSplit(f"No part of {self.data!r} has a {split!r} split of metric depth.")
+
+
+def parse_parts(words: str) -> list[tuple[str, float]]:
+    """Parse `nyu:data/nyu*2 + redweb:data/redweb` to each dataset's specification and its weight, 1 where none stands.
+
+    Raises:
+        BadInput: a weight is no positive number.
+    """
+    return [_weighted(part) for part in words.split(" + ")]
 
 
 def _weighted(words: str) -> tuple[str, float]:
