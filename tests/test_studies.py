@@ -124,6 +124,17 @@ def test_a_record_whose_figures_do_not_follow_is_found_wherever_they_stand(tmp_p
     assert found[2].startswith(f"{page}:")
 
 
+def test_blocks_that_quote_nothing_yet_are_filled_each(tmp_path):
+    """The first of two empty blocks swallowed the second."""
+    file, document = tmp_path / "made.json", tmp_path / "text.md"
+    file.write_text(json.dumps(record()))
+    (tmp_path / "made.md").write_text(record_markdown(record()))
+    document.write_text("".join(f"<!-- record made.json:{what} -->\n\n<!-- end -->\n\n" for what in ("rows", "claims")))
+    assert check_record(file, [document], rewrites=True) == []
+    assert document.read_text().count("<!-- record") == 2
+    assert check_record(file, [document]) == []
+
+
 def test_a_block_that_asks_for_what_a_record_does_not_have_is_refused(tmp_path):
     file, document = tmp_path / "made.json", tmp_path / "text.md"
     file.write_text(json.dumps(record()))

@@ -20,7 +20,8 @@ from leadline.evaluation.records import (
 )
 from leadline.io.atomic import atomic_write
 
-_BLOCK = re.compile(r"(<!-- record (?P<spec>[^\n]+?) -->\n\n)(?P<text>.*?)(\n\n<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- record (?P<spec>[^\n]+?) -->\n)(?P<text>.*?)(\n<!-- end -->)", re.DOTALL)
+"""Its text begins and ends with an empty line, or is one where nothing was quoted yet."""
 
 
 def check_record(path: StrPath, documents: Sequence[StrPath] = (), *, rewrites: bool = False) -> list[str]:
@@ -75,7 +76,7 @@ def _with_blocks(text: str, name: str, record: Record) -> str:
     def block(found: "re.Match[str]") -> str:
         if _file_name(found["spec"]) != name:
             return found[0]
-        return found[1] + _rendered(found["spec"], record) + found[4]
+        return f"{found[1]}\n{_rendered(found['spec'], record)}\n{found[4]}"
 
     return _BLOCK.sub(block, text)
 
