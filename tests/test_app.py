@@ -63,7 +63,7 @@ def address(tmp_path_factory) -> Iterator[str]:
         finally:
             process.kill()
         assert "Traceback" not in log.read_text(encoding="utf-8")
-        assert not list(folder.glob("leadline-*")), "what was uploaded is still there"
+        assert not list(folder.iterdir()), "what was uploaded or made is still there"
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,7 @@ def test_a_picture_of_the_webcam_is_measured(browser, address):
     page = open_page(browser, address)
     page.get_by_text("Webcam", exact=True).click()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#webcam video')?.videoWidth > 0", timeout=SECONDS)
     page.click("#webcam [aria-label='capture photo']")
     says(page, "#photograph", ".png")
     page.click("#measure")
