@@ -156,7 +156,7 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             with gr.Row():
                 with gr.Column(scale=2):
                     tapped = gr.Image(
-                        label="Tap one point for its depth, a second one for the distance between them",
+                        label="Tap a point, or two for their distance",
                         interactive=False,
                         format="png",
                         buttons=[],
