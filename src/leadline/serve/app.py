@@ -203,7 +203,9 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             film_model = gr.Dropdown(names, value=names[0], label="Model")
             film_button = gr.Button("Measure", variant="primary", elem_id="film")
             film = gr.Files(label="The video beside its depth", interactive=False, elem_id="filmed")
-            film_button.click(handlers.film, [clip, film_model], film, api_name="video")
+            watched = gr.Video(show_label=False, interactive=False, buttons=[], elem_id="watched", height=420)
+            filmed = film_button.click(handlers.film, [clip, film_model], film, api_name="video")
+            filmed.success(lambda made: made[0], film, watched, api_visibility="private", show_progress="hidden")
         # For programs. Parts of the page rather than `gr.api`, which copies any file of the machine that it is named.
         with gr.Row(visible=False):
             sent, name, degrees = gr.File(type="filepath"), gr.Textbox(""), gr.Number(0)
