@@ -17,7 +17,9 @@ from leadline.inference.predict import predict
 from leadline.io.exif import CameraInfo, camera_from_exif
 from leadline.io.images import read_camera, read_camera_info, read_image, read_photograph
 from leadline.models.registry import build
+from leadline.models.saving import save
 from leadline.reporting.report import photographs
+from leadline.serve.measurement import explain, measure
 
 FILM, FOCAL, PLANE, UNIT, WIDTH, HEIGHT = 41989, 37386, 41486, 41488, 40962, 40963
 
@@ -158,6 +160,44 @@ def test_a_panorama_is_refused_wherever_a_photograph_is_read_and_flat_only_where
     assert "It is a panorama" in flat.provenance["doubts"]
     # The command without the option is another request, and not done.
     assert main(command) == 1
+
+
+def test_an_implausible_camera_is_said_to_be_ignored_wherever_a_photograph_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(tmp_path, {FILM: 3000})
+    path, ignored = tmp_path / "photo.jpg", "EXIF says 3000 mm in 35 mm film, a field of view of 0.66 degrees: ignored."
+    network = build("cnn", size="tiny", input_size=(64, 64))
+    save(network, tmp_path / "model")
+    command = ["cloud", str(path), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "cloud.ply")]
+    assert main(command) == 0
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"{ignored} The camera is a guess, 65.4 degrees across: give --field-of-view")
+    # The depth map remembers it.
+    assert main(["predict", str(path), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "depth")]) == 0
+    assert ignored in capsys.readouterr().err
+    for words in ([], ["--image", str(path)]):
+        assert main(["cloud", str(tmp_path / "depth" / "photo.png"), *words, *command[4:]]) == 0
+        (told,) = capsys.readouterr().err.splitlines()
+        assert told.count(ignored) == 1
+    for source in (path, tmp_path / "depth" / "photo.png"):
+        words = [] if source == path else command[4:]
+        assert main(["cloud", str(source), *(words or command[2:]), "--field-of-view", "60"]) == 0
+        assert "ignored" not in capsys.readouterr().err
+    assert ignored in explain(measure(network, path))
+    assert "ignored" not in explain(measure(network, path, 60))
+    assert f"photo.jpg: {ignored}" in photographs(network, [path]).prose
+    with pytest.warns(UserWarning, match=f"photo.jpg: {ignored}"):
+        assert open_data(f"photos:{tmp_path}", "train")[0].intrinsics is None
+
+
+def test_a_cloud_of_the_first_picture_of_several_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(build("cnn", size="tiny", input_size=(64, 64)), tmp_path / "model")
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("grey", "red")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    words = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "cloud.ply"), "--field-of-view", "60"]
+    assert main(["cloud", str(tmp_path / "moving.gif"), *words]) == 0
+    assert "The file holds 2 pictures: this is the first one." in capsys.readouterr().err
 
 
 def test_the_camera_of_a_reduced_photograph_is_that_of_the_whole(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_photograph_becomes_a_cloud_by_the_best_camera_there_is_and_a_guess_is
     assert main(["cloud", plain, *words, "--normals", str(tmp_path / "normals.png")]) == 0
     printed = capsys.readouterr()
     assert "camera not known, 65.4 degrees across" in printed.out
-    assert "The camera is a guess: give --field-of-view" in printed.err
+    assert "The camera is a guess, 65.4 degrees across: give --field-of-view" in printed.err
     with Image.open(tmp_path / "normals.png") as picture:
         assert picture.size == (128, 96)
     fx = canonical_camera((96, 128))[0]

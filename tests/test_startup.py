@@ -113,6 +113,17 @@ assert threading.active_count() == 1, threading.enumerate()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_prediction_leaves_no_identifier_and_no_report_of_its_use(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "temporary").mkdir()
+    places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    # Tests may run where the library is told to be silent.
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    words = ["predict", str(EXAMPLES / "warehouse.jpg"), "--out", str(tmp_path / "depth"), "--backend", "onnx"]
+    subprocess.run([sys.executable, "-m", "leadline", *words], env={**environment, **places}, check=True)
+    assert not [path for place in places.values() for path in Path(place).rglob("*") if path.is_file()]
+
+
 def test_a_depth_map_becomes_tensors_when_they_are_asked_for(tmp_path):
     depth = predict("leadline_small", EXAMPLES / "warehouse.jpg")
     assert isinstance(depth.depth, torch.Tensor)

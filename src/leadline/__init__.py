@@ -1,5 +1,6 @@
 """Leadline predicts depth from one photograph, and trains small networks to do it."""
 
+import os
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from leadline.training import objectives as objectives
     from leadline.training.objectives import Supervised
     from leadline.training.trainer import HardwareConfig, TrainConfig, fit
+
+# Before anything here imports ONNX Runtime, which would otherwise report its use to its makers (its Privacy.md).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "BadInput": "leadline.core.errors",

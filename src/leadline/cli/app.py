@@ -3,9 +3,14 @@
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -35,15 +40,15 @@ class AppCommand:
         check_fields(self)
         if not self.model:
             raise BadInput("Name one model at least, or leave --model out.")
-        # Before Gradio is imported: it asks nobody on the network.
+        # Before Gradio is imported: it asks nobody on the network, and leaves no folder of its own.
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-        try:
-            import uvicorn  # pyright: ignore[reportMissingImports]
+        with _private_folder() as folder:
+            try:
+                import uvicorn  # pyright: ignore[reportMissingImports]
 
-            from leadline.serve.app import build_server, private_folder
-        except ImportError as problem:
-            raise BadInput("The page needs the library Gradio: pip install 'leadline[app]'.") from problem
-        with private_folder() as folder:
+                from leadline.serve.app import build_server
+            except ImportError as problem:
+                raise BadInput("The page needs the library Gradio: pip install 'leadline[app]'.") from problem
             models = {spec: load_predictor(spec, self.device) for spec in self.model}
             server = build_server(models, folder, self.port)
             logging.getLogger("uvicorn.error").addFilter(_is_no_ended_connection)
@@ -56,6 +61,21 @@ class AppCommand:
             except SystemExit as end:
                 raise BadInput(f"Port {self.port} is taken: choose another --port.") from end
         return 0
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Make a folder that only this user reads for everything that is uploaded and made, and remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="leadline-"))
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop("GRADIO_TEMP_DIR", None)
+        if before is not None:
+            os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def _is_no_ended_connection(record: logging.LogRecord) -> bool:

@@ -94,11 +94,13 @@ class CloudCommand:
         unit = "m" if depth.kind is DepthKind.METRIC else "without unit: known up to one factor, angles are right"
         extent = " × ".join(f"{float(side):.2f}" for side in high - low)
         print(f"{self.out}: {what}, {extent} {unit}; camera {seen.camera}.")
-        if seen.is_guess:
-            print(
-                "The camera is a guess: give --field-of-view, or lengths and angles along the line of sight are wrong.",
-                file=sys.stderr,
-            )
+        taken = seen.camera.removeprefix("not known")
+        guess = (
+            f"The camera is a guess{taken}: give --field-of-view, or lengths and angles along the line of sight are "
+            "wrong."
+        )
+        if said := " ".join(filter(None, [seen.doubts, guess if seen.is_guess else ""])):
+            print(said, file=sys.stderr)
         return 0
 
     def _coloured_depth(self) -> ColouredDepth:

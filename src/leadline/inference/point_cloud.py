@@ -1,5 +1,6 @@
 """Depth with colours and a camera, of a photograph or of a depth map, as point clouds and meshes need it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class ColouredDepth:
     """Where the camera came from, for a sentence: `from EXIF, 65.5 degrees across`."""
     is_guess: bool
     """Whether the camera is only assumed: the shape is then stretched along the line of sight, or flattened."""
+    doubts: str = ""
+    """Sentences on what was ignored of the photograph, such as an implausible camera, or is not to be trusted."""
 
 
 def is_depth_file(path: StrPath) -> bool:
@@ -72,9 +75,10 @@ def coloured_depth_of_photograph(
     photo = read_photograph(path)
     given = camera.at(photo.size)
     depth, source = predict(model, path, given), "given" if given else photo.camera.source
+    doubts = [depth.provenance.get(key, "") for key in ("doubts", "warning")]
     if scale is not None:
         depth, source = _scaled(depth, path, photo.size, scale, source)
-    return _with_camera(depth, as_rgb8(photo.pixels), source)
+    return _with_camera(depth, as_rgb8(photo.pixels), source, doubts)
 
 
 def coloured_depth_in_photograph(
@@ -94,13 +98,13 @@ def coloured_depth_in_photograph(
     photo = read_photograph(path)
     if Path(path).suffix.lower() not in CARRIER_SUFFIXES:
         raise BadInput(f"{path} is no HEIC photograph ({', '.join(sorted(CARRIER_SUFFIXES))}): only those carry depth.")
-    depth, source = read_depth(path), photo.camera.source
+    depth, source, doubts = read_depth(path), photo.camera.source, photo.camera.doubts
     if given := camera.at(photo.size):
         inside = resize_intrinsics(given, photo.size, depth.shape)
-        depth, source = depth.replace(intrinsics=np.array(inside, np.float32)), "given"
+        depth, source, doubts = depth.replace(intrinsics=np.array(inside, np.float32)), "given", ()
     if scale is not None:
         depth, source = _scaled(depth, path, photo.size, scale, source)
-    return _with_camera(depth, as_rgb8(photo.pixels), source)
+    return _with_camera(depth, as_rgb8(photo.pixels), source, doubts)
 
 
 def coloured_depth_of_map(
@@ -127,11 +131,12 @@ def coloured_depth_of_map(
     """
     depth = read_depth(path, depth_scale=depth_scale, kind=kind)
     source = "stated by the depth map"
+    doubts = [depth.provenance.get(key, "") for key in ("doubts", "warning")]
     given = camera.at(depth.shape)
     if given:
-        depth, source = depth.replace(intrinsics=np.array(given, np.float32)), "given"
+        depth, source, doubts[0] = depth.replace(intrinsics=np.array(given, np.float32)), "given", ""
     if image is None:
-        return _with_camera(depth, np.asarray(depth.colorize()), source)
+        return _with_camera(depth, np.asarray(depth.colorize()), source, doubts)
     photo = read_photograph(image)
     height, width = photo.size
     if not same_aspect(photo.size, depth.shape):
@@ -139,10 +144,12 @@ def coloured_depth_of_map(
             f"{image} has {width} × {height} pixels, and {path} {depth.shape[1]} × {depth.shape[0]}, of another "
             "aspect: give the photograph that the depth is of."
         )
-    if depth.camera is None and photo.camera.numbers is not None:
-        inside = resize_intrinsics(photo.camera.numbers, photo.shape, depth.shape)
-        depth, source = depth.replace(intrinsics=inside), photo.camera.source
-    return _with_camera(depth, as_rgb8(photo.pixels), source)
+    if depth.camera is None:
+        doubts[0] = " ".join(photo.camera.doubts)
+        if photo.camera.numbers is not None:
+            inside = resize_intrinsics(photo.camera.numbers, photo.shape, depth.shape)
+            depth, source = depth.replace(intrinsics=inside), photo.camera.source
+    return _with_camera(depth, as_rgb8(photo.pixels), source, doubts)
 
 
 def _scaled(
@@ -154,7 +161,9 @@ def _scaled(
     return scaled, source if is_same else "stated with --scale-from"
 
 
-def _with_camera(depth: DepthMap, picture: UInt8[np.ndarray, "h w 3"], source: str) -> ColouredDepth:
+def _with_camera(
+    depth: DepthMap, picture: UInt8[np.ndarray, "h w 3"], source: str, doubts: Iterable[str]
+) -> ColouredDepth:
     if depth.kind is DepthKind.RELATIVE:
         from leadline.inference.metric_scale import SCALE_SOURCES
 
@@ -165,4 +174,5 @@ def _with_camera(depth: DepthMap, picture: UInt8[np.ndarray, "h w 3"], source: s
         source = "not known"
     assert depth.camera is not None
     across, _ = fields_of_view(depth.camera.tolist(), depth.shape)
-    return ColouredDepth(depth, picture, f"{source}, {across:.1f} degrees across", is_guess)
+    told = f"{source}, {across:.1f} degrees across"
+    return ColouredDepth(depth, picture, told, is_guess, " ".join(filter(None, doubts)))

@@ -75,11 +75,12 @@ def predict(
     if photo.is_reduced:
         depth = cv2.resize(depth[0], photo.size[::-1], interpolation=cv2.INTER_LINEAR)[None]
     known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
+    doubts = " ".join(filter(None, [*photo.camera.doubts, photo.note]))
     provenance = {
         "model": predictor.name,
         "trained_on": predictor.provenance.training_data or "nothing",
         "camera": photo.camera.source,
-        **({"doubts": " ".join(photo.camera.doubts)} if photo.camera.doubts else {}),
+        **({"doubts": doubts} if doubts else {}),
         **scope_words(scores),
     }
     return DepthMap(depth, known, predictor.kind, photo.full_camera, provenance)  # pyright: ignore[reportArgumentType]

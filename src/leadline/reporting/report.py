@@ -262,21 +262,23 @@ def photographs(model: DepthModel, sources: Sequence[StrPath], *, near: float = 
         far: metres at the far end.
     """
     scale, is_metric = depth_color_scale(near, far), model.kind is DepthKind.METRIC
-    exhibits, faults = [], []
+    exhibits, remarks = [], []
     for source in map(Path, sources):
         try:
             photo = read_photograph(source)
         except BadInput as fault:
-            faults.append(str(fault))
+            remarks.append(f"Not shown: {fault}")
             continue
+        if doubts := " ".join(filter(None, [*photo.camera.doubts, photo.note])):
+            remarks.append(f"{source.name}: {doubts}")
         depth = predict_tensor(model, photo.image, photo.camera.intrinsics)
         shown = scale if is_metric else fit_color_scale(depth, torch.ones_like(depth).bool(), model.kind)
         exhibits.append(Exhibit(source.name, photo.image, (colorize(depth, shown),)))
     caption = "Nobody measured these: look whether planes are planes and nearer things are nearer."
     if not is_metric:
-        caption += f" The model answers {model.kind.value} depth: each picture has colours of its own."
+        caption += f" The model outputs {model.kind.value} depth: each picture has colours of its own."
     gallery = Gallery(("photograph", "predicted"), tuple(exhibits), (scale,) if is_metric else (), caption)
-    return Section("Photographs", "\n\n".join(f"Not shown: {fault}" for fault in faults), figures=(gallery,))
+    return Section("Photographs", "\n\n".join(remarks), figures=(gallery,))
 
 
 def reading() -> Section:

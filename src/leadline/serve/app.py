@@ -1,7 +1,6 @@
 """The page: a photograph, its depth, distances in it, a solid to turn, and files to download; the same over HTTP."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,9 @@ MAX_REQUEST = 100 * 2**20
 MAX_VIDEO_FRAMES = 1800
 """Frames of a video that the page takes: a minute at 30 a second; `leadline predict` has no such bound."""
 
+TAPPED_SIDE = 1600
+"""Pixels of the longer side of the picture to tap on, at least."""
+
 VIEW = "Degrees across (0: as EXIF says)"
 
 HEADERS = {
@@ -44,27 +46,12 @@ HEADERS = {
 """Of every answer: a browser loads nothing from another host, whatever the page asks for."""
 
 
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """Make a folder that only this user reads for everything that is uploaded and made, and remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="leadline-"))
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.environ.pop("GRADIO_TEMP_DIR", None)
-        if before is not None:
-            os.environ["GRADIO_TEMP_DIR"] = before
-
-
 def build_server(models: Mapping[str, Predictor], folder: Path, port: int) -> Any:
     """Return the web application of the page, for `uvicorn`.
 
     Args:
         models: name → model, on its device.
-        folder: that of `private_folder`.
+        folder: for what is uploaded and made.
         port: that it will listen on, at 127.0.0.1.
     """
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -169,7 +156,7 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             with gr.Row():
                 with gr.Column(scale=2):
                     tapped = gr.Image(
-                        label="Tap one point for its depth, a second one for the distance between them",
+                        label="Tap a point, or two for their distance",
                         interactive=False,
                         format="png",
                         buttons=[],
@@ -216,7 +203,9 @@ def build_page(models: Mapping[str, Predictor], folder: Path) -> Any:
             film_model = gr.Dropdown(names, value=names[0], label="Model")
             film_button = gr.Button("Measure", variant="primary", elem_id="film")
             film = gr.Files(label="The video beside its depth", interactive=False, elem_id="filmed")
-            film_button.click(handlers.film, [clip, film_model], film, api_name="video")
+            watched = gr.Video(show_label=False, interactive=False, buttons=[], elem_id="watched", height=420)
+            filmed = film_button.click(handlers.film, [clip, film_model], film, api_name="video")
+            filmed.success(lambda made: made[0], film, watched, api_visibility="private", show_progress="hidden")
         # For programs. Parts of the page rather than `gr.api`, which copies any file of the machine that it is named.
         with gr.Row(visible=False):
             sent, name, degrees = gr.File(type="filepath"), gr.Textbox(""), gr.Number(0)
@@ -248,8 +237,11 @@ class _Handlers:
         if state is None:
             raise gr.Error("Measure a photograph first.", print_exception=False)
         height, width = state.depth.shape
-        # At the picture's edge the browser rounds up to the pixel beyond it.
-        column, row = (min(float(at), side - 1.0) for at, side in zip(event.index, (width, height), strict=True))
+        # The picture is enlarged; at its edge the browser rounds up to the pixel beyond it.
+        larger = _enlargement(state)
+        column, row = (
+            min(float(at // larger), side - 1.0) for at, side in zip(event.index, (width, height), strict=True)
+        )
         taps = [*taps[-1:], [column, row]]
         with _clear(None):
             return [taps, _told(state, taps), _marked(state, taps)]
@@ -398,16 +390,25 @@ def _unit(measured: Measurement) -> str:
 
 
 def _marked(measured: Measurement, taps: list[list[float]]) -> Any:
-    """Draw the tapped points and the line between them on the photograph."""
+    """Draw the tapped points and the line between them on the photograph, which is enlarged."""
+    larger = _enlargement(measured)
     picture = Image.fromarray(measured.photograph)
+    if larger > 1:
+        width, height = (round(side * larger) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     draw, radius = ImageDraw.Draw(picture), max(3, max(picture.size) // 120)
-    points = [(column, row) for column, row in taps]
+    points = [((column + 0.5) * larger - 0.5, (row + 0.5) * larger - 0.5) for column, row in taps]
     if len(points) == 2:
         draw.line(points, fill="white", width=max(2, radius // 2))
     for column, row in points:
         box = [column - radius, row - radius, column + radius, row + radius]
         draw.ellipse(box, fill="red", outline="white", width=max(1, radius // 3))
     return picture
+
+
+def _enlargement(measured: Measurement) -> float:
+    """Return how many times larger the picture to tap on is: Gradio finds no tap in one that the browser enlarges."""
+    return max(1.0, TAPPED_SIDE / max(measured.depth.shape))
 
 
 def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -435,7 +436,7 @@ def _clear(file: str | None) -> Iterator[None]:
 _STYLE = """
 #legend img, #scales img { width: 100%; }
 #tapped .image-frame { width: 100%; }
-#tapped img { width: 100%; max-height: 70vh; object-fit: contain; }
+#tapped img { width: 100%; max-height: 70vh; object-fit: scale-down; }
 footer { font-size: small; }
 #under-pointer {
     position: fixed; z-index: 1000; pointer-events: none; padding: 1px 6px; border-radius: 4px;

@@ -191,9 +191,9 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     """
     photo = read_photograph(path, max_pixels=SHOWN_PIXELS)
     predictor = as_predictor(model)
-    camera, source, size = photo.camera.numbers, photo.camera.source, photo.shape
+    camera, source, doubts, size = photo.camera.numbers, photo.camera.source, photo.camera.doubts, photo.shape
     if field_of_view:
-        camera, source = np.array(CameraOption(field_of_view).at(size), np.float32), "given"
+        camera, source, doubts = np.array(CameraOption(field_of_view).at(size), np.float32), "given", ()
     (depth,), scores = predictor.measure_scored([photo.pixels], [camera])
     scope = scope_words(scores)
     known = np.isfinite(depth) if predictor.kind is DepthKind.RELATIVE else np.isfinite(depth) & (depth > 0)
@@ -202,7 +202,7 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     told = f"{source}, {across:.1f} degrees across"
     trained_on = predictor.provenance.training_data or "nothing"
     about = {"model": predictor.name, "trained_on": trained_on, "camera": told, **scope}
-    said = " ".join(filter(None, [photo.note, scope.get("warning")]))
+    said = " ".join(filter(None, [*doubts, photo.note, scope.get("warning")]))
     predicted = DepthMap(depth, known, predictor.kind, used, about)  # pyright: ignore[reportArgumentType]
     return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told, said=said)
 

@@ -34,9 +34,10 @@
     const maps = picture ? depthsOf(frame.id === "tapped" ? "slider" : frame.id) : [];
     label.hidden = true;
     if (!maps.length) return;
-    // The picture lies in the middle of its box, as large as the box allows.
+    // The picture lies in the middle of its box, as large as the box and its style allow.
     const box = picture.getBoundingClientRect();
-    const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
+    const most = getComputedStyle(picture).objectFit === "scale-down" ? 1 : Infinity;
+    const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight, most);
     const width = picture.naturalWidth * scale, height = picture.naturalHeight * scale;
     const x = (event.clientX - box.left - (box.width - width) / 2) / width;
     const y = (event.clientY - box.top - (box.height - height) / 2) / height;

@@ -6,6 +6,7 @@ Photographs of more than 25 megapixels are read at a half or a quarter of their 
 they are read, unless `panorama=flat` takes them for pictures of a pinhole camera.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class PhotosDataset:
         image = photo.image
         nothing = torch.zeros_like(image[:1])
         name = file.relative_to(self.path).as_posix()
+        if photo.camera.doubts and not photo.camera.is_panorama and photo.camera.intrinsics is None:
+            warnings.warn(f"{name}: {' '.join(photo.camera.doubts)}", stacklevel=2)
         return Sample(image, nothing, nothing.bool(), self.kind, photo.camera.intrinsics, name)
 
 
