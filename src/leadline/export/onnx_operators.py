@@ -29,8 +29,8 @@ def _attention(
 
     The exporter transposes keys by way of their shape, and looks for NaN where there is a mask.
     """
-    from onnxscript.onnx_opset import opset18 as op
     from onnxscript.function_libs.torch_lib.ops import nn
+    from onnxscript.onnx_opset import opset18 as op
 
     if attn_mask is not None or is_causal or enable_gqa or len(query.shape) != 4:
         return nn.aten_scaled_dot_product_attention(
@@ -43,8 +43,8 @@ def _attention(
 
 def _gelu(self: Any, approximate: str = "none") -> Any:
     """Write x (1 + erf(x / √2)) / 2 in the order that runtimes fuse."""
-    from onnxscript.onnx_opset import opset18 as op
     from onnxscript.function_libs.torch_lib.ops import nn
+    from onnxscript.onnx_opset import opset18 as op
 
     if approximate != "none":
         return nn.aten_gelu(self, approximate)
