@@ -23,7 +23,7 @@ from leadline.data.datasets import open_data
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.export.exporting import FORMATS, check_calibration, export_model
-from leadline.export.onnx_file import in_half, quantise, save
+from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
 from leadline.export.parity import Parity, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
@@ -31,6 +31,7 @@ from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
 from leadline.inference.tensors import predict_tensor
 from leadline.io.discovery import find_images
+from leadline.io.images import read_photograph
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
 from leadline.models.description import describe
 from leadline.models.registry import build
@@ -340,6 +341,28 @@ def test_a_quantised_model_that_heeds_no_camera_takes_one(tmp_path):
     camera = np.array([50.0, 50.0, 31.5, 23.5], np.float32)
     exported = load_exported(file)
     np.testing.assert_allclose(exported.measure(images, [camera, None]), exported.measure(images, [None, None]))
+
+
+def test_the_scope_head_and_the_first_convolutions_are_not_quantised():
+    graph = onnx.load(embedded_file()).graph
+    chosen, kept = nodes_in_8_bits(graph)
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    assert set(convolutions[:2]) < set(kept)
+    assert convolutions[2:] == chosen
+    operators = {node.name: node.op_type for node in graph.node}
+    assert {operators[name] for name in kept} == {"Conv", "ReduceMean", "MatMul", "Add", "Sigmoid"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_the_package_model_is_exported_in_8_bits(to, tmp_path):
+    images = [read_photograph(file).pixels for file, _ in find_images([str(EXAMPLES)]).files]
+    file = tmp_path / f"model{FORMATS[to].suffix}"
+    made = _export(leadline.load(), file, to, precision="int8", calibration=images, allow_drift=True)
+    depth, scores = made.model.measure_scored(images[:1], [None])
+    expected, wanted = load_exported(embedded_file()).measure_scored(images[:1], [None])
+    assert difference(expected, depth)[1] < 0.1
+    np.testing.assert_allclose(scores, wanted, atol=0.2)
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from leadline.core.errors import BadInput
 from leadline.export.network import network_graph, quiet
-from leadline.export.onnx_graph import whole_graph
+from leadline.export.onnx_graph import scope_head, whole_graph
 from leadline.inference.backends import METADATA_KEY
 from leadline.models.base import DepthModel
 
@@ -72,12 +72,12 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
     """Compute the network's convolutions and products in 8 bits, by ONNX Runtime's static quantiser.
 
     Weights get a scale per channel and 7 bits: without VNNI a processor adds two products of 8 bits in 16, which then
-    hold them. The first convolutions and what is around the network stay as they are.
+    hold them. The first convolutions, the scope head and what is around the network stay as they are.
     """
     from onnxruntime import quantization
 
     graph = onnx.load(path).graph
-    chosen = [node.name for node in graph.node if node.name.startswith("network/") and node.op_type in _IN_8_BITS]
+    chosen, _ = nodes_in_8_bits(graph)
     feeds = iter([{"image": image[None]} for image in calibration])
 
     class Images(quantization.CalibrationDataReader):
@@ -97,11 +97,24 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_quantize=chosen[_FIRST_IN_FLOAT:] or chosen,
+                nodes_to_quantize=chosen,
             )
     finally:
         whole.unlink()
     path.write_bytes(_with_inputs_of(graph, onnx.load(path)).SerializeToString())
+
+
+def nodes_in_8_bits(graph: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the convolutions and products that are quantised, and of the network's nodes that are not.
+
+    Args:
+        graph: of what `whole_graph` returned.
+    """
+    head = scope_head(graph)
+    networks = [node for node in graph.node if node.name.startswith("network/") and node.op_type in _IN_8_BITS]
+    names = [node.name for node in networks if node.name not in head]
+    first = names[:_FIRST_IN_FLOAT] if len(names) > _FIRST_IN_FLOAT else []
+    return names[len(first) :], [*first, *head]
 
 
 def _with_inputs_of(source: Any, model: Any) -> Any:

@@ -1,6 +1,6 @@
 """The whole way of a photograph in one ONNX graph: resize, network, camera, resize back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,27 @@ def _polynomial(graph: "_Graph", variable: str, factors: Sequence[float]) -> str
     for each in factors[1:]:
         value = graph("Add", graph("Mul", value, variable), graph.number(each))
     return value
+
+
+def scope_head(graph: Any) -> list[str]:
+    """Return the names of the nodes that only the score of what is out of scope depends on.
+
+    Args:
+        graph: of what `whole_graph` returned.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    return sorted({*_above(OUT_OF_SCOPE, makers)} - {*_above("depth", makers)} - {""})
+
+
+def _above(tensor: str, makers: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the nodes that a tensor is computed by."""
+    waiting, seen = [tensor], set[str]()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.output[0] not in seen:
+            seen.add(node.output[0])
+            waiting += node.input
+            yield node.name
 
 
 class _Graph:
