@@ -25,7 +25,7 @@ from leadline.evaluation.protocols import protocol
 from leadline.export.exporting import FORMATS, check_calibration, export_model
 from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
-from leadline.export.parity import Parity, difference
+from leadline.export.parity import TOLERANCES, Parity, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
 from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
@@ -174,7 +174,7 @@ def test_weights_that_half_precision_holds_are_stored_in_half(tmp_path):
     for exact, stored in ((values, True), (values + np.float32(1e-4), False)):
         graph = brightness_graph()
         graph.graph.initializer.append(onnx.numpy_helper.from_array(exact, "weight"))
-        names = {each.name for each in in_half(graph, only_exact=True).graph.initializer}
+        names = {each.name for each in in_half(graph, None).graph.initializer}
         assert ("weight/half" in names) == stored
 
 
@@ -183,8 +183,21 @@ def test_only_large_weights_are_rounded_to_half_precision(side: int, is_rounded:
     graph = brightness_graph()
     values = np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side)
     graph.graph.initializer.append(onnx.numpy_helper.from_array(values, "weight"))
-    names = {each.name for each in in_half(graph, only_exact=False).graph.initializer}
+    names = {each.name for each in in_half(graph, 4096).graph.initializer}
     assert ("weight/half" in names) == is_rounded
+
+
+@pytest.mark.long
+def test_half_precision_keeps_more_weights_in_float_where_the_gate_asks_for_it(tmp_path):
+    torch.manual_seed(0)
+    model = build("cnn", size="tiny", input_size=(64, 96)).eval()
+    sizes = []
+    for most in (1.0, 1e-9):  # of the range: all is well, and nothing is
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(TOLERANCES, "fp16", most)
+            made = _export(model, tmp_path / "model.onnx", "onnx", precision="fp16", allow_drift=True)
+        sizes.append(made.path.stat().st_size)
+    assert sizes[1] > 1.2 * sizes[0]
 
 
 def _photograph(folder: Path) -> Path:

@@ -30,8 +30,9 @@ def _attention(
     The exporter transposes keys by way of their shape, and looks for NaN where there is a mask.
     """
     from onnxscript.function_libs.torch_lib.ops import nn
-    from onnxscript.onnx_opset import opset18 as op
+    from onnxscript.onnx_opset import opset18
 
+    op: Any = opset18
     if attn_mask is not None or is_causal or enable_gqa or len(query.shape) != 4:
         return nn.aten_scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
@@ -44,8 +45,9 @@ def _attention(
 def _gelu(self: Any, approximate: str = "none") -> Any:
     """Write x (1 + erf(x / √2)) / 2 in the order that runtimes fuse."""
     from onnxscript.function_libs.torch_lib.ops import nn
-    from onnxscript.onnx_opset import opset18 as op
+    from onnxscript.onnx_opset import opset18
 
+    op: Any = opset18
     if approximate != "none":
         return nn.aten_gelu(self, approximate)
     cumulative = op.Add(op.Erf(op.Div(self, op.Constant(value_float=math.sqrt(2)))), op.Constant(value_float=1.0))

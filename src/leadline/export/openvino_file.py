@@ -19,7 +19,14 @@ from leadline.io.outputs import file_sha256
 from leadline.models.base import DepthModel
 
 
-def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+def write(
+    model: DepthModel,
+    path: Path,
+    precision: str,
+    calibration: Sequence[Any],
+    about: Mapping[str, Any],
+    rounded_from: int,
+) -> None:
     """Write a model as OpenVINO's .xml and .bin.
 
     Args:
@@ -28,13 +35,14 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         precision: fp32, fp16 or int8.
         calibration: images for int8.
         about: the metadata.
+        rounded_from: weights of more numbers than this become float16 in fp16.
 
     Raises:
         BadInput: OpenVINO is not installed, or the network cannot be exported.
     """
     runtime = _openvino()
     source = path.with_suffix(".onnx")
-    network = onnx_file.stored_network(model, precision)
+    network = onnx_file.stored_network(model, precision, rounded_from)
     graph = whole_graph(network, model, focal_is_optional=False)
     onnx_file.save(graph, source, about)
     read = runtime.Core().read_model(source)

@@ -18,7 +18,14 @@ from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Preprocessing, Resize
 
 
-def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+def write(
+    model: DepthModel,
+    path: Path,
+    precision: str,
+    calibration: Sequence[Any],
+    about: Mapping[str, Any],
+    rounded_from: int,
+) -> None:
     """Write a model as a program of torch.export.
 
     Args:
@@ -27,6 +34,7 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         precision: fp32; a program of PyTorch computes in no other.
         calibration: nothing.
         about: the metadata.
+        rounded_from: nothing.
 
     Raises:
         BadInput: another precision, or the network cannot be exported.
