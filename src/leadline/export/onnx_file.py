@@ -50,7 +50,13 @@ def write(
 
 
 def stored_network(model: DepthModel, precision: str, rounded_from: int) -> Any:
-    """Return the network as an `onnx.ModelProto` whose weights are stored as a precision wants it."""
+    """Return the network as an `onnx.ModelProto` whose weights are stored as a precision wants it.
+
+    Args:
+        model: the model.
+        precision: fp32, fp16 or int8.
+        rounded_from: weights of more numbers than this become float16 in fp16.
+    """
     network = network_graph(model)
     # The quantisers want weights as they are.
     return network if precision == "int8" else in_half(network, None if precision == "fp32" else rounded_from)
