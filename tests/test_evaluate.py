@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -254,6 +255,27 @@ def test_a_folder_that_is_compared_with_itself_says_so(tmp_path):
     for folder in (truth, tmp_path / "link", tmp_path / "guess" / ".." / "truth"):
         assert said in evaluate_maps(folder, truth, INDOOR).notes
     assert said not in evaluate_maps(guess, truth, INDOOR).notes
+
+
+@pytest.mark.parametrize("scale", [1000.0, 256.0, 5000.0])
+def test_maps_of_whole_steps_score_as_the_same_depths_in_floats_do(tmp_path, scale):
+    rng = np.random.default_rng(0)
+    folders = {name: tmp_path / name for name in ("guess", "steps", "floats")}
+    for folder in folders.values():
+        folder.mkdir()
+    for number in range(2):
+        steps = rng.integers(0, int(6 * scale), (120, 160)).astype(np.uint16) // 7 * 7  # many of the same depth
+        guess = (steps * rng.uniform(0.8, 1.25, steps.shape)).astype(np.uint16)
+        cv2.imwrite(str(folders["guess"] / f"{number}.png"), guess)
+        cv2.imwrite(str(folders["steps"] / f"{number}.png"), steps)
+        np.save(folders["floats"] / f"{number}.npy", (steps / np.float32(scale)).astype(np.float32))
+    tables = [
+        evaluate_maps(folders["guess"], folders["steps"], INDOOR, depth_scale=scale),
+        evaluate_maps(folders["guess"], folders["floats"], INDOOR, prediction_scale=scale),
+    ]
+    counted, sorted_ = ([(row.pixels, row.metrics) for row in table.rows] for table in tables)
+    assert counted == sorted_
+    assert len(counted) == 4
 
 
 def test_zeros_in_predicted_maps_are_no_holes(tmp_path):

@@ -23,16 +23,18 @@ from leadline.data.datasets import open_data
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.export.exporting import FORMATS, check_calibration, export_model
-from leadline.export.onnx_file import in_half, quantise, save
+from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
-from leadline.export.parity import Parity, difference
+from leadline.export.parity import TOLERANCES, Parity, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
 from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
 from leadline.inference.tensors import predict_tensor
 from leadline.io.discovery import find_images
+from leadline.io.images import read_photograph
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
 from leadline.models.description import describe
+from leadline.models.loading import load
 from leadline.models.registry import build
 from leadline.training.pseudo_labels import label
 
@@ -173,7 +175,7 @@ def test_weights_that_half_precision_holds_are_stored_in_half(tmp_path):
     for exact, stored in ((values, True), (values + np.float32(1e-4), False)):
         graph = brightness_graph()
         graph.graph.initializer.append(onnx.numpy_helper.from_array(exact, "weight"))
-        names = {each.name for each in in_half(graph, only_exact=True).graph.initializer}
+        names = {each.name for each in in_half(graph, None).graph.initializer}
         assert ("weight/half" in names) == stored
 
 
@@ -182,8 +184,21 @@ def test_only_large_weights_are_rounded_to_half_precision(side: int, is_rounded:
     graph = brightness_graph()
     values = np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side)
     graph.graph.initializer.append(onnx.numpy_helper.from_array(values, "weight"))
-    names = {each.name for each in in_half(graph, only_exact=False).graph.initializer}
+    names = {each.name for each in in_half(graph, 4096).graph.initializer}
     assert ("weight/half" in names) == is_rounded
+
+
+@pytest.mark.long
+def test_half_precision_keeps_more_weights_in_float_where_the_gate_asks_for_it(tmp_path):
+    torch.manual_seed(0)
+    model = build("cnn", size="tiny", input_size=(64, 96)).eval()
+    sizes = []
+    for most in (1.0, 1e-9):  # of the range: all is well, and nothing is
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(TOLERANCES, "fp16", most)
+            made = _export(model, tmp_path / "model.onnx", "onnx", precision="fp16", allow_drift=True)
+        sizes.append(made.path.stat().st_size)
+    assert sizes[1] > 1.2 * sizes[0]
 
 
 def _photograph(folder: Path) -> Path:
@@ -340,6 +355,30 @@ def test_a_quantised_model_that_heeds_no_camera_takes_one(tmp_path):
     camera = np.array([50.0, 50.0, 31.5, 23.5], np.float32)
     exported = load_exported(file)
     np.testing.assert_allclose(exported.measure(images, [camera, None]), exported.measure(images, [None, None]))
+
+
+def test_the_scope_head_and_the_first_convolutions_are_not_quantised():
+    graph = onnx.load(embedded_file()).graph
+    chosen, kept = nodes_in_8_bits(graph)
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    assert set(convolutions[:2]) < set(kept)
+    assert convolutions[2:] == chosen
+    operators = {node.name: node.op_type for node in graph.node}
+    assert {operators[name] for name in kept} == {"Conv", "ReduceMean", "MatMul", "Add", "Sigmoid"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_the_package_model_is_exported_in_8_bits(to, tmp_path):
+    images = [read_photograph(file).pixels for file, _ in find_images([str(EXAMPLES)]).files]
+    file = tmp_path / f"model{FORMATS[to].suffix}"
+    made = _export(load(), file, to, precision="int8", calibration=images, allow_drift=True)
+    depth, scores = made.model.measure_scored(images[:1], [None])
+    expected, wanted = load_exported(embedded_file()).measure_scored(images[:1], [None])
+    assert difference(expected, depth)[1] < 0.1
+    assert scores is not None
+    assert wanted is not None
+    np.testing.assert_allclose(scores, wanted, atol=0.2)
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ from leadline.evaluation.map_pairs import match_maps, pair_maps
 from leadline.evaluation.metrics import Pixels
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.score_table import SPREAD, constants_of, score_table
-from leadline.evaluation.scoring import CountedTarget, ScoredPair, one_torch_thread, score_pair
+from leadline.evaluation.scoring import ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import Table
 from leadline.io.depth_maps import DepthMap, read_depth
 from leadline.io.outputs import read_leadline_metadata
@@ -99,13 +99,13 @@ def evaluate_maps(
         prediction_file, target_file = pairs[name]
         target = read_target(target_file)
         pair = pair_maps(name, read_prediction(prediction_file), target, promised, resize=resize)
-        scored = score_pair(pair, promised, protocol)
+        scored = score_pair(pair, promised, protocol, steps=depth_scale)
         assert scored.target is not None
         if not pair.is_part:
             return _ComparedFiles(scored, scored.target.sample, pair.change)
         depth, valid = cast("tuple[Any, Any]", (target.values, target.mask))
         outside = protocol.counts(depth, valid & ~pair.valid)
-        sample = CountedTarget.of(depth[protocol.counts(depth, valid)]).sample
+        sample = sample_pixels(depth[protocol.counts(depth, valid)])
         return _ComparedFiles(scored, sample, pair.change, int(outside.sum()))
 
     def compare_all(chosen: Sequence[str], known: tuple[float, ...] | None) -> Iterator[_ComparedFiles]:

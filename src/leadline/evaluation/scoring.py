@@ -25,16 +25,21 @@ class CountedTarget:
     """Some ten thousand of the pixels, which tell their distribution."""
 
     @classmethod
-    def of(cls, target: Pixels) -> "CountedTarget":
-        """Merge pixels of equal depth, where there are many: measured maps have few different depths."""
+    def of(cls, target: Pixels, steps: float | None = None) -> "CountedTarget":
+        """Merge pixels of equal depth, where there are many: measured maps have few different depths.
+
+        Args:
+            target: measured depths, in metres.
+            steps: how many steps of 16-bit integers make a metre, if the depths were made of such: these are counted,
+                and others sorted, which takes ten times as long.
+        """
         sample = sample_pixels(target)
         if target.size < _FEWEST_MERGED:
             return cls(target, sample=sample)
-        ordered = np.sort(target)
-        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-        if 4 * len(starts) > target.size:
+        values, counts = _counted_steps(target, steps) or _counted_by_order(target)
+        if 4 * len(values) > target.size:
             return cls(target, sample=sample)
-        return cls(ordered.take(starts), np.diff(starts, append=target.size), sample)
+        return cls(values, counts, sample)
 
     def pixels(self) -> Float[np.ndarray, " all"]:
         """Return the depth of every pixel, in whatever order."""
@@ -47,6 +52,26 @@ class CountedTarget:
 
 
 _FEWEST_MERGED = 4096
+
+
+def _counted_steps(
+    target: Pixels, steps: float | None
+) -> tuple[Float[np.ndarray, " values"], Int[np.ndarray, " values"]] | None:
+    """Return the different depths in order and how many pixels have each; None: they are not whole steps."""
+    if steps is None or target.dtype != np.float32:
+        return None
+    numbers = np.rint(target * np.float32(steps))
+    if numbers.max() > np.iinfo(np.uint16).max or not np.array_equal(numbers / np.float32(steps), target):
+        return None
+    counts = np.bincount(numbers.astype(np.uint16))
+    found = np.flatnonzero(counts)
+    return found.astype(np.float32) / np.float32(steps), counts.take(found)
+
+
+def _counted_by_order(target: Pixels) -> tuple[Float[np.ndarray, " values"], Int[np.ndarray, " values"]]:
+    ordered = np.sort(target)
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return ordered.take(starts), np.diff(starts, append=target.size)
 
 
 def sample_pixels(pixels: Pixels) -> Float[np.ndarray, " some"]:
@@ -80,13 +105,14 @@ class ScoredPair:
         return replace(self, target=None, constants=constants, sample=self.target.sample)
 
 
-def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPair:
+def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol, *, steps: float | None = None) -> ScoredPair:
     """Score a prediction against its ground truth.
 
     Args:
         pair: both maps.
         kind: what the prediction guarantees.
         protocol: which pixels count, and how the prediction is aligned.
+        steps: see `CountedTarget.of`.
 
     Raises:
         BadInput: the alignment cannot make metres of this kind.
@@ -102,7 +128,7 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol) -> ScoredPai
     metres, is_reversed = protocol.compare_pixels(predicted, target, kind)
     scores = MetricAccumulator.of_pixels(metres, target)
     unusable = int(usable.size - np.count_nonzero(usable))
-    return ScoredPair(pair.name, scores, is_reversed, unusable, CountedTarget.of(target))
+    return ScoredPair(pair.name, scores, is_reversed, unusable, CountedTarget.of(target, steps))
 
 
 def score_constant(depth: float, target: CountedTarget, protocol: EvalProtocol) -> MetricAccumulator:

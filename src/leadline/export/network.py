@@ -4,8 +4,9 @@ import copy
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.errors import BadInput
+from leadline.export.onnx_operators import translations
 from leadline.models.base import DepthModel, Resize
 from leadline.models.names import OUT_OF_SCOPE, SCOPE
 
@@ -88,7 +90,7 @@ def network_graph(model: DepthModel) -> Any:
     except ImportError as problem:
         raise BadInput(f"Exporting needs {problem.name}: pip install 'leadline[export]'.") from problem
     try:
-        with torch.no_grad(), quiet(), sizes_kept_variable(model):
+        with torch.no_grad(), quiet(), followed_by_exporter(model):
             program = torch.onnx.export(
                 Canonical(exportable(model)).eval(),
                 (example(model),),
@@ -97,6 +99,7 @@ def network_graph(model: DepthModel) -> Any:
                 input_names=["image"],
                 output_names=["depth", OUT_OF_SCOPE] if SCOPE in model.arguments else ["depth"],
                 opset_version=OPSET,
+                custom_translation_table=dict(translations()),
                 verbose=False,
             )
     except Exception as problem:  # the exporter raises whatever a network leads it to
@@ -138,21 +141,36 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def sizes_kept_variable(model: nn.Module) -> Iterator[None]:
-    """Let `int(side)` in the code of the transformers library return a side that may change as it is.
+def followed_by_exporter(model: nn.Module) -> Iterator[None]:
+    """Change what the code of the transformers library does while it is exported.
 
-    It would become that of the example, and the exported network would give every image the example's size.
+    `int(side)` returns a side that may change as it is: it would become that of the example, and the exported network
+    would give every image the example's size. And where no token is masked there is no mask: it would hold True for
+    each pair of tokens, and cost a third of an attention.
     """
     modules = {sys.modules[type(each).__module__] for each in model.modules()}
     with ExitStack() as stack:
         for module in modules:
             if module.__name__.startswith("transformers."):
                 stack.enter_context(patch.object(module, "int", _int_or_symbol, create=True))
+                if make_mask := getattr(module, _MASK, None):
+                    stack.enter_context(patch.object(module, _MASK, partial(_mask_if_needed, make_mask)))
         yield
 
 
 def _int_or_symbol(value: Any = 0, *base: Any) -> Any:
     return value if isinstance(value, torch.SymInt) else int(value, *base)
+
+
+_MASK = "create_bidirectional_mask"
+
+
+def _mask_if_needed(
+    make: Callable[..., Any], config: Any, inputs_embeds: Any, attention_mask: Any = None, *more: Any, **options: Any
+) -> Any:
+    if attention_mask is None and not more and not options:
+        return None
+    return make(config, inputs_embeds, attention_mask, *more, **options)
 
 
 def _make_padding_static(module: nn.Module) -> None:

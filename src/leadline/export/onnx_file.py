@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from leadline.core.errors import BadInput
 from leadline.export.network import network_graph, quiet
-from leadline.export.onnx_graph import whole_graph
+from leadline.export.onnx_graph import scope_head, whole_graph
 from leadline.inference.backends import METADATA_KEY
 from leadline.models.base import DepthModel
 
@@ -19,7 +19,14 @@ LARGEST = 2**31 - 2**20
 """Bytes of a file: the format ends at 2 GiB."""
 
 
-def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+def write(
+    model: DepthModel,
+    path: Path,
+    precision: str,
+    calibration: Sequence[Any],
+    about: Mapping[str, Any],
+    rounded_from: int,
+) -> None:
     """Write a model as ONNX.
 
     Args:
@@ -28,11 +35,12 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         precision: fp32, fp16 or int8.
         calibration: images for int8.
         about: the metadata.
+        rounded_from: weights of more numbers than this become float16 in fp16.
 
     Raises:
         BadInput: the network cannot be exported, or is too large for the format.
     """
-    graph = whole_graph(stored_network(model, precision), model)
+    graph = whole_graph(stored_network(model, precision, rounded_from), model)
     if graph.ByteSize() > LARGEST:
         raise BadInput(f"{path} would have more than 2 GB, and ONNX keeps no more in one file: give --precision fp16.")
     save(graph, path, about)
@@ -41,11 +49,17 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         label(path, about)
 
 
-def stored_network(model: DepthModel, precision: str) -> Any:
-    """Return the network as an `onnx.ModelProto` whose weights are stored as a precision wants it."""
+def stored_network(model: DepthModel, precision: str, rounded_from: int) -> Any:
+    """Return the network as an `onnx.ModelProto` whose weights are stored as a precision wants it.
+
+    Args:
+        model: the model.
+        precision: fp32, fp16 or int8.
+        rounded_from: weights of more numbers than this become float16 in fp16.
+    """
     network = network_graph(model)
     # The quantisers want weights as they are.
-    return network if precision == "int8" else in_half(network, only_exact=precision == "fp32")
+    return network if precision == "int8" else in_half(network, None if precision == "fp32" else rounded_from)
 
 
 def label(path: Path, about: Mapping[str, Any]) -> None:
@@ -72,12 +86,12 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
     """Compute the network's convolutions and products in 8 bits, by ONNX Runtime's static quantiser.
 
     Weights get a scale per channel and 7 bits: without VNNI a processor adds two products of 8 bits in 16, which then
-    hold them. The first convolutions and what is around the network stay as they are.
+    hold them. The first convolutions, the scope head and what is around the network stay as they are.
     """
     from onnxruntime import quantization
 
     graph = onnx.load(path).graph
-    chosen = [node.name for node in graph.node if node.name.startswith("network/") and node.op_type in _IN_8_BITS]
+    chosen, _ = nodes_in_8_bits(graph)
     feeds = iter([{"image": image[None]} for image in calibration])
 
     class Images(quantization.CalibrationDataReader):
@@ -97,11 +111,24 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_quantize=chosen[_FIRST_IN_FLOAT:] or chosen,
+                nodes_to_quantize=chosen,
             )
     finally:
         whole.unlink()
     path.write_bytes(_with_inputs_of(graph, onnx.load(path)).SerializeToString())
+
+
+def nodes_in_8_bits(graph: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the convolutions and products that are quantised, and of the network's nodes that are not.
+
+    Args:
+        graph: of what `whole_graph` returned.
+    """
+    head = scope_head(graph)
+    networks = [node for node in graph.node if node.name.startswith("network/") and node.op_type in _IN_8_BITS]
+    names = [node.name for node in networks if node.name not in head]
+    first = names[:_FIRST_IN_FLOAT] if len(names) > _FIRST_IN_FLOAT else []
+    return names[len(first) :], [*first, *head]
 
 
 def _with_inputs_of(source: Any, model: Any) -> Any:
@@ -118,18 +145,13 @@ _FIRST_IN_FLOAT = 2
 one range of numbers suits them badly: `leadline_small` lost 0.085 of δ1 by it."""
 
 
-_FEWEST_ROUNDED = 4096
-"""Numbers of a weight that is rounded. Errors in smaller ones, of normalisations and the first convolutions, reach the
-depth undiminished: in `leadline_small` 0.1 MB of them made three quarters of the difference."""
-
-
-def in_half(graph: Any, *, only_exact: bool) -> Any:
+def in_half(graph: Any, rounded_from: int | None) -> Any:
     """Store weights as float16, from which they are made float32 when the file is opened.
 
     Args:
         graph: the network.
-        only_exact: leave those that float16 does not hold exactly; of a model that was saved by halves it holds most.
-            Otherwise those that are large are rounded.
+        rounded_from: weights of more numbers than this are rounded; None: only what float16 holds exactly becomes that,
+            which is most of a model that was saved by halves.
     """
     kept, casts = [], []
     for tensor in graph.graph.initializer:
@@ -138,7 +160,7 @@ def in_half(graph: Any, *, only_exact: bool) -> Any:
             with np.errstate(over="ignore"):
                 halves = values.astype(np.float16)
             is_exact = values.size > 16 and np.array_equal(halves, values)
-            if is_exact or (not only_exact and values.size > _FEWEST_ROUNDED and np.isfinite(halves).all()):
+            if is_exact or (rounded_from is not None and values.size > rounded_from and np.isfinite(halves).all()):
                 stored = f"{tensor.name}/half"
                 kept.append(numpy_helper.from_array(halves, stored))
                 casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))

@@ -1,6 +1,6 @@
 """The whole way of a photograph in one ONNX graph: resize, network, camera, resize back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,19 +85,120 @@ def whole_graph(network: Any, model: DepthModel, *, focal_is_optional: bool = Tr
         ],
     )
     whole_model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    _cubic_as_products(whole_model)
     onnx.checker.check_model(whole_model)
     return whole_model
+
+
+def _cubic_as_products(model: Any) -> None:
+    """Replace cubic interpolation by two products with matrices of its weights.
+
+    ONNX Runtime's Resize takes a microsecond a pixel for it, ten times as long as products of matrices that are mostly
+    zero. A number that is not finite would spread over its row and column.
+    """
+    graph = _Graph("leadline/cubic_")
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Resize" and (sizes := _cubic_sizes(node)):
+            depth = graph("Pad", node.input[0], graph.whole([0, 0, _REACH, _REACH] * 2), mode="edge")
+            rows, columns = (_cubic_weights(graph, node.input[0], sizes, axis) for axis in (2, 3))
+            products = graph("MatMul", graph("MatMul", rows, depth), graph("Transpose", columns, perm=[1, 0]))
+            graph.nodes.append(helper.make_node("Identity", [products], [node.output[0]]))
+            nodes += graph.nodes
+            graph.nodes = []
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(graph.constants)
+
+
+def _cubic_sizes(node: Any) -> str:
+    """Return the sides that a Resize brings to by PyTorch's bicubic interpolation; empty if it does something else."""
+    found = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    is_ours = (
+        found.get("mode") == b"cubic"
+        and not found.get("antialias")
+        and found.get("coordinate_transformation_mode", b"half_pixel") in (b"half_pixel", b"pytorch_half_pixel")
+        and not found.get("exclude_outside")
+        and "axes" not in found
+    )
+    return node.input[3] if is_ours and len(node.input) > 3 else ""
+
+
+_REACH = 2
+"""How many pixels away cubic interpolation looks."""
+_SHARPNESS = -0.75
+"""a of Keys 1981, eq. 4, as PyTorch has it (-1/2 in the paper)."""
+
+
+def _cubic_weights(graph: "_Graph", images: str, sizes: str, axis: int) -> str:
+    """Return the weight of each row (or column) of images, whose edges are repeated, for each one of the result.
+
+    Args:
+        graph: where the nodes are added.
+        images: (B, C, H, W).
+        sizes: the four sides of the result, int64.
+        axis: 2 for rows, 3 for columns.
+
+    Returns:
+        (sides of the result, sides of the images and four more), Keys 1981, eq. 4.
+    """
+    last = graph.whole([axis + 1])
+    before, after = graph.side(images, axis), graph("Slice", sizes, graph.whole([axis]), last)
+    half, one = graph.number(0.5), graph.number(1.0)
+    number = [graph("Cast", graph("Squeeze", side), to=TensorProto.FLOAT) for side in (before, after)]
+    steps = graph("Range", graph.number(0.0), number[1], one)
+    places = graph("Sub", graph("Mul", graph("Add", steps, half), graph("Div", *number)), half)
+    padded = graph("Add", number[0], graph.number(float(_REACH)))
+    pixels = graph("Range", graph.number(-float(_REACH)), padded, one)
+    away = graph("Abs", graph("Sub", graph("Unsqueeze", places, graph.whole([1])), pixels))
+    a = _SHARPNESS
+    near, far = (_polynomial(graph, away, some) for some in ((a + 2, -a - 3, 0.0, 1.0), (a, -5 * a, 8 * a, -4 * a)))
+    outside = graph("Where", graph("Less", away, graph.number(2.0)), far, graph.number(0.0))
+    return graph("Where", graph("Less", away, one), near, outside)
+
+
+def _polynomial(graph: "_Graph", variable: str, factors: Sequence[float]) -> str:
+    value = graph.number(factors[0])
+    for each in factors[1:]:
+        value = graph("Add", graph("Mul", value, variable), graph.number(each))
+    return value
+
+
+def scope_head(graph: Any) -> list[str]:
+    """Return the names of the nodes that only the score of what is out of scope depends on.
+
+    Args:
+        graph: of what `whole_graph` returned.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    return sorted({*_above(OUT_OF_SCOPE, makers)} - {*_above("depth", makers)} - {""})
+
+
+def _above(tensor: str, makers: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the nodes that a tensor is computed by."""
+    waiting, seen = [tensor], set[str]()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.output[0] not in seen:
+            seen.add(node.output[0])
+            waiting += node.input
+            yield node.name
 
 
 class _Graph:
     """Nodes and constants, with names that are made up as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "leadline/") -> None:
+        self.prefix = prefix
+        self.count = 0
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        output = f"leadline/{operator}_{len(self.nodes)}"
+        output = f"{self.prefix}{operator}_{self.count}"
+        self.count += 1
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
@@ -112,7 +213,7 @@ class _Graph:
         return self("Shape", tensor, start=axis, end=axis + 1)
 
     def _constant(self, array: np.ndarray) -> str:
-        name = f"leadline/constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
@@ -216,7 +317,7 @@ def _resized(graph: _Graph, images: str, size: Sequence[str], interpolation: Int
     attributes = _RESIZE[interpolation]
     resized = graph("Resize", images, "", "", sides, **attributes)
     if "antialias" in attributes:
-        graph.nodes[-1].name = f"{SMOOTHING}/{len(graph.nodes)}"
+        graph.nodes[-1].name = f"{SMOOTHING}/{graph.count}"
     if interpolation == "bilinear_inverse":
         resized = graph("Reciprocal", resized)
     if interpolation == "cubic_smooth":

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from leadline.io.outputs import file_sha256
 from leadline.models.base import DepthModel
 
 
-def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+def write(
+    model: DepthModel,
+    path: Path,
+    precision: str,
+    calibration: Sequence[Any],
+    about: Mapping[str, Any],
+    rounded_from: int,
+) -> None:
     """Write a model as OpenVINO's .xml and .bin.
 
     Args:
@@ -27,19 +35,20 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         precision: fp32, fp16 or int8.
         calibration: images for int8.
         about: the metadata.
+        rounded_from: weights of more numbers than this become float16 in fp16.
 
     Raises:
         BadInput: OpenVINO is not installed, or the network cannot be exported.
     """
     runtime = _openvino()
     source = path.with_suffix(".onnx")
-    network = onnx_file.stored_network(model, precision)
+    network = onnx_file.stored_network(model, precision, rounded_from)
     graph = whole_graph(network, model, focal_is_optional=False)
     onnx_file.save(graph, source, about)
     read = runtime.Core().read_model(source)
     _smooth(runtime, read)
     if precision == "int8":
-        read = _quantised(read, calibration)
+        read = _quantised(read, calibration, onnx_file.nodes_in_8_bits(graph.graph)[1])
     read.set_rt_info(json.dumps(about), METADATA_PATH)
     runtime.save_model(read, path, compress_to_fp16=False)  # of all weights, also of those that must not be
     source.unlink()
@@ -68,21 +77,29 @@ def _openvino() -> Any:
         raise BadInput("openvino is not installed: pip install 'leadline[cpu]'") from problem
 
 
-def _quantised(model: Any, calibration: Sequence[Any]) -> Any:
-    """Compute the network in 8 bits, by NNCF's static quantiser; what is around the network stays as it is."""
+def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) -> Any:
+    """Compute the network in 8 bits, by NNCF's static quantiser; what is around the network stays as it is.
+
+    Args:
+        model: as OpenVINO has read it.
+        calibration: images.
+        in_float: nodes of the network that stay as they are, too.
+    """
     os.environ.setdefault("NNCF_CI", "1")  # or else it reports its use to its makers
     try:
         import nncf
     except ImportError as problem:
         raise BadInput("int8 for OpenVINO needs nncf: pip install 'leadline[export]'") from problem
     unknown = np.zeros(1, np.float32)
+    # OpenVINO reads a convolution with a bias as two nodes, NAME/WithoutBiases and NAME.
+    kept = ["leadline/.*", *(f"{re.escape(name)}(/.*)?" for name in in_float)]
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf.quantize(
         model,
         nncf.Dataset([{"image": image[None], "focal": unknown} for image in calibration]),
         subset_size=len(calibration),
         preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(patterns=["leadline/.*"], validate=False),
+        ignored_scope=nncf.IgnoredScope(patterns=kept, validate=False),
     )
 
 

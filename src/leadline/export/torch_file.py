@@ -11,14 +11,21 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.export.network import LARGEST_BATCH, LARGEST_SIDE, exportable, outputs, quiet, sizes_kept_variable
+from leadline.export.network import LARGEST_BATCH, LARGEST_SIDE, exportable, followed_by_exporter, outputs, quiet
 from leadline.inference.backends import METADATA_KEY
 from leadline.inference.tensors import interpolate
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Preprocessing, Resize
 
 
-def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[Any], about: Mapping[str, Any]) -> None:
+def write(
+    model: DepthModel,
+    path: Path,
+    precision: str,
+    calibration: Sequence[Any],
+    about: Mapping[str, Any],
+    rounded_from: int,
+) -> None:
     """Write a model as a program of torch.export.
 
     Args:
@@ -27,6 +34,7 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         precision: fp32; a program of PyTorch computes in no other.
         calibration: nothing.
         about: the metadata.
+        rounded_from: nothing.
 
     Raises:
         BadInput: another precision, or the network cannot be exported.
@@ -41,7 +49,7 @@ def write(model: DepthModel, path: Path, precision: str, calibration: Sequence[A
         *(dim(side, min=2, max=LARGEST_SIDE) for side in ("height", "width")),
     )
     try:
-        with torch.no_grad(), quiet(), sizes_kept_variable(model):
+        with torch.no_grad(), quiet(), followed_by_exporter(model):
             program = torch.export.export(
                 _Whole(exportable(model)).eval(),
                 (torch.zeros(2, *_example(model.preprocessing), 3, dtype=torch.uint8), torch.zeros(2)),

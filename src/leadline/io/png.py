@@ -73,12 +73,10 @@ def decode_whole_png(content: bytes) -> np.ndarray | None:
         return None
     rows = np.frombuffer(filtered, np.uint8).reshape(height, -1)
     filters, stored = rows[:, 0], rows[:, 1:].reshape(height, width, 2)  # the high byte first
-    decoded = np.empty_like(stored)
     if (filters == _LEFT).all():
-        # As a plane of all high and one of all low bytes NumPy is quickest with them.
-        np.add.accumulate(stored.transpose(2, 0, 1), axis=2, dtype=np.uint8, out=decoded.transpose(2, 0, 1))
+        decoded = _summed_along_rows(stored)
     elif np.isin(filters, (_PLAIN, _ABOVE)).all():
-        decoded[:] = stored
+        decoded = stored.copy()
         for row in (np.flatnonzero(filters[1:]) + 1).tolist():
             decoded[row] += decoded[row - 1]
     else:
@@ -87,6 +85,19 @@ def decode_whole_png(content: bytes) -> np.ndarray | None:
         file = b"".join((content[:_HEADER], pixels, _chunk(b"IEND", b"")))
         return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
     return decoded.view(">u2")[..., 0].astype(np.uint16)
+
+
+def _summed_along_rows(differences: np.ndarray) -> np.ndarray:
+    """Return the running sums of each row's bytes, (H, W, 2), by doubling (Hillis and Steele 1986).
+
+    NumPy adds whole rows several times in less time than it takes for one number after another.
+    """
+    summed = differences.copy()
+    reach, width = 1, summed.shape[1]
+    while reach < width:
+        summed[:, reach:] += summed[:, :-reach].copy()
+        reach *= 2
+    return summed
 
 
 _PLAIN, _LEFT, _ABOVE = range(3)
