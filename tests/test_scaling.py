@@ -247,7 +247,7 @@ def test_a_relative_model_asked_for_metres_is_refused_with_the_ways_to_them(home
     given = ["predict", str(home / "in"), "--model", str(home / "model"), "--out", str(tmp_path / "out")]
     assert main([*given, "--metres"]) == 1
     printed = capsys.readouterr().err
-    assert "answers relative depth, not metres" in printed
+    assert "predicts relative depth, not metres" in printed
     assert all(way in printed for way in ("X,Y,METRES", "FILE or FOLDER", "floor:1.45,field_of_view=60,pitch=10"))
     assert not (tmp_path / "out").exists()
 

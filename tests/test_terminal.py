@@ -2,6 +2,7 @@
 
 import io
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,17 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line():
     words = f"{sys.executable} -m leadline models > /dev/full"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "leadline models: No space left on device")
+
+
+def test_a_page_whose_port_is_taken_says_so_before_it_prints_an_address(capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["app", "--port", str(port)]) == 1
+    said = capsys.readouterr().err
+    assert f"Port {port} is taken: choose another --port." in said
+    assert "http://" not in said
 
 
 class Terminal(io.StringIO):

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class AppCommand:
         check_fields(self)
         if not self.model:
             raise BadInput("Name one model at least, or leave --model out.")
+        _check_port(self.port)
         # Before Gradio is imported: it asks nobody on the network, and leaves no folder of its own.
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
         with _private_folder() as folder:
@@ -61,6 +63,16 @@ class AppCommand:
             except SystemExit as end:
                 raise BadInput(f"Port {self.port} is taken: choose another --port.") from end
         return 0
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that another program listens on, before models are loaded and the address is printed."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as problem:
+            raise BadInput(f"Port {port} is taken: choose another --port.") from problem
 
 
 @contextmanager

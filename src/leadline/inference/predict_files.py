@@ -83,7 +83,7 @@ class PredictOptions:
             from leadline.inference.metric_scale import SCALE_SOURCES
 
             raise BadInput(
-                f"Model {model.name!r} answers {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
+                f"Model {model.name!r} predicts {model.kind.value} depth, not metres. Metres need {SCALE_SOURCES}."
             )
 
     def scaler(self, photographs: int) -> Scaler | None:
