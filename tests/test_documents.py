@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -111,6 +112,13 @@ def test_a_documents_links_lead_to_files_that_exist(document):
 def test_every_option_of_our_own_networks_is_documented():
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     assert not [each.name for each in fields(HybridConfig) if f"`{each.name}`" not in text]
+
+
+def test_the_readme_lists_every_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", readme, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == extras.keys()
 
 
 def test_the_readme_lists_every_module():
