@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from leadline.inference.predict import predict
 from leadline.inference.tensors import predict_scored
 from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.depth_maps import read_depth
+from leadline.io.video import VideoWriter
 from leadline.models.base import DepthModel
 from leadline.models.names import MOST_IN_SCOPE, OUT_OF_SCOPE, SCOPE
 from leadline.models.registry import build
@@ -207,3 +209,19 @@ def test_a_head_of_given_numbers_scores_as_a_logistic_regression(plain: DepthMod
         _, scores = with_scope(plain, weight, 0.3).forward_scored(image)
     assert scores is not None
     torch.testing.assert_close(scores, torch.sigmoid(means @ weight + 0.3))
+
+
+def test_a_video_says_how_many_of_its_frames_look_outside(model: DepthModel, tmp_path: Path, capsys):
+    save(model, tmp_path / "model")
+    with VideoWriter(tmp_path / "walk.mp4", (64, 64), 30) as writer:
+        for number in range(5):
+            photo = photograph(tmp_path / "frame.png", is_outside=number > 1, seed=number)
+            writer.write(np.asarray(Image.open(photo)), Fraction(number, 30))
+    words = ["predict", str(tmp_path / "walk.mp4"), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    for _ in range(2):  # the second finds all done
+        assert main([*words, "--video.frames", "png"]) == 0
+        assert "3 frames look outside of what this network learnt from" in capsys.readouterr().out
+    scores = [read_depth(path).provenance for path in sorted((tmp_path / "out" / "walk").glob("*.png"))]
+    assert ["warning" in said for said in scores] == [False, False, True, True, True]
+    assert main([*words, "--video.frames", "png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["out_of_scope"] == 3

@@ -20,7 +20,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.ranges import AtLeastOne, Probability, check_fields
-from leadline.inference.backends import Predictor
+from leadline.inference.backends import Predictor, scope_words
 from leadline.inference.session import as_predictor
 from leadline.inference.temporal import SMOOTHING, Smoother
 from leadline.io.atomic import atomic_write, clean_stale, make_folder
@@ -69,6 +69,8 @@ class VideoResult:
     resumed_at: int
     """Frames that an earlier, interrupted run had finished; all of them: nothing was to do."""
     cuts: int
+    outside: int | None = None
+    """Frames that look outside of what the network learnt from; None: it has no scope head to tell."""
 
 
 def predict_video(
@@ -115,7 +117,10 @@ def predict_video(
         raise BadInput(f"{target} is there, and Leadline did not write it: choose another --out, or remove it.")
     if held.get(_REQUEST) == request:
         count = int(held.get(PREFIX + "frames", 0))
-        return VideoResult(target, count, count, int(held.get(PREFIX + "cuts", 0)))
+        outside = held.get(PREFIX + "outside")
+        return VideoResult(
+            target, count, count, int(held.get(PREFIX + "cuts", 0)), None if outside is None else int(outside)
+        )
     work = out / f".{path.stem}.video"
     job = _Job(model, config, camera, info, near, far, out / path.stem)
     state = _State.load(work, request) or _State.new(work, request, model.kind, config)
@@ -127,9 +132,11 @@ def predict_video(
         raise BadInput(f"{path} has no frames.")
     pieces = [(work / name, Fraction(begin)) for name, begin, _ in state.pieces]
     marks = {_REQUEST: request, PREFIX + "frames": str(state.done), PREFIX + "cuts": str(state.smoother.cuts)}
+    if state.outside is not None:
+        marks[PREFIX + "outside"] = str(state.outside)
     join_videos(pieces, target, path if config.sound else None, marks)
     shutil.rmtree(work)
-    return VideoResult(target, state.done, resumed_at, state.smoother.cuts)
+    return VideoResult(target, state.done, resumed_at, state.smoother.cuts, state.outside)
 
 
 _REQUEST = PREFIX + "request"
@@ -170,6 +177,8 @@ class _State:
     done: int = 0
     pieces: list[tuple[str, str, str]] | None = None
     """Name of each, the seconds at which it begins, as a fraction, and the SHA-256 of its file."""
+    outside: int | None = None
+    """As `VideoResult.outside`, of the frames that are done."""
 
     @classmethod
     def new(cls, folder: Path, request: str, kind: DepthKind, config: VideoConfig) -> "_State":
@@ -194,7 +203,7 @@ class _State:
             clean_stale(folder)
             smoother = Smoother(DepthKind(about["kind"]), about["smoothing"], known, grey, about["cuts"])
             scale = ColorScale(**{**about["scale"], "marks": tuple(about["scale"]["marks"])})
-            return cls(folder, request, smoother, scale, about["done"], pieces)
+            return cls(folder, request, smoother, scale, about["done"], pieces, about["outside"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -214,6 +223,7 @@ class _State:
             "scale": asdict(self.scale),
             "done": self.done,
             "pieces": self.pieces,
+            "outside": self.outside,
         }
         with atomic_write(self.folder / "state.json") as half:
             half.write_text(json.dumps(about), encoding="utf-8")
@@ -268,15 +278,18 @@ def _measured(job: _Job, state: _State, frame: VideoFrame) -> DepthMap:
     pixels = cv2.resize(frame.pixels, size[::-1], interpolation=cv2.INTER_AREA)
     given = job.camera.at(job.info.size)
     inside = None if given is None else np.array(resize_intrinsics(given, job.info.size, size), np.float32)
-    depth = job.model.measure([pixels], [inside])[0, 0]
-    values = state.smoother.next(pixels, depth)[None]
+    (depth,), scores = job.model.measure_scored([pixels], [inside])
+    told = scope_words(scores)
+    if scores is not None:
+        state.outside = (state.outside or 0) + ("warning" in told)
+    values = state.smoother.next(pixels, depth[0])[None]
     valid = np.isfinite(values) if job.model.kind is DepthKind.RELATIVE else np.isfinite(values) & (values > 0)
     return DepthMap(
         values,  # pyright: ignore[reportArgumentType]
         valid,  # pyright: ignore[reportArgumentType]
         job.model.kind,
         inside,  # pyright: ignore[reportArgumentType]
-        {"model": job.model.name, "second": f"{float(frame.time):.6f}"},
+        {"model": job.model.name, "second": f"{float(frame.time):.6f}", **told},
     )
 
 
