@@ -44,10 +44,8 @@ def print_videos(model: Predictor, videos: Sequence[str], out: Path, *, is_json:
             where = f"{video}: {result.frames} frames{before}, {result.cuts} cuts. See {result.video}."
             if result.outside is not None:
                 about["out_of_scope"] = result.outside
-            if result.outside:
-                where += (
-                    f" {result.outside} frames look outside of what this network learnt from: do not trust their depth."
-                )
+            if result.warning:
+                where += f" {result.warning}"
             _say({**about, "kind": model.kind.value}, where, is_json=is_json)
     finally:
         for bar in bars.values():

@@ -72,6 +72,13 @@ class VideoResult:
     outside: int | None = None
     """Frames that look outside of what the network learnt from; None: it has no scope head to tell."""
 
+    @property
+    def warning(self) -> str:
+        """What is to be said of frames outside; empty if there are none."""
+        if not self.outside:
+            return ""
+        return f"{self.outside} frames look outside of what this network learnt from: do not trust their depth."
+
 
 def predict_video(
     model: "Predictor | DepthModel",

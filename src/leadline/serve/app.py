@@ -288,6 +288,8 @@ class _Handlers:
             made = predict_video(
                 network, path, self._place(request), on_frame=lambda done, total: progress((done, total), unit="frames")
             )
+            if made.warning:
+                gr.Warning(made.warning)
             return [str(made.video)]
 
     def api_measure(self, photograph: str | None, model: str, field_of_view: float) -> list[Any]:
