@@ -82,10 +82,11 @@ def test_it_measures_rooms_that_nobody_showed_it_better_than_one_depth_for_all(s
     scenes = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,exclude=kitti", "val")
     taught = leadline.open_data(f"{shared}/data/rgbd,depth_scale=1000,exclude=kitti", "train")
     known = constant_baseline(taught, protocol("indoor"))
-    network, _, median, own = evaluate(model, scenes, protocol("indoor"), training=known).rows
+    network, _, median, scene, own = evaluate(model, scenes, protocol("indoor"), training=known).rows
     assert network.metrics["rmse"] < 0.8 * median.metrics["rmse"]
     assert network.metrics["d1"] > 1.3 * median.metrics["d1"]
-    # A flat predictor that is told the right distance of each image.
+    # Flat predictors that are told the right distance of each scene, and of each image.
+    assert network.metrics["rmse"] < 0.9 * scene.metrics["rmse"]
     assert network.metrics["rmse"] < 0.9 * own.metrics["rmse"]
     # What it says of itself is what it does.
     said = model.provenance.figures[f"{scenes.name} ({protocol('indoor').words})"]
