@@ -97,13 +97,13 @@ def export_model(
                 "original": original.fingerprint,
             },
         }
+        photographs = list(images) or images_of(dataset, FROM_DATASET)
 
         def attempt(rounded_from: int) -> tuple[Path, Parity]:
             draft = Path(folder) / str(rounded_from) / target.name
             make_folder(draft.parent)
             form.functions().write(model, draft, precision, calibration, about, rounded_from)
             exported = load_exported(draft, form.backend)
-            photographs = list(images) or images_of(dataset, FROM_DATASET)
             return draft, compare(original, exported, photographs, dataset, (model, exported), precision)
 
         draft, parity = attempt(ROUNDED_FROM[0])
