@@ -8,6 +8,7 @@ photographs of the network's own size: others are rounded to 8 bits by the libra
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from leadline.data.datasets import open_data
 from leadline.export.exporting import FORMATS, export_model
 from leadline.export.parity import difference
 from leadline.io.discovery import find_images
+from leadline.io.images import read_photograph
 from leadline.models.base import DepthModel
 
 Run = Callable[[str | Image.Image], np.ndarray]
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a folder of the library, unset: random weights")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--export", nargs="*", choices=("onnx", "openvino"), default=(), help="run these files, too")
+    parser.add_argument("--precision", nargs="*", choices=("fp32", "int8"), default=("fp32",), help="of those files")
     options = parser.parse_args()
     photographs = [str(file) for file, _ in find_images([options.photos]).files]
     with TemporaryDirectory() as name:
@@ -47,10 +50,23 @@ def main() -> None:
             "transformers.pipeline": lambda photo: pipe(photo)["predicted_depth"].numpy(),  # pyright: ignore[reportArgumentType, reportIndexIssue]
             "leadline, torch": lambda photo: leadline.predict(model, photo).numpy(),
         }
-        for to in options.export:
-            file = Path(name) / f"network{FORMATS[to].suffix}"
-            made = export_model(model, file, to, open_data("rooms,count=2", "test"))
-            runs[f"leadline, {to}"] = lambda photo, exported=made.model: leadline.predict(exported, photo).numpy()
+        for to, precision in product(options.export, options.precision):
+            file = Path(name) / precision / f"network{FORMATS[to].suffix}"
+            made = export_model(
+                model,
+                file,
+                to,
+                open_data("rooms,count=2", "test"),
+                precision=precision,
+                calibration=[read_photograph(photo).pixels for photo in photographs],
+                # Random weights have no accuracy that 8 bits could lose; of others it is printed.
+                allow_drift=precision == "int8",
+            )
+            if precision == "int8":
+                print(f"{to} int8: {made.parity.fault or 'within the tolerance'}")
+            runs[f"leadline, {to} {precision}"] = lambda photo, exported=made.model: leadline.predict(
+                exported, photo
+            ).numpy()
         compare(runs, photographs, list(map(fitted, photographs, [model] * len(photographs))), options.turns)
 
 
