@@ -97,6 +97,7 @@ class PseudoLabelStore:
         return any(self._record(index)["confidence"].any() for index in range(len(self)))
 
     def _record(self, index: int) -> Any:
+        index = int(index)  # NumPy's integers are not written to JSON
         file = _shard(self.path, index // SHARD)
         records = _opened_shard(file)
         place = _place(self.manifest, index // SHARD)
