@@ -26,7 +26,6 @@ from leadline.models.saving import save
 from leadline.training.pseudo_labels import (
     SHARD,
     HoleFilledDataset,
-    MeanLabelledDataset,
     PseudoLabelledDataset,
     PseudoLabelStore,
     label,
@@ -410,34 +409,6 @@ def holed(number: int = 0) -> Sample:
     valid[:, 12:20, 10:22] = False
     valid[:, :, 29:] = False
     return view(number, valid=valid)
-
-
-def test_photographs_have_the_mean_of_several_teachers_as_their_target(tmp_path):
-    data = views(2)
-    teachers = [Seer(), Seer(bent=lambda depth: 2.25 * depth)]
-    stores = [label(teacher, data, tmp_path / str(number)) for number, teacher in enumerate(teachers)]
-    taught = MeanLabelledDataset(data, stores)
-    sample = taught[1]
-    torch.testing.assert_close(sample.depth, 1.5 * depth_of(data, 1), rtol=4 * PRECISION, atol=0)
-    assert (len(taught), taught.kind, sample.kind) == (2, DepthKind.METRIC, DepthKind.METRIC)
-    assert sample.valid.all()
-    assert sample.teacher_prediction is None
-
-
-def test_what_the_teachers_are_not_sure_of_is_no_target(tmp_path):
-    data = views(1)
-    stores = [label(Seer(bent=bent), data, tmp_path / bent.__name__) for bent in (nearer_on_the_left, torch.abs)]
-    sample = MeanLabelledDataset(data, stores, confidence=0.9)[0]
-    assert sample.valid[..., 8:28].all()
-    assert not sample.valid[..., :4].any()
-    assert not sample.depth[..., :4].any()
-
-
-def test_teachers_that_do_not_see_metres_are_no_target(tmp_path):
-    with pytest.raises(BadInput, match="are relative depth, and have to be metric"):
-        MeanLabelledDataset(views(1), [label(Seer(DepthKind.RELATIVE), views(1), tmp_path, alignment="none")])
-    with pytest.raises(BadInput, match="at least one store"):
-        MeanLabelledDataset(views(1), [])
 
 
 def test_holes_are_filled_level_with_the_truth_at_their_borders(tmp_path):

@@ -14,8 +14,8 @@ from leadline.training.trainer import HardwareConfig
 class TrainSmallCommand(SmallNetworkOptions):
     """Train a small network for photographs; run the same command again to resume.
 
-    It learns from procedural rooms of domain c, from furnished rooms and from measured photographs: first at 96 × 128,
-    where an hour shows it many pictures, then at its own 192 × 256.
+    It learns from procedural rooms of domain c and from measured photographs: first at 96 × 128, where an hour shows it
+    many pictures, then at its own 192 × 256; then from furnished rooms too, where there are some.
     """
 
     hardware: Annotated[HardwareConfig, tyro.conf.arg(name="")] = field(default_factory=HardwareConfig)

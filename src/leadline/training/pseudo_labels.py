@@ -97,7 +97,6 @@ class PseudoLabelStore:
         return any(self._record(index)["confidence"].any() for index in range(len(self)))
 
     def _record(self, index: int) -> Any:
-        index = int(index)  # NumPy's integers are not written to JSON
         file = _shard(self.path, index // SHARD)
         records = _opened_shard(file)
         place = _place(self.manifest, index // SHARD)
@@ -315,48 +314,6 @@ class HoleFilledDataset:
         places = np.indices(measured.shape)
         fading = np.exp(-np.hypot(*(places - (rows, columns))) / (self.fade * sample.size[1]))
         return prediction.depth * torch.from_numpy((around[rows, columns] * fading).astype(np.float32)).exp()
-
-
-class MeanLabelledDataset:
-    """Give images the mean depth of several teachers as their target, as if it were measured.
-
-    The mean is the geometric one: what the teachers err in apart from each other shrinks in it.
-    """
-
-    def __init__(self, dataset: Dataset, stores: Sequence[PseudoLabelStore], *, confidence: float = 0.5) -> None:
-        """Pair the images with their labels.
-
-        Args:
-            dataset: the labelled images; a measured depth of theirs is not used.
-            stores: each teacher's labels of them, in metres.
-            confidence: where the mean confidence of the teachers is less, there is no target.
-
-        Raises:
-            BadInput: a store is of other images or not in metres, its confidence is 0 everywhere, or there is none.
-        """
-        if not stores:
-            raise BadInput("Labels of several teachers need at least one store of labels.")
-        for store in stores:
-            if store.kind is not DepthKind.METRIC:
-                raise BadInput(f"The labels in {store.path} are {store.kind.value} depth, and have to be metric.")
-        self.labelled = [PseudoLabelledDataset(dataset, store, keeps_target=False) for store in stores]
-        self.confidence = confidence
-        self.kind = DepthKind.METRIC
-        teachers = " and ".join(dict.fromkeys(store.manifest["teacher"]["name"] for store in stores))
-        self.name = f"{dataset.name} labelled by {len(stores)} of {teachers}"
-
-    def __len__(self) -> int:
-        return len(self.labelled[0])
-
-    def __getitem__(self, index: int) -> Sample:
-        samples = [each[index] for each in self.labelled]
-        labels = [each.teacher_prediction for each in samples if each.teacher_prediction is not None]
-        confident = torch.stack([label.confidence for label in labels]).mean(0) >= self.confidence
-        positive = torch.stack([label.depth for label in labels]).amin(0) > 0
-        valid = confident & positive
-        logs = [torch.where(valid, label.depth, 1.0).log() for label in labels]
-        depth = torch.where(valid, torch.stack(logs).mean(0).exp(), 0.0)
-        return samples[0].replace(depth=depth, valid=valid, teacher_prediction=None)
 
 
 def _labelled(
