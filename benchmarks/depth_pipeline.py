@@ -50,6 +50,7 @@ def main() -> None:
             "transformers.pipeline": lambda photo: pipe(photo)["predicted_depth"].numpy(),  # pyright: ignore[reportArgumentType, reportIndexIssue]
             "leadline, torch": lambda photo: leadline.predict(model, photo).numpy(),
         }
+        calibration = [read_photograph(photo).pixels for photo in photographs]
         for to, precision in product(options.export, options.precision):
             file = Path(name) / precision / f"network{FORMATS[to].suffix}"
             made = export_model(
@@ -58,7 +59,7 @@ def main() -> None:
                 to,
                 open_data("rooms,count=2", "test"),
                 precision=precision,
-                calibration=[read_photograph(photo).pixels for photo in photographs],
+                calibration=calibration,
                 # Random weights have no accuracy that 8 bits could lose; of others it is printed.
                 allow_drift=precision == "int8",
             )
