@@ -25,11 +25,12 @@ from leadline.evaluation.protocols import protocol
 from leadline.export.exporting import FORMATS, check_calibration, export_model
 from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
-from leadline.export.parity import TOLERANCES, Parity, difference
+from leadline.export.parity import TOLERANCES, Parity, compare, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
 from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
 from leadline.inference.tensors import predict_tensor
+from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.discovery import find_images
 from leadline.io.images import read_photograph
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
@@ -313,16 +314,40 @@ def test_the_gate_holds_each_precision_to_its_own_tolerance():
     assert "δ1 falls" in replace(good, precision="int8", delta1=(0.8, 0.79)).fault
 
 
+def test_a_file_that_holds_the_size_of_one_batch_is_refused(tmp_path):
+    model = Brightness(RULES[0])
+    graph = brightness_graph()
+    graph.graph.initializer[1].CopyFrom(helper.make_tensor("four", TensorProto.FLOAT, [2, 1, 1, 1], [4.0, 4.0]))
+    about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
+    save(whole_graph(graph, model), tmp_path / "model.onnx", {"model": about, "export": {}})
+    exported = load_exported(tmp_path / "model.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    exported.measure([image, image], [None, None])
+    with pytest.raises(BadInput, match=r"model.onnx fails by onnx on 3 images of 20 × 30: export it anew"):
+        exported.measure([image] * 3, [None] * 3)
+    rooms = open_data("rooms,count=2,height=48,width=64", "test")
+    with pytest.raises(BadInput, match="fails by onnx on 3 images"):
+        compare(TorchPredictor(model), exported, [image], rooms, (model, exported), "fp32")
+
+
 def _export(model: DepthModel, file: Path, to: str, **options):
     return export_model(model, file, to, open_data("rooms,count=2,height=96,width=128", "test"), **options)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("to", ["onnx", "openvino", "torch"])
-@pytest.mark.parametrize("name", ["cnn", "hybrid"])
-def test_a_network_is_exported_within_the_tolerance(name, to, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("cnn", {"size": "tiny", "input_size": (64, 96)}),
+        ("hybrid", {"size": "tiny", "input_size": (64, 96)}),
+        ("dpt_large", {"vit_options": {"img_size": 64, "depth": 4, "embed_dim": 24, "num_heads": 2}, "width": 8}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_network_is_exported_within_the_tolerance(name, arguments, to, tmp_path):
     torch.manual_seed(0)
-    model = build(name, size="tiny", input_size=(64, 96)).eval()
+    model = build(name, **arguments).eval()
     made = _export(model, tmp_path / f"model{ {'onnx': '.onnx', 'openvino': '.xml', 'torch': '.pt2'}[to] }", to)
     assert not made.parity.fault
     assert made.model.export["checked"]["within_tolerance"]

@@ -183,7 +183,9 @@ def _make_padding_static(module: nn.Module) -> None:
         if kind in ("Conv2dSame", "StdConv2dSame"):
             setattr(module, name, _fixed_convolution(child))
         elif kind == "MaxPool2dSame":
-            setattr(module, name, _fixed_pool(child))
+            setattr(module, name, _fixed_pool(child, nn.MaxPool2d, -float("inf")))
+        elif kind == "AvgPool2dSame":
+            setattr(module, name, _fixed_pool(child, nn.AvgPool2d, 0.0))
         elif kind.endswith("Same"):
             raise BadInput(f"A layer {kind}, whose padding depends on the size of the image, cannot be exported.")
         else:
@@ -208,10 +210,10 @@ def _fixed_convolution(layer: Any) -> nn.Module:
     return nn.Sequential(nn.ZeroPad2d(pads), fixed) if any(pads) else fixed
 
 
-def _fixed_pool(layer: Any) -> nn.Module:
+def _fixed_pool(layer: Any, pool: type[nn.Module], value: float) -> nn.Module:
     pair = [each if isinstance(each, tuple | list) else (each, each) for each in (layer.kernel_size, layer.stride)]
     pads = _padding(*pair, (1, 1))  # pyright: ignore[reportCallIssue]
-    return nn.Sequential(nn.ConstantPad2d(pads, -float("inf")), nn.MaxPool2d(*map(tuple, pair)))  # pyright: ignore[reportArgumentType]
+    return nn.Sequential(nn.ConstantPad2d(pads, value), pool(*map(tuple, pair)))  # pyright: ignore[reportArgumentType]
 
 
 def _padding(kernel: Any, stride: Any, dilation: Any) -> tuple[int, int, int, int]:

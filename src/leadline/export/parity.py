@@ -100,14 +100,19 @@ def compare(
     """
     rule = _rule(original.kind)
     differences, sizes, off = [], set(), []
-    for number, image in enumerate(in_several_sizes(images)):
-        height, width = image.shape[:2]
+    several = [[image] for image in in_several_sizes(images)]
+    # Networks that hold the size of the batch they were traced with fail here, or answer for one image only.
+    together = [[image, image[:, ::-1], image[::-1]] for (image,) in several[-1:]]
+    for number, batch in enumerate(several + together):
+        height, width = batch[0].shape[:2]
         focal = FOCALS[number % len(FOCALS)] * width
         camera = np.array([focal, focal, (width - 1) / 2, (height - 1) / 2], np.float32) if focal else None
         (wanted, wanted_scores), (found, found_scores) = (
-            each.measure_scored([image], [camera]) for each in (original, exported)
+            each.measure_scored(batch, [camera] * len(batch)) for each in (original, exported)
         )
-        differences.append(difference(wanted[0], found[0]))
+        if len(found) != len(wanted):
+            found = np.full_like(wanted, np.nan)
+        differences += map(difference, wanted, found)
         if wanted_scores is not None:
             off.append(math.inf if found_scores is None else float(np.abs(found_scores - wanted_scores).max()))
         sizes.add(f"{height} × {width}")

@@ -182,7 +182,18 @@ class ExportedModel(Predictor):
     def measure_scored(self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]) -> Scored:
         """Predict as `Predictor.measure_scored` says; more than 8 bits a channel are rounded to 8."""
         focals = [0.0 if camera is None or not np.isfinite(camera[:2]).all() else _focal(camera) for camera in cameras]
-        return self.run(np.stack([as_rgb8(image) for image in images]), np.array(focals, np.float32))
+        batch = np.stack([as_rgb8(image) for image in images])
+        try:
+            return self.run(batch, np.array(focals, np.float32))
+        except (BadInput, MemoryError):
+            raise
+        except Exception as problem:  # each library has its own
+            count, height, width, _ = batch.shape
+            words = " ".join(str(problem).split())[:200]
+            raise BadInput(
+                f"{self.path} fails by {self.backend} on {count} images of {height} × {width}: export it anew, or run "
+                f"it by another backend ({words})."
+            ) from problem
 
 
 def is_exported(path: StrPath) -> bool:

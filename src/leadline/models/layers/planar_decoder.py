@@ -64,10 +64,10 @@ class PlanarDecoder(nn.Module):
         # Each level's depth, as a share of the largest, guides the next level and the last one.
         from_8 = local_planar_guidance(self.planes8(context), 8) / self.max_depth
         x = self.norm4(self.up4(context))
-        x = self.join4(torch.cat([x, of_4, F.interpolate(from_8, scale_factor=0.25, mode="nearest")], 1))
+        x = self.join4(torch.cat([x, of_4, F.interpolate(from_8, of_4.shape[-2:])], 1))
         from_4 = local_planar_guidance(self.planes4(x), 4) / self.max_depth
         x = self.norm2(self.up2(x))
-        x = self.join2(torch.cat([x, of_2, F.interpolate(from_4, scale_factor=0.5, mode="nearest")], 1))
+        x = self.join2(torch.cat([x, of_2, F.interpolate(from_4, of_2.shape[-2:])], 1))
         from_2 = local_planar_guidance(self.planes2(x), 2) / self.max_depth
         x = self.up1(x)
         from_1 = self.reduce1(x).sigmoid()

@@ -162,7 +162,7 @@ class VitPyramid(nn.Module):
                 maps.append(x)
         x = self.vit.patch_embed.proj(x)
         height, width = x.shape[-2:]
-        tokens = torch.cat((self.vit.cls_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)), 1)
+        tokens = torch.cat((self.vit.cls_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)), 1)
         tokens = tokens + self._position(height, width)
         tapped = []
         for number, block in enumerate(self.vit.blocks):
