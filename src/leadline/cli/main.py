@@ -175,8 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     from leadline.core.errors import BadInput
+    from leadline.core.memory import keep_freed_memory
     from leadline.core.progress import hide_progress
 
+    keep_freed_memory()
     if is_quiet:
         hide_progress()
     module, _, name = COMMANDS[command][0].partition(":")

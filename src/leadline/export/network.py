@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -103,12 +104,21 @@ def network_graph(model: DepthModel) -> Any:
                 verbose=False,
             )
     except Exception as problem:  # the exporter raises whatever a network leads it to
-        line = str(problem).strip().splitlines()[0][:200]
-        raise BadInput(f"{model.name!r} cannot be exported with sides of any size ({line}).") from problem
+        raise BadInput(
+            f"{model.name!r} cannot be exported with sides of any size ({first_cause(problem)})."
+        ) from problem
     assert program is not None
     network = program.model_proto  # made anew whenever it is asked for
     forget_origins(network)
     return network
+
+
+def first_cause(problem: BaseException) -> str:
+    """Return the first line of what an error came from, without the colours of a terminal."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    words = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).strip() or type(problem).__name__
+    return words.splitlines()[0][:200]
 
 
 def forget_origins(message: Any) -> None:
@@ -128,16 +138,18 @@ def forget_origins(message: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's warnings, which no user can act on, from the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporters' warnings, which no user can act on, from the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 @contextmanager

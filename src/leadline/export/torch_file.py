@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.export.network import LARGEST_BATCH, LARGEST_SIDE, exportable, followed_by_exporter, outputs, quiet
+from leadline.export.network import (
+    LARGEST_BATCH,
+    LARGEST_SIDE,
+    exportable,
+    first_cause,
+    followed_by_exporter,
+    outputs,
+    quiet,
+)
 from leadline.inference.backends import METADATA_KEY
 from leadline.inference.tensors import interpolate
 from leadline.models.base import DepthModel
@@ -62,8 +70,17 @@ def write(
                     node.meta.pop("stack_trace", None)  # paths of files on the computer of whoever exports
             torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(about)})
     except Exception as problem:  # the exporter raises whatever a network leads it to
-        line = str(problem).strip().splitlines()[0][:200]
-        raise BadInput(f"{model.name!r} cannot be exported with images of any size ({line}).") from problem
+        raise BadInput(
+            f"{model.name!r} cannot be exported with images of any size ({first_cause(problem)})."
+        ) from problem
+    try:
+        with quiet():
+            torch.export.load(path)
+    except Exception as problem:  # conditions on sizes that PyTorch writes and cannot read
+        raise BadInput(
+            f"{model.name!r} cannot be exported to torch: PyTorch {torch.__version__} cannot read the program that it "
+            "wrote. Give --to onnx."
+        ) from problem
 
 
 def label(path: Path, about: Mapping[str, Any]) -> None:

@@ -180,7 +180,11 @@ class ExportedModel(Predictor):
         return load_exported, (self.path.resolve(), self.backend)
 
     def measure_scored(self, images: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]) -> Scored:
-        """Predict as `Predictor.measure_scored` says; more than 8 bits a channel are rounded to 8."""
+        """Predict as `Predictor.measure_scored` says; more than 8 bits a channel are rounded to 8.
+
+        Raises:
+            BadInput: the file cannot be run on so many images of that size.
+        """
         focals = [0.0 if camera is None or not np.isfinite(camera[:2]).all() else _focal(camera) for camera in cameras]
         batch = np.stack([as_rgb8(image) for image in images])
         try:
