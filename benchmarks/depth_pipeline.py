@@ -4,13 +4,9 @@ One network of the size of Depth Anything V2 Small, with random weights, is run 
 Leadline, as it is and as exported files, on the same photographs in turn, from the file to depth of its size. What the
 weights are changes no time; with `--model FOLDER` those of a folder of the library are taken. The depth is compared on
 photographs of the network's own size: others are rounded to 8 bits by the library after it has resized them.
-
-With `--folder` Leadline measures all photographs as `leadline predict FOLDER --no-picture` does, and writes the depth;
-the library, which has no such command, is called for one after another, and writes nothing.
 """
 
 import argparse
-import shutil
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -27,16 +23,12 @@ import leadline
 from leadline.data.datasets import open_data
 from leadline.export.exporting import FORMATS, export_model
 from leadline.export.parity import difference
-from leadline.inference.backends import Predictor
-from leadline.inference.predict_files import PredictOptions, open_run
-from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.discovery import find_images
 from leadline.io.images import read_photograph
 from leadline.models.base import DepthModel
 
 Run = Callable[[str | Image.Image], np.ndarray]
 """A photograph or its file → depth (H, W) of its size."""
-LIBRARY = "transformers.pipeline"
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
 
 
@@ -47,7 +39,6 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--export", nargs="*", choices=("onnx", "openvino"), default=(), help="run these files, too")
     parser.add_argument("--precision", nargs="*", choices=("fp32", "int8"), default=("fp32",), help="of those files")
-    parser.add_argument("--folder", type=int, default=0, help="measure this many copies of the photographs as a folder")
     options = parser.parse_args()
     photographs = [str(file) for file, _ in find_images([options.photos]).files]
     with TemporaryDirectory() as name:
@@ -55,9 +46,8 @@ def main() -> None:
         pipe = transformers.pipeline("depth-estimation", model=str(folder), device="cpu")
         model = leadline.load(f"hub:{folder}")
         assert isinstance(model, DepthModel)
-        models: dict[str, Predictor] = {"leadline, torch": TorchPredictor(model)}
         runs: dict[str, Run] = {
-            LIBRARY: lambda photo: pipe(photo)["predicted_depth"].numpy(),  # pyright: ignore[reportArgumentType, reportIndexIssue]
+            "transformers.pipeline": lambda photo: pipe(photo)["predicted_depth"].numpy(),  # pyright: ignore[reportArgumentType, reportIndexIssue]
             "leadline, torch": lambda photo: leadline.predict(model, photo).numpy(),
         }
         calibration = [read_photograph(photo).pixels for photo in photographs]
@@ -75,14 +65,10 @@ def main() -> None:
             )
             if precision == "int8":
                 print(f"{to} int8: {made.parity.fault or 'within the tolerance'}")
-            models[f"leadline, {to} {precision}"] = made.model
             runs[f"leadline, {to} {precision}"] = lambda photo, exported=made.model: leadline.predict(
                 exported, photo
             ).numpy()
-        if options.folder:
-            compare_folder(runs[LIBRARY], models, copies(photographs, Path(name), options.folder), options.turns)
-        else:
-            compare(runs, photographs, list(map(fitted, photographs, [model] * len(photographs))), options.turns)
+        compare(runs, photographs, list(map(fitted, photographs, [model] * len(photographs))), options.turns)
 
 
 def write_network(folder: Path) -> Path:
@@ -134,42 +120,6 @@ def compare(runs: dict[str, Run], photographs: Sequence[str], same_size: Sequenc
         print(
             f"{name:22} {len(photographs) / median(taken):5.2f} images/s, {median(ratios):.2f} x ({min(ratios):.2f} to "
             f"{max(ratios):.2f}), depth differs by {apart:.1e} of its range"
-        )
-
-
-def copies(photographs: Sequence[str], folder: Path, count: int) -> Path:
-    """Fill a folder with copies of photographs."""
-    (folder / "photographs").mkdir()
-    for number in range(count):
-        for photo in map(Path, photographs):
-            shutil.copy(photo, folder / "photographs" / f"{number:03}-{photo.name}")
-    return folder / "photographs"
-
-
-def compare_folder(library: Run, models: dict[str, Predictor], folder: Path, turns: int) -> None:
-    """Print the rates at which a folder of photographs is measured, and the ratios of each turn to the library's."""
-    found = find_images([str(folder)])
-    seconds: dict[str, list[float]] = {name: [] for name in (LIBRARY, *models)}
-    for turn in range(turns + 1):
-        for name, taken in seconds.items():
-            start = perf_counter()
-            if name == LIBRARY:
-                for photo, _ in found.files:
-                    library(str(photo))
-            else:
-                with (
-                    TemporaryDirectory() as out,
-                    open_run(models[name], found, out, PredictOptions(has_pictures=False)) as run,
-                ):
-                    assert all(result.is_measured for result in run.results())
-            if turn:  # the first warms up
-                taken.append(perf_counter() - start)
-    print(f"a folder of {len(found.files)} photographs, {turns} turns, {torch.get_num_threads()} threads")
-    for name, taken in seconds.items():
-        ratios = [before / now for before, now in zip(seconds[LIBRARY], taken, strict=True)]
-        print(
-            f"{name:22} {len(found.files) / median(taken):5.2f} images/s, {median(ratios):.2f} x ({min(ratios):.2f} to "
-            f"{max(ratios):.2f})"
         )
 
 

@@ -147,35 +147,6 @@ except BadInput as refusal:
     assert "one.bin is damaged, or of another model than one.xml: copy both again" in ran.stdout
 
 
-def test_an_openvino_file_answers_several_callers_at_once_as_it_answers_one(tmp_path):
-    model = Brightness(RULES[0])
-    about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
-    save(whole_graph(brightness_graph(), model, focal_is_optional=False), tmp_path / "bright.onnx", {})
-    # A process that has loaded OpenVINO is left to end.
-    code = f"""
-import json
-from pathlib import Path
-import numpy as np
-from leadline.core.threads import map_in_threads, usable_cores
-from leadline.export.openvino_file import label
-from leadline.inference.backends import load_exported
-from leadline.inference.openvino_runner import import_openvino
-runtime = import_openvino()
-runtime.save_model(runtime.Core().read_model("bright.onnx"), "bright.xml", compress_to_fp16=False)
-label(Path("bright.xml"), {{"model": json.loads({json.dumps(json.dumps(about))}), "export": {{}}}})
-one = load_exported("bright.xml")
-several = one.for_callers()
-assert several.callers == usable_cores(), several.callers
-rng = np.random.default_rng(0)
-images = [rng.integers(0, 256, (40 + number, 60, 3), np.uint8) for number in range(24)]
-found = map_in_threads(lambda image: several.measure([image], [None]), images, threads=4)
-for image, depth in zip(images, found, strict=True):
-    np.testing.assert_allclose(depth, one.measure([image], [None]), rtol=1e-5)
-"""
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert ran.returncode == 0, ran.stderr
-
-
 def test_an_exported_file_predicts_evaluates_and_labels_like_the_model(tmp_path, capsys):
     model = Brightness(RULES[0])
     write_brightness(model, tmp_path / "bright.onnx")

@@ -4,10 +4,10 @@ import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """The numbers of two parameters in glibc's malloc.h."""
-_KEPT = 256 << 20
+_KEPT = 64 << 20
 """Bytes of freed memory, at the end of what was allocated, that stay with this process."""
-_MAPPED_FROM = 32 << 20
-"""Bytes of an array that has pages of its own, and gives them back; the most that glibc allows."""
+_MAPPED_FROM = 4 << 20
+"""Bytes of an array that has pages of its own, and gives them back: those of large photographs do."""
 
 
 def keep_freed_memory() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
-from math import inf, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +137,16 @@ class ExportedModel(Predictor):
         return self.at_once
 
     def for_callers(self) -> "ExportedModel":
-        """Return the model so that several images are measured side by side, each by few cores; a huge one as it is.
+        """Return a small model of ONNX Runtime so that each core runs its own images; another as it is.
 
-        A network's layers share their work among cores at a loss: of a small network 60 % more images a second are
-        measured by calls side by side on two cores, of one of 99 MB 8 to 24 %. For that the weights are held twice.
+        The layers of a small network are too short to share among cores: 10 % more images a second are measured by
+        calls side by side on two. A large one occupies all cores by itself, and several at once would only take more
+        memory.
         """
-        size = sum(file.stat().st_size for file in exported_files(self.path))
-        callers = min(usable_cores(), next(most for limit, most in _SIDE_BY_SIDE.items() if size <= limit))
-        if callers < 2 or self.backend == "torch":
+        if self.backend != "onnx" or self.path.stat().st_size > _LARGEST_SIDE_BY_SIDE:
             return self
-        run, _ = _RUNNERS[self.path.suffix.lower()][self.backend](self.path, callers)
-        return replace(self, run=run, at_once=callers)
+        run, _ = _with_onnx_runtime(self.path, threads=1)
+        return replace(self, run=run, at_once=usable_cores())
 
     @property
     def name(self) -> str:
@@ -270,8 +269,8 @@ def as_rgb8(pixels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-_SIDE_BY_SIDE = {50_000_000: 64, 250_000_000: 4, inf: 1}
-"""Bytes of a file at most → callers at most: each takes memory for the network's features."""
+_LARGEST_SIDE_BY_SIDE = 50_000_000
+"""Bytes of a file whose network is run for several callers at once."""
 _LEAST_SIDE = 2
 """Pixels: a program of PyTorch takes a side of 1 for one that never changes."""
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -282,12 +281,6 @@ def _focal(camera: np.ndarray) -> float:
     return sqrt(max(float(camera[0]) * float(camera[1]), 0.0))
 
 
-def _threads(callers: int) -> int:
-    """Return how many threads compute for each of several callers; 0: as many as there are cores."""
-    stated = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
-    return stated or (max(usable_cores() // callers, 1) if callers > 1 else 0)
-
-
 def _library(backend: str) -> Any:
     try:
         return import_openvino() if backend == "openvino" else import_module(_LIBRARIES[backend])
@@ -295,15 +288,13 @@ def _library(backend: str) -> Any:
         raise BadInput(f"{_LIBRARIES[backend]} is not installed: {_INSTALL[backend]}") from problem
 
 
-def _with_onnx_runtime(path: Path, callers: int = 1) -> tuple[Run, str]:
+def _with_onnx_runtime(path: Path, threads: int | None = None) -> tuple[Run, str]:
+    """Open an ONNX file; `threads`: that compute for each caller, None: as many as there are cores."""
     runtime = _library("onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    # ONNX Runtime heeds no OMP_NUM_THREADS by itself; 0 is one thread for each core.
-    options.intra_op_num_threads = _threads(callers)
-    if callers > 1:
-        # Idle threads that wait for work busily take the time of others' calls.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime heeds no OMP_NUM_THREADS by itself.
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0) if threads is None else threads
     try:
         session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as problem:
@@ -317,15 +308,15 @@ def _with_onnx_runtime(path: Path, callers: int = 1) -> tuple[Run, str]:
     return run, metadata
 
 
-def _with_openvino(path: Path, callers: int = 1) -> tuple[Run, str]:
+def _with_openvino(path: Path) -> tuple[Run, str]:
     runtime = _library("openvino")
     try:
-        return compile_file(runtime, path, callers, _threads(1))
+        return compile_file(runtime, path)
     except Exception as problem:
         raise _cannot_run(path, f"OpenVINO {runtime.__version__}", problem) from problem
 
 
-def _with_torch(path: Path, callers: int = 1) -> tuple[Run, str]:
+def _with_torch(path: Path) -> tuple[Run, str]:
     runtime = _library("torch")
     extra = {METADATA_KEY: ""}
     try:
@@ -352,10 +343,9 @@ def _cannot_run(path: Path, library: str, problem: Exception) -> BadInput:
     return BadInput(f"{path} cannot be run by {library}: {advice} ({line}).")
 
 
-_RUNNERS: Mapping[str, Mapping[str, Callable[..., tuple[Run, str]]]] = {
+_RUNNERS: Mapping[str, Mapping[str, Callable[[Path], tuple[Run, str]]]] = {
     ".onnx": {"onnx": _with_onnx_runtime},
     ".xml": {"openvino": _with_openvino},
     ".pt2": {"torch": _with_torch},
 }
-"""Suffix → backend → what opens such a file, for as many callers at once as its second argument says; the fastest
-first."""
+"""Suffix → backend → what opens such a file, the fastest first."""

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from threading import local
 from types import ModuleType
 from typing import Any
 
@@ -36,14 +35,12 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
-def compile_file(runtime: Any, path: StrPath, callers: int = 1, threads: int = 0) -> tuple[Any, str]:
+def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
     """Read and compile a model.
 
     Args:
         runtime: the module `openvino`.
         path: the file .xml, with the .bin beside it.
-        callers: how many threads may call it at once.
-        threads: that compute for all of them; 0: as many as there are cores.
 
     Returns:
         A function of images and focal lengths (`leadline.inference.backends.Run`), and the metadata.
@@ -52,18 +49,15 @@ def compile_file(runtime: Any, path: StrPath, callers: int = 1, threads: int = 0
     model = core.read_model(os.fspath(path))
     metadata = model.get_rt_info(METADATA_PATH).astype(str) if model.has_rt_info(METADATA_PATH) else ""
     # On processors with bfloat16 instructions OpenVINO would compute in 8 bits of mantissa, whatever the file holds.
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(callers)}
-    if threads:
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    if threads := int(os.environ.get("OMP_NUM_THREADS", "0") or 0):
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = core.compile_model(model, "CPU", settings)
-    of_thread = local()
 
     has_score = any(OUT_OF_SCOPE in output.get_names() for output in compiled.outputs)
 
     def run(images: np.ndarray, focals: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        if not hasattr(of_thread, "request"):
-            of_thread.request = compiled.create_infer_request()
-        answer = of_thread.request.infer({"image": images, "focal": focals})
+        answer = compiled({"image": images, "focal": focals})
         return answer["depth"], answer[OUT_OF_SCOPE] if has_score else None
 
     return run, metadata
