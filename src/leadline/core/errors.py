@@ -15,6 +15,11 @@ class NoSplit(BadInput):
     """The dataset has no split of this name; the caller may take it from another split."""
 
 
+def first_line(problem: BaseException) -> str:
+    """Return the first line of what an error says, or its type where it says nothing."""
+    return (str(problem).strip() or repr(problem)).splitlines()[0]
+
+
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
     """Raise BadInput, as `unknown` words it, unless a name is one of the known ones.
 

@@ -14,6 +14,7 @@ import numpy as np
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
+from leadline.export.network import quiet
 from leadline.export.parity import Parity, compare, images_of
 from leadline.inference.backends import ExportedModel, load_exported
 from leadline.inference.torch_backend import TorchPredictor
@@ -103,7 +104,14 @@ def export_model(
             draft = Path(folder) / str(rounded_from) / target.name
             make_folder(draft.parent)
             form.functions().write(model, draft, precision, calibration, about, rounded_from)
-            exported = load_exported(draft, form.backend)
+            try:
+                with quiet():
+                    exported = load_exported(draft, form.backend)
+            except BadInput as problem:  # PyTorch writes conditions on sizes that it cannot read
+                raise BadInput(
+                    f"{model.name!r} cannot be exported to {to}: {form.backend} cannot read the file that was written. "
+                    "Give another format by --to."
+                ) from problem
             return draft, compare(original, exported, photographs, dataset, (model, exported), precision)
 
         draft, parity = attempt(ROUNDED_FROM[0])

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, first_line
 from leadline.export.onnx_operators import translations
 from leadline.models.base import DepthModel, Resize
 from leadline.models.names import OUT_OF_SCOPE, SCOPE
@@ -117,8 +117,7 @@ def first_cause(problem: BaseException) -> str:
     """Return the first line of what an error came from, without the colours of a terminal."""
     while problem.__cause__ is not None:
         problem = problem.__cause__
-    words = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).strip() or type(problem).__name__
-    return words.splitlines()[0][:200]
+    return re.sub(r"\x1b\[[0-9;]*m", "", first_line(problem))[:200]
 
 
 def forget_origins(message: Any) -> None:

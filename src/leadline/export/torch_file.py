@@ -73,14 +73,6 @@ def write(
         raise BadInput(
             f"{model.name!r} cannot be exported with images of any size ({first_cause(problem)})."
         ) from problem
-    try:
-        with quiet():
-            torch.export.load(path)
-    except Exception as problem:  # conditions on sizes that PyTorch writes and cannot read
-        raise BadInput(
-            f"{model.name!r} cannot be exported to torch: PyTorch {torch.__version__} cannot read the program that it "
-            "wrote. Give --to onnx."
-        ) from problem
 
 
 def label(path: Path, about: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, first_line
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_folder
 from leadline.io.outputs import file_sha256
@@ -138,7 +138,7 @@ def _built(file: Path, make: Callable[[], DepthModel]) -> DepthModel:
     except BadInput as problem:
         raise BadInput(f"{file}: {problem}") from problem
     except Exception as problem:  # timm and torch raise whatever a stranger's arguments lead them to.
-        raise BadInput(f"{file}: no model can be built from its arguments ({_first_line(problem)}).") from problem
+        raise BadInput(f"{file}: no model can be built from its arguments ({first_line(problem)[:300]}).") from problem
 
 
 def _quantised(model: DepthModel, bits: int) -> dict[str, Tensor]:
@@ -210,7 +210,3 @@ def _check_sum(file: Path, stated: str | None) -> None:
             "again, or train it anew in another folder. If you changed the weights yourself, take "
             f"{_CHECKSUM} out of that file."
         )
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip() or repr(problem)).splitlines()[0][:300]

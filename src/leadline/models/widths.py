@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, first_line
 from leadline.models.base import DepthModel
 from leadline.models.names import PRUNED
 
@@ -111,10 +111,9 @@ def _check_fit(model: DepthModel) -> None:
         with torch.no_grad():
             model.eval()(image)
     except RuntimeError as problem:
-        line = str(problem).strip().splitlines()[0]
-        raise BadInput(f"{PRUNED}: the layers of {model.name!r} do not fit each other at these widths ({line}).") from (
-            problem
-        )
+        raise BadInput(
+            f"{PRUNED}: the layers of {model.name!r} do not fit each other at these widths ({first_line(problem)})."
+        ) from problem
     finally:
         model.mean, model.std = held
         model.train(was_training)

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, first_line
 from leadline.models.base import DepthModel
 
 TOLERANCE = 1e-3
@@ -33,8 +33,9 @@ def compile_checked(model: DepthModel) -> None:
         compiled = _outputs(twin, images)
     # The compiler's faults are of many types: a missing C++ compiler is among them.
     except Exception as problem:
-        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        raise BadInput(f"{model.name} cannot be compiled here ({reason}): leave --compile out.") from problem
+        raise BadInput(
+            f"{model.name} cannot be compiled here ({first_line(problem)}): leave --compile out."
+        ) from problem
     for what, own, other in zip(("outputs", "gradients"), eager, compiled, strict=True):
         scale = (own.max() - own.min()) if what == "outputs" else own.norm()
         apart = ((own - other).abs().max() if what == "outputs" else (own - other).norm()) / scale.clamp(min=1e-12)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, check_known, unknown
+from leadline.core.errors import BadInput, check_known, first_line, unknown
 from leadline.core.paths import StrPath
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize, init_on_meta
 from leadline.models.description import check_preprocessing, read_json
@@ -84,7 +84,7 @@ def load_transformers_folder(folder: StrPath, name: str, kind: str | None = None
         )
     except Exception as problem:  # The library raises whatever odd settings and files lead it to.
         raise BadInput(
-            f"{name} has no weights that fit its configuration as safetensors: {_first_line(problem)} "
+            f"{name} has no weights that fit its configuration as safetensors: {first_line(problem)} "
             "Pickled weights are never read: look for a revision of it with safetensors."
         ) from problem
     if absent := sorted(key for key in report["missing_keys"] if not key.startswith(_IDLE)):
@@ -100,7 +100,7 @@ def _check_size(library: ModuleType, settings: Any, folder: Path, name: str) -> 
         with init_on_meta():
             network = library.AutoModelForDepthEstimation.from_config(settings)
     except Exception as problem:  # As below.
-        raise BadInput(f"{name}: no network can be built from config.json: {_first_line(problem)}") from problem
+        raise BadInput(f"{name}: no network can be built from config.json: {first_line(problem)}") from problem
     count = sum(parameter.numel() for parameter in network.parameters())
     if count > (held := sum(file.stat().st_size for file in folder.glob("*.safetensors"))):
         raise BadInput(
@@ -191,10 +191,10 @@ def _described(library: ModuleType, folder: Path) -> tuple[dict[str, Any], dict[
     except (OSError, ValueError) as problem:
         raise BadInput(
             f"{folder} is no depth network of the transformers library, which has config.json and "
-            f"preprocessor_config.json: {_first_line(problem)}"
+            f"preprocessor_config.json: {first_line(problem)}"
         ) from problem
     except Exception as problem:  # The library raises whatever odd settings lead it to.
-        raise BadInput(f"{folder / 'preprocessor_config.json'} cannot be used: {_first_line(problem)}") from problem
+        raise BadInput(f"{folder / 'preprocessor_config.json'} cannot be used: {first_line(problem)}") from problem
     return config, json.loads(processor.to_json_string())
 
 
@@ -204,7 +204,7 @@ def _configuration(library: ModuleType, config: Mapping[str, Any]) -> Any:
     try:
         settings = library.AutoConfig.for_model(**_without_code(config))
     except Exception as problem:  # The library raises whatever odd settings lead it to.
-        raise BadInput(f"transformers {library.__version__} knows no such network: {_first_line(problem)}") from problem
+        raise BadInput(f"transformers {library.__version__} knows no such network: {first_line(problem)}") from problem
     known = library.models.auto.modeling_auto.MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES
     check_known("depth network", settings.model_type, known)
     return settings
@@ -390,10 +390,6 @@ def _provenance(folder: Path, name: str) -> Provenance:
         licence=str(licence or "unknown: see the model's page"),
         notes=f"Converted from {name}, a network of the transformers library.",
     )
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip() or repr(problem)).splitlines()[0]
 
 
 _KINDS: Mapping[str, Callable[[Any], DepthKind | None]] = {
