@@ -24,13 +24,15 @@ from leadline.training.losses import (
     Loss,
     Valid,
     Weight,
-    log_l1_loss,
+    log_l1_of_errors,
+    log_ratio,
     mean,
     mean_over_images,
     pixel_weight,
     scale_and_shift_invariant_loss,
-    silog_loss,
+    silog_of_errors,
     standardized_gradient_loss,
+    trimmed,
 )
 
 Map = Float[Tensor, "B _ _ _"]
@@ -76,7 +78,7 @@ def soft_bins_loss(
         for depth in (predicted, target)
     )
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1, keepdim=True)
-    return mean_over_images(temperature**2 * mean(divergence, weight), weight > 0)
+    return mean_over_images(temperature**2 * mean(divergence, weight), weight)
 
 
 def pairwise_similarity_loss(
@@ -99,7 +101,7 @@ def pairwise_similarity_loss(
     difference = (ours.mT @ ours - theirs.mT @ theirs).square()
     nodes = torch.ones_like(ours[:, :1]) if weight is None else _pooled(weight, grid).flatten(2)
     pairs = (nodes.mT @ nodes)[:, None]
-    return mean_over_images(mean(difference[:, None], pairs), pairs > 0)
+    return mean_over_images(mean(difference[:, None], pairs), pairs)
 
 
 class Projections(nn.Module):
@@ -141,7 +143,7 @@ def feature_loss(
         grid = _smaller(ours, theirs)
         distance = 1 - F.cosine_similarity(_pooled(ours, grid), _pooled(theirs.detach(), grid), dim=1)[:, None]
         places = torch.ones_like(distance) if weight is None else _pooled(weight, grid)
-        losses.append(mean_over_images(mean(distance, places), places > 0))
+        losses.append(mean_over_images(mean(distance, places), places))
     return torch.stack(losses).mean()
 
 
@@ -200,7 +202,7 @@ def holistic_loss(
     # One pass for both: each pass in training moves the estimates of the spectral norms.
     scores = discriminator(torch.cat([image, image]), seen).mean((1, 2, 3), keepdim=True)
     of_student, of_teacher = scores.chunk(2)
-    loss = mean_over_images(of_student - of_teacher, weight > 0)
+    loss = mean_over_images(of_student - of_teacher, weight)
     # Depth that is not finite itself is not the discriminator's fault: the training reports that.
     if not loss.abs() <= limit and seen.isfinite().all():
         raise DivergedError(
@@ -246,13 +248,49 @@ class ComparedSpace(StrEnum):
     FEATURES = "features"
 
 
+class LogErrors:
+    """Hold the log errors of a batch and how much each pixel counts, which several terms of one step share."""
+
+    def __init__(self, student: Depths, teacher: Depths, valid: Valid, weight: Weight | None = None) -> None:
+        """Compare two depths.
+
+        Args:
+            student: depth d̂, B × 1 × H × W, positive where valid.
+            teacher: depth d in the same unit.
+            valid: which pixels count.
+            weight: how much each counts, from 0 to 1.
+        """
+        weight = pixel_weight(valid, weight)
+        self.values = log_ratio(student, teacher, weight > 0)
+        """log d̂ − log d; 0 where nothing counts."""
+        self._weights = {0.0: weight}
+
+    def weight(self, trim: float) -> Weight:
+        """Return how much each pixel counts, without the fraction `trim` of each image's of the largest |error|."""
+        if trim not in self._weights:
+            self._weights[trim] = trimmed(self._weights[0.0], self.values.detach().abs(), trim)
+        return self._weights[trim]
+
+
 @dataclass(frozen=True)
 class DistillationTerm:
     """Describe a loss against a teacher: what it compares, and which kinds of teacher have that."""
 
     function: Callable[..., Tensor]
+    """A function of features, or of (student, teacher, valid, weight), or of (log errors, weight): see `trim`."""
     compares: ComparedSpace
     measures: frozenset[DepthKind]
+    trim: float | None = None
+    """For a function of log errors: the fraction of an image's pixels, those of the largest, that is left out."""
+
+    @property
+    def is_of_errors(self) -> bool:
+        """Whether the function takes log errors and their weight."""
+        return self.trim is not None
+
+    def of_errors(self, errors: LogErrors) -> Loss:
+        """Compute the loss of log errors that terms share."""
+        return self.function(errors.values, errors.weight(self.trim or 0.0))
 
 
 _TRIM = 0.1
@@ -261,10 +299,10 @@ _METRIC, _ANY = frozenset({DepthKind.METRIC}), frozenset(DepthKind)
 
 DISTILLATION_TERMS: Mapping[str, DistillationTerm] = MappingProxyType(
     {
-        "silog": DistillationTerm(partial(silog_loss, trim=_TRIM), ComparedSpace.DEPTH, _METRIC),
-        "l1": DistillationTerm(partial(log_l1_loss, trim=_TRIM), ComparedSpace.DEPTH, _METRIC),
-        "silog_all": DistillationTerm(silog_loss, ComparedSpace.DEPTH, _METRIC),
-        "l1_all": DistillationTerm(log_l1_loss, ComparedSpace.DEPTH, _METRIC),
+        "silog": DistillationTerm(silog_of_errors, ComparedSpace.DEPTH, _METRIC, trim=_TRIM),
+        "l1": DistillationTerm(log_l1_of_errors, ComparedSpace.DEPTH, _METRIC, trim=_TRIM),
+        "silog_all": DistillationTerm(silog_of_errors, ComparedSpace.DEPTH, _METRIC, trim=0.0),
+        "l1_all": DistillationTerm(log_l1_of_errors, ComparedSpace.DEPTH, _METRIC, trim=0.0),
         "bins": DistillationTerm(soft_bins_loss, ComparedSpace.DEPTH, _METRIC),
         "holistic": DistillationTerm(holistic_loss, ComparedSpace.DEPTH, _METRIC),
         "ssi": DistillationTerm(

@@ -3,7 +3,8 @@
 The target is measured depth or a teacher's. Every loss is a weighted mean over the valid pixels of each image, then a
 mean over the images that have any: an image without a valid pixel adds nothing to the value and nothing to the
 gradient, and a value under an invalid pixel, or under one of weight 0, is never read. Without `weight` all valid pixels
-count alike. `trim` is the fraction of an image's pixels, those with the largest residuals, that count nothing.
+count alike. `trim` is the fraction of an image's pixels, those with the largest residuals, that count nothing. Losses
+of log errors also come as functions of (errors, weight), for terms that share them.
 """
 
 import numpy as np
@@ -28,7 +29,6 @@ def silog_loss(
     *,
     lam: float = 0.85,
     alpha: float = 10.0,
-    trim: float = 0.0,
 ) -> Loss:
     """Compute the scale-invariant log loss α·√(mean g² − λ·(mean g)²) with g = log d̂ − log d.
 
@@ -42,12 +42,21 @@ def silog_loss(
         weight: how much each counts, from 0 to 1.
         lam: λ; 1 ignores the global scale, 0 makes the loss α × the root mean square log error.
         alpha: factor α.
-        trim: fraction of an image's pixels, those with the largest |g|, that are left out.
     """
     weight = pixel_weight(valid, weight)
-    g = log_ratio(predicted, target, weight > 0)
-    weight = _trimmed(weight, g.abs(), trim)
-    return mean_over_images(alpha * root(mean(g.square(), weight) - lam * mean(g, weight).square()), weight > 0)
+    return silog_of_errors(log_ratio(predicted, target, weight > 0), weight, lam=lam, alpha=alpha)
+
+
+def silog_of_errors(errors: Depths, weight: Weight, *, lam: float = 0.85, alpha: float = 10.0) -> Loss:
+    """Compute `silog_loss` of log errors that are already at hand.
+
+    Args:
+        errors: g = log d̂ − log d, B × 1 × H × W, finite everywhere.
+        weight: how much each pixel counts, from 0 to 1.
+        lam: λ.
+        alpha: factor α.
+    """
+    return mean_over_images(alpha * root(mean(errors.square(), weight) - lam * mean(errors, weight).square()), weight)
 
 
 def scale_invariant_loss(
@@ -64,7 +73,7 @@ def scale_invariant_loss(
     """
     weight = pixel_weight(valid, weight)
     g = log_ratio(predicted, target, weight > 0)
-    return mean_over_images(mean(g.square(), weight) - lam * mean(g, weight).square(), weight > 0)
+    return mean_over_images(mean(g.square(), weight) - lam * mean(g, weight).square(), weight)
 
 
 def ordinal_loss(
@@ -136,25 +145,17 @@ def l1_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight | No
         weight: how much each counts, from 0 to 1.
     """
     weight = pixel_weight(valid, weight)
-    return mean_over_images(mean(_difference(predicted, target, weight > 0).abs(), weight), weight > 0)
+    return mean_over_images(mean(_difference(predicted, target, weight > 0).abs(), weight), weight)
 
 
-def log_l1_loss(
-    predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None, *, trim: float = 0.0
-) -> Loss:
+def log_l1_of_errors(errors: Depths, weight: Weight) -> Loss:
     """Compute the mean |log d̂ − log d|.
 
     Args:
-        predicted: depth d̂, B × 1 × H × W, positive where valid.
-        target: depth d in the same unit.
-        valid: which pixels count.
-        weight: how much each counts, from 0 to 1.
-        trim: fraction of an image's pixels, those with the largest residuals, that are left out.
+        errors: log d̂ − log d, B × 1 × H × W, finite everywhere.
+        weight: how much each pixel counts, from 0 to 1.
     """
-    weight = pixel_weight(valid, weight)
-    residual = log_ratio(predicted, target, weight > 0).abs()
-    weight = _trimmed(weight, residual, trim)
-    return mean_over_images(mean(residual, weight), weight > 0)
+    return mean_over_images(mean(errors.abs(), weight), weight)
 
 
 def berhu_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight | None = None) -> Loss:
@@ -173,7 +174,7 @@ def berhu_loss(predicted: Depths, target: Depths, valid: Valid, weight: Weight |
     threshold = (residual.detach().amax() / 5).clamp_min(torch.finfo(residual.dtype).tiny)
     beyond = residual > threshold
     quadratic = (torch.where(beyond, residual, threshold).square() + threshold.square()) / (2 * threshold)
-    return mean_over_images(mean(torch.where(beyond, quadratic, residual), weight), weight > 0)
+    return mean_over_images(mean(torch.where(beyond, quadratic, residual), weight), weight)
 
 
 def scale_and_shift_invariant_loss(
@@ -202,9 +203,9 @@ def scale_and_shift_invariant_loss(
     residual = (standardize(predicted, weight > 0) - standardize(target, weight > 0)).abs()
     kept = trim_mask(residual, weight > 0, trim)
     if averages_kept:
-        return mean_over_images(mean(residual, weight * kept), (weight * kept) > 0)
+        return mean_over_images(mean(residual, weight * kept), weight * kept)
     # Ranftl et al. divide by twice the number of all valid pixels, so that trimming does not reward itself.
-    return mean_over_images(mean(torch.where(kept, residual, 0.0), weight) / 2, weight > 0)
+    return mean_over_images(mean(torch.where(kept, residual, 0.0), weight) / 2, weight)
 
 
 def gradient_matching_loss(
@@ -231,7 +232,7 @@ def gradient_matching_loss(
         across, down = torch.minimum(w[..., :, 1:], w[..., :, :-1]), torch.minimum(w[..., 1:, :], w[..., :-1, :])
         dx = (across * (r[..., :, 1:] - r[..., :, :-1]).abs()).sum(dim=(1, 2, 3), keepdim=True)
         dy = (down * (r[..., 1:, :] - r[..., :-1, :]).abs()).sum(dim=(1, 2, 3), keepdim=True)
-        total = total + mean_over_images((dx + dy) / _total(w), w > 0)
+        total = total + mean_over_images((dx + dy) / _total(w), w)
     return total
 
 
@@ -317,25 +318,31 @@ def trim_mask(residual: Depths, valid: Valid, trim: float) -> Valid:
     return valid & (residual.detach() <= _smallest(flat, kept)[:, None, None, None])
 
 
+def trimmed(weight: Weight, residual: Depths, trim: float) -> Weight:
+    """Return the weights, with 0 for the pixels of each image whose residuals are largest.
+
+    Args:
+        weight: how much each pixel counts.
+        residual: B × 1 × H × W, at least 0.
+        trim: the fraction of the pixels that count, to leave out.
+    """
+    return weight * trim_mask(residual, weight > 0, trim) if trim else weight
+
+
 def mean(values: Depths, weight: Valid | Weight) -> PerImage:
     """Compute the weighted mean of each image; 0 for an image without weight. Values must be finite everywhere."""
     return (values * weight).sum(dim=(1, 2, 3), keepdim=True) / _total(weight)
 
 
-def mean_over_images(values: PerImage, valid: Bool[Tensor, "B 1 h w"]) -> Loss:
-    """Average over the images that have a valid pixel; 0 if none has."""
-    has_any = valid.flatten(1).any(1)
-    return torch.where(has_any[:, None, None, None], values, 0.0).sum() / has_any.sum().clamp_min(1)
+def mean_over_images(values: PerImage, weight: Bool[Tensor, "B 1 h w"] | Float[Tensor, "B 1 h w"]) -> Loss:
+    """Average over the images that have a pixel which counts; 0 if none has."""
+    has_any = weight.sum(dim=(1, 2, 3), keepdim=True) > 0
+    return torch.where(has_any, values, 0.0).sum() / has_any.sum().clamp_min(1)
 
 
 _SMALLEST_PROBABILITY = 1e-7
 """Whose logarithm is still finite, also of what is left to 1 in single precision."""
 _SMALLEST_ATTENTION = 1e-10
-
-
-def _trimmed(weight: Weight, residual: Depths, trim: float) -> Weight:
-    """The weights without those of the fraction `trim` of an image's pixels whose residuals are largest."""
-    return weight * trim_mask(residual, weight > 0, trim) if trim else weight
 
 
 def _smallest(rows: Float[Tensor, "B N"], places: Int[Tensor, " B"]) -> Float[Tensor, " B"]:

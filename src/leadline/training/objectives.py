@@ -19,6 +19,7 @@ from leadline.training.distillation_losses import (
     ComparedSpace,
     Discriminator,
     DistillationTerm,
+    LogErrors,
     Projections,
 )
 from leadline.training.losses import (
@@ -169,6 +170,7 @@ class Distilled:
         terms = _target_terms(self.target_losses, predicted, target_as(model.kind, batch), batch.valid)
         valid = labels.confidence > 0
         confidence = labels.confidence if self.weighs_confidence else None
+        errors: LogErrors | None = None
         for name, weight in self.teacher_losses.items():
             term = DISTILLATION_TERMS[name]
             if not self.mixes_kinds:
@@ -186,8 +188,12 @@ class Distilled:
                     loss = term.function(student[-1], teacher[-1], confidence)
             else:
                 sides = (*self._sides(term, model.kind, predicted, labels), valid, confidence)
-                critic = (parts.get_submodule("discriminator"), batch.image) if name == "holistic" else ()
-                loss = term.function(*critic, *sides)
+                if term.is_of_errors:
+                    errors = errors or LogErrors(*sides)
+                    loss = term.of_errors(errors)
+                else:
+                    critic = (parts.get_submodule("discriminator"), batch.image) if name == "holistic" else ()
+                    loss = term.function(*critic, *sides)
             terms[f"teacher {name}"] = weight * loss
         return terms
 
