@@ -28,6 +28,7 @@ from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
 from leadline.export.parity import TOLERANCES, Parity, compare, difference
 from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
+from leadline.inference.openvino_runner import import_openvino
 from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
 from leadline.inference.tensors import predict_tensor
@@ -416,6 +417,22 @@ def test_the_package_model_is_exported_in_8_bits(to, tmp_path):
     assert scores is not None
     assert wanted is not None
     np.testing.assert_allclose(scores, wanted, atol=0.2)
+
+
+@pytest.mark.long
+def test_openvino_files_of_8_bits_round_neither_attention_nor_what_is_around_the_network(tmp_path):
+    torch.manual_seed(0)
+    images = [np.random.default_rng(each).integers(0, 256, (64, 64, 3), np.uint8) for each in range(2)]
+    model = build("hybrid", size="tiny", input_size=(64, 96)).eval()
+    file = tmp_path / "hybrid.xml"
+    _export(model, file, "openvino", precision="int8", calibration=images, allow_drift=True)
+    nodes = import_openvino().Core().read_model(file).get_ordered_ops()
+    rounded = {node.get_friendly_name() for node in nodes if node.get_type_name() == "FakeQuantize"}
+    assert rounded  # layers are
+    assert not [name for name in rounded if "Interpolate" in name or name.startswith("leadline/")]
+    for softmax in (node for node in nodes if node.get_type_name() == "Softmax"):
+        around = [softmax.input_value(0).get_node(), *(to.get_node() for to in softmax.output(0).get_target_inputs())]
+        assert not [node for node in around if node.get_type_name() == "FakeQuantize"]
 
 
 @pytest.mark.long

@@ -80,6 +80,9 @@ def _openvino() -> Any:
 def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) -> Any:
     """Compute the network in 8 bits, by NNCF's static quantiser; what is around the network stays as it is.
 
+    So do the two products of an attention: OpenVINO computes them and the softmax between them at once, in floats, and
+    rounding what goes in and comes out costs time and accuracy.
+
     Args:
         model: as OpenVINO has read it.
         calibration: images.
@@ -92,7 +95,11 @@ def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) 
         raise BadInput("int8 for OpenVINO needs nncf: pip install 'leadline[export]'") from problem
     unknown = np.zeros(1, np.float32)
     # OpenVINO reads a convolution with a bias as two nodes, NAME/WithoutBiases and NAME.
-    kept = ["leadline/.*", *(f"{re.escape(name)}(/.*)?" for name in in_float)]
+    kept = [
+        "leadline/.*",
+        *(f"{re.escape(name)}(/.*)?" for name in in_float),
+        *(re.escape(node.get_friendly_name()) for node in model.get_ordered_ops() if _multiplies_activations(node)),
+    ]
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf.quantize(
         model,
@@ -121,6 +128,24 @@ def _smooth(runtime: Any, model: Any) -> None:
                 axes=opset13.constant([2, 3], np.int64),
                 cube_coeff=-0.5,
             )
+            smooth.set_friendly_name(
+                f"{node.get_friendly_name()}/by_pillow"
+            )  # so that it is known as around the network
             for target in node.output(0).get_target_inputs():
                 target.replace_source_output(smooth.output(0))
     model.validate_nodes_and_infer_types()
+
+
+def _multiplies_activations(node: Any) -> bool:
+    """Whether a node is a matrix product of which neither side is a weight."""
+    sides = map(_origin, node.input_values()) if node.get_type_name() == "MatMul" else ()
+    kinds = [side.get_type_name() for side in sides]
+    return bool(kinds) and "Constant" not in kinds
+
+
+def _origin(value: Any) -> Any:
+    """The node that a value comes from, before it was moved or converted."""
+    node = value.get_node()
+    while node.get_type_name() in ("Convert", "Reshape", "Transpose"):
+        node = node.input_value(0).get_node()
+    return node
