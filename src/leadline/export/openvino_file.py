@@ -101,7 +101,7 @@ def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) 
         *(re.escape(node.get_friendly_name()) for node in model.get_ordered_ops() if _multiplies_activations(node)),
     ]
     # Steps that are alike on both sides of 0 came nearer to `leadline_small`; NNCF advises others after a GELU.
-    is_lopsided = any(node.get_type_name() == "Gelu" for node in model.get_ordered_ops())
+    is_lopsided = any(node.get_type_name() in ("Gelu", "Erf") for node in model.get_ordered_ops())
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf.quantize(
         model,
