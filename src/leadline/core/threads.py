@@ -18,6 +18,16 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_asked_for() -> int:
+    """Return how many threads a computation is to take by the variable OMP_NUM_THREADS; 0: as many as there are cores.
+
+    Of a list, which OpenMP reads as one number for each level of nested loops, the first; what is no number counts as
+    0, as OpenMP ignores it.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
+
+
 @cache
 def let_forks_use_one_thread() -> None:
     """Let PyTorch use one thread in the processes that are forked from this one; call it before it computes here.

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
-from leadline.core.threads import let_forks_use_one_thread, usable_cores
+from leadline.core.threads import let_forks_use_one_thread, threads_asked_for, usable_cores
 from leadline.inference.openvino_runner import compile_file, import_openvino
 from leadline.io.json_text import parse_json
 from leadline.io.outputs import file_sha256
@@ -294,7 +294,7 @@ def _with_onnx_runtime(path: Path, threads: int | None = None) -> tuple[Run, str
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     # ONNX Runtime heeds no OMP_NUM_THREADS by itself.
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0) if threads is None else threads
+    options.intra_op_num_threads = threads_asked_for() if threads is None else threads
     try:
         session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as problem:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from leadline.core.paths import StrPath
+from leadline.core.threads import threads_asked_for
 from leadline.models.names import OUT_OF_SCOPE
 
 METADATA_PATH = ["leadline"]
@@ -50,7 +51,7 @@ def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
     metadata = model.get_rt_info(METADATA_PATH).astype(str) if model.has_rt_info(METADATA_PATH) else ""
     # On processors with bfloat16 instructions OpenVINO would compute in 8 bits of mantissa, whatever the file holds.
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    if threads := int(os.environ.get("OMP_NUM_THREADS", "0") or 0):
+    if threads := threads_asked_for():
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = core.compile_model(model, "CPU", settings)
 

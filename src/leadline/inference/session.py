@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, first_line
 from leadline.core.paths import StrPath
 from leadline.inference.backends import ExportedModel, Predictor, is_exported, is_installed, load_exported
 from leadline.models.names import DEFAULT
@@ -144,7 +144,7 @@ def find_device(name: str) -> "torch.device":
             return place
     except (RuntimeError, AssertionError) as problem:
         if name.startswith("cuda"):  # of others PyTorch lists all that there may be anywhere
-            reason = f" ({str(problem).splitlines()[0].partition('. ')[0].rstrip('.')})"
+            reason = f" ({first_line(problem).partition('. ')[0].rstrip('.')})"
     here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     here += ["mps"] if torch.backends.mps.is_available() else []
     raise BadInput(f"No device {name!r} here{reason}: choose {' or '.join(here)}, or leave --device out.")

@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, first_line
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
@@ -484,7 +484,7 @@ class _State:
                 torch.save({**state, **rest}, half)
             except RuntimeError as problem:
                 # What torch says where the disk refuses a write.
-                raise OSError(errno.ENOSPC, f"torch cannot write it: {str(problem).splitlines()[0]}") from problem
+                raise OSError(errno.ENOSPC, f"torch cannot write it: {first_line(problem)}") from problem
 
     def read(self, path: Path, device: torch.device) -> None:
         """Read what `write` wrote.
@@ -514,7 +514,7 @@ class _State:
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
             if isinstance(problem, BadInput):
                 raise
-            raise BadInput(f"{path} is damaged ({str(problem).splitlines()[0]}): {fix}.") from problem
+            raise BadInput(f"{path} is damaged ({first_line(problem)}): {fix}.") from problem
 
     def improves(self, metric: str, scores: Mapping[str, float]) -> bool:
         if not self.best:
@@ -657,7 +657,7 @@ def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: 
         is_known = isinstance(problem, (RuntimeError, ValueError, TypeError))
         if not is_known and type(problem).__name__ != "MisconfigurationException":
             raise
-        said = str(problem).splitlines()[0].rstrip(".")
+        said = first_line(problem).rstrip(".")
         raise BadInput(
             f"No {hardware.devices} × {hardware.accelerator} here ({said}): leave --accelerator and --devices out."
         ) from problem

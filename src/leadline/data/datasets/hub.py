@@ -22,7 +22,7 @@ from fsspec.core import url_to_fs
 from PIL import Image, ImageOps
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, NoSplit, check_known, unknown
+from leadline.core.errors import BadInput, NoSplit, check_known, first_line, unknown
 from leadline.core.sample import ImageTensor, Sample
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.data.datasets.pairs import check_split
@@ -163,7 +163,7 @@ def _rows(library: Any, path: str, config: str | None, split: str) -> Any:
     except (OSError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         fix = "state OWNER/NAME, and config=NAME where it asks"
         raise BadInput(f"Cannot open the dataset {path}: {reason}: {fix}.") from error
 
