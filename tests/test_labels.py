@@ -69,6 +69,15 @@ def test_a_relative_label_is_the_mean_once_the_mirror_images_answer_is_on_the_sa
     torch.testing.assert_close(maps(data, store)[0], answer, rtol=0, atol=PRECISION * float(answer.amax()))
 
 
+def test_labels_are_found_by_the_integers_of_numpy_and_pytorch_too(tmp_path):
+    data = views(3)
+    store = label(Seer(), data, tmp_path)
+    drawn = np.random.default_rng(0).permutation(3)
+    for index in (*drawn, *torch.from_numpy(drawn)):
+        taught = store.teacher_prediction(index, data[int(index)])
+        torch.testing.assert_close(taught.depth, maps(data, store, int(index))[0], rtol=0, atol=0)
+
+
 def test_confidence_is_high_where_the_views_agree_and_low_where_they_do_not(tmp_path):
     data = views(1)
     confidence = maps(data, label(Seer(bent=nearer_on_the_left), data, tmp_path))[1]

@@ -2,12 +2,13 @@
 
 import json
 import math
+import operator
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -73,13 +74,18 @@ class PseudoLabelStore:
     def __len__(self) -> int:
         return self.manifest["data"]["samples"]
 
-    def teacher_prediction(self, index: int, sample: Sample) -> TeacherPrediction:
+    def teacher_prediction(self, index: SupportsIndex, sample: Sample) -> TeacherPrediction:
         """Return the label of a sample, at the sample's own size.
+
+        Args:
+            index: of the sample in its dataset.
+            sample: the sample.
 
         Raises:
             UnreadableFile: its shard is missing, damaged, or of another place or store.
             BadInput: the label is of an image of another name.
         """
+        index = operator.index(index)
         record = self._record(index)
         if int(record["name"]) != _checksum(str(sample.name)):
             raise BadInput(f"Label {index} of {self.path} is not of {sample.name}: label the data again.")
