@@ -298,6 +298,7 @@ REFUSED: dict[str, Refusal] = {
     "exported": lambda folder, run, out: (["model.onnx"], "exported and cannot be compressed"),
     "absent": lambda folder, run, out: ([str(out / "absent")], "No model at"),
     "no data": lambda folder, run, out: ([str(folder), "--data", "data/absent"], "No folder or file data/absent"),
+    "frozen": lambda folder, run, out: ([str(folder), "--frozen", "encodr"], "Nothing to freeze"),
     "no images": lambda folder, run, out: ([str(folder), "--images", "0"], "images=0: give at least 1"),
     "loss": lambda folder, run, out: ([str(folder), "--teacher-losses", "l7=1"], "l7"),
     "kind": lambda folder, run, out: ([str(folder), "--teacher-losses", "ssi"], "no loss terms with weights"),

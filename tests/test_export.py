@@ -23,7 +23,7 @@ from leadline.core.errors import BadInput
 from leadline.data.datasets import open_data
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
-from leadline.export.exporting import FORMATS, check_calibration, export_model
+from leadline.export.exporting import FORMATS, check_calibration, check_place, export_model
 from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
 from leadline.export.parity import TOLERANCES, Parity, compare, difference
@@ -118,7 +118,7 @@ def test_depth_follows_the_focal_length_to_the_power_that_was_learned(tmp_path):
     np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
 
 
-def test_weights_beside_an_openvino_file_that_are_another_models_are_refused(tmp_path):
+def test_an_openvino_file_is_run_from_several_threads_and_with_its_own_weights_only(tmp_path):
     model = Brightness(RULES[0])
     about = describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance)
     for name, most in (("one", 4.0), ("two", 5.0)):
@@ -127,7 +127,9 @@ def test_weights_beside_an_openvino_file_that_are_another_models_are_refused(tmp
     # A process that has loaded OpenVINO is left to end.
     code = f"""
 import json, shutil, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+import numpy as np
 from leadline.core.errors import BadInput
 from leadline.export.openvino_file import label
 from leadline.inference.backends import load_exported
@@ -137,6 +139,11 @@ for name in ("one", "two"):
     runtime.save_model(runtime.Core().read_model(name + ".onnx"), name + ".xml", compress_to_fp16=False)
     label(Path(name + ".xml"), {{"model": json.loads({json.dumps(json.dumps(about))}), "export": {{}}}})
 assert load_exported("one.xml").export["weights_sha256"] != load_exported("two.xml").export["weights_sha256"]
+images = list(np.random.default_rng(0).integers(0, 256, (40, 24, 32, 3), np.uint8))
+with ThreadPoolExecutor(4) as pool:
+    model = load_exported("one.xml")
+    at_once = list(pool.map(lambda image: model.measure([image], [None]), images))
+np.testing.assert_array_equal(at_once, [model.measure([image], [None]) for image in images])
 shutil.copyfile("two.bin", "one.bin")
 try:
     load_exported("one.xml")
@@ -290,6 +297,38 @@ def test_calibration_photographs_are_refused_where_nothing_takes_them(tmp_path, 
     assert main(["export", "leadline_small", "--calibrate", str(tmp_path), "--out", str(tmp_path / "a.onnx")]) == 1
     assert "--calibrate is for --precision int8" in capsys.readouterr().err
     assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize(("to", "there"), [("onnx", "n.onnx"), ("openvino", "n.xml"), ("openvino", "n.bin")])
+def test_an_export_replaces_no_file_of_another_program(to, there, tmp_path, capsys):
+    (tmp_path / there).write_text("my own notes")
+    out = tmp_path / f"n{FORMATS[to].suffix}"
+    assert main(["export", "leadline_small", "--to", to, "--out", str(out), "--check", "rooms,count=1"]) == 1
+    assert f"{there} is there, and Leadline did not write it" in capsys.readouterr().err
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {there: "my own notes"}
+
+
+def test_an_export_replaces_an_older_one_and_no_folder(tmp_path):
+    write_brightness(Brightness(RULES[0]), tmp_path / "model.onnx")
+    check_place(tmp_path / "model.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(BadInput, match="is a folder"):
+        check_place(tmp_path / "folder.onnx")
+
+
+def test_the_weights_of_an_openvino_file_are_no_model_by_themselves(tmp_path, capsys):
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_bytes(b"1")
+    words = [
+        "predict",
+        str(_photograph(tmp_path)),
+        "--model",
+        str(tmp_path / "model.bin"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(words) == 1
+    assert "model.xml, an exported model: give that file" in capsys.readouterr().err
 
 
 def test_litert_is_refused_by_name(capsys):

@@ -18,11 +18,12 @@ from leadline.export.exporting import export_model
 from leadline.export.parity import compare, images_of
 from leadline.inference.backends import OUTSIDE, ExportedModel
 from leadline.inference.predict import predict
-from leadline.inference.tensors import predict_scored
+from leadline.inference.tensors import predict_scored, predict_tensor
 from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.depth_maps import read_depth
 from leadline.io.video import VideoWriter
 from leadline.models.base import DepthModel
+from leadline.models.loading import open_model
 from leadline.models.names import MOST_IN_SCOPE, OUT_OF_SCOPE, SCOPE
 from leadline.models.registry import build
 from leadline.models.saving import load_folder, save
@@ -189,6 +190,19 @@ def test_training_pruning_and_a_network_of_another_kind_take_no_head(model: Dept
         build("cnn", size="tiny", encoder="resnet10t", scope=0)
     with pytest.raises(BadInput, match="give both"):
         fit_scope(plain, [rooms], [])
+
+
+def test_a_quantised_network_to_be_trained_goes_without_its_head_and_says_so(model: DepthModel, tmp_path, capsys):
+    save(model, tmp_path / "model")
+    rooms = open_data(ROOMS, "train")
+    run = TrainingRun(f"quantised:{tmp_path / 'model'},bits=4", rooms, rooms)
+    made = run.build()
+    assert SCOPE not in made.arguments
+    assert "what is made of it here does not" in capsys.readouterr().err
+    image = torch.rand(1, 3, *model.preprocessing.size)
+    kept = open_model(run.network)
+    torch.testing.assert_close(predict_tensor(made, image), predict_tensor(kept, image), rtol=0, atol=0)
+    assert made.weight_bits == 4
 
 
 def test_the_small_network_gets_its_head_from_a_folder_of_photographs(folders: tuple[Path, Path], tmp_path: Path):

@@ -1,5 +1,6 @@
 """Export a model: write it in another format, run it against the original, and only then give it its name."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from leadline.core.paths import StrPath
 from leadline.data.datasets import Dataset
 from leadline.export.network import quiet
 from leadline.export.parity import Parity, compare, images_of
-from leadline.inference.backends import ExportedModel, load_exported
+from leadline.inference.backends import METADATA_KEY, ExportedModel, exported_files, load_exported
 from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.atomic import atomic_write, make_folder
 from leadline.models.base import DepthModel
@@ -69,8 +70,8 @@ def export_model(
         allow_drift: keep an export that is outside the tolerance; its metadata say so.
 
     Raises:
-        BadInput: a format or precision that there is not, a network that cannot be exported, or an export outside the
-            tolerance.
+        BadInput: a format or precision that there is not, a place that is taken, a network that cannot be exported, or
+            an export outside the tolerance.
     """
     if to in NOT_WRITTEN:
         raise BadInput(f"{to} is not written: {NOT_WRITTEN[to]}")
@@ -85,6 +86,7 @@ def export_model(
     form = FORMATS[to]
     if target.suffix.lower() != form.suffix:
         raise BadInput(f"{target}: a file of {to} ends in {form.suffix}.")
+    check_place(target)
     make_folder(target.parent)
     with TemporaryDirectory(prefix=f".{target.stem}.", suffix=".half", dir=target.parent) as folder:
         original = TorchPredictor(model)
@@ -127,6 +129,23 @@ def export_model(
         form.functions().label(draft, about)
         _take_names(draft, target)
     return Exported(target, parity, load_exported(target, form.backend))
+
+
+def check_place(path: Path) -> None:
+    """Refuse to export where there is something that `leadline export` did not write.
+
+    Args:
+        path: the file that is asked for.
+
+    Raises:
+        BadInput: there is a folder, or a file of another origin.
+    """
+    is_ours = path.is_file() and METADATA_KEY.encode() in path.read_bytes()
+    for file in exported_files(path):
+        if file.is_dir():
+            raise BadInput(f"{file} is a folder: choose another --out.")
+        if os.path.lexists(file) and not is_ours:
+            raise BadInput(f"{file} is there, and Leadline did not write it: choose another --out, or remove it.")
 
 
 def check_calibration(images: Sequence[np.ndarray]) -> None:

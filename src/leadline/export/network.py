@@ -135,10 +135,14 @@ def forget_origins(message: Any) -> None:
                 forget_origins(each)
 
 
+_TALKATIVE = (None, "torch.onnx", "torch.export", "torch.fx", "torch.utils.cpp_extension")
+"""Loggers of exporters and quantisers; None: the root, to which ONNX Runtime's quantiser talks."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the exporters' warnings, which no user can act on, from the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx")]
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [each.level for each in loggers]
     for each in loggers:
         each.setLevel(logging.ERROR)

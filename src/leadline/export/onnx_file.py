@@ -88,8 +88,11 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
     Weights get a scale per channel and 7 bits: without VNNI a processor adds two products of 8 bits in 16, which then
     hold them. The first convolutions, the scope head and what is around the network stay as they are.
     """
+    import onnxruntime
     from onnxruntime import quantization
 
+    # That the focal length is an input with a default is no fault, as its calibration says.
+    onnxruntime.set_default_logger_severity(_ERRORS)
     graph = onnx.load(path).graph
     chosen, _ = nodes_in_8_bits(graph)
     feeds = iter([{"image": image[None]} for image in calibration])
@@ -114,8 +117,13 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
                 nodes_to_quantize=chosen,
             )
     finally:
+        onnxruntime.set_default_logger_severity(_WARNINGS)
         whole.unlink()
     path.write_bytes(_with_inputs_of(graph, onnx.load(path)).SerializeToString())
+
+
+_WARNINGS, _ERRORS = 2, 3
+"""Severities of ONNX Runtime; warnings are its default."""
 
 
 def nodes_in_8_bits(graph: Any) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from leadline.core.errors import BadInput
 from leadline.export import onnx_file
+from leadline.export.network import quiet
 from leadline.export.onnx_graph import SMOOTHING, whole_graph
 from leadline.inference.backends import WEIGHTS_SHA256
 from leadline.inference.openvino_runner import METADATA_PATH, import_openvino
@@ -90,7 +91,8 @@ def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) 
     """
     os.environ.setdefault("NNCF_CI", "1")  # or else it reports its use to its makers
     try:
-        import nncf
+        with quiet():
+            import nncf
     except ImportError as problem:
         raise BadInput("int8 for OpenVINO needs nncf: pip install 'leadline[export]'") from problem
     unknown = np.zeros(1, np.float32)

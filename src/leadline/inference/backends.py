@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -336,9 +337,17 @@ def _with_torch(path: Path) -> tuple[Run, str]:
     return run, extra[METADATA_KEY]
 
 
+_IS_NEWER = re.compile(
+    r"(unsupported|not supported|under development).{0,80}(opset|ir version)|"
+    r"(opset|ir version).{0,80}(unsupported|not supported|under development)",
+    re.IGNORECASE,
+)
+"""What ONNX Runtime and OpenVINO say of files of later versions; "opset" alone stands in other errors, too."""
+
+
 def _cannot_run(path: Path, library: str, problem: Exception) -> BadInput:
     words = " ".join(str(problem).split())
-    line, is_newer = words[:200], "opset" in words.lower() or "ir version" in words.lower()
+    line, is_newer = words[:200], _IS_NEWER.search(words) is not None
     advice = "it is newer than this library: upgrade it" if is_newer else "it is damaged, or no such file: export anew"
     return BadInput(f"{path} cannot be run by {library}: {advice} ({line}).")
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -55,10 +56,13 @@ def compile_file(runtime: Any, path: StrPath) -> tuple[Any, str]:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = core.compile_model(model, "CPU", settings)
 
+    # One call at a time: a second one would find its request busy.
+    turn = Lock()
     has_score = any(OUT_OF_SCOPE in output.get_names() for output in compiled.outputs)
 
     def run(images: np.ndarray, focals: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        answer = compiled({"image": images, "focal": focals})
+        with turn:
+            answer = compiled({"image": images, "focal": focals})
         return answer["depth"], answer[OUT_OF_SCOPE] if has_score else None
 
     return run, metadata

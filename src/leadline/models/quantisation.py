@@ -153,7 +153,7 @@ def quantise(model: DepthModel, *, bits: int = 8) -> DepthModel:
 
 def add_quantisers(model: DepthModel) -> None:
     """Round the weights of a model that has `weight_bits` in each forward pass, where nothing does yet, in place."""
-    if model.weight_bits is None or _is_rounding(model):
+    if model.weight_bits is None or is_rounding(model):
         return
     for _, layer in _layers(model):
         parametrize.register_parametrization(layer, "weight", FakeQuantiser(model.weight_bits))
@@ -161,7 +161,7 @@ def add_quantisers(model: DepthModel) -> None:
 
 def merge_quantisers(model: DepthModel) -> DepthModel:
     """Return `model` itself where no weights are rounded, else a copy whose weights are the rounded ones."""
-    if not _is_rounding(model):
+    if not is_rounding(model):
         return model
     # Not a deep copy without its parametrisations: torch takes them from the class that both would share.
     plain = build_empty(model.name, **model.arguments)
@@ -181,7 +181,8 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, layer
 
 
-def _is_rounding(model: nn.Module) -> bool:
+def is_rounding(model: nn.Module) -> bool:
+    """Return whether the weights of a network are rounded in each forward pass."""
     return any(isinstance(module, FakeQuantiser) for module in model.modules())
 
 

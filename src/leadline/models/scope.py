@@ -6,6 +6,7 @@ from torch import Tensor
 
 from leadline.models.base import DepthModel
 from leadline.models.names import SCOPE
+from leadline.models.quantisation import add_quantisers, is_rounding
 from leadline.models.registry import build
 
 
@@ -36,8 +37,11 @@ def _rebuilt(model: DepthModel, scope: dict[str, int], numbers: dict[str, Tensor
     """The same network with another scope head, or none."""
     arguments = {key: value for key, value in model.arguments.items() if key != SCOPE}
     made = build(model.name, **arguments, **scope)
+    made.weight_bits = model.weight_bits
+    if is_rounding(model):
+        add_quantisers(made)
     weights = {key: value for key, value in model.state_dict().items() if not key.startswith(f"{SCOPE}.")}
     made.load_state_dict({**weights, **numbers})
     made.set_preprocessing(model.preprocessing)
-    made.provenance, made.weight_bits = model.provenance, model.weight_bits
+    made.provenance = model.provenance
     return made.to(next(model.parameters()).device).train(model.training)

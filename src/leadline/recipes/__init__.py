@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,26 @@ import torch
 
 from leadline.core.errors import check_known
 from leadline.core.paths import StrPath
+from leadline.core.progress import print_line
 from leadline.data.datasets import Dataset
 from leadline.evaluation.protocols import EvalProtocol, protocol
 from leadline.models.base import DepthModel
 from leadline.models.loading import open_model
+from leadline.models.names import SCOPE
 from leadline.models.registry import build
 from leadline.models.saving import save, weights_sha256
 from leadline.models.scope import without_scope
 from leadline.training.objectives import Objective, Supervised
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit
+
+
+@cache
+def say_without_scope(network: str) -> None:
+    """Print, once for each network, that what is made of it does not say where it is not to be trusted."""
+    print_line(
+        f"{network} says which photographs are out of its scope; what is made of it here does not. "
+        "`leadline train small --outside PHOTOS` fits such a head."
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,12 @@ class TrainingRun:
         """
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            return build(network, **arguments) if network else without_scope(open_model(self.network))
+            if network:
+                return build(network, **arguments)
+            model = open_model(self.network)
+            if SCOPE in model.arguments:
+                say_without_scope(self.network)
+            return without_scope(model)
 
     def fit(
         self, model: DepthModel, out: StrPath, *, steps: int | None = None, frozen: tuple[str, ...] = ()

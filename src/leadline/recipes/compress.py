@@ -26,13 +26,15 @@ from leadline.io.run_folder import claim_folder
 from leadline.models.base import DepthModel
 from leadline.models.description import WEIGHT_BITS
 from leadline.models.loading import load
+from leadline.models.names import SCOPE
 from leadline.models.quantisation import quantise
 from leadline.models.saving import WEIGHTS, fingerprint, load_folder, save
+from leadline.recipes import say_without_scope
 from leadline.recipes.distil import METRES, SCALE_FREE, DistillationExperiment, Variant
 from leadline.recipes.train_options import TrainOptions, parse_weights
 from leadline.reporting.network_counts import multiply_adds
 from leadline.training.objectives import check_distillation_term
-from leadline.training.trainer import TrainConfig
+from leadline.training.trainer import TrainConfig, fixed_parts
 
 FINETUNING: Mapping[str, Any] = {"config": TrainConfig(steps=1000, learning_rate=1e-3, validate_every=250)}
 """Default training options of the finetuning."""
@@ -126,6 +128,8 @@ def prune_model(options: PruneOptions) -> CompressedModel:
     original = _original(options.model)
     check_prunable(original)
     check_installed()
+    if SCOPE in original.arguments:
+        say_without_scope(options.model)
 
     def compress(train: Dataset) -> DepthModel:
         return prune(original, calibration_images(original, train, options.images), options.keep)
@@ -184,6 +188,7 @@ def _compressed(
 ) -> CompressedModel:
     """Compress, finetune `network` from there, score and save; what is there already is kept."""
     out = options.out
+    fixed_parts(original, options.options.frozen)
     variant = _variant(options, original.kind)
     train, validation, test = _splits(options.options, out / "cache")
     training_run = options.options.training_run(train, validation, seed=options.options.config.seed)

@@ -7,7 +7,7 @@ import time
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property, partial, wraps
@@ -663,8 +663,12 @@ def _fabric(hardware: HardwareConfig, *, devices: int | None = None, precision: 
         ) from problem
 
 
-def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:
-    """Freeze submodules and add adapters to the encoder; the modules whose statistics must stay as they are."""
+def fixed_parts(model: DepthModel, frozen: Sequence[str]) -> list[nn.Module]:
+    """Return the submodules of these names.
+
+    Raises:
+        BadInput: the model has no such part.
+    """
     try:
         fixed = [model.get_submodule(name) for name in frozen if name]
     except AttributeError as problem:
@@ -672,6 +676,12 @@ def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: in
         raise BadInput(f"Nothing to freeze: {problem}. The parts of {model.name}: {parts}.") from problem
     if len(fixed) < len(frozen):
         raise BadInput("Name a part to freeze, such as encoder.")
+    return fixed
+
+
+def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:
+    """Freeze submodules and add adapters to the encoder; the modules whose statistics must stay as they are."""
+    fixed = fixed_parts(model, frozen)
     if lora and model.weight_bits:
         raise BadInput(
             f"LoRA adapts weights that are floats, and those of {model.name} have {model.weight_bits} bits: leave "

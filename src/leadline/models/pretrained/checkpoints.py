@@ -113,6 +113,8 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         raise BadInput(f"No checkpoint at {file}.")
     if file.suffix.lower() in _EXPORTED:
         raise BadInput(f"{file} is an exported model, which only predicts: give the model that it was made of.")
+    if file.suffix.lower() == ".bin" and (whole := file.with_suffix(".xml")).is_file():
+        raise BadInput(f"{file} holds the weights of {whole}, an exported model: give that file.")
     try:
         with safe_globals(_ARRAY):
             held = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
