@@ -131,7 +131,7 @@ def export_model(
     return Exported(target, parity, load_exported(target, form.backend))
 
 
-def check_place(path: Path) -> None:
+def check_place(path: StrPath) -> None:
     """Refuse to export where there is something that `leadline export` did not write.
 
     Args:
@@ -140,6 +140,7 @@ def check_place(path: Path) -> None:
     Raises:
         BadInput: there is a folder, or a file of another origin.
     """
+    path = Path(path)
     is_ours = path.is_file() and METADATA_KEY.encode() in path.read_bytes()
     for file in exported_files(path):
         if file.is_dir():

@@ -4,7 +4,7 @@ import fnmatch
 import os
 from pathlib import Path
 
-from leadline.core.errors import BadInput, unknown
+from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.models.base import DepthModel
@@ -94,7 +94,5 @@ def open_model(words: StrPath) -> DepthModel:
         from leadline.models.quantisation import quantise
 
         return quantise(load(path), **parse_options(quantise, arguments, "quantised"))
-    if not path and "/" not in name and name not in {DEFAULT, *MODELS, *HUB_MODELS}:
-        raise unknown("model", name, (DEFAULT, *MODELS))
     is_stored = path or "/" in name or words == DEFAULT or words in HUB_MODELS
     return load(words) if is_stored else build(name, **arguments)
