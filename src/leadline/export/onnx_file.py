@@ -91,8 +91,6 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
     import onnxruntime
     from onnxruntime import quantization
 
-    # That the focal length is an input with a default is no fault, as its calibration says.
-    onnxruntime.set_default_logger_severity(_ERRORS)
     graph = onnx.load(path).graph
     chosen, _ = nodes_in_8_bits(graph)
     feeds = iter([{"image": image[None]} for image in calibration])
@@ -103,6 +101,8 @@ def quantise(path: Path, calibration: Sequence[Any]) -> None:
 
     whole = path.with_name(f"whole{path.suffix}")
     path.replace(whole)
+    # That the focal length is an input with a default is no fault, as its calibration says.
+    onnxruntime.set_default_logger_severity(_ERRORS)
     try:
         with quiet():
             quantization.quantize_static(
