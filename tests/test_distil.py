@@ -17,6 +17,7 @@ from leadline.core.errors import BadInput
 from leadline.core.sample import Sample, TeacherPrediction, collate
 from leadline.data.datasets import Dataset
 from leadline.data.datasets.rooms import rooms
+from leadline.data.loader import IDENTIFYING_SAMPLES
 from leadline.data.mixing import Mixture
 from leadline.evaluation.protocols import protocol
 from leadline.evaluation.statistics import Difference, describe_difference
@@ -217,9 +218,9 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
 
     labelled = PseudoLabelledDataset(TRAIN, label(network(3), TRAIN, tmp_path / "labels"))
     whole = run(labelled, "whole")
-    # One sample tells the data apart, four are two steps.
+    # Some samples tell the data apart, and four more are two steps.
     with pytest.raises(KeyboardInterrupt):
-        run(Interrupted(labelled, 5), "stopped")
+        run(Interrupted(labelled, min(len(labelled), IDENTIFYING_SAMPLES) + 4), "stopped")
     stored = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
     assert stored["step"] == 2
     assert {name.split(".")[0] for name in stored["parts"]} == {"discriminator", "projections"}

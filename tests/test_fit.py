@@ -16,6 +16,8 @@ import torch
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.core.sample import Sample
+from leadline.data.datasets import Dataset
 from leadline.data.datasets.rooms import rooms
 from leadline.data.transforms import Augmentation
 from leadline.evaluation.protocols import protocol
@@ -130,6 +132,20 @@ def test_a_finished_run_returns_its_best_weights_at_once(whole):
     assert all(torch.equal(tensor, best[key]) for key, tensor in again.state_dict().items())
 
 
+class _LastChanged:
+    """A dataset whose last sample is not what it was."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.name, self.kind = dataset, dataset.name, dataset.kind
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        return sample if index < len(self) - 1 else sample.replace(image=1 - sample.image)
+
+
 def test_a_changed_configuration_is_refused_with_the_difference(whole):
     with pytest.raises(BadInput, match=r"config\.batch_size: 2 → 4\n.*delete this one"):
         run(whole, replace(CONFIG, batch_size=4))
@@ -139,6 +155,8 @@ def test_a_changed_configuration_is_refused_with_the_difference(whole):
         run(whole, train=rooms("train", count=4, height=64, width=64))
     with pytest.raises(BadInput, match=r"train\.first sample: .*rooms"):
         run(whole, train=rooms("train", count=8, height=64, width=64, seed=5))
+    with pytest.raises(BadInput, match=r"\n  train\.samples spread over it: 8 crc32"):
+        run(whole, train=_LastChanged(rooms("train", count=8, height=64, width=64)))
     with pytest.raises(BadInput, match=r"model\.arguments\.blocks: 1 → 2"):
         run(
             whole,

@@ -19,6 +19,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
+from leadline.data.loader import IDENTIFYING_SAMPLES, identity
 from leadline.inference.tensors import predict_tensor
 from leadline.io.images import write_image
 from leadline.models.registry import build
@@ -252,9 +253,35 @@ def test_training_refuses_labels_of_other_images(tmp_path):
     store = label(Seer(), data, tmp_path)
     with pytest.raises(BadInput, match=r"are of other images:\n  samples: 3 → 2\n"):
         PseudoLabelledDataset(views(2, size=(8, 8)), store)
-    swapped = Listed([data[0], data[2], data[1]])
-    with pytest.raises(BadInput, match=r"Label 1 of .* is not of view/2: label the data again"):
-        PseudoLabelledDataset(swapped, store)[1]
+    with pytest.raises(BadInput, match=r"are of other images:\n  samples spread over it: "):
+        PseudoLabelledDataset(Listed([data[0], data[2], data[1]]), store)
+
+
+def test_a_label_of_another_image_is_refused_where_it_is_read(tmp_path):
+    """Of a larger dataset some samples are compared when it is opened; the others by their names."""
+    data = views(4 * IDENTIFYING_SAMPLES, size=(8, 8))
+    store = label(Seer(), data, tmp_path)
+    samples = [data[index] for index in range(len(data))]
+    unread = next(
+        place
+        for place in range(1, len(data) - 1)
+        if identity(Listed([*samples[:place], *reversed(samples[place : place + 2]), *samples[place + 2 :]]))
+        == identity(data)
+    )
+    samples[unread], samples[unread + 1] = samples[unread + 1], samples[unread]
+    with pytest.raises(BadInput, match=rf"Label {unread} of .* is not of view/{unread + 1}: label the data again"):
+        PseudoLabelledDataset(Listed(samples), store)[unread]
+
+
+def test_a_photograph_that_was_replaced_is_not_taken_for_the_one_that_was_labelled(tmp_path):
+    """The first photograph stays as it was, as do the names and their number."""
+    for number in range(3):
+        write_image(tmp_path / "photos" / f"{number}.png", view(number, size=(8, 8)).image)
+    photos = open_data(f"photos:{tmp_path / 'photos'}", "train")
+    label(Seer(), photos, tmp_path / "labels")
+    write_image(tmp_path / "photos" / "1.png", view(7, size=(8, 8)).image)
+    with pytest.raises(BadInput, match=r"of other images, or made otherwise:\n  data.samples spread over it: 3 crc32"):
+        label(Seer(), photos, tmp_path / "labels")
 
 
 def test_there_is_no_store_where_none_was_made_and_a_newer_one_is_refused(tmp_path):

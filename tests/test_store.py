@@ -27,6 +27,7 @@ from leadline.data.prepare import prepare
 from leadline.data.transforms import resize
 from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.images import write_image
+from leadline.io.run_folder import SPREAD_SAMPLES
 
 HEIGHT, WIDTH = SIZE = 12, 16
 TWO = 2 * HEIGHT * WIDTH * 5
@@ -231,6 +232,30 @@ def test_another_configuration_is_refused_with_the_difference(source: str, copy:
         prepare(source, str(copy), SIZE, shard_bytes=TWO, compression="lz4")
     with pytest.raises(BadInput, match=r"train\.first sample: hall.* → rooms-a/train"):
         prepare("rooms,count=2,height=12,width=16", str(copy), SIZE, shard_bytes=TWO)
+
+
+def test_samples_that_changed_behind_the_first_are_refused(source: str, copy: Path, tmp_path: Path) -> None:
+    original = Path(source.partition(",")[0])
+    changed = shutil.copytree(original, tmp_path / original.name)
+    _write(changed / "train" / "hall", 3, 2 * HEIGHT, 2 * WIDTH, np.random.default_rng(9), farthest=20.0)
+    for verify in (False, True):
+        with pytest.raises(BadInput, match=r"other data, or made otherwise:\n  train.samples spread over it: 7 crc32"):
+            prepare(f"{changed},depth_scale=1000", str(copy), SIZE, shard_bytes=TWO, verify=verify)
+
+
+def test_options_of_the_data_that_changed_are_refused(source: str, copy: Path) -> None:
+    with pytest.raises(BadInput, match=r"\n  train.options.max_depth: absent → 19.9\n"):
+        prepare(f"{source},max_depth=19.9", str(copy), SIZE, shard_bytes=TWO)
+
+
+def test_a_store_of_an_earlier_version_is_completed(source: str, copy: Path) -> None:
+    """It has a checksum of the first sample alone."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for split in manifest["splits"].values():
+        del split["source"][SPREAD_SAMPLES]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "train" / "00003.arrow").unlink()
+    assert prepare(source, str(copy), SIZE, shard_bytes=TWO)[0].written == 1
 
 
 def test_a_changed_byte_is_named_with_its_shard_and_mended(source: str, whole: Path, copy: Path) -> None:

@@ -13,6 +13,7 @@ from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.sample import Sample, collate
 from leadline.data.datasets import Dataset
 from leadline.data.mixing import AlternatingDatasets
+from leadline.io.run_folder import SPREAD_SAMPLES
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 """An augmentation; all its randomness comes from the generator."""
@@ -140,20 +141,43 @@ def drop_unreadable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
-    """Return name, number of samples, kind and a checksum of the first sample: enough to tell datasets apart."""
-    first = dataset[0]
-    maps = [first.image, first.depth, first.valid]
-    if first.teacher_prediction:
-        maps += [first.teacher_prediction.depth, first.teacher_prediction.confidence]
-    if first.other:
-        maps.append(first.other.image)
-    pixels = b"".join(each.numpy().tobytes() for each in maps)
+    """Return what tells datasets apart: name, number of samples, kind, and what is in some of the samples.
+
+    The first sample has a checksum of its own; another one is of `IDENTIFYING_SAMPLES` that are evenly spread, which
+    are all of a small dataset. A file that changed between those is not noticed: to read everything would take as long
+    as an epoch.
+    """
+    count = len(dataset)
+    spread = sorted({round(place * (count - 1) / (IDENTIFYING_SAMPLES - 1)) for place in range(IDENTIFYING_SAMPLES)})
+    name, first = _checksum(dataset, 0)
+    checksum = first
+    for index in spread[1:]:
+        checksum = zlib.crc32(repr(_checksum(dataset, index)).encode(), checksum)
     return {
         "name": dataset.name,
-        "samples": len(dataset),
+        "samples": count,
         "kind": dataset.kind,
-        "first sample": f"{first.name} crc32 {zlib.crc32(pixels):08x}",
+        "first sample": f"{name} crc32 {first:08x}",
+        SPREAD_SAMPLES: f"{len(spread)} crc32 {checksum:08x}",
     }
+
+
+IDENTIFYING_SAMPLES = 16
+"""Samples that `identity` reads, at most."""
+
+
+def _checksum(dataset: Dataset, index: int) -> tuple[str, int]:
+    """Return a sample's name and the CRC-32 of its pixels; one that cannot be read is as one without pixels."""
+    try:
+        sample = dataset[index]
+    except UnreadableFile:
+        return "unreadable", 0
+    maps = [sample.image, sample.depth, sample.valid]
+    if sample.teacher_prediction:
+        maps += [sample.teacher_prediction.depth, sample.teacher_prediction.confidence]
+    if sample.other:
+        maps.append(sample.other.image)
+    return str(sample.name), zlib.crc32(b"".join(each.numpy().tobytes() for each in maps))
 
 
 def _collate_or_error(samples: Sequence[Sample | BadInput]) -> Sample | BadInput:

@@ -17,6 +17,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.progress import track
+from leadline.core.specs import parse_spec
 from leadline.data.datasets import SPLITS, Dataset, open_data, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
@@ -190,7 +191,7 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     shared = splits.keys() & manifest["splits"].keys()
     before_about, now_about = (
         {key: value for key, value in each.items() if key != "splits"}
-        | {split: each["splits"][split]["source"] for split in shared}
+        | {split: _made_of(each["splits"][split]) for split in shared}
         for each in (before, manifest)
     )
     check_same_configuration(
@@ -202,6 +203,13 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
     merged = manifest | {"splits": manifest["splits"] | splits}
     _put(store.join_address(out, store.MANIFEST), _text(merged))
     return merged
+
+
+def _made_of(split: Mapping[str, Any]) -> dict[str, Any]:
+    """What a split's samples are made of: the dataset's identity, and how it was read; its place may have changed."""
+    _, _, options = parse_spec(split["words"])
+    options.pop("cache", None)
+    return {**split["source"], "options": options}
 
 
 def _check_unused(out: str) -> None:

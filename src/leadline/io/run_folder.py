@@ -72,6 +72,8 @@ def read_configuration(file: Path) -> dict[str, Any]:
 def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], problem: str, advice: str) -> None:
     """Refuse a folder of another configuration, with the differences line by line.
 
+    Values of `SPREAD_SAMPLES` that a folder of an earlier version does not have are not compared.
+
     Args:
         before: the configuration of the folder.
         now: the configuration that is asked for.
@@ -85,10 +87,14 @@ def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], 
     changes = [
         f"  {key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        if before.get(key) != now.get(key) and (key in before or key.rpartition(".")[2] != SPREAD_SAMPLES)
     ]
     if changes:
         raise BadInput("\n".join([f"{problem}:", *changes, advice]))
+
+
+SPREAD_SAMPLES = "samples spread over it"
+"""Key of a dataset's checksum of more samples than the first, which versions before 0.2 did not write."""
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
