@@ -98,6 +98,7 @@ def test_a_masked_array_is_refused_where_its_mask_would_be_lost(model):
 
 REFUSALS = """
 import numpy as np
+import torch
 import leadline
 
 image = np.zeros((8, 9, 3), np.uint8)
@@ -109,6 +110,12 @@ def depth_map(**changes):
 
 def prediction(image=image, **changes):
     return lambda: leadline.predict("leadline_small", image, **changes)
+
+def of_tensor(image, camera=None):
+    return lambda: leadline.predict_tensor(leadline.load("leadline_small"), image, camera)
+
+def mesh(field_of_view):
+    return lambda: leadline.DepthMap(**whole).mesh(field_of_view=field_of_view)
 
 for make, message in (
     (depth_map(depth=np.ones((2, 3), np.float32)), "an array (1, H, W), and where it is valid another: not (2, 3) and"),
@@ -124,6 +131,11 @@ for make, message in (
     (prediction(intrinsics=[1e9, 1e9, 4, 4]), "as no telescope does"),
     (prediction(panorama=None), "No panorama option is called None"),
     (prediction(np.full((8, 9, 3), 1.0000001)), "must be in [0, 1]: if resizing overshot"),
+    (of_tensor(image), "What is of type ndarray is no tensor: leadline.predict takes"),
+    (of_tensor([[[0.5]]]), "What is of type list is no tensor"),
+    (of_tensor(torch.zeros(3, 8, 9), "90,90,4,4"), "Intrinsics '90,90,4,4' are no numbers: give fx, fy, cx, cy"),
+    (lambda: leadline.predict_tensor("leadline_small", torch.zeros(3, 8, 9)), "'leadline_small' is no model"),
+    (mesh("65"), "field_of_view='65': give the degrees between the edges"),
 ):
     try:
         made = make()
@@ -293,6 +305,53 @@ def test_what_is_no_photograph_is_refused_with_what_to_give(model, image, fault)
 def test_an_impossible_camera_is_refused(model, pixels, camera, fault):
     with pytest.raises(BadInput, match=fault):
         predict(model, pixels, camera)
+
+
+@pytest.mark.parametrize(
+    ("image", "fault"),
+    [
+        (torch.full((3, 20, 30), 200.0), "divide by 255"),
+        (torch.full((2, 3, 20, 30), 1.1), r"image\.clip\(0, 1\)"),
+        (torch.full((3, 20, 30), torch.nan), "NaN"),
+        (torch.full((3, 20, 30), -torch.inf), "NaN or infinite"),
+        (torch.zeros(20, 30, 3), r"permute\(2, 0, 1\)"),
+        (torch.zeros(2, 20, 30, 3), r"permute\(0, 3, 1, 2\)"),
+        (torch.zeros(2, 4, 20, 30), "fourth channel"),
+        (torch.zeros(20, 30), r"neither a photograph \(3, H, W\) nor"),
+        (torch.zeros(0, 3, 20, 30), r"\(0, 3, 20, 30\) is neither"),
+        (torch.zeros(3, 20, 30, dtype=torch.int64), "int64: give uint8"),
+    ],
+)
+def test_tensors_that_are_no_photographs_are_refused_with_what_to_give(model, image, fault):
+    with pytest.raises(BadInput, match=fault):
+        predict_tensor(model, image)
+
+
+def test_tensors_of_any_type_of_pixels_are_measured_alike(model, pixels):
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    expected = predict_tensor(model, image / 255)
+    for same in (image, image.to(torch.uint16) * 257, image.double() / 255, (image / 255).requires_grad_()):
+        torch.testing.assert_close(predict_tensor(model, same), expected)
+    torch.testing.assert_close(predict_tensor(model, (image / 255).half()), expected, rtol=0.01, atol=0.01)
+    assert torch.equal(predict_tensor(model, image[None])[0], expected)
+    camera = [40.0, 40.0, 24.5, 14.5]
+    told = predict_tensor(model, image, torch.tensor(camera))
+    for sort in (camera, np.array(camera), [camera]):
+        assert torch.equal(predict_tensor(model, image, sort), told)
+
+
+@pytest.mark.parametrize(
+    ("camera", "fault"),
+    [
+        (torch.eye(3), r"shape \(3, 3\) for 1 images: give fx"),
+        (torch.ones(3, 4), r"shape \(3, 4\) for 1 images"),
+        (torch.tensor([0.0, 0.0, 25.0, 15.0]), "no focal length"),
+        ([1.0, 1.0, 0.5, 0.5], "divided by the picture's size"),
+    ],
+)
+def test_an_impossible_camera_of_a_tensor_is_refused(model, camera, fault):
+    with pytest.raises(BadInput, match=fault):
+        predict_tensor(model, torch.zeros(3, 30, 50), camera)
 
 
 @settings(max_examples=40, deadline=None)

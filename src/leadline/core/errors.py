@@ -1,6 +1,7 @@
 """Errors that a user can fix: each says what is wrong and what to do."""
 
 from collections.abc import Iterable
+from types import UnionType
 
 
 class BadInput(ValueError):
@@ -45,12 +46,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
     return BadInput(f"No {what} is called {name!r}. Known {plural}: {', '.join(sorted(known))}.")
 
 
-def check_type(value: object, expected: type, noun: str, cure: str) -> None:
+def check_type(value: object, expected: type | UnionType, noun: str, cure: str) -> None:
     """Refuse a value of another type, such as a text where the object that it names is needed.
 
     Args:
         value: what was given.
-        expected: its type, or a protocol that can be checked while the program runs.
+        expected: its type, a union of types, or a protocol that can be checked while the program runs.
         noun: what it should be.
         cure: what to do.
 

@@ -21,6 +21,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.paths import StrPath
 from leadline.inference.backends import Predictor, scope_words
+from leadline.inference.image_checks import advice_on_channels, explain_range, wrong_type
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama
@@ -124,7 +125,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if advice := _advice_on_shape(array.shape, channels=-1):
         raise BadInput(f"An array of shape {array.shape} is no photograph (H, W, 3) or (H, W): {advice}.")
     if array.dtype.kind not in "fu":
-        raise BadInput(_wrong_type(array.dtype))
+        raise BadInput(wrong_type(array.dtype))
     if np.ma.is_masked(array):
         raise BadInput(
             "The image is a masked array, and every pixel of a photograph counts: give image.filled(0), and leave out "
@@ -141,7 +142,7 @@ def _from_tensor(tensor: Tensor) -> np.ndarray:
         raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {advice}.")
     array = as_array(tensor)
     if array.dtype.kind not in "fu":
-        raise BadInput(_wrong_type(tensor.dtype))
+        raise BadInput(wrong_type(tensor.dtype))
     return _in_unit_range(array.transpose(1, 2, 0).astype(np.float32 if array.dtype.kind == "f" else array.dtype))
 
 
@@ -156,21 +157,7 @@ def _advice_on_shape(shape: Sequence[int], *, channels: int) -> str:
         return "" if is_array else "repeat grey, tensor.expand(3, -1, -1)"
     if len(shape) != 3:
         return "give one photograph"
-    if shape[0] == shape[-1] == 3:
-        return "its channels may come first or last; give a Pillow image, or one of another size"
-    if shape[channels] == 3:
-        return ""
-    if shape[-1 - channels] == 3:
-        return (
-            "put the channels last, array.transpose(1, 2, 0)"
-            if is_array
-            else "put the channels first, permute(2, 0, 1)"
-        )
-    if shape[channels] == 4:
-        return "leave the fourth channel out, or give a Pillow image, whose transparency is drawn on white"
-    if shape[channels] == 1:
-        return "give grey as (H, W), array[..., 0]" if is_array else "repeat grey, tensor.expand(3, -1, -1)"
-    return "give its red, green and blue"
+    return advice_on_channels(shape, channels=channels)
 
 
 def _in_unit_range(pixels: np.ndarray) -> np.ndarray:
@@ -178,24 +165,11 @@ def _in_unit_range(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels
     if pixels.dtype.kind != "f":
-        raise BadInput(_wrong_type(pixels.dtype))
+        raise BadInput(wrong_type(pixels.dtype))
     low, high = float(pixels.min()), float(pixels.max())  # NaN if one number is
     if low >= 0 and high <= 1:
         return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-    if not np.isfinite(pixels).all():
-        raise BadInput("The image holds NaN or infinite numbers: give floats in [0, 1].")
-    seems = "divide by 255, or give 8-bit integers" if low >= 0 and 1 < high <= 255 else "give floats in [0, 1]"
-    if low > -_OVERSHOOT and high < 1 + _OVERSHOOT:
-        seems = "if resizing overshot, image.clip(0, 1)"
-    raise BadInput(f"The image's floats go from {low:.8g} to {high:.8g}, and must be in [0, 1]: {seems}.")
-
-
-_OVERSHOOT = 0.25
-"""By which cubic interpolation may leave [0, 1], at most."""
-
-
-def _wrong_type(dtype: object) -> str:
-    return f"The image's numbers are {dtype}: give uint8, uint16 or floats in [0, 1]."
+    raise BadInput(explain_range(low, high if np.isfinite(pixels).all() else np.nan))
 
 
 def _named(thing: object) -> str:

@@ -1,24 +1,29 @@
 """Predict the depth of tensors of any size: resize them for the network, run it, and resize its depth back."""
 
+from collections.abc import Sequence
+from math import isfinite
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Side, as_array
-from leadline.core.camera import crop_intrinsics, resize_intrinsics
+from leadline.core.camera import crop_intrinsics, explain_impossible_camera, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, check_type
 from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.backends import ExportedModel
+from leadline.inference.image_checks import advice_on_channels, explain_range, wrong_type
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Interpolation
 
 
 def predict_tensor(
     model: DepthModel | ExportedModel,
-    image: ImageTensor,
-    intrinsics: Intrinsics | None = None,
+    image: Tensor,
+    intrinsics: "Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]] | None" = None,
     *,
     scale: float = 1.0,
 ) -> Depth:
@@ -30,7 +35,7 @@ def predict_tensor(
 
     Args:
         model: the model.
-        image: (3, H, W) or (B, 3, H, W), RGB in [0, 1].
+        image: (3, H, W) or (B, 3, H, W), RGB; floats in [0, 1], or 8- or 16-bit integers without sign.
         intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
             canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
         scale: factor on the sides of the network's input, for the mean over scales.
@@ -39,11 +44,13 @@ def predict_tensor(
         (1, H, W) or (B, 1, H, W) on the device of the image.
 
     Raises:
-        BadInput: another scale than 1 of an exported file, whose input size is fixed.
+        BadInput: no model, an image of another type, shape or range of values, an impossible camera, or another scale
+            than 1 of an exported file, whose input size is fixed.
     """
     let_forks_use_one_thread()
-    images = image if image.ndim == 4 else image[None]
-    cameras = None if intrinsics is None else intrinsics.expand(len(images), 4)
+    check_type(model, DepthModel | ExportedModel, "model", "leadline.load(…) opens one")
+    images = _as_photographs(image)
+    cameras = None if intrinsics is None else _as_cameras(intrinsics, images)
     if isinstance(model, ExportedModel):
         if scale != 1:
             raise BadInput(f"{model.name} is an exported file, whose input size is fixed: leave out other scales.")
@@ -53,6 +60,55 @@ def predict_tensor(
     else:
         depth, _ = predict_scored(model, images, cameras, scale=scale)
     return depth if image.ndim == 4 else depth[0]
+
+
+def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:
+    """Check (3, H, W) or (B, 3, H, W) numbers, and return a batch of floats in [0, 1]."""
+    check_type(image, Tensor, "tensor", "leadline.predict takes files, Pillow images and arrays")
+    shape = tuple(image.shape)
+    is_batch = len(shape) == 4
+    if (not is_batch and len(shape) != 3) or 0 in shape:
+        raise BadInput(f"A tensor of shape {shape} is neither {_PHOTOGRAPHS}.")
+    if shape[-3] != 3:
+        advice = advice_on_channels(shape[-3:], channels=0)
+        if is_batch:
+            advice = advice.replace("permute(2, 0, 1)", "permute(0, 3, 1, 2)")
+        raise BadInput(f"A tensor of shape {shape} is neither {_PHOTOGRAPHS}: {advice}.")
+    if image.dtype in _LARGEST:
+        image = image.float() / _LARGEST[image.dtype]
+    elif not image.is_floating_point():
+        raise BadInput(wrong_type(image.dtype))
+    else:
+        image = image.detach() if image.element_size() >= 4 else image.detach().float()
+        low, high = (each.item() for each in image.aminmax())
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            raise BadInput(explain_range(low, high))
+    return image if is_batch else image[None]
+
+
+_PHOTOGRAPHS = "a photograph (3, H, W) nor a batch (B, 3, H, W)"
+_LARGEST = {torch.uint8: 255, torch.uint16: 65535}
+"""The number of white."""
+_ROUNDING = 1e-5
+"""By which a mean of numbers in [0, 1] may leave it."""
+
+
+def _as_cameras(
+    intrinsics: "Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]", images: Float[Tensor, "B 3 H W"]
+) -> Float[Tensor, "B 4"]:
+    """Check the cameras of a batch, one for all or one for each."""
+    advice = "give fx, fy, cx, cy in pixels, (4,) or (B, 4)"
+    try:
+        cameras = torch.as_tensor(intrinsics, dtype=torch.float32).to(images.device)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise BadInput(f"Intrinsics {intrinsics!r:.80} are no numbers: {advice}.") from problem
+    if tuple(cameras.shape) not in ((4,), (1, 4), (len(images), 4)):
+        raise BadInput(f"Intrinsics of shape {tuple(cameras.shape)} for {len(images)} images: {advice}.")
+    size = (images.shape[-2], images.shape[-1])
+    for camera in cameras.view(-1, 4).tolist():
+        if all(map(isfinite, camera)) and (fault := explain_impossible_camera(camera, size)):
+            raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
+    return cameras.expand(len(images), 4)
 
 
 def predict_scored(

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, cast
@@ -206,8 +207,8 @@ class DepthMap:
             advice = "scale it to metres first (--scale-from, or leadline.inference.metric_scale)"
             raise BadInput(f"Points need depth, and {self.kind.guarantee}: {advice}.")
         if field_of_view is not None:
-            if not 0 < field_of_view < 180:
-                raise BadInput(f"field_of_view={field_of_view:g}: give the degrees between the edges, 0 to 180.")
+            if not isinstance(field_of_view, Real) or not 0 < field_of_view < 180:
+                raise BadInput(f"field_of_view={field_of_view!r:.80}: give the degrees between the edges, 0 to 180.")
             return list(centered_camera(focal_length(field_of_view, self.shape[1]), self.shape))
         if self.camera is None or not np.isfinite(self.camera).all():
             raise BadInput(
