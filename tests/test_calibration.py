@@ -6,6 +6,7 @@ from seer import Listed, Seer, views
 
 from leadline.cli.main import main
 from leadline.core.errors import BadInput
+from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
 from leadline.models.loading import load
 from leadline.models.registry import build
@@ -31,6 +32,20 @@ def test_a_scale_that_only_fits_the_images_it_came_from_is_not_kept():
     found = calibrate(Seer(), Listed(wild), protocol("indoor", cap=100))
     assert not found.helps
     assert not calibrate(Seer(), views(4), RULES).helps  # right already: nothing to gain
+
+
+@pytest.mark.parametrize("averaging", ["per_image", "pooled"])
+def test_the_error_without_a_scale_is_the_one_that_evaluate_states(averaging):
+    """Predictions of 9 to 99 m under a cap of 10 m, and images of different numbers of pixels."""
+    data = views(4)
+    few = torch.zeros(1, 32, 32, dtype=torch.bool)
+    few[:, :4, 20:] = True
+    data = Listed([data[0], data[1].replace(valid=few), data[2], data[3]])
+    model, rules = Seer(bent=lambda depth: 11 * depth), protocol("indoor", averaging=averaging)
+    found = calibrate(model, data, rules)
+    assert found.before == pytest.approx(evaluate_metrics(model, data, rules)["rmse"], rel=1e-6)
+    assert found.scale == pytest.approx(1 / 11, rel=1e-5)
+    assert found.after < 1e-5
 
 
 def test_frames_of_a_scene_are_left_out_together():

@@ -62,7 +62,7 @@ def evaluate(
         training = constants_of(_samples(dataset, protocol), protocol, "the ground truth")
     elif not isinstance(training, ConstantBaseline):
         training = constant_baseline(training, protocol)
-    pairs = _predictions(model, dataset, protocol, batch_size)
+    pairs = predict_pairs(model, dataset, protocol, batch_size)
     bar = track(pairs, len(dataset), "images", dataset.name, is_shown=progress)
     known = (training.mean, training.median)
     scored = (score_pair(pair, model.kind, protocol).with_constants(known, protocol) for pair in bar)
@@ -89,7 +89,7 @@ def evaluate_metrics(
     check_protocol(protocol)
     check_alignment(protocol.alignment, model.kind)
     dataset = _comparable(dataset, protocol)
-    pairs = _predictions(model, dataset, protocol, batch_size)
+    pairs = predict_pairs(model, dataset, protocol, batch_size)
     scores = MetricAccumulator.merged(score_pair(pair, model.kind, protocol).scores for pair in pairs)
     check_counted(scores, protocol)
     return scores.averaged(protocol.averaging)
@@ -113,6 +113,24 @@ def predict_views(model: DepthModel | ExportedModel, sample: Sample, protocol: E
             predict_tensor(model, mirror.image, mirror.intrinsics, scale=scale).flip(-1) for scale in protocol.scales
         ]
     return torch.stack(views).mean(0) if len(views) > 1 else views[0]
+
+
+def predict_pairs(
+    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int
+) -> Iterator[Pair]:
+    """Predict all images of a dataset as a protocol says, and yield each prediction beside its ground truth.
+
+    Args:
+        model: the model, on the device that it computes on.
+        dataset: images with measured depth.
+        protocol: `flip` and `scales` say what is averaged.
+        batch_size: images that the model sees at once.
+    """
+    for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
+        together = collate(group)
+        predicted = predict_views(model, together, protocol)
+        for sample, depth in zip(group, predicted, strict=True):
+            yield Pair(str(sample.name), depth, sample.depth, sample.valid)
 
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
@@ -166,13 +184,3 @@ def _samples(dataset: Dataset, protocol: EvalProtocol) -> Iterator[Pixels]:
     for index in subsample_evenly(range(len(dataset)), SPREAD):
         sample = dataset[index]
         yield sample_pixels(as_array(sample.depth[protocol.counts(sample.depth, sample.valid)]))
-
-
-def _predictions(
-    model: DepthModel | ExportedModel, dataset: Dataset, protocol: EvalProtocol, batch_size: int
-) -> Iterator[Pair]:
-    for group in group_by_size((dataset[index] for index in range(len(dataset))), batch_size):
-        together = collate(group)
-        predicted = predict_views(model, together, protocol)
-        for sample, depth in zip(group, predicted, strict=True):
-            yield Pair(str(sample.name), depth, sample.depth, sample.valid)

@@ -2,15 +2,20 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
-import torch
+import numpy as np
 
+from leadline.core.arrays import as_array
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.data.datasets import Dataset, check_dataset
-from leadline.evaluation.evaluate import check_batch_size, predict_views
+from leadline.evaluation.alignment_kinds import check_alignment
+from leadline.evaluation.evaluate import check_batch_size, predict_pairs
+from leadline.evaluation.map_pairs import Pair
+from leadline.evaluation.metrics import MetricAccumulator, Pixels
 from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.evaluation.score_table import scene_of
 from leadline.models.base import DepthModel
@@ -28,7 +33,7 @@ class Calibration:
     images: int
     folds: int
     before: float
-    """RMSE in metres, mean over images, of the model as it is."""
+    """RMSE in metres of the model as it is: that of `leadline.evaluate` under the same protocol."""
     after: float
     """The same where each fold is scaled by what the other folds say."""
     folds_better: int
@@ -53,7 +58,7 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
     Args:
         model: metric depth, on the device that it computes on.
         dataset: a few images with depth in metres.
-        protocol: which pixels count; its alignment must be none.
+        protocol: which pixels count, and how the error is averaged; its alignment must be none.
         batch_size: images that the model sees at once.
 
     Raises:
@@ -64,28 +69,63 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
     check_protocol(protocol)
     if protocol.alignment != "none":
         raise BadInput(f"Alignment {protocol.alignment!r} takes the scale out that is looked for: use none.")
-    pairs: list[tuple[str, torch.Tensor, torch.Tensor]] = []
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        depth = predict_views(model, sample, protocol)
-        counted = protocol.counts(sample.depth, sample.valid) & (depth > 0)
-        if counted.any():
-            pairs.append((scene_of(str(sample.name)), depth[counted], sample.depth[counted]))
+    check_alignment(protocol.alignment, model.kind)
+    pairs = list(_counted(predict_pairs(model, dataset, protocol, batch_size), protocol))
     if len(pairs) < 2:
         raise BadInput(f"{len(pairs)} images of {dataset.name} count: a scale needs 2, one of which is left out.")
-    logs = [(target.log() - depth.log()).median().item() for _, depth, target in pairs]
-    folds = _folds([scene for scene, _, _ in pairs])
-    before, after, better = [0.0] * len(pairs), [0.0] * len(pairs), 0
+    folds = _folds([scene_of(each.name) for each in pairs])
+    scores = {False: [MetricAccumulator.merged([])] * len(pairs), True: [MetricAccumulator.merged([])] * len(pairs)}
+    better = 0
+
+    def rmse(scaled: bool, places: Sequence[int]) -> float:
+        return MetricAccumulator.merged(scores[scaled][place] for place in places).averaged(protocol.averaging)["rmse"]
+
     for fold in folds:
-        held = set(fold)
-        scale = math.exp(median(logs[place] for place in range(len(pairs)) if place not in held))
+        scale = _scale(each for place, each in enumerate(pairs) if place not in set(fold))
         for place in fold:
-            _, depth, target = pairs[place]
-            before[place], after[place] = (
-                (factor * depth - target).square().mean().sqrt().item() for factor in (1.0, scale)
-            )
-        better += fmean(after[place] for place in fold) < fmean(before[place] for place in fold)
-    return Calibration(math.exp(median(logs)), len(pairs), len(folds), fmean(before), fmean(after), better)
+            scores[False][place] = pairs[place].scored(1.0, protocol)
+            scores[True][place] = pairs[place].scored(scale, protocol)
+        better += rmse(True, fold) < rmse(False, fold)
+    everything = range(len(pairs))
+    before, after = rmse(False, everything), rmse(True, everything)
+    return Calibration(_scale(pairs), len(pairs), len(folds), before, after, better)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The pixels of one image that count."""
+
+    name: str
+    predicted: Pixels
+    target: Pixels
+
+    def scored(self, scale: float, protocol: EvalProtocol) -> MetricAccumulator:
+        """Score the prediction times `scale`, held to the protocol's range."""
+        metres, _ = protocol.compare_pixels(self.predicted * np.float32(scale), self.target, DepthKind.METRIC)
+        return MetricAccumulator.of_pixels(metres, self.target)
+
+
+def _counted(pairs: Iterable[Pair], protocol: EvalProtocol) -> Iterator[_Counted]:
+    for pair in pairs:
+        counted = protocol.counts(pair.target, pair.valid)
+        if counted.any():
+            yield _Counted(pair.name, *(as_array(each[counted]) for each in (pair.predicted, pair.target)))
+
+
+def _scale(pairs: Iterable[_Counted]) -> float:
+    """The median over images of the median ratio of ground truth to prediction, where depth is predicted.
+
+    Raises:
+        BadInput: depth is predicted in none.
+    """
+    medians = []
+    for each in pairs:
+        positive = np.isfinite(each.predicted) & (each.predicted > 0)
+        if positive.any():
+            medians.append(float(np.median(np.log(each.target[positive]) - np.log(each.predicted[positive]))))
+    if not medians:
+        raise BadInput("The model predicts no depth above zero: there is nothing to scale.")
+    return math.exp(median(medians))
 
 
 def _folds(scenes: Sequence[str]) -> list[list[int]]:
