@@ -302,6 +302,77 @@ def test_predictions_may_have_a_scale_and_a_kind_of_their_own(tmp_path):
     assert row.kind == "scale_free"
 
 
+def test_one_scale_for_integers_and_for_floats_in_metres_is_refused(tmp_path):
+    """Millimetres in PNG beside metres in NPY: a scale for both makes a thousandth of the latter."""
+    for name in ("steps", "floats"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "steps" / "1.png"), (METRES * 1000).round().astype(np.uint16))
+    np.save(tmp_path / "floats" / "1.npy", METRES)
+    steps, floats = tmp_path / "steps", tmp_path / "floats"
+    for guess, truth in ((floats, steps), (steps, floats)):
+        with pytest.raises(
+            BadInput, match=r"1\.npy has a median of 0\.0035 m .* seems to be in metres: .*--prediction-"
+        ):
+            evaluate_maps(guess, truth, protocol("nyu_full"), depth_scale=1000.0, kind=DepthKind.METRIC)
+    for guess, truth, scale, own in ((floats, steps, 1000.0, 1.0), (steps, floats, 1.0, 1000.0)):
+        row = evaluate_maps(guess, truth, INDOOR, depth_scale=scale, prediction_scale=own).rows[0]
+        assert row.metrics["mae"] < 1e-3
+        assert not row.note
+    # A file that states its unit has its own scale, whatever it holds.
+    macro = _folder(tmp_path / "macro", {"1": METRES / 100})
+    assert evaluate_maps(macro, macro, protocol("nyu_full"), depth_scale=1000.0).rows[0].metrics["mae"] == 0
+
+
+def test_what_is_predicted_outside_of_the_range_is_a_note(tmp_path):
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    guess = _folder(tmp_path / "guess", {"1": np.where(METRES > 4, 20, METRES)})
+    note = evaluate_maps(guess, truth, INDOOR).rows[0].note
+    assert (METRES > 4).mean() == pytest.approx(0.4, abs=0.005)
+    assert note == "40% of the counted pixels are predicted nearer than 0.1 m or farther than 10 m: held to this range"
+    assert not evaluate_maps(guess, truth, protocol("indoor", cap=21.0)).rows[0].note
+    assert not evaluate_maps(guess, truth, protocol("indoor", alignment="median")).rows[0].note
+
+
+@pytest.mark.parametrize("alignment", ["none", "median", "scale", "scale_shift", "inverse_scale_shift"])
+@pytest.mark.parametrize("nothing", [0.0, np.nan])
+def test_a_map_without_any_depth_gains_nothing_by_an_alignment(tmp_path, alignment, nothing):
+    for folder, depth in (("guess", np.full_like(METRES, nothing)), ("truth", METRES)):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            np.save(tmp_path / folder / f"{number}.npy", METRES if number else depth)
+    kind = DepthKind.METRIC
+    rules = protocol("indoor", alignment=alignment)
+    row = evaluate_maps(tmp_path / "guess", tmp_path / "truth", rules, depth_scale=1.0, kind=kind).rows[0]
+    assert row.per_image[0].metrics["mae"] == pytest.approx(np.mean(METRES - 0.1), rel=1e-5)
+    assert row.per_image[1].metrics["mae"] < 1e-5
+    assert "1 of 3 images have no predicted depth at all: scored as 0.1 m everywhere (0)" in row.note
+
+
+def test_relative_maps_without_any_number_gain_nothing_by_an_alignment(tmp_path):
+    for folder, values in (("guess", np.full_like(METRES, np.nan)), ("truth", METRES)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "1.npy", values)
+    np.save(tmp_path / "guess" / "2.npy", 1 / METRES)
+    np.save(tmp_path / "truth" / "2.npy", METRES)
+    rules = protocol("indoor", alignment="inverse_scale_shift")
+    row = evaluate_maps(
+        tmp_path / "guess", tmp_path / "truth", rules, depth_scale=1.0, prediction_scale=1.0, kind=DepthKind.RELATIVE
+    ).rows[0]
+    assert row.per_image[0].metrics["mae"] == pytest.approx(np.mean(METRES - 0.1), rel=1e-5)
+    assert row.per_image[1].metrics["mae"] < 1e-4
+    assert "no predicted depth at all: scored as 0.1 m everywhere (1)" in row.note
+
+
+def test_options_of_models_are_refused_beside_maps(tmp_path, capsys):
+    folder = _folder(tmp_path, {"1": METRES})
+    for option in ("--split val", "--batch-size 4", "--device cuda", "--backend torch"):
+        words = ["evaluate", "--predictions", str(folder), "--ground-truth", str(folder), *option.split()]
+        assert main(words) == 1
+        assert (
+            f"{option.split()[0]} is of a model, and --predictions, --ground-truth of maps" in capsys.readouterr().err
+        )
+
+
 def test_maps_of_another_size_are_refused_or_resized(tmp_path):
     truth = _folder(tmp_path / "truth", {"1": METRES})
     guess = _folder(tmp_path / "guess", {"1": np.full((12, 16), 2.0)})

@@ -52,7 +52,8 @@ class EvaluateCommand:
     prediction_scale: float | None = None
     """The same for the predictions, where it is another."""
     kind: Annotated[DepthKind | None, tyro.conf.EnumChoicesFromValues] = None
-    """Kind of depth of the predictions, where their files do not state it; unset: metric."""
+    """Kind of depth of the predictions, where their files do not state it. Floats need it, or a scale by which they are
+    metres; integers are metric."""
     invalid: str | None = None
     """Numbers in the measured files that mean "not measured", as in 65535:1e10; none takes all as depth. Numbers that
     no camera measures are refused until this or --max-depth says what they are."""
@@ -97,6 +98,10 @@ class EvaluateCommand:
             "--data": self.data,
             "--train-data": self.train_data,
             "--details": self.details or None,
+            "--split": _unless(self.split, "test"),
+            "--batch-size": _unless(self.batch_size, 8),
+            "--backend": _unless(self.backend, "auto"),
+            "--device": _unless(self.device, "auto"),
         }
         for_maps = {
             "--predictions": self.predictions,
@@ -160,3 +165,8 @@ class EvaluateCommand:
             resize=self.resize,
             progress=True,
         )
+
+
+def _unless(value: int | str, default: int | str) -> int | str | None:
+    """Return an option's value, or None where it has its default, which is as good as not given."""
+    return None if value == default else value

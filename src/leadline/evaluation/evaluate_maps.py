@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
@@ -22,7 +24,8 @@ from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.score_table import SPREAD, constants_of, score_table
 from leadline.evaluation.scoring import ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import Table
-from leadline.io.depth_maps import DepthMap, read_depth
+from leadline.io.depth_maps import DepthMap, read_depth, read_numbers, stated_scale
+from leadline.io.depth_units import is_plausible
 from leadline.io.outputs import read_leadline_metadata
 
 
@@ -62,7 +65,7 @@ def evaluate_maps(
 
     Raises:
         BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, measured maps with
-            numbers that no camera measures, or as `evaluate`.
+            numbers that no camera measures, one scale for both folders that makes no depth of one, or as `evaluate`.
     """
     for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
         if scale is not None and not 0 < scale < math.inf:
@@ -92,7 +95,11 @@ def evaluate_maps(
             return read_depth(path, kind=own)  # which is then refused as ground truth
 
     names = list(pairs)
-    promised = read_prediction(pairs[names[0]][0]).kind
+    first_prediction, first_target = pairs[names[0]]
+    promised = read_prediction(first_prediction).kind
+    if depth_scale is not None and prediction_scale is None:
+        _check_one_scale_for_both(first_prediction, read_prediction(first_prediction), depth_scale)
+        _check_one_scale_for_both(first_target, read_target(first_target), depth_scale)
     check_alignment(protocol.alignment, promised)
 
     def compare(name: str) -> _ComparedFiles:
@@ -157,6 +164,24 @@ def evaluate_maps(
     if ignored:
         notes.append(f"Ignored in both folders: {', '.join(f'{n} {what}' for what, n in sorted(ignored.items()))}.")
     return replace(table, notes=(*table.notes, *notes))
+
+
+def _check_one_scale_for_both(path: Path, depth: DepthMap, scale: float) -> None:
+    """Refuse a scale that was stated for both folders where it makes no depth in metres of the files of one.
+
+    Floats in metres beside 16-bit millimetres would be read as a thousandth.
+    """
+    if depth.kind is not DepthKind.METRIC or not depth.mask.any():
+        return
+    middle = float(np.median(depth.values[depth.mask]))
+    if is_plausible(middle) or stated_scale(path, read_numbers(path)[1]) is not None:
+        return
+    numbers = middle * scale
+    seems = "it seems to be in metres" if is_plausible(numbers) else f"its numbers have a median of {numbers:,.4g}"
+    raise BadInput(
+        f"{path} has a median of {middle:,.4g} m by --depth-scale {scale:g}, which is no depth, and {seems}: give "
+        "each folder's own, --depth-scale for the ground truth and --prediction-scale for the predictions (1: metres)."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,11 +72,14 @@ def score_table(
     turned: list[str] = []
     parts: dict[str, list[MetricAccumulator]] = {each: [] for each in (name, *rivals)}
     samples: list[Pixels | None] = []
-    unusable = 0
+    empty: list[str] = []
+    unusable = outside = 0
     for pair in scored:
         names.append(pair.name)
         turned += [pair.name] if pair.is_reversed else []
+        empty += [pair.name] if pair.is_empty else []
         unusable += pair.unusable
+        outside += pair.outside
         for each, part in zip(parts, (pair.scores, *pair.constants), strict=True):
             parts[each].append(part)
         samples.append(pair.sample if len(samples) < MOST_SCENE_IMAGES else None)
@@ -86,6 +89,16 @@ def score_table(
     if unusable:
         notes.append(
             f"{unusable:,} counted pixels are predicted as zero, less or no number: held to the protocol's range"
+        )
+    if empty:
+        notes.append(
+            f"{len(empty)} of {scores.counted} images have no predicted depth at all: scored as "
+            f"{protocol.min_depth:g} m everywhere ({_some(empty)})"
+        )
+    if outside > _MUCH_OUTSIDE * scores.pixels.sum():
+        notes.append(
+            f"{outside / scores.pixels.sum():.0%} of the counted pixels are predicted nearer than "
+            f"{protocol.min_depth:g} m or farther than {protocol.cap:g} m: held to this range"
         )
     if turned:
         notes.append(_turned(turned, scores.counted, kind, protocol, is_from_files=is_from_files))
@@ -114,6 +127,10 @@ def score_table(
         else (),
         protocol=protocol.as_dict(),
     )
+
+
+_MUCH_OUTSIDE = 0.01
+"""Share of the pixels that may be predicted outside of the protocol's range without a note."""
 
 
 def scene_of(name: str) -> str:

@@ -121,7 +121,8 @@ class DepthReading:
             raise BadInput(
                 f"{where}: {nothing.mean():.2%} of its pixels hold numbers up to {number:g}, which no camera measures "
                 f"(a renderer's background?): state invalid={number:g} or max_depth=METRES to leave them out, or "
-                "invalid=none to take them as depth (of a dataset; with `evaluate --truth` --invalid and --max-depth)."
+                "invalid=none to take them as depth (of a dataset; with `evaluate --ground-truth`, --invalid and "
+                "--max-depth)."
             )
 
     def _may_hold_background(self, measured: DepthMap) -> bool:
