@@ -1,18 +1,23 @@
 """Options: a value that cannot be meant is refused in one line, before anything is claimed or computed."""
 
 import dataclasses
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leadline.cli.main import COMMANDS, main
 from leadline.core.errors import BadInput
-from leadline.core.ranges import OneOf, Within, check_fields
+from leadline.core.ranges import AtLeastOne, OneOf, Positive, Side, Within, check_fields
 from leadline.data.transforms import Augmentation
+from leadline.evaluation.protocols import protocol
+from leadline.models.registry import build
 from leadline.training.trainer import HardwareConfig, TrainConfig
 
 TRAIN = [
@@ -179,6 +184,41 @@ def test_a_config_takes_just_what_its_ranges_say(data: st.DataObject) -> None:
     else:
         with pytest.raises(BadInput, match=f"{name}="):
             check_fields(made)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+    steps: AtLeastOne = 1
+    rate: Positive = 1.0
+    size: tuple[Side, Side] | None = None
+
+
+def test_numbers_of_other_libraries_become_python_s():
+    """The configuration of a run is written as JSON, which knows none of NumPy's."""
+    made = _Config(np.int64(3), np.float32(0.5), (np.int32(4), torch.tensor(6)))  # pyright: ignore[reportArgumentType]
+    check_fields(made)
+    assert json.loads(json.dumps(dataclasses.asdict(made))) == {"steps": 3, "rate": 0.5, "size": [4, 6]}
+    assert protocol("indoor", cap=np.float32(8), scales=(np.float64(1), 2)).as_dict() | {"crop_shares": []} == (
+        protocol("indoor", cap=8.0, scales=(1.0, 2.0)).as_dict() | {"crop_shares": []}
+    )
+    model = build("cnn", size="tiny", width=np.int64(8), input_size=(np.int64(32), np.int64(64)))
+    assert (model.arguments["width"], model.arguments["input_size"]) == (8, [32, 64])
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"steps": 2.0}, r"steps=2\.0: give a whole number, at least 1"),
+        ({"steps": "2"}, "steps='2': give a whole number"),
+        ({"steps": True}, "steps=True: give a whole number"),
+        ({"steps": np.float64(2)}, r"steps=2\.0: give a whole number"),
+        ({"rate": "fast"}, "rate='fast': give a number, more than 0"),
+        ({"size": (4, 6.5)}, r"size=\(4, 6\.5\): give a whole number"),
+    ],
+)
+def test_numbers_of_another_type_are_refused_in_words(fields, fault):
+    with pytest.raises(BadInput, match=fault):
+        check_fields(_Config(**fields))
 
 
 def test_the_home_folder_is_meant_where_a_shell_left_its_sign(

@@ -1,5 +1,6 @@
 """Arrays: the shapes of images, depth maps and cameras; NumPy holds them until PyTorch is asked for."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -49,6 +50,19 @@ def as_array(numbers: "np.ndarray | Tensor") -> np.ndarray:
     if tensor.is_floating_point() and tensor.element_size() < 4:
         tensor = tensor.float()
     return tensor.cpu().numpy()
+
+
+def plain(value: Any) -> Any:
+    """Return numbers of NumPy and PyTorch as Python's, as JSON needs them, in whatever lists, tuples and mappings.
+
+    Args:
+        value: anything; arrays and tensors of a dimension or more stay what they are.
+    """
+    if isinstance(value, np.generic) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def as_tensor(numbers: "np.ndarray | Tensor") -> "Tensor":

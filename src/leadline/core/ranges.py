@@ -4,8 +4,10 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from numbers import Integral, Real
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from leadline.core.arrays import plain
 from leadline.core.errors import BadInput
 
 
@@ -53,20 +55,27 @@ Side = Annotated[int, Within(1, 1 << 14)]
 def check_fields(config: Any) -> None:
     """Check every field of a dataclass instance that has a range in its annotation; None is always accepted.
 
+    Numbers of NumPy and PyTorch become Python's, in a frozen instance too: what is configured is written as JSON.
+
     Raises:
-        BadInput: a number out of its range or not finite, or a text that is no choice; it names field and range.
+        BadInput: a number of another type, out of its range or not finite, or a text that is no choice; it names field
+            and range.
     """
-    for name, marks in _marked(type(config)).items():
-        check_value(name, getattr(config, name), marks)
+    for name, (marks, is_whole) in _marked(type(config)).items():
+        value = getattr(config, name)
+        if (as_python := plain(value)) is not value:
+            object.__setattr__(config, name, as_python)
+        check_value(name, as_python, marks, is_whole=is_whole)
 
 
-def check_value(name: str, value: Any, marks: Sequence[Any]) -> None:
+def check_value(name: str, value: Any, marks: Sequence[Any], *, is_whole: bool = False) -> None:
     """Check one value, or each of a sequence, against the ranges and choices of its annotation.
 
     Args:
         name: what an error calls the value.
         value: a number, a text, a list or tuple of them, or None, which is always accepted.
         marks: the metadata of its annotation; what is neither `Within` nor `OneOf` is ignored.
+        is_whole: whether a number must be a whole one.
 
     Raises:
         BadInput: as `check_fields`.
@@ -75,16 +84,33 @@ def check_value(name: str, value: Any, marks: Sequence[Any]) -> None:
         return
     for each in value if isinstance(value, tuple | list) else (value,):
         for mark in marks:
+            if isinstance(mark, Within) and not _is_number(each, is_whole=is_whole):
+                raise BadInput(f"{name}={value!r:.80}: give a {'whole ' if is_whole else ''}number, {mark}.")
             if isinstance(mark, Within) and not mark.contains(each):
                 raise BadInput(f"{name}={_shown(value)}: give {mark}.")
             if isinstance(mark, OneOf) and each not in mark.choices:
                 raise BadInput(f"{name}={each!r}: choose one of {', '.join(map(str, sorted(mark.choices)))}.")
 
 
+def _is_number(value: Any, *, is_whole: bool) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral if is_whole else Real)
+
+
 @cache
-def _marked(kind: type) -> dict[str, tuple[Any, ...]]:
+def _marked(kind: type) -> dict[str, tuple[tuple[Any, ...], bool]]:
+    """Field → its ranges and choices, and whether its numbers are whole, of those that have any."""
     hints = get_type_hints(kind, include_extras=True)
-    return {each.name: found for each in fields(kind) if (found := tuple(_marks(hints[each.name])))}
+    return {
+        each.name: (found, float not in _types(hints[each.name]))
+        for each in fields(kind)
+        if (found := tuple(_marks(hints[each.name])))
+    }
+
+
+def _types(hint: Any) -> set[Any]:
+    """Return the types in an annotation: int and NoneType of `tuple[Side, Side] | None`."""
+    parts = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    return {hint} if not parts else set().union(*map(_types, parts))
 
 
 def _marks(hint: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
 from leadline.data.transforms import resize
 from leadline.io.atomic import atomic_write, clean_stale
+from leadline.io.json_text import as_json
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration
 
@@ -97,7 +98,7 @@ def prepare(
         "splits": _described(parts, spec, licence),
     }
     with _locked(out):
-        manifest = _claim(out, json.loads(json.dumps(manifest)))
+        manifest = _claim(out, as_json(manifest))
         prepared = []
         for name, dataset in parts.items():
             part = manifest["splits"][name]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from leadline.core.arrays import Depth, Mask, Tensor, as_array, as_tensor
+from leadline.core.arrays import Depth, Mask, Tensor, as_array, as_tensor, plain
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_known, check_type
 from leadline.evaluation.alignment_kinds import check_alignment
@@ -166,7 +166,7 @@ class EvalProtocol:
         Raises:
             BadInput: an unknown crop, alignment or averaging, or a range that holds no depth.
         """
-        changed = replace(self, **{key: value for key, value in changes.items() if value is not None})
+        changed = replace(self, **{key: plain(value) for key, value in changes.items() if value is not None})
         _check(changed)
         return changed
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from leadline.core.arrays import plain
+
 
 def parse_json(text: str | bytes) -> Any:
     """Return what a JSON text holds, as `json.loads`, which would take the last of several values of one key.
@@ -12,6 +14,15 @@ def parse_json(text: str | bytes) -> Any:
         RecursionError: it is nested too deep.
     """
     return json.loads(text, object_pairs_hook=_object)
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as it comes back from JSON: tuples as lists, and numbers of NumPy and PyTorch as Python's.
+
+    Raises:
+        TypeError: it holds what JSON cannot.
+    """
+    return json.loads(json.dumps(plain(value)))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from leadline.core.errors import BadInput
 from leadline.io.atomic import atomic_write
-from leadline.io.json_text import parse_json
+from leadline.io.json_text import as_json, parse_json
 
 
 def claim_folder(file: Path, configuration: Mapping[str, Any], problem: str, beside: Collection[str] = ()) -> None:
@@ -49,7 +49,7 @@ def create_or_read(
         if others := sorted(found - set(allowed)):
             raise BadInput(f"{file.parent} holds {others[0]}, which is not of this run: choose another folder.")
         with atomic_write(file) as half:
-            half.write_text(json.dumps(configuration, indent=1))
+            half.write_text(json.dumps(as_json(configuration), indent=1))
     return read_configuration(file)
 
 
@@ -83,7 +83,7 @@ def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], 
     Raises:
         BadInput: a value differs, or is in one of them only.
     """
-    before, now = _flat(before), _flat(json.loads(json.dumps(now)))
+    before, now = _flat(before), _flat(as_json(now))
     changes = [
         f"  {key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())

@@ -8,6 +8,7 @@ from importlib import import_module
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from leadline.core.arrays import plain
 from leadline.core.errors import BadInput, unknown
 from leadline.core.specs import parse_options
 from leadline.models.base import DepthModel, ModelSpec, init_on_meta
@@ -80,6 +81,7 @@ def build(name: str, **arguments: Any) -> DepthModel:
     """
     if name not in _BUILDERS:
         raise unknown("model", name, MODELS)
+    arguments = plain(arguments)
     pruned, scope = arguments.pop(PRUNED, None), arguments.pop(SCOPE, None)
     module, _, builder_name = _BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)

@@ -40,6 +40,7 @@ from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.metrics import METRICS
 from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.io.atomic import atomic_write, clean_stale
+from leadline.io.json_text import as_json
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel, Preprocessing, Resize
@@ -477,7 +478,7 @@ class _State:
             BadInput: the disk is full, or does not take it; the checkpoint before is kept.
         """
         state = {name: getattr(self, name).state_dict() for name in _LEARNING}
-        run = json.dumps(self.run)
+        run = json.dumps(as_json(self.run))
         rest = {"run": run, "step": self.step, "seconds": self.seconds, "best": self.best, "log": self.log}
         with atomic_write(path) as half:
             try:
