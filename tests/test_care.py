@@ -389,6 +389,23 @@ def sequence(rooms, tmp_path) -> Path:
     return root
 
 
+def test_files_without_a_partner_are_no_frames(rooms, tmp_path, capsys):
+    data = Path(shutil.copytree(rooms, tmp_path / "data"))
+    scene = Scene(data / "train" / "house")
+    scene.depths[1].unlink()
+    scene.depths[3].unlink()
+    scene.images[5].unlink()
+    assert main(["data", "inspect", str(data)]) == 0
+    said = capsys.readouterr().out
+    assert "14 frames of 2 scenes (train 9, val 5), and 3 files without a partner" in said
+    assert re.search(r"\| train/house +\| +9 \|", said)
+    assert main(["data", "inspect", str(data), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["scenes"]
+    assert [(each["frames"], each["unpaired"]) for each in told] == [(9, 3), (5, 0)]
+    assert main(["data", "doctor", str(data)]) == 1
+    assert "14 frames and 3 files without a partner of" in capsys.readouterr().out
+
+
 def test_a_published_layout_is_recognised_and_its_own_files_are_named(sequence, capsys):
     assert main(["data", "inspect", str(sequence)]) == 0
     printed = capsys.readouterr().out

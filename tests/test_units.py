@@ -1,6 +1,7 @@
 """Units and values: what the numbers of depth files mean is one thing for the reader and for the data checks."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,18 @@ def test_millimetres_in_floats_are_refused_everywhere_until_they_are_stated(
     stated = f"{data},depth_scale=1000"
     assert faults(capsys, stated) == {}
     assert open_data(stated, "train")[0].depth.median() == pytest.approx(np.median(room(0)), rel=1e-3)
+
+
+def test_centimetres_in_floats_are_suggested_as_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A room of 3 m, in the unit of some renderers; in millimetres it would be 30 cm deep."""
+    data = write_data(tmp_path / "data", lambda metres: (metres * 100).astype(np.float32), suffix="npz", frames=12)
+    for said in (*refusal(capsys, str(data), tmp_path), faults(capsys, str(data))["unit"]):
+        assert re.search(r"depth_scale=100 \(centimetres\) makes it \d\.?\d* m; depth_scale=1000", said), said
+    assert main(["data", "inspect", str(data)]) == 0
+    assert "readers refuse as metres: state depth_scale=100 (centimetres)" in capsys.readouterr().out
+    assert faults(capsys, f"{data},depth_scale=100") == {}
 
 
 def test_millimetres_as_integers_in_npz_state_their_unit_or_are_refused(

@@ -75,7 +75,9 @@ def _text(words: str, frames: Sequence[FrameStats], faults: Sequence[Issue]) -> 
             lines += [f"  {fault.message}", *(f"    {file}" for file in [*files[:SHOWN], *more])]
     faulty = len({id(frame) for fault in faults for frame in fault.frames})
     verdict = f"{faulty} of them with a fault" if faults else f"sound, by {len(CHECKS)} checks"
-    return "\n".join([*lines, f"{len(frames)} frames of {words}: {verdict}."])
+    unpaired = sum(not frame.entry.is_frame for frame in frames)
+    lone = f" and {unpaired} files without a partner" if unpaired else ""
+    return "\n".join([*lines, f"{len(frames) - unpaired} frames{lone} of {words}: {verdict}."])
 
 
 _MEANINGS = {name: check.meaning for name, check in CHECKS.items()} | {

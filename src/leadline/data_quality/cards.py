@@ -74,12 +74,14 @@ def card_report(card: DatasetCard, collection: Collection, frames: Sequence[Fram
 
 
 def _counts(card: DatasetCard) -> str:
-    """`407 frames of 14 scenes (train 379, val 28)`"""
+    """`407 frames of 14 scenes (train 379, val 28), and 2 files without a partner`"""
     splits: dict[str, int] = {}
     for scene in card.scenes:
         splits[scene.split] = splits.get(scene.split, 0) + scene.frames
     each = ", ".join(f"{split} {count}" for split, count in splits.items())
-    return f"{sum(splits.values())} frames of {len(card.scenes)} scenes ({each})"
+    unpaired = sum(scene.unpaired for scene in card.scenes)
+    lone = f", and {unpaired} files without a partner (leadline data doctor names them)" if unpaired else ""
+    return f"{sum(splits.values())} frames of {len(card.scenes)} scenes ({each}){lone}"
 
 
 def _scenes_table(card: DatasetCard) -> TextTable:
@@ -100,7 +102,8 @@ def _unread(card: DatasetCard) -> list[str]:
     """How much is not on the card."""
     return [
         *(
-            f"{_name(scene)}: {len(scene.unreadable)} of {scene.frames} could not be read: {scene.unreadable[0]}"
+            f"{_name(scene)}: {len(scene.unreadable)} of {scene.frames + scene.unpaired} could not be read: "
+            f"{scene.unreadable[0]}"
             for scene in card.scenes
             if scene.unreadable
         ),

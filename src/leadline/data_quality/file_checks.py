@@ -36,7 +36,7 @@ def unpaired(frames: Sequence[FrameStats], kind: DepthKind) -> list[Issue]:
             "unpaired", frame, frame.entry.pair_fault or f"has no {missing[frame.entry.image is None]}: {fix}."
         )
         for frame in frames
-        if frame.entry.pair_fault or not (frame.entry.make or (frame.entry.image and frame.entry.depth))
+        if not frame.entry.is_frame
     ]
 
 

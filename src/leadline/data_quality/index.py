@@ -42,6 +42,11 @@ class Entry:
     camera_fault: str = ""
     """Why the stated camera is refused."""
 
+    @property
+    def is_frame(self) -> bool:
+        """Whether it has a photograph and depth; else it is a file whose partner is missing or wrong."""
+        return not self.pair_fault and bool(self.make or (self.image and self.depth))
+
     def files(self, which: str | None = None) -> tuple[str, ...]:
         """Return the files to name in a message: the "image", the "depth" or (None) both; else the sample's name."""
         files = {"image": self.image, "depth": self.depth}

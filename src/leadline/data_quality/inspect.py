@@ -49,6 +49,9 @@ class SceneCard:
     split: str
     scene: str
     frames: int
+    """Photographs with their depth."""
+    unpaired: int
+    """Files without a partner, which are no frames; the doctor names them."""
     image_sizes: tuple[str, ...]
     """Width × height in pixels."""
     depth: str
@@ -131,7 +134,8 @@ def _scene_card(place: tuple[str, str], group: Sequence[FrameStats], unit: Unit 
     cameras = dict.fromkeys((frame.camera, frame.image_size) for frame in group if frame.camera and frame.image_size)
     return SceneCard(
         *place,
-        frames=len(group),
+        frames=sum(frame.entry.is_frame for frame in group),
+        unpaired=sum(not frame.entry.is_frame for frame in group),
         image_sizes=tuple(f"{width} × {height}" for height, width in sizes),
         depth=", ".join(dict.fromkeys(_format(frame) for frame in group if frame.depth_stats)),
         unit=unit,

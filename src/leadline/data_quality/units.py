@@ -112,11 +112,16 @@ def _guess(all_stats: Sequence[DepthStats], middle: float, frames: Sequence[Fram
 
 
 def _guess_floats(middle: float) -> Unit | None:
-    """Return metres if they are plausible, as readers take them; else millimetres, which readers want stated."""
+    """Return metres if they are plausible, as readers take them; else the likeliest unit, which readers want stated."""
     if is_plausible(middle):
         return Unit(1, f"floats of median {middle:.3g}: metres, as readers take them")
-    if is_plausible(middle / 1000):
-        return Unit(
-            1000, f"floats of median {middle:.4g}, which readers refuse as metres: state depth_scale=1000 (millimetres)"
-        )
-    return None
+    likely = likely_scales(middle, is_integer=False)
+    if not likely:
+        return None
+    first, *others = (f"depth_scale={scale} ({COMMON_DEPTH_SCALES[scale]})" for scale in likely)
+    or_else = f", or {others[0]}, which makes it {format_metres(middle / likely[1])}" if others else ""
+    return Unit(
+        likely[0],
+        f"floats of median {middle:.4g}, which readers refuse as metres: state {first}, which makes it "
+        f"{format_metres(middle / likely[0])}{or_else}",
+    )

@@ -18,11 +18,10 @@ def likely_scales(middle: float, *, is_integer: bool = True) -> list[int]:
 
     Args:
         middle: the median of the numbers in a file.
-        is_integer: whether the numbers are integers; floats are metres or millimetres.
+        is_integer: whether the numbers are integers; floats are metres, centimetres or millimetres.
     """
-    fitting = [
-        scale for scale in COMMON_DEPTH_SCALES if is_plausible(middle / scale) and (is_integer or scale in (1, 1000))
-    ]
+    in_use = COMMON_DEPTH_SCALES if is_integer else (1, 100, 1000)
+    fitting = [scale for scale in in_use if is_plausible(middle / scale)]
     return sorted(fitting, key=lambda scale: abs(math.log(middle / scale / 2)))
 
 
