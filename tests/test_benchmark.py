@@ -16,8 +16,9 @@ from leadline.reporting.charts import scatter
 
 
 def test_a_benchmark_measures_what_runs_and_names_what_does_not(tmp_path, capsys):
-    words = ["benchmark", "--models", "leadline_small", str(tmp_path / "none.onnx"), "--backends", "onnx"]
-    assert main([*words, "--seconds", "0.01", "--json", str(tmp_path / "rates.json")]) == 0
+    # A name that stands twice is measured once; the exit status tells of the file that nothing runs.
+    words = ["benchmark", "--models", *["leadline_small"] * 2, str(tmp_path / "none.onnx"), "--backends", "onnx"]
+    assert main([*words, "--seconds", "0.01", "--json", str(tmp_path / "rates.json")]) == 1
     said = capsys.readouterr().out
     assert "| leadline_small | onnx " in said
     content = json.loads((tmp_path / "rates.json").read_text())
@@ -52,6 +53,8 @@ def test_a_benchmark_of_nothing_that_runs_is_an_empty_table_with_the_reason(tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--models"], "--models: give at least one"),
+        (["--backends"], "--backends: give at least one"),
         (["--seconds", "inf"], "seconds=inf: give more than 0"),
         (["--seconds", "nan"], "seconds=nan: give more than 0"),
         (["--batch", "0"], "batch=0: give at least 1"),

@@ -268,6 +268,15 @@ def test_the_command_prunes_finetunes_and_says_what_each_stage_costs(
     assert sizes[0] < 0.7 * sizes[1]
 
 
+def test_a_fraction_that_no_width_reaches_leaves_no_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["compress", "prune", str(folder), "--keep", "0.001", "--data", "rooms,count=2", "--out"]
+    assert main([*words, str(tmp_path / "out"), *SHORT]) == 1
+    assert "still needs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pruned_folder_is_a_model_like_any_other(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model = str(run / "model")
     assert main(["evaluate", "--model", model, "--data", ROOMS]) == 0

@@ -159,6 +159,11 @@ def test_an_unknown_model_is_refused_with_the_known_ones():
         build("dtp")
 
 
+def test_a_command_names_the_model_of_the_package_too():
+    with pytest.raises(BadInput, match=r"No model is called 'nope'. Known models: acan, .*leadline_small, .*zoedepth"):
+        open_model("nope")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -20,7 +20,8 @@ class BenchmarkCommand:
     """Measure how fast this machine runs networks, beside what it computes and copies at most.
 
     Each model runs with each backend in a process of its own, at the network's own size, on the CPU. What a backend
-    does not run, or is not installed, is named. End other programs first: they share the cores.
+    does not run, or is not installed, is named; if nothing runs a model, the exit status is 1. End other programs
+    first: they share the cores.
     """
 
     models: tuple[str, ...] = (DEFAULT,)
@@ -46,6 +47,10 @@ class BenchmarkCommand:
             measure_models,
         )
 
+        models, backends = tuple(dict.fromkeys(self.models)), tuple(dict.fromkeys(self.backends))
+        for option, given in (("--models", models), ("--backends", backends)):
+            if not given:
+                raise BadInput(f"{option}: give at least one, or leave it out.")
         if self.json:
             check_replaceable(self.json, "--json", keys=frozenset({"machine", "benchmark"}))
             make_folder(self.json.parent)
@@ -56,7 +61,7 @@ class BenchmarkCommand:
             make_folder(self.chart.parent)
         machine = measure_machine()
         rows, left_out = [], []
-        for each in measure_models(self.models, self.backends, machine, batch=self.batch, seconds=self.seconds):
+        for each in measure_models(models, backends, machine, batch=self.batch, seconds=self.seconds):
             (left_out if isinstance(each, str) else rows).append(each)
             print_line(f"left out: {each}" if isinstance(each, str) else f"{each.model}, {each.backend}: measured")
         print_table(benchmark_table(machine, rows, left_out))
@@ -69,4 +74,5 @@ class BenchmarkCommand:
                 half.write_text(f"<!--{GENERATOR}-->\n{drawn}", encoding="utf-8")
         elif self.chart:
             print_line("No chart: none of the models states how accurate it is.")
-        return 0 if rows else 1
+        reasons = {model: sum(line.startswith(f"{model} with ") for line in left_out) for model in models}
+        return 1 if len(backends) in reasons.values() else 0

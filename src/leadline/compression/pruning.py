@@ -117,6 +117,23 @@ def check_prunable(model: DepthModel) -> None:
         raise BadInput(f"{model.name!r} cannot be pruned ({reason}). These can: {PRUNABLE}.")
 
 
+def check_reach(model: DepthModel, keep: float) -> None:
+    """Refuse a fraction of the multiply-adds that no pruning of a network reaches, before anything is read or written.
+
+    Args:
+        model: what `check_prunable` lets pass.
+        keep: the fraction, between 0 and 1.
+
+    Raises:
+        BadInput: it is out of range or cannot be reached, or torch-pruning is not installed.
+    """
+    check_value("keep", keep, [Within(0, 1, above=True, below=True)])
+    check_installed()
+    original = deepcopy(without_scope(model)).cpu().eval().requires_grad_(False)
+    image = torch.zeros(1, 3, *model.preprocessing.size)
+    _check_reach(original, _channel_groups(deepcopy(original), image)[1], _areas(original, image), keep)
+
+
 def check_installed() -> None:
     """Refuse to begin where the libraries of the extra `compress` are not installed.
 

@@ -1,6 +1,5 @@
 """Export a model: write it in another format, run it against the original, and only then give it its name."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from leadline.export.parity import Parity, compare, images_of
 from leadline.inference.backends import METADATA_KEY, ExportedModel, exported_files, load_exported
 from leadline.inference.torch_backend import TorchPredictor
 from leadline.io.atomic import atomic_write, make_folder
+from leadline.io.outputs import check_replaceable
 from leadline.models.base import DepthModel
 from leadline.models.description import describe
 from leadline.models.quantisation import merge_quantisers
@@ -141,12 +141,8 @@ def check_place(path: StrPath) -> None:
         BadInput: there is a folder, or a file of another origin.
     """
     path = Path(path)
-    is_ours = path.is_file() and METADATA_KEY.encode() in path.read_bytes()
-    for file in exported_files(path):
-        if file.is_dir():
-            raise BadInput(f"{file} is a folder: choose another --out.")
-        if os.path.lexists(file) and not is_ours:
-            raise BadInput(f"{file} is there, and Leadline did not write it: choose another --out, or remove it.")
+    beside = [file.name for file in exported_files(path) if file != path]
+    check_replaceable(path, "--out", is_own=lambda file: METADATA_KEY.encode() in file.read_bytes(), beside=beside)
 
 
 def check_calibration(images: Sequence[np.ndarray]) -> None:

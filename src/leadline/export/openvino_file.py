@@ -1,10 +1,12 @@
 """OpenVINO files: the graph of the ONNX file, with the smoothing that OpenVINO's reader of ONNX leaves out."""
 
+import io
 import json
 import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +107,15 @@ def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) 
     # Steps that are alike on both sides of 0 came nearer to `leadline_small`; NNCF advises others after a GELU.
     is_lopsided = any(node.get_type_name() in ("Gelu", "Erf") for node in model.get_ordered_ops())
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    return nncf.quantize(
-        model,
-        nncf.Dataset([{"image": image[None], "focal": unknown} for image in calibration]),
-        subset_size=len(calibration),
-        preset=nncf.QuantizationPreset.MIXED if is_lopsided else nncf.QuantizationPreset.PERFORMANCE,
-        ignored_scope=nncf.IgnoredScope(patterns=kept, validate=False),
-    )
+    # Its progress bars go to standard output, among what a command says.
+    with redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model,
+            nncf.Dataset([{"image": image[None], "focal": unknown} for image in calibration]),
+            subset_size=len(calibration),
+            preset=nncf.QuantizationPreset.MIXED if is_lopsided else nncf.QuantizationPreset.PERFORMANCE,
+            ignored_scope=nncf.IgnoredScope(patterns=kept, validate=False),
+        )
 
 
 def _smooth(runtime: Any, model: Any) -> None:

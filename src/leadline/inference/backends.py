@@ -228,7 +228,7 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
     path = Path(path)
     runners = _RUNNERS[path.suffix.lower()]
     if backend != "auto" and backend not in runners:
-        raise BadInput(f"{path} is run by {' or '.join(runners)}, not by {backend}: leave --backend out.")
+        raise BadInput(f"{path} is run by {' or '.join(runners)}, not by {backend}: choose another backend, or none.")
     for file in exported_files(path):
         if not file.is_file():
             raise BadInput(f"No file {file}: `leadline export` writes it.")

@@ -106,7 +106,7 @@ def load_for_command(
         raise BadInput("openvino is not installed: pip install 'leadline[cpu]'")
     if backend in ("onnx", "openvino"):
         raise BadInput(
-            f"--backend {backend} runs exported files: leadline export {spec} --to {backend}, and give that file."
+            f"Backend {backend} runs exported files: leadline export {spec} --to {backend}, and give that file."
         )
     import torch
 

@@ -9,7 +9,8 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,14 +79,20 @@ def printable(text: str) -> str:
 
 
 def check_replaceable(
-    path: Path, option: str, *, keys: frozenset[str] = frozenset(), beside: Collection[str] = ()
+    path: Path,
+    option: str,
+    *,
+    keys: frozenset[str] = frozenset(),
+    is_own: Callable[[Path], bool] | None = None,
+    beside: Collection[str] = (),
 ) -> None:
     """Refuse to write where there is a file that Leadline did not write.
 
     Args:
         path: the file to be written.
         option: how the user named the place, for the message: `--json`.
-        keys: the top-level keys of a JSON file of this sort; empty for an HTML page.
+        keys: the top-level keys of a JSON file of this sort; empty for an HTML page, or where `is_own` tells.
+        is_own: tells whether Leadline wrote a file that is there.
         beside: names of files that are written beside it, which are Leadline's where `path` is.
 
     Raises:
@@ -93,7 +100,9 @@ def check_replaceable(
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder: choose another {option}.")
-    if path.is_file() and (_is_own_json(path, keys) if keys else _is_own_page(path)):
+    if is_own is None:
+        is_own = partial(_is_own_json, keys=keys) if keys else _is_own_page
+    if path.is_file() and is_own(path):
         return
     for place in (path, *(path.with_name(name) for name in beside)):
         if os.path.lexists(place):

@@ -4,13 +4,13 @@ import fnmatch
 import os
 from pathlib import Path
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.models.base import DepthModel
 from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.pretrained.releases import RELEASES, weights_file
-from leadline.models.registry import DEFAULT, MODELS, build
+from leadline.models.registry import BUILDERS, DEFAULT, MODELS, build
 from leadline.models.saving import load_folder
 
 
@@ -95,4 +95,7 @@ def open_model(words: StrPath) -> DepthModel:
 
         return quantise(load(path), **parse_options(quantise, arguments, "quantised"))
     is_stored = path or "/" in name or words == DEFAULT or words in HUB_MODELS
-    return load(words) if is_stored else build(name, **arguments)
+    if is_stored:
+        return load(words)
+    check_known("model", name, BUILDERS if name in BUILDERS else list_models())
+    return build(name, **arguments)

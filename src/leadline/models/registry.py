@@ -39,7 +39,7 @@ MODELS: Mapping[str, str] = {
 """Name → builder `(**arguments) -> DepthModel`; nothing is imported until it is built."""
 
 
-_BUILDERS: Mapping[str, str] = {
+BUILDERS: Mapping[str, str] = {
     **MODELS,
     "depth_anything_3": "leadline.models.pretrained.depth_anything_3:depth_anything_3",
     "hub": "leadline.models.pretrained.transformers:hub",
@@ -79,11 +79,11 @@ def build(name: str, **arguments: Any) -> DepthModel:
     Raises:
         BadInput: no such model, an argument that its builder does not take, or a value it cannot use.
     """
-    if name not in _BUILDERS:
+    if name not in BUILDERS:
         raise unknown("model", name, MODELS)
     arguments = plain(arguments)
     pruned, scope = arguments.pop(PRUNED, None), arguments.pop(SCOPE, None)
-    module, _, builder_name = _BUILDERS[name].partition(":")
+    module, _, builder_name = BUILDERS[name].partition(":")
     builder = getattr(import_module(module), builder_name)
     config = options_of(builder)
     values = parse_options(config or builder, arguments, name)

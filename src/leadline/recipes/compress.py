@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from leadline.compression.pruning import check_installed, check_prunable, prune
+from leadline.compression.pruning import check_prunable, check_reach, prune
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit
 from leadline.core.ranges import AtLeastOne, OneOf, Within, check_fields
@@ -127,7 +127,7 @@ def prune_model(options: PruneOptions) -> CompressedModel:
     check_fields(options)
     original = _original(options.model)
     check_prunable(original)
-    check_installed()
+    check_reach(original, options.keep)
     if SCOPE in original.arguments:
         say_without_scope(options.model)
 
