@@ -108,7 +108,7 @@ def _quantised(model: Any, calibration: Sequence[Any], in_float: Sequence[str]) 
     is_lopsided = any(node.get_type_name() in ("Gelu", "Erf") for node in model.get_ordered_ops())
     logging.getLogger("nncf").setLevel(logging.ERROR)
     # Its progress bars go to standard output, among what a command says.
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()), quiet():
         return nncf.quantize(
             model,
             nncf.Dataset([{"image": image[None], "focal": unknown} for image in calibration]),
