@@ -1,7 +1,7 @@
 """Tables of scores: predictions beside predictors of one constant depth, with the scores of each image."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,7 @@ def score_table(
     *,
     title: str,
     is_from_files: bool = False,
+    scene: Callable[[str], str] | None = None,
 ) -> Table:
     """Return a table with a row for predictions, one for each flat predictor, and the scores of each image.
 
@@ -59,6 +60,7 @@ def score_table(
         known: the constants.
         title: of the table.
         is_from_files: whether the predictions' kind can be stated otherwise.
+        scene: an image's name → its scene; None: `scene_of`.
 
     Raises:
         BadInput: no pixel counts.
@@ -106,7 +108,7 @@ def score_table(
     row = row_of(name, scores, names, kind, protocol, note="; ".join(notes))
     own = parts.pop(OWN_MEDIAN)
     if len(names) <= MOST_SCENE_IMAGES and (
-        by_scenes := _score_scenes(names, samples, scores.pixels.tolist(), protocol)
+        by_scenes := _score_scenes([*map(scene or scene_of, names)], samples, scores.pixels.tolist(), protocol)
     ):
         parts[SCENE_MEDIAN] = by_scenes
     parts[OWN_MEDIAN] = own
@@ -139,26 +141,32 @@ def scene_of(name: str) -> str:
 
 
 def _score_scenes(
-    names: list[str], samples: list[Float[np.ndarray, " _"] | None], counted: list[int], protocol: EvalProtocol
+    scenes: list[str], samples: list[Float[np.ndarray, " _"] | None], counted: list[int], protocol: EvalProtocol
 ) -> list[MetricAccumulator]:
     """Score each scene's median against some pixels of each image, weighted to how many it has.
 
     Nothing where every image is a scene of its own, or all are one.
+
+    Args:
+        scenes: the scene of each image.
+        samples: some of the measured depths of each image.
+        counted: how many pixels of each image count.
+        protocol: how they are compared.
     """
     held = [np.zeros(0, np.float32) if sample is None else sample for sample in samples]
     by_scene: dict[str, list[Pixels]] = defaultdict(list)
-    for name, sample in zip(names, held, strict=True):
-        by_scene[scene_of(name)].append(sample)
-    if not 1 < len(by_scene) < len(names):
+    for scene, sample in zip(scenes, held, strict=True):
+        by_scene[scene].append(sample)
+    if not 1 < len(by_scene) < len(scenes):
         return []
     medians = {
         scene: CountedTarget(np.concatenate(some)).median(protocol.min_depth) for scene, some in by_scene.items()
     }
     scored = []
-    for name, sample, pixels in zip(names, held, counted, strict=True):
+    for scene, sample, pixels in zip(scenes, held, counted, strict=True):
         weight = round(pixels / len(sample)) if len(sample) else 1
         target = CountedTarget(sample, np.full(len(sample), weight))
-        scored.append(score_constant(medians[scene_of(name)], target, protocol))
+        scored.append(score_constant(medians[scene], target, protocol))
     return scored
 
 
