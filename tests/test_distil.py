@@ -220,7 +220,7 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
     whole = run(labelled, "whole")
     # Some samples tell the data apart, and four more are two steps.
     with pytest.raises(KeyboardInterrupt):
-        run(Interrupted(labelled, min(len(labelled), IDENTIFYING_SAMPLES) + 4), "stopped")
+        run(Interrupted(labelled, 1 + min(len(labelled), IDENTIFYING_SAMPLES) + 4), "stopped")
     stored = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
     assert stored["step"] == 2
     assert {name.split(".")[0] for name in stored["parts"]} == {"discriminator", "projections"}

@@ -28,6 +28,9 @@ from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance
 from leadline.models.registry import build
 from leadline.models.saving import save
+from leadline.training.objectives import Supervised
+from leadline.training.pseudo_labels import label
+from leadline.training.trainer import TrainConfig, fit
 
 INDOOR = protocol("indoor")
 BTS_NAMES = {
@@ -238,6 +241,27 @@ def test_relative_depth_needs_its_own_alignment(data):
 def test_truths_without_a_unit_are_refused(data):
     with pytest.raises(BadInput, match="listed test is scale_free"):
         evaluate(Brightness(), Listed(data.samples, "listed test", DepthKind.SCALE_FREE), INDOOR)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"image": lambda sample: sample.image * 255}, "floats go from .* divide by 255"),
+        ({"depth": lambda sample: sample.depth * 1000}, "is in metres: divide by 1000 if it is in millimetres"),
+        ({"depth": lambda sample: sample.depth.where(sample.depth < 4, torch.nan)}, "valid depth is not finite"),
+        ({"valid": lambda sample: torch.ones_like(sample.valid)}, "not positive: mark it as not valid"),
+    ],
+)
+def test_a_dataset_of_ones_own_is_refused_what_readers_of_files_refuse(data, changes, fault, tmp_path):
+    wrong = Listed([each.replace(**{part: make(each) for part, make in changes.items()}) for each in data.samples])
+    for use in (
+        lambda: evaluate(Brightness(), wrong, INDOOR),
+        lambda: label(Brightness(), wrong, tmp_path / "labels"),
+        lambda: fit(Brightness(), data, wrong, Supervised(), TrainConfig(steps=1), tmp_path / "run", protocol=INDOOR),
+    ):
+        with pytest.raises(BadInput, match=f"The first sample of listed.*{fault}"):
+            use()
+    assert {each.name for each in tmp_path.rglob("*")} <= {"run", ".lock"}
 
 
 METRES = np.linspace(1, 6, 48, dtype=np.float32).reshape(6, 8)

@@ -195,12 +195,13 @@ def ray_lengths(camera: Sequence[float], size: tuple[int, int]) -> Float[np.ndar
     return np.sqrt(1 + x**2 + y**2)
 
 
-def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int]) -> str:
+def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int], *, is_crop: bool = False) -> str:
     """Say why no pinhole camera of these intrinsics takes images of this size; return "" where one may.
 
     Args:
         camera: fx, fy, cx, cy in pixels, the centre of the first pixel being (0, 0).
         size: height and width of the image in pixels.
+        is_crop: whether images may be cut out of larger ones, so that the principal point may lie outside of them.
     """
     fx, fy, cx, cy = camera
     height, width = size
@@ -213,7 +214,7 @@ def explain_impossible_camera(camera: Sequence[float], size: tuple[int, int]) ->
         return f"{stated} sees {widest:.0f} degrees: {seems}"
     if widest < _NARROWEST:
         return f"{stated} sees {widest:.1g} degrees, as no telescope does: {_IN_PIXELS}"
-    if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
+    if not is_crop and not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
         return f"{stated} has its principal point outside of the picture: {_other_size(camera, size)}"
     return ""
 

@@ -9,7 +9,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import track
 from leadline.core.sample import Depth, Sample, collate
-from leadline.data.datasets import Dataset, check_dataset, subsample_evenly
+from leadline.data.datasets import Dataset, check_samples, subsample_evenly
 from leadline.data.loader import group_by_size
 from leadline.data.transforms import flip
 from leadline.evaluation.alignment_kinds import check_alignment
@@ -54,7 +54,7 @@ def evaluate(
         BadInput: no measured pixel counts, or the protocol cannot compare this kind of depth with metres.
     """
     check_batch_size(batch_size)
-    check_dataset(dataset)
+    check_samples(dataset)
     check_protocol(protocol)
     check_alignment(protocol.alignment, model.kind)
     dataset = _comparable(dataset, protocol)
@@ -85,7 +85,7 @@ def evaluate_metrics(
         BadInput: as `evaluate`.
     """
     check_batch_size(batch_size)
-    check_dataset(dataset)
+    check_samples(dataset)
     check_protocol(protocol)
     check_alignment(protocol.alignment, model.kind)
     dataset = _comparable(dataset, protocol)
@@ -135,7 +135,7 @@ def predict_pairs(
 
 def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBaseline:
     """Mean and median depth of a dataset's pixels that count under a protocol, from `SPREAD` images of it."""
-    check_dataset(dataset)
+    check_samples(dataset)
     check_protocol(protocol)
     dataset = _comparable(dataset, protocol)
     return constants_of(_samples(dataset, protocol), protocol, dataset.name)

@@ -19,9 +19,9 @@ from leadline.core.camera import (
 )
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
+from leadline.core.image_checks import advice_on_channels, explain_range, wrong_type
 from leadline.core.paths import StrPath
 from leadline.inference.backends import Predictor, scope_words
-from leadline.inference.image_checks import advice_on_channels, explain_range, wrong_type
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama

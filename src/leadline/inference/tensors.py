@@ -13,9 +13,9 @@ from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Side, as_array
 from leadline.core.camera import crop_intrinsics, explain_impossible_camera, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_type
+from leadline.core.image_checks import ROUNDING, advice_on_channels, explain_range, wrong_type
 from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.backends import ExportedModel
-from leadline.inference.image_checks import advice_on_channels, explain_range, wrong_type
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Interpolation
 
@@ -81,7 +81,7 @@ def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:
     else:
         image = image.detach() if image.element_size() >= 4 else image.detach().float()
         low, high = (each.item() for each in image.aminmax())
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise BadInput(explain_range(low, high))
     return image if is_batch else image[None]
 
@@ -89,8 +89,6 @@ def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:
 _PHOTOGRAPHS = "a photograph (3, H, W) nor a batch (B, 3, H, W)"
 _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 """The number of white."""
-_ROUNDING = 1e-5
-"""By which a mean of numbers in [0, 1] may leave it."""
 
 
 def _as_cameras(
@@ -106,7 +104,7 @@ def _as_cameras(
         raise BadInput(f"Intrinsics of shape {tuple(cameras.shape)} for {len(images)} images: {advice}.")
     size = (images.shape[-2], images.shape[-1])
     for camera in cameras.view(-1, 4).tolist():
-        if all(map(isfinite, camera)) and (fault := explain_impossible_camera(camera, size)):
+        if all(map(isfinite, camera)) and (fault := explain_impossible_camera(camera, size, is_crop=True)):
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
     return cameras.expand(len(images), 4)
 

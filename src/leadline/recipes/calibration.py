@@ -11,7 +11,7 @@ import numpy as np
 from leadline.core.arrays import as_array
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.data.datasets import Dataset, check_dataset
+from leadline.data.datasets import Dataset, check_samples
 from leadline.evaluation.alignment_kinds import check_alignment
 from leadline.evaluation.evaluate import check_batch_size, predict_pairs
 from leadline.evaluation.map_pairs import Pair
@@ -65,7 +65,7 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
         BadInput: fewer than two images that count, or a protocol that aligns.
     """
     check_batch_size(batch_size)
-    check_dataset(dataset)
+    check_samples(dataset)
     check_protocol(protocol)
     if protocol.alignment != "none":
         raise BadInput(f"Alignment {protocol.alignment!r} takes the scale out that is looked for: use none.")

@@ -21,7 +21,7 @@ from leadline.core.errors import BadInput, UnreadableFile, check_known
 from leadline.core.paths import StrPath
 from leadline.core.progress import print_line, track
 from leadline.core.sample import Confidence, Depth, Sample, TeacherPrediction, collate
-from leadline.data.datasets import Dataset, subsample_evenly
+from leadline.data.datasets import Dataset, check_samples, subsample_evenly
 from leadline.data.loader import group_by_size, identity
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
@@ -167,6 +167,7 @@ def label(
     """
     out = Path(out)
     check_known("alignment", alignment, ALIGNMENTS)
+    check_samples(dataset)
     about = identity(dataset)
     if alignment == "auto":
         needed = teacher.kind is not DepthKind.METRIC and _has_metres(

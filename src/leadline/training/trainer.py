@@ -32,7 +32,7 @@ from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed,
 from leadline.core.sample import Sample
 from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import let_forks_use_one_thread
-from leadline.data.datasets import Dataset, check_dataset
+from leadline.data.datasets import Dataset, check_dataset, check_samples
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation, resize
 from leadline.evaluation.alignment import ALIGNMENTS
@@ -226,6 +226,8 @@ class Trainer:
         # Other processes of this run, one a device, wait for this one.
         is_first = fabric.is_global_zero
         with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
+            for dataset in (self.train, self.validation):
+                check_samples(dataset)
             _claim(self.out, self._configuration)
             if (self.out / _DONE).exists():
                 return _load_best(self.out)

@@ -10,9 +10,11 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, check_type, unknown
+from leadline.core.image_checks import ROUNDING, explain_range
 from leadline.core.paths import StrPath
 from leadline.core.sample import Sample
 from leadline.core.specs import parse_options, parse_spec
+from leadline.io.depth_units import PLAUSIBLE_MEDIAN_METRES
 
 _Item = TypeVar("_Item")
 
@@ -43,6 +45,46 @@ def check_dataset(dataset: object) -> None:
         BadInput: it is none; the error says how to open one.
     """
     check_type(dataset, Dataset, "dataset", 'open one by leadline.datasets.open_data("rooms,count=4", "val")')
+
+
+def check_samples(dataset: object) -> None:
+    """Refuse a dataset whose first sample holds numbers of another type or range, or depth in another unit.
+
+    Readers of files check every sample; for a dataset that a user wrote this is the only check.
+
+    Raises:
+        BadInput: it is no dataset, or its first sample is none or holds other numbers; the error says what to do.
+        UnreadableFile: the file of the first sample cannot be read.
+    """
+    check_dataset(dataset)
+    assert isinstance(dataset, Dataset)
+    if not len(dataset):
+        return
+    sample, where = dataset[0], f"The first sample of {dataset.name}"
+    check_type(sample, Sample, "Sample", "a dataset returns those of leadline.datasets.Sample")
+    for part, is_right in (
+        ("image", sample.image.is_floating_point()),
+        ("depth", sample.depth.is_floating_point()),
+        ("valid", str(sample.valid.dtype) == "torch.bool"),
+    ):
+        if not is_right:
+            wanted = "booleans" if part == "valid" else "floats"
+            raise BadInput(f"{where}: its `{part}` holds {getattr(sample, part).dtype}: give {wanted}.")
+    low, high = (each.item() for each in sample.image.aminmax())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise BadInput(f"{where}: {explain_range(low, high)}")
+    depth = sample.depth[sample.valid]
+    if not depth.numel():
+        return
+    is_measured = depth.isfinite() if sample.kind is DepthKind.RELATIVE else depth.isfinite() & (depth > 0)
+    if not is_measured.all():
+        raise BadInput(f"{where}: valid depth is not finite or not positive: mark it as not valid.")
+    middle = float(depth.median())
+    if sample.kind is DepthKind.METRIC and middle > PLAUSIBLE_MEDIAN_METRES[1]:
+        raise BadInput(
+            f"{where}: its depth has a median of {middle:,.4g}, and metric depth is in metres: divide by 1000 if it is "
+            "in millimetres, or give kind=DepthKind.SCALE_FREE if it has no unit."
+        )
 
 
 SPLITS = ("train", "val", "test")

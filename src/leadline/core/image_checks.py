@@ -6,6 +6,10 @@ _OVERSHOOT = 0.25
 """By which cubic interpolation may leave [0, 1], at most."""
 
 
+ROUNDING = 1e-5
+"""By which a mean of numbers in [0, 1] may leave it."""
+
+
 def wrong_type(dtype: object) -> str:
     """Say that a photograph cannot be of this type of numbers."""
     return f"The image's numbers are {dtype}: give uint8, uint16 or floats in [0, 1]."
