@@ -192,7 +192,7 @@ def test_scales_take_the_mean_over_sizes_of_the_input_and_the_protocol_says_so(d
     )
     assert half["abs_rel"] == pytest.approx(0.5, abs=1e-5)
     assert both["abs_rel"] == pytest.approx(0, abs=1e-5)
-    with pytest.raises(BadInput, match=r"give factors from 0\.1 to 10"):
+    with pytest.raises(BadInput, match=r"scales=0: give at least 0\.1 and at most 10"):
         protocol("indoor", scales=(0.0,))
     with pytest.raises(BadInput, match="leave --scales out"):
         evaluate_maps(".", ".", rules)
@@ -647,11 +647,11 @@ def test_names_that_are_no_text_are_scored_and_printed(tmp_path):
 
 
 REFUSED = (
-    (["--cap", "nan"], "0 < min depth < cap"),
-    (["--cap", "inf"], "0 < min depth < cap"),
+    (["--cap", "nan"], "cap=nan: give a finite number"),
+    (["--cap", "inf"], "cap=inf: give a finite number"),
     (["--cap", "-3"], "0 < min depth < cap"),
     (["--min-depth", "-1"], "0 < min depth < cap"),
-    (["--min-depth", "nan"], "0 < min depth < cap"),
+    (["--min-depth", "nan"], "min_depth=nan: give a finite number"),
     (["--min-depth", "20"], "0 < min depth < cap"),
     (["--crop", "eigen"], "No crop is called 'eigen'"),
     (["--alignment", "best"], "No alignment is called 'best'"),

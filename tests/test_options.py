@@ -4,7 +4,7 @@ import dataclasses
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -191,13 +191,16 @@ class _Config:
     steps: AtLeastOne = 1
     rate: Positive = 1.0
     size: tuple[Side, Side] | None = None
+    is_on: bool = False
+    mode: Annotated[str, OneOf(("a", "b"))] = "a"
 
 
 def test_numbers_of_other_libraries_become_python_s():
     """The configuration of a run is written as JSON, which knows none of NumPy's."""
-    made = _Config(np.int64(3), np.float32(0.5), (np.int32(4), torch.tensor(6)))  # pyright: ignore[reportArgumentType]
+    made = _Config(np.int64(3), np.longdouble(0.5), (np.int32(4), torch.tensor(6)), np.bool_(True))  # pyright: ignore[reportArgumentType]
     check_fields(made)
-    assert json.loads(json.dumps(dataclasses.asdict(made))) == {"steps": 3, "rate": 0.5, "size": [4, 6]}
+    told = {"steps": 3, "rate": 0.5, "size": [4, 6], "is_on": True, "mode": "a"}
+    assert json.loads(json.dumps(dataclasses.asdict(made))) == told
     assert protocol("indoor", cap=np.float32(8), scales=(np.float64(1), 2)).as_dict() | {"crop_shares": []} == (
         protocol("indoor", cap=8.0, scales=(1.0, 2.0)).as_dict() | {"crop_shares": []}
     )
@@ -213,7 +216,15 @@ def test_numbers_of_other_libraries_become_python_s():
         ({"steps": True}, "steps=True: give a whole number"),
         ({"steps": np.float64(2)}, r"steps=2\.0: give a whole number"),
         ({"rate": "fast"}, "rate='fast': give a number, more than 0"),
-        ({"size": (4, 6.5)}, r"size=\(4, 6\.5\): give a whole number"),
+        ({"steps": [4]}, r"steps=\[4\]: give a whole number"),
+        ({"steps": None}, "steps=None: give a whole number"),
+        ({"steps": 10**400}, "steps=1000.*: give a finite number, at least 1"),
+        ({"size": (4, 6.5)}, r"size=4:6\.5: give a whole number"),
+        ({"size": (4, 0)}, "size=4:0: give at least 1"),
+        ({"size": 4}, "size=4: give 2 values, each at least 1"),
+        ({"size": (4, 5, 6)}, r"size=\(4, 5, 6\): give 2 values"),
+        ({"is_on": "no"}, "is_on='no': give True or False"),
+        ({"mode": ["a"]}, r"mode=\['a'\]: choose one of a, b"),
     ],
 )
 def test_numbers_of_another_type_are_refused_in_words(fields, fault):

@@ -53,16 +53,20 @@ def as_array(numbers: "np.ndarray | Tensor") -> np.ndarray:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers of NumPy and PyTorch as Python's, as JSON needs them, in whatever lists, tuples and mappings.
+    """Return single numbers of NumPy and PyTorch as Python's, in lists, tuples and mappings too, as JSON needs them.
 
     Args:
         value: anything; arrays and tensors of a dimension or more stay what they are.
     """
+    if isinstance(value, np.floating):
+        return float(value)  # `item` of a long double is one still
     if isinstance(value, np.generic) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0):
         return value.item()
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return tuple(map(plain, value)) if type(value) is tuple else value
 
 
 def as_tensor(numbers: "np.ndarray | Tensor") -> "Tensor":

@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from numbers import Integral, Real
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from leadline.core.arrays import plain
@@ -26,7 +25,7 @@ class Within:
         """Tell whether a number is finite and in the range."""
         is_high_enough = number > self.low if self.above else number >= self.low
         is_low_enough = number < self.high if self.below else number <= self.high
-        return math.isfinite(number) and is_high_enough and is_low_enough
+        return _is_finite(number) and is_high_enough and is_low_enough
 
     def __str__(self) -> str:
         low = "" if self.low == -math.inf else f"more than {self.low:g}" if self.above else f"at least {self.low:g}"
@@ -53,58 +52,105 @@ Side = Annotated[int, Within(1, 1 << 14)]
 
 
 def check_fields(config: Any) -> None:
-    """Check every field of a dataclass instance that has a range in its annotation; None is always accepted.
+    """Check every field of a dataclass instance that is a truth value, or has a range in its annotation.
 
     Numbers of NumPy and PyTorch become Python's, in a frozen instance too: what is configured is written as JSON.
 
     Raises:
-        BadInput: a number of another type, out of its range or not finite, or a text that is no choice; it names field
-            and range.
+        BadInput: a value of another type or number of values, a number out of its range or not finite, or a text that
+            is no choice; it names field and range.
     """
-    for name, (marks, is_whole) in _marked(type(config)).items():
+    for name, rule in _rules(type(config)).items():
         value = getattr(config, name)
         if (as_python := plain(value)) is not value:
             object.__setattr__(config, name, as_python)
-        check_value(name, as_python, marks, is_whole=is_whole)
+        rule.check(name, as_python)
 
 
 def check_value(name: str, value: Any, marks: Sequence[Any], *, is_whole: bool = False) -> None:
-    """Check one value, or each of a sequence, against the ranges and choices of its annotation.
+    """Check one value against ranges and choices.
 
     Args:
         name: what an error calls the value.
-        value: a number, a text, a list or tuple of them, or None, which is always accepted.
-        marks: the metadata of its annotation; what is neither `Within` nor `OneOf` is ignored.
+        value: a number or a text.
+        marks: metadata of an annotation; what is neither `Within` nor `OneOf` is ignored.
         is_whole: whether a number must be a whole one.
 
     Raises:
         BadInput: as `check_fields`.
     """
-    if value is None:
-        return
-    for each in value if isinstance(value, tuple | list) else (value,):
-        for mark in marks:
-            if isinstance(mark, Within) and not _is_number(each, is_whole=is_whole):
+    value = plain(value)
+    for mark in marks:
+        if isinstance(mark, Within):
+            if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
                 raise BadInput(f"{name}={value!r:.80}: give a {'whole ' if is_whole else ''}number, {mark}.")
-            if isinstance(mark, Within) and not mark.contains(each):
-                raise BadInput(f"{name}={_shown(value)}: give {mark}.")
-            if isinstance(mark, OneOf) and each not in mark.choices:
-                raise BadInput(f"{name}={each!r}: choose one of {', '.join(map(str, sorted(mark.choices)))}.")
+            if not mark.contains(value):
+                wanted = dict.fromkeys(["a finite number", str(mark)] if not _is_finite(value) else [str(mark)])
+                raise BadInput(f"{name}={_shown(value)}: give {', '.join(wanted)}.")
+        if isinstance(mark, OneOf) and value not in tuple(mark.choices):
+            choices = ", ".join(map(str, sorted(mark.choices)))
+            raise BadInput(f"{name}={value!r:.80}: choose one of {choices}.")
 
 
-def _is_number(value: Any, *, is_whole: bool) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral if is_whole else Real)
+def _is_finite(number: float) -> bool:
+    """Tell whether a number is finite as a float, which large whole numbers are not."""
+    return abs(number) < _LARGEST  # NaN is not
+
+
+_LARGEST = 1e300
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a field takes, by its annotation."""
+
+    marks: tuple[Any, ...]
+    is_whole: bool
+    is_truth: bool
+    takes_none: bool
+    count: int | None
+    """Of a tuple's values; 0: any number of them, None: it is a single value."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value that the field does not take."""
+        if value is None and self.takes_none:
+            return
+        if self.is_truth:
+            if not isinstance(value, bool):
+                raise BadInput(f"{name}={value!r:.80}: give True or False.")
+            return
+        if self.count is None:
+            check_value(name, value, self.marks, is_whole=self.is_whole)
+            return
+        if not isinstance(value, tuple | list) or (self.count and len(value) != self.count):
+            how_many = f"{self.count} values" if self.count else "a tuple of values"
+            raise BadInput(f"{name}={value!r:.80}: give {how_many}, each {self.marks[0]}.")
+        for each in value:
+            try:
+                check_value(name, each, self.marks, is_whole=self.is_whole)
+            except BadInput as fault:
+                said = str(fault).partition(": ")[2]
+                raise BadInput(f"{name}={_shown(value)}: {said}") from None
 
 
 @cache
-def _marked(kind: type) -> dict[str, tuple[tuple[Any, ...], bool]]:
-    """Field → its ranges and choices, and whether its numbers are whole, of those that have any."""
+def _rules(kind: type) -> dict[str, _Rule]:
+    """Field → its rule, of those that have one."""
     hints = get_type_hints(kind, include_extras=True)
-    return {
-        each.name: (found, float not in _types(hints[each.name]))
-        for each in fields(kind)
-        if (found := tuple(_marks(hints[each.name])))
-    }
+    return {each.name: rule for each in fields(kind) if (rule := _rule(hints[each.name]))}
+
+
+def _rule(hint: Any) -> _Rule | None:
+    marks, types = tuple(_marks(hint)), _types(hint)
+    truth = types - {type(None)} == {bool}
+    if not marks and not truth:
+        return None
+    tuples = [each for each in (hint, *get_args(hint)) if get_origin(each) is tuple]
+    count = None
+    if tuples:
+        values = get_args(tuples[0])
+        count = 0 if values[-1] is ... else len(values)
+    return _Rule(marks, float not in types, truth, type(None) in types, count)
 
 
 def _types(hint: Any) -> set[Any]:
@@ -123,4 +169,6 @@ def _marks(hint: Any) -> list[Any]:
 
 
 def _shown(value: Any) -> str:
-    return ":".join(f"{each:g}" for each in value) if isinstance(value, tuple | list) else f"{value:g}"
+    if isinstance(value, tuple | list):
+        return ":".join(map(_shown, value))
+    return f"{value:g}" if isinstance(value, float) or _is_finite(value) else f"{value!r:.80}"

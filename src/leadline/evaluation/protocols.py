@@ -1,10 +1,9 @@
 """Protocols: which pixels count, how predictions are aligned and averaged: named, so that a number says what it is."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from leadline.core.arrays import Depth, Mask, Tensor, as_array, as_tensor, plain
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_known, check_type
+from leadline.core.ranges import Within, check_fields
 from leadline.evaluation.alignment_kinds import check_alignment
 from leadline.evaluation.metrics import Averaging
 
@@ -52,16 +52,16 @@ class EvalProtocol:
     name: str
     crop: str
     """A name in `CROPS`."""
-    min_depth: float
+    min_depth: Annotated[float, Within()]
     """Metres: ground truth counts if it is farther than this …"""
-    cap: float
+    cap: Annotated[float, Within()]
     """… and nearer than this, both strictly."""
     alignment: str = "none"
     """A name in `leadline.evaluation.alignment.ALIGNMENTS`."""
     averaging: Averaging = "per_image"
     flip: bool = False
     """Predict the mirrored image too and take the mean of both."""
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Annotated[float, Within(0.1, 10)], ...] = (1.0,)
     """Factors on the sides of the network's input; the mean of the predictions is scored."""
 
     def counts(self, target: Depth, valid: Mask) -> Mask:
@@ -234,10 +234,11 @@ def _said(one: EvalProtocol, field: str) -> str:
 
 
 def _check(one: EvalProtocol) -> None:
+    check_fields(one)
     check_known("crop", one.crop, CROPS)
     check_known("averaging", one.averaging, ("per_image", "pooled"))
     check_alignment(one.alignment, DepthKind.METRIC)
-    if not one.scales or not all(0.1 <= scale <= 10 for scale in one.scales):
-        raise BadInput(f"Scales {one.scales}: give factors from 0.1 to 10 of the network's input size, as 0.75 1 1.25.")
-    if not 0 < one.min_depth < one.cap < math.inf:
+    if not one.scales:
+        raise BadInput("No scales: give factors from 0.1 to 10 of the network's input size, as 0.75 1 1.25.")
+    if not 0 < one.min_depth < one.cap:
         raise BadInput(f"Depths from {one.min_depth:g} m to {one.cap:g} m: give 0 < min depth < cap, in metres.")
