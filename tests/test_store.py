@@ -244,8 +244,35 @@ def test_samples_that_changed_behind_the_first_are_refused(source: str, copy: Pa
 
 
 def test_options_of_the_data_that_changed_are_refused(source: str, copy: Path) -> None:
-    with pytest.raises(BadInput, match=r"\n  train.options.max_depth: absent → 19.9\n"):
+    with pytest.raises(BadInput, match=r"\n  train.options.max_depth: None → 19.9\n"):
         prepare(f"{source},max_depth=19.9", str(copy), SIZE, shard_bytes=TWO)
+
+
+def test_options_that_mean_the_same_and_another_place_are_the_same_data(
+    source: str, copy: Path, tmp_path: Path
+) -> None:
+    folder = Path(source.partition(",")[0])
+    moved = shutil.copytree(folder, tmp_path / folder.name)
+    for spec in (
+        f"{folder},depth_scale=1000.0",
+        f"folder:{folder},depth_scale=1e3,along_ray=no",
+        f"{moved},depth_scale=1000",
+    ):
+        assert prepare(spec, str(copy), SIZE, shard_bytes=TWO)[0].written == 0
+
+
+def test_a_damaged_file_that_was_made_good_does_not_end_a_store(source: str, tmp_path: Path) -> None:
+    """The store is not claimed before its data can be read."""
+    folder = Path(source.partition(",")[0])
+    spoilt = shutil.copytree(folder, tmp_path / folder.name)
+    file = spoilt / "train" / "hall" / "rgb" / "0003.png"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:90])
+    spec = f"{spoilt},depth_scale=1000"
+    with pytest.raises(UnreadableFile, match=r"0003\.png"):
+        prepare(spec, tmp_path / "out", SIZE, shard_bytes=TWO)
+    file.write_bytes(whole)
+    assert prepare(spec, tmp_path / "out", SIZE, shard_bytes=TWO)[0].samples == 7
 
 
 def test_a_store_of_an_earlier_version_is_completed(source: str, copy: Path) -> None:

@@ -140,19 +140,26 @@ def drop_unreadable(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     return (Subset(dataset, good) if faults else dataset), tuple(faults)
 
 
-def identity(dataset: Dataset) -> dict[str, Any]:
+def identity(dataset: Dataset, *, skip_unreadable: bool = False) -> dict[str, Any]:
     """Return what tells datasets apart: name, number of samples, kind, and what is in some of the samples.
 
     The first sample has a checksum of its own; another one is of `IDENTIFYING_SAMPLES` that are evenly spread, which
     are all of a small dataset. A file that changed between those is not noticed: to read everything would take as long
     as an epoch.
+
+    Args:
+        dataset: the samples.
+        skip_unreadable: count samples whose files cannot be read as such.
+
+    Raises:
+        UnreadableFile: a file of these samples cannot be read, and `skip_unreadable` is not set.
     """
     count = len(dataset)
     spread = sorted({round(place * (count - 1) / (IDENTIFYING_SAMPLES - 1)) for place in range(IDENTIFYING_SAMPLES)})
-    name, first = _checksum(dataset, 0)
+    name, first = _checksum(dataset, 0, skip_unreadable)
     checksum = first
     for index in spread[1:]:
-        checksum = zlib.crc32(repr(_checksum(dataset, index)).encode(), checksum)
+        checksum = zlib.crc32(repr(_checksum(dataset, index, skip_unreadable)).encode(), checksum)
     return {
         "name": dataset.name,
         "samples": count,
@@ -166,11 +173,13 @@ IDENTIFYING_SAMPLES = 16
 """Samples that `identity` reads, at most."""
 
 
-def _checksum(dataset: Dataset, index: int) -> tuple[str, int]:
-    """Return a sample's name and the CRC-32 of its pixels; one that cannot be read is as one without pixels."""
+def _checksum(dataset: Dataset, index: int, skip_unreadable: bool) -> tuple[str, int]:
+    """Return a sample's name and the CRC-32 of its pixels, or what stands for a sample that cannot be read."""
     try:
         sample = dataset[index]
     except UnreadableFile:
+        if not skip_unreadable:
+            raise
         return "unreadable", 0
     maps = [sample.image, sample.depth, sample.valid]
     if sample.teacher_prediction:

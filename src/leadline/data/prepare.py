@@ -17,8 +17,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.progress import track
-from leadline.core.specs import parse_spec
-from leadline.data.datasets import SPLITS, Dataset, open_data, store
+from leadline.data.datasets import SPLITS, Dataset, open_data, reading_options, store
 from leadline.data.datasets.licences import licence_of
 from leadline.data.loader import identity, use_one_thread
 from leadline.data.transforms import resize
@@ -95,7 +94,7 @@ def prepare(
         "size": list(size),
         "compression": compression,
         "samples in a shard": max(1, shard_bytes // (size[0] * size[1] * (5 if kind is DepthKind.METRIC else 7))),
-        "splits": _described(parts, spec, licence),
+        "splits": _described(parts, spec, licence, skip_unreadable=skip_unreadable),
     }
     with _locked(out):
         manifest = _claim(out, as_json(manifest))
@@ -145,14 +144,14 @@ def _stored_unit(kind: DepthKind) -> str:
     return f"{kind.unit.replace(',', '')}: {stored_as}"
 
 
-def _described(parts: Mapping[str, Dataset], spec: str, licence: str) -> dict[str, Any]:
+def _described(parts: Mapping[str, Dataset], spec: str, licence: str, *, skip_unreadable: bool) -> dict[str, Any]:
     """Return split → where it comes from and, later, how many samples each of its shards holds.
 
     A split that equals another one, as a folder's `val` serves as its `test`, is stored once.
     """
     described: dict[str, Any] = {}
     for split, dataset in parts.items():
-        source = identity(dataset)
+        source = identity(dataset, skip_unreadable=skip_unreadable)
         folder = next((each["folder"] for each in described.values() if each["source"] == source), split)
         described[split] = {
             "words": spec,
@@ -207,10 +206,9 @@ def _claim(out: str, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made_of(split: Mapping[str, Any]) -> dict[str, Any]:
-    """What a split's samples are made of: the dataset's identity, and how it was read; its place may have changed."""
-    _, _, options = parse_spec(split["words"])
-    options.pop("cache", None)
-    return {**split["source"], "options": options}
+    """Return what a split's samples are made of: the dataset's identity and how it is read, wherever it lies."""
+    options = reading_options(split["words"])
+    return {**split["source"], "options": {key: str(value) for key, value in options.items()}}
 
 
 def _check_unused(out: str) -> None:

@@ -72,8 +72,6 @@ def read_configuration(file: Path) -> dict[str, Any]:
 def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], problem: str, advice: str) -> None:
     """Refuse a folder of another configuration, with the differences line by line.
 
-    Values of `SPREAD_SAMPLES` that a folder of an earlier version does not have are not compared.
-
     Args:
         before: the configuration of the folder.
         now: the configuration that is asked for.
@@ -83,14 +81,23 @@ def check_same_configuration(before: Mapping[str, Any], now: Mapping[str, Any], 
     Raises:
         BadInput: a value differs, or is in one of them only.
     """
+    if changes := differences(before, now):
+        raise BadInput("\n".join([f"{problem}:", *(f"  {each}" for each in changes), advice]))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two configurations, a line for each value.
+
+    Args:
+        before: a configuration that was written; one of an earlier version may lack `SPREAD_SAMPLES`.
+        now: another.
+    """
     before, now = _flat(before), _flat(as_json(now))
-    changes = [
-        f"  {key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
+    return [
+        f"{key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and (key in before or key.rpartition(".")[2] != SPREAD_SAMPLES)
     ]
-    if changes:
-        raise BadInput("\n".join([f"{problem}:", *changes, advice]))
 
 
 SPREAD_SAMPLES = "samples spread over it"

@@ -19,7 +19,7 @@ from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.records import FORMAT, answers, claims_table, derive
 from leadline.evaluation.tables import Row, TextTable, average_runs
 from leadline.io.atomic import atomic_write
-from leadline.io.run_folder import read_configuration
+from leadline.io.run_folder import differences, read_configuration
 from leadline.models.saving import fingerprint, load_folder
 from leadline.recipes import TrainingRun, run_folder, train_and_save
 from leadline.recipes.studies import numbers_section, results_table
@@ -152,7 +152,7 @@ def score_arm(arm: Arm, out: StrPath, name: str, seed: int, test: Dataset) -> di
     file = folder / "scores.json"
     if file.is_file():
         scores = read_configuration(file)
-        if {part: scores.get(part) for part in key} == key:
+        if not differences({part: scores[part] for part in key if part in scores}, key):
             return scores
     done = [read_configuration(each) for each in sorted(folder.rglob("done.json"))]
     scores = {

@@ -368,7 +368,7 @@ class Trainer:
 
     @cached_property
     def _configuration(self) -> dict[str, Any]:
-        """What tells this run from others; it reads a sample of each dataset, once."""
+        """What tells this run from others; it reads some samples of each dataset, once."""
         model = self.model
         return {
             "model": {"name": model.name, "arguments": model.arguments, "kind": model.kind},

@@ -1,12 +1,12 @@
 """Datasets: each file turns one folder layout (or a procedure) into samples; `open_data` finds it by name."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, NoSplit, check_type, unknown
@@ -121,22 +121,43 @@ def open_data(spec: StrPath, split: str, *, cache: StrPath | None = None) -> Dat
         NoSplit: the data has no such split.
     """
     spec = os.fspath(spec)
-    name, path, options = parse_spec(spec)
-    if name not in DATASETS:
-        place = spec.partition(",")[0]
-        if not Path(place).exists():
-            raise BadInput(f"No folder or file {place}.") if "/" in place else unknown("dataset", name, DATASETS)
-        name, path = "folder", place
-    if path:
-        options["path"] = path
-    module, _, builder_name = DATASETS[name].partition(":")
-    builder = getattr(import_module(module), builder_name)
+    place = spec.partition(",")[0]
+    if (known := parse_spec(spec)[0]) not in DATASETS and not Path(place).exists():
+        raise BadInput(f"No folder or file {place}.") if "/" in place else unknown("dataset", known, DATASETS)
+    name, builder, options = _resolved(spec)
     needed = signature(builder).parameters.get("path")
     if needed is not None and needed.default is needed.empty and "path" not in options:
         raise BadInput(f"{name} needs the path of its folder: write {name}:PATH.")
     if cache and "cache" in signature(builder).parameters:
         options.setdefault("cache", os.fspath(cache))
     return builder(split, **parse_options(builder, options, name))
+
+
+def _resolved(spec: str) -> tuple[str, Callable[..., Dataset], dict[str, Any]]:
+    """Return the name of a dataset, its builder, and the texts of the options in a spec, the path among them."""
+    name, path, options = parse_spec(spec)
+    if name not in DATASETS:
+        name, path = "folder", spec.partition(",")[0]
+    if path:
+        options["path"] = path
+    module, _, builder_name = DATASETS[name].partition(":")
+    return name, getattr(import_module(module), builder_name), options
+
+
+def reading_options(spec: StrPath) -> dict[str, Any]:
+    """Return the options that a spec reads its samples with, defaults included; not where they lie.
+
+    Args:
+        spec: as for `open_data`; the data need not be there.
+
+    Raises:
+        BadInput: an option that the dataset does not have, or a text that is not of its type.
+    """
+    name, builder, texts = _resolved(os.fspath(spec))
+    parameters = signature(builder).parameters
+    defaults = {key: each.default for key, each in parameters.items() if each.default is not each.empty}
+    options = {**defaults, **parse_options(builder, texts, name)}
+    return {key: value for key, value in options.items() if key not in ("split", "path", "cache")}
 
 
 def open_for_evaluation(spec: StrPath, split: str) -> Dataset:
