@@ -336,8 +336,19 @@ def test_tensors_of_any_type_of_pixels_are_measured_alike(model, pixels):
     assert torch.equal(predict_tensor(model, image[None])[0], expected)
     camera = [40.0, 40.0, 24.5, 14.5]
     told = predict_tensor(model, image, torch.tensor(camera))
-    for sort in (camera, np.array(camera), [camera]):
+    for sort in (camera, np.array(camera), np.array(camera[::-1])[::-1], [camera], [40.0, 40.0, np.nan, np.nan]):
         assert torch.equal(predict_tensor(model, image, sort), told)
+    assert torch.equal(predict_tensor(model, image, [np.nan] * 4), expected)
+
+
+def test_scales_and_tensors_without_pixels_are_refused(model):
+    image = torch.zeros(3, 30, 50)
+    for scale in (0.0, -1.0, float("nan"), 1e9):
+        with pytest.raises(BadInput, match=r"scale=.*at least 0\.1 and at most 10"):
+            predict_tensor(model, image, scale=scale)
+    for nothing in (image.to("meta"), image.to_sparse()):
+        with pytest.raises(BadInput, match="give a dense one"):
+            predict_tensor(model, nothing)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +358,12 @@ def test_tensors_of_any_type_of_pixels_are_measured_alike(model, pixels):
         (torch.ones(3, 4), r"shape \(3, 4\) for 1 images"),
         (torch.tensor([0.0, 0.0, 25.0, 15.0]), "no focal length"),
         ([1.0, 1.0, 0.5, 0.5], "divided by the picture's size"),
+        ([np.inf, 30.0, 25.0, 15.0], "no focal length, or no number"),
+        ([40.0, 40.0, np.inf, 15.0], "no focal length, or no number"),
+        ([np.nan, 30.0, 25.0, 15.0], "no focal length, or no number"),
+        ([np.nan, -5.0, 25.0, 15.0], "no focal length"),
+        ([-30.0, 30.0, np.nan, np.nan], "no focal length"),
+        ([1e300, 1e300, 25.0, 15.0], "no focal length, or no number"),
     ],
 )
 def test_an_impossible_camera_of_a_tensor_is_refused(model, camera, fault):

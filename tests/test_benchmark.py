@@ -55,8 +55,8 @@ def test_a_benchmark_of_nothing_that_runs_is_an_empty_table_with_the_reason(tmp_
     [
         (["--models"], "--models: give at least one"),
         (["--backends"], "--backends: give at least one"),
-        (["--seconds", "inf"], "seconds=inf: give more than 0"),
-        (["--seconds", "nan"], "seconds=nan: give more than 0"),
+        (["--seconds", "inf"], "seconds=inf: give a finite number, more than 0"),
+        (["--seconds", "nan"], "seconds=nan: give a finite number, more than 0"),
         (["--batch", "0"], "batch=0: give at least 1"),
         (["--chart", "{photo}"], "a chart is SVG"),
         (["--chart", "{drawing}"], "Leadline did not write it"),

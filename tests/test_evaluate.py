@@ -342,9 +342,36 @@ def test_one_scale_for_integers_and_for_floats_in_metres_is_refused(tmp_path):
         row = evaluate_maps(guess, truth, INDOOR, depth_scale=scale, prediction_scale=own).rows[0]
         assert row.metrics["mae"] < 1e-3
         assert not row.note
+    # An empty first map tells nothing.
+    np.save(floats / "0.npy", METRES * 0)
+    cv2.imwrite(str(steps / "0.png"), (METRES * 1000).round().astype(np.uint16))
+    with pytest.raises(BadInput, match=r"1\.npy has a median of 0\.0035 m"):
+        evaluate_maps(floats, steps, INDOOR, depth_scale=1000.0)
     # A file that states its unit has its own scale, whatever it holds.
     macro = _folder(tmp_path / "macro", {"1": METRES / 100})
     assert evaluate_maps(macro, macro, protocol("nyu_full"), depth_scale=1000.0).rows[0].metrics["mae"] == 0
+
+
+@pytest.mark.parametrize("alignment", ["scale_shift", "inverse_scale_shift"])
+def test_zeros_in_some_pixels_are_told_of_where_a_shift_is_fitted(tmp_path, alignment):
+    truth = _folder(tmp_path / "truth", {"1": METRES})
+    guess = _folder(tmp_path / "guess", {"1": np.where(np.arange(8) % 3, METRES, 0)})
+    note = evaluate_maps(guess, truth, protocol("indoor", alignment=alignment)).rows[0].note
+    assert "18 counted pixels are predicted as zero, less or no number: zeros take part in its fit" in note
+
+
+def test_a_unit_that_is_asked_for_is_an_option_of_the_command(tmp_path, capsys):
+    for folder, factor in (("guess", 100), ("truth", 1)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "1.npy", METRES * factor)
+    words = ["evaluate", "--predictions", str(tmp_path / "guess"), "--ground-truth", str(tmp_path / "truth")]
+    assert main(words) == 1
+    assert (
+        "state kind=metric for metres, scale_free or relative. Here the options are --pred" in capsys.readouterr().err
+    )
+    assert main([*words, "--kind", "metric"]) == 1
+    assert "Here the options are --prediction-scale and --kind." in capsys.readouterr().err
+    assert main([*words, "--kind", "metric", "--prediction-scale", "100"]) == 0
 
 
 def test_what_is_predicted_outside_of_the_range_is_a_note(tmp_path):
@@ -679,7 +706,9 @@ def test_options_are_refused_in_one_line_before_anything_is_read(tmp_path, capsy
 def test_a_scale_that_is_none_is_refused(tmp_path, capsys, option, value):
     words = ["evaluate", "--predictions", str(tmp_path / "no"), "--ground-truth", str(tmp_path / "none"), option, value]
     assert main(words) == 1
-    assert f"{option} {float(value):g}: give a positive number" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{option[2:].replace('-', '_')}={float(value):g}: give " in said
+    assert "more than 0" in said
 
 
 def test_options_that_would_be_ignored_are_refused(tmp_path, capsys):

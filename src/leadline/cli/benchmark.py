@@ -40,6 +40,7 @@ class BenchmarkCommand:
     def run(self) -> int:
         check_fields(self)
         from leadline.reporting.benchmark import (
+            BenchmarkRow,
             accuracy_chart,
             benchmark_as_dict,
             benchmark_table,
@@ -60,10 +61,12 @@ class BenchmarkCommand:
             check_replaceable(self.chart, "--chart")
             make_folder(self.chart.parent)
         machine = measure_machine()
-        rows, left_out = [], []
+        rows, reasons = [], []
         for each in measure_models(models, backends, machine, batch=self.batch, seconds=self.seconds):
-            (left_out if isinstance(each, str) else rows).append(each)
-            print_line(f"left out: {each}" if isinstance(each, str) else f"{each.model}, {each.backend}: measured")
+            is_row = isinstance(each, BenchmarkRow)
+            (rows if is_row else reasons).append(each)
+            print_line(f"{each.model}, {each.backend}: measured" if is_row else f"left out: {each}")
+        left_out = [str(each) for each in reasons]
         print_table(benchmark_table(machine, rows, left_out))
         if self.json:
             text = json.dumps(benchmark_as_dict(machine, rows, left_out), indent=1, ensure_ascii=False)
@@ -74,5 +77,5 @@ class BenchmarkCommand:
                 half.write_text(f"<!--{GENERATOR}-->\n{drawn}", encoding="utf-8")
         elif self.chart:
             print_line("No chart: none of the models states how accurate it is.")
-        reasons = {model: sum(line.startswith(f"{model} with ") for line in left_out) for model in models}
-        return 1 if len(backends) in reasons.values() else 0
+        is_missed = {model: sum(each.model == model for each in reasons) == len(backends) for model in models}
+        return 1 if any(is_missed.values()) else 0

@@ -12,7 +12,7 @@ from leadline.data_quality.checks import CHECKS
 from leadline.data_quality.doctor import SHOWN, diagnose, missing_unit, stats_of
 from leadline.data_quality.frame_stats import FrameStats, collect_photo_stats
 from leadline.data_quality.index import index_data
-from leadline.data_quality.issues import Issue
+from leadline.data_quality.issues import Issue, count_files
 from leadline.data_quality.near_duplicates import leaked_images
 
 
@@ -76,7 +76,7 @@ def _text(words: str, frames: Sequence[FrameStats], faults: Sequence[Issue]) -> 
     faulty = len({id(frame) for fault in faults for frame in fault.frames})
     verdict = f"{faulty} of them with a fault" if faults else f"sound, by {len(CHECKS)} checks"
     unpaired = sum(not frame.entry.is_frame for frame in frames)
-    lone = f" and {unpaired} files without a partner" if unpaired else ""
+    lone = f" and {count_files(unpaired)} without a partner" if unpaired else ""
     return "\n".join([*lines, f"{len(frames) - unpaired} frames{lone} of {words}: {verdict}."])
 
 

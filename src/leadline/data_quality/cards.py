@@ -12,7 +12,7 @@ from leadline.core.sample import Depth, ImageTensor, Mask
 from leadline.data_quality.frame_stats import FrameStats
 from leadline.data_quality.index import Collection, Entry
 from leadline.data_quality.inspect import BAR, EXHIBITS, DatasetCard, SceneCard
-from leadline.data_quality.issues import group_by_scene
+from leadline.data_quality.issues import count_files, group_by_scene
 from leadline.data_quality.units import Unit
 from leadline.evaluation.tables import TextTable
 from leadline.io.colormaps import colorize, depth_color_scale, fit_color_scale
@@ -80,7 +80,7 @@ def _counts(card: DatasetCard) -> str:
         splits[scene.split] = splits.get(scene.split, 0) + scene.frames
     each = ", ".join(f"{split} {count}" for split, count in splits.items())
     unpaired = sum(scene.unpaired for scene in card.scenes)
-    lone = f", and {unpaired} files without a partner (leadline data doctor names them)" if unpaired else ""
+    lone = f", and {count_files(unpaired)} without a partner (leadline data doctor names them)" if unpaired else ""
     return f"{sum(splits.values())} frames of {len(card.scenes)} scenes ({each}){lone}"
 
 

@@ -70,6 +70,11 @@ def significance(gains: Sequence[float]) -> float:
     return float(np.mean(gains) / (np.std(gains, ddof=1) / len(gains) ** 0.5 + 1e-9))
 
 
+def count_files(count: int) -> str:
+    """Return `1 file` or `3 files`."""
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
 def describe_count(frames: Sequence[FrameStats], what: str) -> str:
     """Say how many of what are where: `3 frames of train/kitchen`.
 

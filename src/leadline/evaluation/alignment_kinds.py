@@ -13,6 +13,8 @@ ALIGNMENT_KINDS: Mapping[str, frozenset[DepthKind]] = {
     "inverse_scale_shift": frozenset(DepthKind),
 }
 """Name → kinds, from the strictest comparison to the most forgiving one."""
+WITH_SHIFT = ("scale_shift", "inverse_scale_shift")
+"""Alignments that fit a shift, to which a zero is a number as others are."""
 
 
 def check_alignment(name: str, kind: DepthKind) -> None:

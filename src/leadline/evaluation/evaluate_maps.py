@@ -1,9 +1,9 @@
 """Evaluate predicted depth maps in files against measured ones."""
 
-import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,16 +11,17 @@ from typing import Any, cast
 import numpy as np
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar
+from leadline.core.ranges import Within, check_value
 from leadline.core.threads import map_in_threads, usable_cores
 from leadline.data.datasets import subsample_evenly
 from leadline.data.datasets.depth_reading import DepthReading
 from leadline.evaluation.alignment_kinds import check_alignment
 from leadline.evaluation.map_pairs import match_maps, pair_maps
 from leadline.evaluation.metrics import Pixels
-from leadline.evaluation.protocols import EvalProtocol
+from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.evaluation.score_table import SPREAD, constants_of, score_table
 from leadline.evaluation.scoring import ScoredPair, one_torch_thread, sample_pixels, score_pair
 from leadline.evaluation.tables import Table
@@ -67,9 +68,10 @@ def evaluate_maps(
         BadInput: an empty folder, unmatched names, sizes that do not fit, an unknown unit, measured maps with
             numbers that no camera measures, one scale for both folders that makes no depth of one, or as `evaluate`.
     """
-    for option, scale in (("--depth-scale", depth_scale), ("--prediction-scale", prediction_scale)):
-        if scale is not None and not 0 < scale < math.inf:
-            raise BadInput(f"{option} {scale:g}: give a positive number, 1000 for millimetres.")
+    check_protocol(protocol)
+    for name, scale in (("depth_scale", depth_scale), ("prediction_scale", prediction_scale)):
+        if scale is not None:
+            check_value(name, scale, [Within(0, above=True)])
     if protocol.flip:
         raise BadInput("Maps in files cannot be predicted again from mirrored images: leave --flip out.")
     if protocol.scales != (1.0,):
@@ -81,13 +83,15 @@ def evaluate_maps(
     def read_prediction(path: Path) -> DepthMap:
         scale = depth_scale if prediction_scale is None else prediction_scale
         own = _stated_beside(path)
-        return read_depth(path, depth_scale=None if own else scale, kind=kind or own)
+        with _naming_options("--prediction-scale and --kind"):
+            return read_depth(path, depth_scale=None if own else scale, kind=kind or own)
 
     def read_target(path: Path) -> DepthMap:
         own = _stated_beside(path)
         try:
             scale = None if own else depth_scale
-            return replace(reading, depth_scale=scale).read(path, DepthKind(own or DepthKind.METRIC), None)
+            with _naming_options("--depth-scale, --invalid and --max-depth"):
+                return replace(reading, depth_scale=scale).read(path, DepthKind(own or DepthKind.METRIC), None)
         except BadInput:
             own = read_leadline_metadata(path).get("kind")
             if own in (None, DepthKind.METRIC):
@@ -95,11 +99,10 @@ def evaluate_maps(
             return read_depth(path, kind=own)  # which is then refused as ground truth
 
     names = list(pairs)
-    first_prediction, first_target = pairs[names[0]]
-    promised = read_prediction(first_prediction).kind
+    promised = read_prediction(pairs[names[0]][0]).kind
     if depth_scale is not None and prediction_scale is None:
-        _check_one_scale_for_both(first_prediction, read_prediction(first_prediction), depth_scale)
-        _check_one_scale_for_both(first_target, read_target(first_target), depth_scale)
+        _check_one_scale_for_both((pairs[name][0] for name in names), read_prediction, depth_scale)
+        _check_one_scale_for_both((pairs[name][1] for name in names), read_target, depth_scale)
     check_alignment(protocol.alignment, promised)
 
     def compare(name: str) -> _ComparedFiles:
@@ -166,12 +169,26 @@ def evaluate_maps(
     return replace(table, notes=(*table.notes, *notes))
 
 
-def _check_one_scale_for_both(path: Path, depth: DepthMap, scale: float) -> None:
+@contextmanager
+def _naming_options(options: str) -> Iterator[None]:
+    """Say which options of the command state what a file does not state itself."""
+    try:
+        yield
+    except UnreadableFile:
+        raise
+    except BadInput as fault:
+        if not re.search(r"\b(depth_scale|kind|invalid)=", str(fault)):
+            raise
+        raise BadInput(f"{fault} Here the options are {options}.") from fault
+
+
+def _check_one_scale_for_both(files: Iterable[Path], read: Callable[[Path], DepthMap], scale: float) -> None:
     """Refuse a scale that was stated for both folders where it makes no depth in metres of the files of one.
 
-    Floats in metres beside 16-bit millimetres would be read as a thousandth.
+    Floats in metres beside 16-bit millimetres would be read as a thousandth. The first map that holds depth tells.
     """
-    if depth.kind is not DepthKind.METRIC or not depth.mask.any():
+    path, depth = next(((path, depth) for path in files if (depth := read(path)).mask.any()), (None, None))
+    if path is None or depth is None or depth.kind is not DepthKind.METRIC:
         return
     middle = float(np.median(depth.values[depth.mask]))
     if is_plausible(middle) or stated_scale(path, read_numbers(path)[1]) is not None:

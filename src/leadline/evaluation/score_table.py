@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
+from leadline.evaluation.alignment_kinds import WITH_SHIFT
 from leadline.evaluation.metrics import MetricAccumulator, Pixels
 from leadline.evaluation.protocols import EvalProtocol
 from leadline.evaluation.scoring import CountedTarget, ScoredPair, score_constant
@@ -89,9 +90,8 @@ def score_table(
     check_counted(scores, protocol)
     notes = []
     if unusable:
-        notes.append(
-            f"{unusable:,} counted pixels are predicted as zero, less or no number: held to the protocol's range"
-        )
+        fate = "zeros take part in its fit" if protocol.alignment in WITH_SHIFT else "held to the protocol's range"
+        notes.append(f"{unusable:,} counted pixels are predicted as zero, less or no number: {fate}")
     if empty:
         notes.append(
             f"{len(empty)} of {scores.counted} images have no predicted depth at all: scored as "

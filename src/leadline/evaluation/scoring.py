@@ -88,7 +88,7 @@ class ScoredPair:
     is_reversed: bool
     """Whether it fits its ground truth by a negative factor only."""
     unusable: int
-    """How many pixels that count are predicted as no depth: not finite or, where zero is none, zero and less."""
+    """How many pixels that count are predicted as no depth: not finite or, except in relative depth, zero and less."""
     is_empty: bool
     """Whether none of the pixels that count is predicted as a depth."""
     outside: int
@@ -127,33 +127,28 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol, *, steps: fl
     # All that follows is about the pixels that count: alignment uses no others.
     predicted, target = selected(*(each.reshape(-1) for each in (predicted, target, as_array(counted))))
     finite = np.isfinite(predicted)
-    usable = finite if kind is DepthKind.RELATIVE else finite & (predicted > 0)
-    # Less than zero is a number still: predicted the wrong way round.
-    is_empty = bool(predicted.size) and not (finite if kind is DepthKind.RELATIVE else finite & (predicted != 0)).any()
+    is_depth = finite if kind is DepthKind.RELATIVE else finite & (predicted > 0)
+    # Numbers below zero are depth the wrong way round, which alignments find.
+    is_empty = bool(predicted.size) and not (is_depth.any() or (finite & (predicted < 0)).any())
     if is_empty:
         # A fit with a shift would make the best constant of it.
         metres, is_reversed = np.full_like(target, protocol.min_depth), False
     else:
         metres, is_reversed = protocol.compare_pixels(predicted, target, kind)
     scores = MetricAccumulator.of_pixels(metres, target)
-    # A fit with a shift takes zeros as it takes any number.
-    unusable = finite if protocol.alignment in _WITH_SHIFT else usable
     outside = 0
     if protocol.alignment == "none":
-        too_near, too_far = usable & (predicted < protocol.min_depth), usable & (predicted > protocol.cap)
+        too_near, too_far = is_depth & (predicted < protocol.min_depth), is_depth & (predicted > protocol.cap)
         outside = np.count_nonzero(too_near) + np.count_nonzero(too_far)
     return ScoredPair(
         pair.name,
         scores,
         is_reversed,
-        unusable=int(predicted.size - np.count_nonzero(unusable)),
+        unusable=int(predicted.size - np.count_nonzero(is_depth)),
         is_empty=is_empty,
         outside=int(outside),
         target=CountedTarget.of(target, steps),
     )
-
-
-_WITH_SHIFT = ("scale_shift", "inverse_scale_shift")
 
 
 def score_constant(depth: float, target: CountedTarget, protocol: EvalProtocol) -> MetricAccumulator:

@@ -1,7 +1,7 @@
 """Predict the depth of tensors of any size: resize them for the network, run it, and resize its depth back."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isnan
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Side, as_array
-from leadline.core.camera import crop_intrinsics, explain_impossible_camera, resize_intrinsics
+from leadline.core.camera import centered_camera, crop_intrinsics, explain_impossible_camera, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, check_type
 from leadline.core.image_checks import ROUNDING, advice_on_channels, explain_range, wrong_type
+from leadline.core.ranges import Within, check_value
 from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.backends import ExportedModel
 from leadline.models.base import DepthModel
@@ -38,7 +39,7 @@ def predict_tensor(
         image: (3, H, W) or (B, 3, H, W), RGB; floats in [0, 1], or 8- or 16-bit integers without sign.
         intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
             canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
-        scale: factor on the sides of the network's input, for the mean over scales.
+        scale: factor on the sides of the network's input, 0.1 to 10, for the mean over scales.
 
     Returns:
         (1, H, W) or (B, 1, H, W) on the device of the image.
@@ -49,6 +50,7 @@ def predict_tensor(
     """
     let_forks_use_one_thread()
     check_type(model, DepthModel | ExportedModel, "model", "leadline.load(…) opens one")
+    check_value("scale", scale, [Within(0.1, 10)])
     images = _as_photographs(image)
     cameras = None if intrinsics is None else _as_cameras(intrinsics, images)
     if isinstance(model, ExportedModel):
@@ -65,6 +67,8 @@ def predict_tensor(
 def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:
     """Check (3, H, W) or (B, 3, H, W) numbers, and return a batch of floats in [0, 1]."""
     check_type(image, Tensor, "tensor", "leadline.predict takes files, Pillow images and arrays")
+    if image.layout is not torch.strided or image.is_meta:
+        raise BadInput(f"The image is a tensor without pixels ({image.layout}, {image.device}): give a dense one.")
     shape = tuple(image.shape)
     is_batch = len(shape) == 4
     if (not is_batch and len(shape) != 3) or 0 in shape:
@@ -76,7 +80,7 @@ def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:
         raise BadInput(f"A tensor of shape {shape} is neither {_PHOTOGRAPHS}: {advice}.")
     if image.dtype in _LARGEST:
         image = image.float() / _LARGEST[image.dtype]
-    elif not image.is_floating_point():
+    elif image.dtype not in _FLOATS:
         raise BadInput(wrong_type(image.dtype))
     else:
         image = image.detach() if image.element_size() >= 4 else image.detach().float()
@@ -87,6 +91,7 @@ def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:
 
 
 _PHOTOGRAPHS = "a photograph (3, H, W) nor a batch (B, 3, H, W)"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 """The number of white."""
 
@@ -97,14 +102,20 @@ def _as_cameras(
     """Check the cameras of a batch, one for all or one for each."""
     advice = "give fx, fy, cx, cy in pixels, (4,) or (B, 4)"
     try:
-        cameras = torch.as_tensor(intrinsics, dtype=torch.float32).to(images.device)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            numbers = intrinsics if isinstance(intrinsics, Tensor) else np.array(intrinsics, np.float32)
+        cameras = torch.as_tensor(numbers, dtype=torch.float32).to(images.device)
     except (TypeError, ValueError, RuntimeError) as problem:
         raise BadInput(f"Intrinsics {intrinsics!r:.80} are no numbers: {advice}.") from problem
     if tuple(cameras.shape) not in ((4,), (1, 4), (len(images), 4)):
         raise BadInput(f"Intrinsics of shape {tuple(cameras.shape)} for {len(images)} images: {advice}.")
     size = (images.shape[-2], images.shape[-1])
-    for camera in cameras.view(-1, 4).tolist():
-        if all(map(isfinite, camera)) and (fault := explain_impossible_camera(camera, size, is_crop=True)):
+    for fx, fy, *middle in cameras.view(-1, 4).tolist():
+        if isnan(fx) and isnan(fy):
+            continue  # an unknown camera
+        usual = centered_camera(fx, size)[2:]
+        principal = [usual[place] if isnan(number) else number for place, number in enumerate(middle)]
+        if fault := explain_impossible_camera([fx, fy, *principal], size, is_crop=True):
             raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
     return cameras.expand(len(images), 4)
 

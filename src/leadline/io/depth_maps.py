@@ -557,10 +557,10 @@ def _encoding(
         is_ours = bool(own) and "depth_scale" in metadata
         return _Encoding(stated_kind, stated, offset, is_stated=True, is_ours=is_ours)
     if depth_scale is None and values.dtype.kind != "f" and stated_kind is DepthKind.METRIC:
-        advice = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM (of a command, --depth-scale)"
+        advice = "state depth_scale=1000 for millimetres, 256 for KITTI, 5000 for TUM"
         raise BadInput(f"{path} does not say its unit: {advice}.")
     if depth_scale is None and not (own or kind):
-        advice = "state kind=metric for metres, scale_free or relative (of a command, --kind)"
+        advice = "state kind=metric for metres, scale_free or relative"
         raise BadInput(f"{path} does not say its unit: {advice}.")
     return _Encoding(stated_kind, 1.0 if depth_scale is None else depth_scale, 0.0, is_stated=False, is_ours=False)
 

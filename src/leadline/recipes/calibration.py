@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 
 import numpy as np
@@ -74,30 +75,38 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
     if len(pairs) < 2:
         raise BadInput(f"{len(pairs)} images of {dataset.name} count: a scale needs 2, one of which is left out.")
     folds = _folds([scene_of(each.name) for each in pairs])
-    scores = {False: [MetricAccumulator.merged([])] * len(pairs), True: [MetricAccumulator.merged([])] * len(pairs)}
+    before, after = ([MetricAccumulator.merged([])] * len(pairs) for _ in range(2))
     better = 0
-
-    def rmse(scaled: bool, places: Sequence[int]) -> float:
-        return MetricAccumulator.merged(scores[scaled][place] for place in places).averaged(protocol.averaging)["rmse"]
-
     for fold in folds:
-        scale = _scale(each for place, each in enumerate(pairs) if place not in set(fold))
+        held = set(fold)
+        scale = _scale(each for place, each in enumerate(pairs) if place not in held)
         for place in fold:
-            scores[False][place] = pairs[place].scored(1.0, protocol)
-            scores[True][place] = pairs[place].scored(scale, protocol)
-        better += rmse(True, fold) < rmse(False, fold)
-    everything = range(len(pairs))
-    before, after = rmse(False, everything), rmse(True, everything)
-    return Calibration(_scale(pairs), len(pairs), len(folds), before, after, better)
+            before[place] = pairs[place].scored(1.0, protocol)
+            after[place] = pairs[place].scored(scale, protocol)
+        with_it, without = (_rmse((scores[place] for place in fold), protocol) for scores in (after, before))
+        better += with_it < without
+    return Calibration(_scale(pairs), len(pairs), len(folds), _rmse(before, protocol), _rmse(after, protocol), better)
+
+
+def _rmse(scores: Iterable[MetricAccumulator], protocol: EvalProtocol) -> float:
+    return MetricAccumulator.merged(scores).averaged(protocol.averaging)["rmse"]
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """The pixels of one image that count."""
+    """Hold the pixels of one image that count."""
 
     name: str
     predicted: Pixels
     target: Pixels
+
+    @cached_property
+    def log_ratio(self) -> float | None:
+        """The median of log target − log prediction where depth is predicted; None: it is nowhere."""
+        positive = np.isfinite(self.predicted) & (self.predicted > 0)
+        if not positive.any():
+            return None
+        return float(np.median(np.log(self.target[positive]) - np.log(self.predicted[positive])))
 
     def scored(self, scale: float, protocol: EvalProtocol) -> MetricAccumulator:
         """Score the prediction times `scale`, held to the protocol's range."""
@@ -113,16 +122,12 @@ def _counted(pairs: Iterable[Pair], protocol: EvalProtocol) -> Iterator[_Counted
 
 
 def _scale(pairs: Iterable[_Counted]) -> float:
-    """The median over images of the median ratio of ground truth to prediction, where depth is predicted.
+    """Return the median over images of the median ratio of ground truth to prediction.
 
     Raises:
-        BadInput: depth is predicted in none.
+        BadInput: depth is predicted in no image.
     """
-    medians = []
-    for each in pairs:
-        positive = np.isfinite(each.predicted) & (each.predicted > 0)
-        if positive.any():
-            medians.append(float(np.median(np.log(each.target[positive]) - np.log(each.predicted[positive]))))
+    medians = [each.log_ratio for each in pairs if each.log_ratio is not None]
     if not medians:
         raise BadInput("The model predicts no depth above zero: there is nothing to scale.")
     return math.exp(median(medians))

@@ -127,7 +127,8 @@ def prune_model(options: PruneOptions) -> CompressedModel:
     check_fields(options)
     original = _original(options.model)
     check_prunable(original)
-    check_reach(original, options.keep)
+    if not (options.out / "start" / "model.json").is_file():
+        check_reach(original, options.keep)
     if SCOPE in original.arguments:
         say_without_scope(options.model)
 

@@ -71,6 +71,19 @@ class BenchmarkRow:
     """How accurate the model is: dataset and protocol → metric → value, as its own description says."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Say why a model does not run with a backend."""
+
+    model: str
+    """As it was given."""
+    backend: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.model} with {self.backend}: {self.reason}"
+
+
 def measure_machine(turns: int = 5) -> MachineRates:
     """Measure what this machine computes and copies at most; takes some seconds."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -83,7 +96,7 @@ def measure_machine(turns: int = 5) -> MachineRates:
 
 def measure_models(
     models: Sequence[str], backends: Sequence[Backend], machine: MachineRates, *, batch: int = 1, seconds: float = 3.0
-) -> Iterator[BenchmarkRow | str]:
+) -> Iterator["BenchmarkRow | LeftOut"]:
     """Measure models with backends, each pair in a process of its own.
 
     Args:
@@ -94,7 +107,7 @@ def measure_models(
         seconds: how long each is measured, after one run that is not counted.
 
     Yields:
-        A row for each pair, or a line that says why there is none.
+        A row for each pair, or why there is none.
 
     Raises:
         BadInput: no image at once, or no time.
@@ -106,7 +119,7 @@ def measure_models(
         for backend in backends:
             answer = _in_a_process(spec, backend, batch, seconds)
             if isinstance(answer, str):
-                yield f"{spec} with {backend}: {answer}"
+                yield LeftOut(spec, backend, answer)
                 continue
             operations = operations or _operations(spec)
             taken = answer.pop("seconds")
