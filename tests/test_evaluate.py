@@ -683,8 +683,8 @@ REFUSED = (
     (["--crop", "eigen"], "No crop is called 'eigen'"),
     (["--alignment", "best"], "No alignment is called 'best'"),
     (["--protocol", "nyu"], "No protocol is called 'nyu'"),
-    (["--batch-size", "0"], "--batch-size 0"),
-    (["--batch-size", "-2"], "--batch-size -2"),
+    (["--batch-size", "0"], "batch_size=0"),
+    (["--batch-size", "-2"], "batch_size=-2"),
     (["--device", "abacus"], "No device 'abacus'"),
 )
 

@@ -215,7 +215,7 @@ def test_numbers_of_other_libraries_become_python_s():
         ({"steps": "2"}, "steps='2': give a whole number"),
         ({"steps": True}, "steps=True: give a whole number"),
         ({"steps": np.float64(2)}, r"steps=2\.0: give a whole number"),
-        ({"rate": "fast"}, "rate='fast': give a number, more than 0"),
+        ({"rate": "fast"}, "rate='fast': give a finite number, more than 0"),
         ({"steps": [4]}, r"steps=\[4\]: give a whole number"),
         ({"steps": None}, "steps=None: give a whole number"),
         ({"steps": 10**400}, "steps=1000.*: give a finite number, at least 1"),

@@ -83,7 +83,8 @@ def check_value(name: str, value: Any, marks: Sequence[Any], *, is_whole: bool =
     for mark in marks:
         if isinstance(mark, Within):
             if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
-                raise BadInput(f"{name}={value!r:.80}: give a {'whole ' if is_whole else ''}number, {mark}.")
+                wanted = dict.fromkeys(["a whole number" if is_whole else "a finite number", str(mark)])
+                raise BadInput(f"{name}={value!r:.80}: give {', '.join(wanted)}.")
             if not mark.contains(value):
                 wanted = dict.fromkeys(["a finite number", str(mark)] if not _is_finite(value) else [str(mark)])
                 raise BadInput(f"{name}={_shown(value)}: give {', '.join(wanted)}.")

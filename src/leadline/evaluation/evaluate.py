@@ -8,6 +8,7 @@ from leadline.core.arrays import as_array
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.progress import track
+from leadline.core.ranges import Within, check_value
 from leadline.core.sample import Depth, Sample, collate
 from leadline.data.datasets import Dataset, check_samples, subsample_evenly
 from leadline.data.loader import group_by_size
@@ -20,7 +21,7 @@ from leadline.evaluation.score_table import SPREAD, ConstantBaseline, check_coun
 from leadline.evaluation.scoring import sample_pixels, score_pair
 from leadline.evaluation.tables import Table
 from leadline.inference.backends import ExportedModel
-from leadline.inference.tensors import predict_tensor
+from leadline.inference.tensors import check_predictor, predict_tensor
 from leadline.models.base import DepthModel
 
 
@@ -53,6 +54,7 @@ def evaluate(
     Raises:
         BadInput: no measured pixel counts, or the protocol cannot compare this kind of depth with metres.
     """
+    check_predictor(model)
     check_batch_size(batch_size)
     check_samples(dataset)
     check_protocol(protocol)
@@ -84,6 +86,7 @@ def evaluate_metrics(
     Raises:
         BadInput: as `evaluate`.
     """
+    check_predictor(model)
     check_batch_size(batch_size)
     check_samples(dataset)
     check_protocol(protocol)
@@ -143,8 +146,7 @@ def constant_baseline(dataset: Dataset, protocol: EvalProtocol) -> ConstantBasel
 
 def check_batch_size(batch_size: int) -> None:
     """Refuse a batch without images."""
-    if batch_size < 1:
-        raise BadInput(f"--batch-size {batch_size}: give 1 or more images that are predicted at once.")
+    check_value("batch_size", batch_size, [Within(1)], is_whole=True)
 
 
 def _comparable(dataset: Dataset, protocol: EvalProtocol) -> Dataset:

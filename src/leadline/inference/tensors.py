@@ -49,7 +49,7 @@ def predict_tensor(
             than 1 of an exported file, whose input size is fixed.
     """
     let_forks_use_one_thread()
-    check_type(model, DepthModel | ExportedModel, "model", "leadline.load(…) opens one")
+    check_predictor(model)
     check_value("scale", scale, [Within(0.1, 10)])
     images = _as_photographs(image)
     cameras = None if intrinsics is None else _as_cameras(intrinsics, images)
@@ -62,6 +62,15 @@ def predict_tensor(
     else:
         depth, _ = predict_scored(model, images, cameras, scale=scale)
     return depth if image.ndim == 4 else depth[0]
+
+
+def check_predictor(model: object) -> None:
+    """Refuse what is neither a network nor an exported file that was opened, such as a name.
+
+    Raises:
+        BadInput: it is none; the error says how to open one.
+    """
+    check_type(model, DepthModel | ExportedModel, "model", 'leadline.load("…") opens one')
 
 
 def _as_photographs(image: Tensor) -> Float[Tensor, "B 3 H W"]:

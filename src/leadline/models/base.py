@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, check_type
 from leadline.models.preprocessing import FREE_LICENCES as FREE_LICENCES
 from leadline.models.preprocessing import IMAGENET_MEAN as IMAGENET_MEAN
 from leadline.models.preprocessing import IMAGENET_STD as IMAGENET_STD
@@ -193,6 +193,16 @@ class DepthModel(nn.Module, ABC):
                 "leadline.predict resizes images of any size."
             )
         return (image - self.mean) / self.std
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no network of PyTorch, such as a name.
+
+    Raises:
+        BadInput: it is none; the error says how to open one.
+    """
+    cure = 'leadline.load("…") opens a trained one, leadline.build("…") an untrained one'
+    check_type(model, DepthModel, "network", cure)
 
 
 def state_dict_mismatch(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:

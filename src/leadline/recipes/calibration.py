@@ -19,6 +19,7 @@ from leadline.evaluation.map_pairs import Pair
 from leadline.evaluation.metrics import MetricAccumulator, Pixels
 from leadline.evaluation.protocols import EvalProtocol, check_protocol
 from leadline.evaluation.score_table import scene_of
+from leadline.inference.tensors import check_predictor
 from leadline.models.base import DepthModel
 
 FOLDS = 5
@@ -65,6 +66,7 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
     Raises:
         BadInput: fewer than two images that count, or a protocol that aligns.
     """
+    check_predictor(model)
     check_batch_size(batch_size)
     check_samples(dataset)
     check_protocol(protocol)

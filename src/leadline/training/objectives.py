@@ -1,6 +1,6 @@
 """Objectives: what a training minimises, as named loss terms that are summed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, check_known
+from leadline.core.errors import BadInput, check_known, check_type
+from leadline.core.ranges import Within, check_value
 from leadline.core.sample import Depth, ImageTensor, Intrinsics, Mask, Sample, TeacherPrediction
 from leadline.models.base import DepthModel, SideOutputs
 from leadline.models.loading import load
@@ -71,6 +72,15 @@ class Objective(Protocol):
         ...
 
 
+def _check_weights(what: str, weights: object, known: Collection[str]) -> None:
+    """Refuse losses that are not known, and weights that are no positive numbers."""
+    check_type(weights, Mapping, f"mapping from a {what} to its weight", 'write {"silog": 1.0}')
+    assert isinstance(weights, Mapping)
+    for name, weight in weights.items():
+        check_known(what, name, known)
+        check_value(name, weight, [Within(0, above=True)])
+
+
 @dataclass(frozen=True)
 class Supervised:
     """Compare with the target depth the prediction, by the losses of `TERMS`, and side outputs, by `SIDE_TERMS`."""
@@ -82,8 +92,8 @@ class Supervised:
     are free (Ranftl et al. 2020, eq. 11–12, with their weights)."""
 
     def __post_init__(self) -> None:
-        for name in (*self.weights, *self.unscaled):
-            check_known("loss", name, [*TERMS, *SIDE_TERMS])
+        for weights in (self.weights, self.unscaled):
+            _check_weights("loss", weights, [*TERMS, *SIDE_TERMS])
         if mistaken := [name for name in self.unscaled if name not in _UNSCALED]:
             raise BadInput(
                 f"{mistaken[0]!r} needs metres, which such a target does not have: use {', '.join(_UNSCALED)}."
@@ -144,8 +154,7 @@ class Distilled:
             raise BadInput(
                 f"{min(sides)!r} compares side outputs, which distillation leaves out: use `leadline train`."
             )
-        for name in self.teacher_losses:
-            check_known("distillation loss", name, DISTILLATION_TERMS)
+        _check_weights("distillation loss", self.teacher_losses, DISTILLATION_TERMS)
         if (names := feature_terms(self.teacher_losses)) and not self.teacher:
             raise BadInput(f"{' and '.join(names)} compare features, which needs a running teacher: name it.")
 

@@ -26,7 +26,7 @@ from leadline.data.loader import group_by_size, identity
 from leadline.data.transforms import crop, flip
 from leadline.evaluation import alignment
 from leadline.inference.backends import ExportedModel
-from leadline.inference.tensors import predict_tensor
+from leadline.inference.tensors import check_predictor, predict_tensor
 from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
 from leadline.models.base import DepthModel
@@ -167,6 +167,7 @@ def label(
     """
     out = Path(out)
     check_known("alignment", alignment, ALIGNMENTS)
+    check_predictor(teacher)
     check_samples(dataset)
     about = identity(dataset)
     if alignment == "auto":

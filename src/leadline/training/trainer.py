@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, first_line
+from leadline.core.errors import BadInput, check_type, first_line
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
@@ -43,7 +43,7 @@ from leadline.io.atomic import atomic_write, clean_stale
 from leadline.io.json_text import as_json
 from leadline.io.locks import file_lock
 from leadline.io.run_folder import check_same_configuration, create_or_read, read_configuration
-from leadline.models.base import DepthModel, Preprocessing, Resize
+from leadline.models.base import DepthModel, Preprocessing, Resize, check_model
 from leadline.models.lora import add_adapters
 from leadline.models.quantisation import add_quantisers
 from leadline.models.saving import load_folder, save, weights_sha256
@@ -92,6 +92,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_type(self.augmentation, Augmentation, "augmentation", "give an Augmentation(…)")
         check_fields(self.augmentation)
 
 
@@ -204,8 +205,13 @@ class Trainer:
         start: str,
         hardware: HardwareConfig,
     ) -> None:
+        check_model(model)
         for dataset in (train, validation):
             check_dataset(dataset)
+        check_type(objective, Objective, "objective", 'give one as Supervised({"silog": 1.0})')
+        check_type(config, TrainConfig, "configuration", "give a TrainConfig(steps=…)")
+        check_type(hardware, HardwareConfig, "configuration of the hardware", "give a HardwareConfig(…)")
+        check_type(frozen, tuple | list, "list of parts to freeze", 'give names, as ("encoder",)')
         check_protocol(protocol)
         if model.kind not in ALIGNMENTS[protocol.alignment].kinds:
             raise BadInput(

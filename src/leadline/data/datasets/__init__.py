@@ -53,13 +53,13 @@ def check_samples(dataset: object) -> None:
     Readers of files check every sample; for a dataset that a user wrote this is the only check.
 
     Raises:
-        BadInput: it is no dataset, or its first sample is none or holds other numbers; the error says what to do.
+        BadInput: it is no dataset, has no samples, or the first one holds other numbers; the error says what to do.
         UnreadableFile: the file of the first sample cannot be read.
     """
     check_dataset(dataset)
     assert isinstance(dataset, Dataset)
     if not len(dataset):
-        return
+        raise BadInput(f"{dataset.name} has no samples.")
     sample, where = dataset[0], f"The first sample of {dataset.name}"
     check_type(sample, Sample, "Sample", "a dataset returns those of leadline.datasets.Sample")
     for part, is_right in (
