@@ -17,7 +17,7 @@ from PIL import Image
 
 import leadline
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, UnreadableFile
 from leadline.data.datasets import open_data
 from leadline.data.datasets.store import MANIFEST
 from leadline.data.prepare import prepare
@@ -136,6 +136,9 @@ for make, message in (
     (of_tensor(torch.zeros(3, 8, 9), "90,90,4,4"), "Intrinsics '90,90,4,4' are no numbers: give fx, fy, cx, cy"),
     (lambda: leadline.predict_tensor("leadline_small", torch.zeros(3, 8, 9)), "'leadline_small' is no model"),
     (mesh("65"), "field_of_view='65': give the degrees between the edges"),
+    (lambda: leadline.DepthMap(**whole).point_cloud(torch.zeros(3, 2, 3), field_of_view=60), "Tensor is no photograph"),
+    (lambda: leadline.load(None), "is no place or name of a model"),
+    (prediction(torch.zeros(3, 8, 9, device="meta")), "holds no pixels"),
 ):
     try:
         made = make()
@@ -248,8 +251,22 @@ def test_the_camera_is_the_given_one_or_the_files_or_unknown(model, pixels, tmp_
         told = predict(model, read_image(file), sort)
         assert told.provenance["camera"] == "given"
         torch.testing.assert_close(told.depth, by_file.depth)
+    for unlikely in ([fx, fy, 0, 0], [1e4, 1e4, cx, cy]):
+        assert predict(model, str(file), unlikely).provenance["doubts"].startswith("The camera fx=")
     zoomed = predict(model, str(file), [2 * fx, 2 * fy, cx, cy])
     torch.testing.assert_close(zoomed.depth, 2 * by_file.depth)
+
+
+def test_what_leadline_wrote_is_no_photograph(model, pixels, tmp_path):
+    depth = predict(model, pixels)
+    depth.save(tmp_path / "depth.png")
+    with pytest.raises(UnreadableFile, match=r"depth\.png was written by Leadline, and is no photograph"):
+        predict(model, tmp_path / "depth.png")
+
+
+def test_eight_bits_in_sixteen_are_doubted(model, pixels):
+    assert "Its 16-bit numbers are 255 at most" in predict(model, pixels.astype(np.uint16)).provenance["doubts"]
+    assert "doubts" not in predict(model, pixels.astype(np.uint16) * 257).provenance
 
 
 def test_a_photograph_on_its_side_is_measured_upright_from_a_path_and_a_picture(model, pixels, tmp_path):

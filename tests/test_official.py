@@ -216,6 +216,9 @@ def test_what_is_no_checkpoint_is_refused(hybrid: dict[str, Tensor], tmp_path: P
     with pytest.raises(UnreadableFile, match=r"damaged") as told:
         load(file)
     assert "\n" not in str(told.value)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photograph")
+    with pytest.raises(UnreadableFile, match=r"photo\.jpg is no model: a saved one is a folder"):
+        load(tmp_path / "photo.jpg")
     for suffix in ("onnx", "xml", "pt2"):
         exported = tmp_path / f"a.{suffix}"
         exported.write_bytes(b"any")

@@ -184,6 +184,11 @@ def test_relative_depth_and_an_unknown_camera_have_no_shape():
     with pytest.raises(BadInput, match="field_of_view="):
         unknown.mesh()
     assert unknown.normals(field_of_view=60).size == (128, 96)
+    for wrong in (0, -5):
+        with pytest.raises(BadInput, match=f"max_points={wrong}: give "):
+            depth.point_cloud(picture, max_points=wrong)
+    with pytest.warns(UserWarning, match=r"A field of view of 1\.1 degrees is unlikely.*1\.1 radians are 63"):
+        unknown.normals(field_of_view=1.1)
     with pytest.raises(BadInput, match="uint8"):
         depth.mesh(picture.astype(np.float32))
 

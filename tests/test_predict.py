@@ -157,11 +157,15 @@ def test_colours_that_are_rounded_for_an_exported_file_are_told(tmp_path, capsys
     deep = np.random.default_rng(0).integers(0, 65536, (40, 60), np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     photo(tmp_path / "usual.png")
-    words = ["predict", str(tmp_path / "deep.png"), str(tmp_path / "usual.png"), "--json", "--out"]
+    # What has more channels or bits than it needs loses nothing.
+    Image.open(tmp_path / "usual.png").convert("RGBA").save(tmp_path / "screenshot.png")
+    Image.fromarray(np.arange(240, dtype=np.uint16).reshape(12, 20) * 257).save(tmp_path / "even.png")
+    names = [str(tmp_path / f"{name}.png") for name in ("deep", "usual", "screenshot", "even")]
+    words = ["predict", *names, "--json", "--out"]
     assert main([*words, str(tmp_path / "onnx")]) == 0
-    rounded, usual = map(json.loads, capsys.readouterr().out.splitlines())
+    rounded, *others = map(json.loads, capsys.readouterr().out.splitlines())
     assert "rounded to 8" in rounded["doubts"]
-    assert "doubts" not in usual
+    assert all("doubts" not in each for each in others)
     assert main([*words, str(tmp_path / "torch"), "--backend", "torch"]) == 0
     assert all("doubts" not in json.loads(line) for line in capsys.readouterr().out.splitlines())
 
@@ -257,6 +261,11 @@ def test_two_photographs_of_one_name_are_not_written_over_each_other(folder, tmp
     ("words", "message"),
     [
         (["nowhere.jpg"], "nowhere.jpg: no photograph there"),
+        ([], "No photograph is given: name files"),
+        (["{photo}", "--depth-scale", "1000"], "--depth-scale is of the sparse depth maps that --scale-from names"),
+        (["{photo}", "--model", "{photo}"], "a.jpg is no model: a saved one is a folder"),
+        (["{photo}", "--model", "leadline_small", "--backend", "onnx", "--device", "cuda"], "leave --device cuda out"),
+        (["{photo}", "--model", "leadline_small", "--backend", "openvino"], "openvino"),
         (["{photo}", "--near", "5", "--far", "2"], "0 < near < far"),
         (["{photo}", "--out", "{photo}/out"], "Cannot create the folder"),
         (["{photo}", "--model", "nowhere"], "nowhere"),
@@ -400,7 +409,10 @@ def test_a_camera_is_read_from_numbers_or_a_matrix_in_a_file(measure, tmp_path, 
     ("name", "content"),
     [
         *(("a.txt", content) for content in ("1 2", "fx fy", "1 0 5 0 1 5 7 7 7", "nan 1 2 3")),
-        *(("a.json", content) for content in ("[[1, 2], [3]]", "{", '{"K": "far"}', "null")),
+        *(
+            ("a.json", content)
+            for content in ("[[1, 2], [3]]", "{", '{"fx": 9, "fy": 9, "cx": 3}', '{"K": "far"}', "null")
+        ),
         *(("a.npz", "no archive"), ("a.npy", "")),
     ],
 )
@@ -437,6 +449,9 @@ def test_a_line_of_text_says_where_each_camera_came_from(measure, tmp_path):
     assert "ignored" in doubtful
     assert " m, median " in unknown
     assert "camera given, 50.0 degrees across" in measure(source, "--field-of-view", 50)[2]
+    radians = measure(source, "--field-of-view", 1.13)[2]
+    assert "A field of view of 1.13 degrees is unlikely" in radians
+    assert "(1.13 radians are 65)" in radians
 
 
 def test_a_photograph_that_cannot_be_written_does_not_end_a_folders_run(measure, tmp_path):

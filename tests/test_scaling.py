@@ -117,6 +117,18 @@ def test_what_comes_out_beyond_the_horizon_is_not_valid(truth):
     assert not scaled.depth.valid[0, 0, :5].any()
     assert scaled.depth.valid[0, 1:].all()
     assert scaled.depth.depth.max() < HORIZON
+    assert "beyond 250 m left out" not in str(scaled)
+    relative.depth[0, :2] = -1000
+    left_out = 2 / relative.depth.shape[-2]
+    scaled = scale_from_points(relative, [(x, y + 2, metres) for x, y, metres in points(truth.depth[:, 2:], 3)])
+    assert f"{left_out:.0%} of the pixels beyond 250 m left out" in str(scaled)
+
+
+def test_a_measurement_in_another_unit_is_doubted_where_the_network_knows_metres(truth):
+    measured = points(truth.depth, 4)
+    assert "?" not in str(scale_from_points(truth, measured))
+    centimetres = scale_from_points(truth, [(x, y, 30 * metres) for x, y, metres in measured])
+    assert "30 times the network's own metres: are the measurements in metres?" in str(centimetres)
 
 
 def seen_floor() -> tuple[Depth, Camera]:

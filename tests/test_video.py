@@ -174,6 +174,39 @@ def test_a_killed_run_resumes_where_it_stopped_with_the_same_depth(model, tmp_pa
     assert [frame.time for frame in read_frames(resumed.video)] == TIMES
 
 
+def test_the_depth_of_another_video_is_replaced_only_if_asked(model, tmp_path, frames):
+    first, second = clip(tmp_path / "walk.mp4", frames), clip(tmp_path / "other" / "walk.mp4", frames[::-1])
+    made = predict_video(model, first, tmp_path / "out").video
+    before = made.read_bytes()
+    with pytest.raises(
+        BadInput, match=r"walk\.depth\.mp4 is not of .*other/walk\.mp4: choose another --out, or --over"
+    ):
+        predict_video(model, second, tmp_path / "out")
+    assert made.read_bytes() == before
+    # The same video is the same wherever it lies, and so is one that was changed where it lies.
+    (tmp_path / "moved").mkdir()
+    moved = shutil.copy(first, tmp_path / "moved" / "walk.mp4")
+    assert predict_video(model, moved, tmp_path / "out").resumed_at == 8
+    clip(first, frames[:6], TIMES[:6])
+    assert predict_video(model, first, tmp_path / "out").frames == 6
+    assert predict_video(model, second, tmp_path / "out", overwrite=True).frames == 8
+    assert made.read_bytes() != before
+
+
+def test_an_interrupted_video_is_not_dropped_for_another_of_its_name(model, tmp_path, frames):
+    first, second = clip(tmp_path / "walk.mp4", frames), clip(tmp_path / "other" / "walk.mp4", frames[::-1])
+
+    def end(done: int, _: int | None) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(model, first, tmp_path / "out", on_frame=end)
+    with pytest.raises(BadInput, match=r"is not of .*other/walk"):
+        predict_video(model, second, tmp_path / "out")
+    assert predict_video(model, first, tmp_path / "out").resumed_at == 3
+
+
 @pytest.mark.parametrize("damage", ["swap", "remove", "replace"])
 def test_pieces_that_are_not_those_of_the_state_are_made_again(model, tmp_path, frames, monkeypatch, damage):
     monkeypatch.setattr(video, "_PIECE", 2)
@@ -333,6 +366,8 @@ def test_a_command_predicts_a_video_and_names_what_it_cannot_read(model, tmp_pat
     assert "broken.mp4 cannot be read as a video" in printed.err
     assert main(["predict", str(path), *words, "--scale-from", "1,1,2"]) == 1
     assert "are for photographs" in capsys.readouterr().err
+    assert main(["predict", str(path), *words, "--format", "npz"]) == 1
+    assert "--video.frames writes maps of a video" in capsys.readouterr().err
     shutil.copy(path, tmp_path / "out" / "mine.depth.mp4")
     shutil.copy(path, tmp_path / "mine.mp4")
     assert main(["predict", str(tmp_path / "mine.mp4"), *words]) == 1
@@ -363,6 +398,11 @@ def test_a_camera_that_is_not_there_is_an_error_in_one_line_and_leaves_nothing(t
 
 def test_what_is_no_video_is_refused(model, tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
+    with pytest.raises(UnreadableFile, match=r"a\.mp4 is empty"):
+        predict_video(model, tmp_path / "a.mp4", tmp_path / "out")
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    with pytest.raises(UnreadableFile, match=r"b\.mp4 cannot be read as a video \([^\[\]]*\): is it whole"):
+        predict_video(model, tmp_path / "b.mp4", tmp_path / "out")
     for path in (tmp_path / "a.mp4", tmp_path / "absent.mp4"):
         with pytest.raises(UnreadableFile):
             predict_video(model, path, tmp_path / "out")

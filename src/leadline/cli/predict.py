@@ -104,6 +104,10 @@ class PredictCommand:
 
     def run(self) -> int:
         check_fields(self)
+        if self.depth_scale is not None and not self.scale_from:
+            raise BadInput("--depth-scale is of the sparse depth maps that --scale-from names: leave it out.")
+        if not self.images and self.camera is None:
+            raise BadInput("No photograph is given: name files, folders or patterns; --help shows the options.")
         options = self._options()
         options.check()
         if self.camera is not None and self.images:
@@ -114,6 +118,8 @@ class PredictCommand:
         if self.camera is not None:
             return self._predict_videos(model, (str(self._recorded(self.camera)),))
         videos, photographs = split_videos(self.images)
+        if videos and not photographs and (self.format != "png" or not self.picture):
+            raise BadInput("--format and --no-picture are for photographs: --video.frames writes maps of a video.")
         with _terminable():
             code = self._predict_videos(model, videos) if videos else 0
         if videos and not photographs:
@@ -153,6 +159,7 @@ class PredictCommand:
             raise BadInput("--scale-from, --fx and --metres are for photographs: leave them out for videos.")
         camera = CameraOption(self.field_of_view, None if self.intrinsics is None else read_intrinsics(self.intrinsics))
         options = {"config": self.video, "camera": camera, "near": self.near, "far": self.far}
+        options["overwrite"] = self.overwrite
         return print_videos(model, videos, self.out, is_json=self.json, **options)
 
     def _recorded(self, camera: int) -> Path:

@@ -161,6 +161,22 @@ class CameraOption:
             raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
         return centered_camera(focal_length(self.field_of_view, size[1]), size)
 
+    def doubt(self, size: tuple[int, int]) -> str:
+        """Return a sentence where the camera is unlikely for an image of `size` (height, width); else "".
+
+        Raises:
+            BadInput: as `at`.
+        """
+        given = self.at(size)
+        if given is None:
+            return ""
+        told = (
+            explain_unlikely_camera(given, size)
+            if self.field_of_view is None
+            else explain_unlikely_view(self.field_of_view)
+        )
+        return f"{told[0].upper()}{told[1:]}." if told else ""
+
 
 UNKNOWN_CAMERA = CameraOption()
 
@@ -234,7 +250,23 @@ def explain_unlikely_camera(camera: Sequence[float], size: tuple[int, int]) -> s
     if max(abs((cx + 0.5) / width - 0.5), abs((cy + 0.5) / height - 0.5)) > MAX_OFF_CENTRE:
         return f"{stated} has its principal point far from the middle: {_other_size(camera, size)}"
     narrowest = min(fields_of_view(camera, size))
-    return f"{stated} sees {narrowest:.1f} degrees: {_IN_PIXELS}" if narrowest < MIN_FIELD_OF_VIEW else ""
+    return (
+        f"{stated} sees {narrowest:.2g} degrees: {_IN_PIXELS}, or the field of view in degrees"
+        if narrowest < MIN_FIELD_OF_VIEW
+        else ""
+    )
+
+
+def explain_unlikely_view(degrees: float) -> str:
+    """Say why a field of view is unlikely to be that of a photograph; return "" where it is likely.
+
+    Args:
+        degrees: from the left edge to the right one, between 0 and 180.
+    """
+    if MIN_FIELD_OF_VIEW <= degrees <= MAX_FIELD_OF_VIEW:
+        return ""
+    radians = f" ({degrees:g} radians are {math.degrees(degrees):.0f})" if math.degrees(degrees) < 180 else ""
+    return f"a field of view of {degrees:g} degrees is unlikely: give the degrees across the picture{radians}"
 
 
 def _parts(camera: Any) -> Sequence[Any]:

@@ -6,11 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from leadline.core.camera import (
     centered_camera,
     explain_impossible_camera,
     explain_unlikely_camera,
+    explain_unlikely_view,
     focal_length,
     resize_intrinsics,
 )
@@ -70,7 +72,9 @@ class GivenCamera:
         numbers = self.numbers
         if self.field_of_view is not None:
             focal = focal_length(self.field_of_view, photo.shape[1])
-            return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32))  # pyright: ignore[reportArgumentType]
+            doubt = explain_unlikely_view(self.field_of_view)
+            told = (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ()
+            return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32), told)  # pyright: ignore[reportArgumentType]
         if numbers is None:
             return photo.camera
         fx, fy, cx, cy = numbers
@@ -79,8 +83,21 @@ class GivenCamera:
             *(fx, fx if fy is None else fy),
             *((photo.size[1] - 1) / 2 if cx is None else cx, (photo.size[0] - 1) / 2 if cy is None else cy),
         )
-        if fault := explain_impossible_camera(whole, photo.size):
-            raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-        doubt = explain_unlikely_camera(whole, photo.size)
-        inside = resize_intrinsics(np.array(whole, np.float32), photo.size, photo.shape)
-        return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())  # pyright: ignore[reportArgumentType]
+        return given_camera(np.array(whole, np.float32), photo)
+
+
+def given_camera(whole: Float[np.ndarray, "4"], photo: Photograph) -> CameraInfo:
+    """Return a camera that a user states, in pixels of the image as it was read, with a doubt where it is unlikely.
+
+    Args:
+        whole: fx, fy, cx and cy in pixels of the photograph in its file.
+        photo: the photograph.
+
+    Raises:
+        BadInput: a camera that cannot have taken this photograph.
+    """
+    if fault := explain_impossible_camera(whole.tolist(), photo.size):
+        raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
+    doubt = explain_unlikely_camera(whole.tolist(), photo.size)
+    inside = resize_intrinsics(whole, photo.size, photo.shape)
+    return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())  # pyright: ignore[reportArgumentType]

@@ -26,6 +26,7 @@ SCALE_SOURCES = (
     "or the camera's height above the floor (--scale-from floor:1.45,field_of_view=60,pitch=10)"
 )
 """The ways in which a user turns depth without a unit into metres, for an error message."""
+_MUCH_BEYOND, _LARGEST_CORRECTION = 0.005, 10.0
 HORIZON = 250.0
 """Metres beyond which inverse depth cannot be told from 0, and 16 bits at 256 steps a metre end."""
 
@@ -48,12 +49,22 @@ class ScaledDepth:
     """Metres: the median |error| of the anchors used; None where there are no more of them than fitted parameters."""
     relative_residual: float | None
     """The median |error| / metres."""
+    beyond: float = 0.0
+    """Fraction of the predicted pixels that the fit puts beyond `HORIZON`, or behind the camera."""
+    corrects: float | None = None
+    """Factor on a prediction that was in metres already; None: it was not."""
 
     def __str__(self) -> str:
         anchors = f"{self.used} of {self.used + self.rejected} {self.source}"
         if self.residual is None or self.relative_residual is None:
-            return f"{anchors}; too few to leave a residual"
-        return f"{anchors}; median residual {self.residual:.3f} m ({self.relative_residual:.1%})"
+            told = f"{anchors}; too few to leave a residual"
+        else:
+            told = f"{anchors}; median residual {self.residual:.3f} m ({self.relative_residual:.1%})"
+        if self.beyond >= _MUCH_BEYOND:
+            told += f"; {self.beyond:.0%} of the pixels beyond {HORIZON:g} m left out"
+        if self.corrects is not None and not 1 / _LARGEST_CORRECTION < self.corrects < _LARGEST_CORRECTION:
+            told += f"; {self.corrects:.3g} times the network's own metres: are the measurements in metres?"
+        return told
 
 
 @dataclass(frozen=True)
@@ -403,6 +414,8 @@ def _scaled(
         rejected=len(used) - len(error),
         residual=float(np.median(error)) if leaves_residual else None,
         relative_residual=float(np.median(error / metres[used])) if leaves_residual else None,
+        beyond=1 - float(valid.sum() / _usable(prediction).sum()),
+        corrects=scale if prediction.kind is DepthKind.METRIC else None,
     )
     provenance = {**prediction.provenance, "predicted_kind": prediction.kind.value, "scaled_from": str(scaled)}
     return replace(scaled, depth=replace(scaled.depth, provenance=provenance))

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from leadline.core.camera import UNKNOWN_CAMERA, CameraOption, canonical_camera, fields_of_view, resize_intrinsics
+from leadline.core.camera import (
+    UNKNOWN_CAMERA,
+    CameraOption,
+    canonical_camera,
+    fields_of_view,
+    resize_intrinsics,
+)
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
@@ -101,7 +107,8 @@ def coloured_depth_in_photograph(
     depth, source, doubts = read_depth(path), photo.camera.source, photo.camera.doubts
     if given := camera.at(photo.size):
         inside = resize_intrinsics(given, photo.size, depth.shape)
-        depth, source, doubts = depth.replace(intrinsics=np.array(inside, np.float32)), "given", ()
+        depth, source = depth.replace(intrinsics=np.array(inside, np.float32)), "given"
+        doubts = (camera.doubt(photo.size),)
     if scale is not None:
         depth, source = _scaled(depth, path, photo.size, scale, source)
     return _with_camera(depth, as_rgb8(photo.pixels), source, doubts)
@@ -134,7 +141,8 @@ def coloured_depth_of_map(
     doubts = [depth.provenance.get(key, "") for key in ("doubts", "warning")]
     given = camera.at(depth.shape)
     if given:
-        depth, source, doubts[0] = depth.replace(intrinsics=np.array(given, np.float32)), "given", ""
+        told = camera.doubt(depth.shape)
+        depth, source, doubts[0] = depth.replace(intrinsics=np.array(given, np.float32)), "given", told
     if image is None:
         return _with_camera(depth, np.asarray(depth.colorize()), source, doubts)
     photo = read_photograph(image)

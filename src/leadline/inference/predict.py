@@ -11,21 +11,18 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from leadline.core.arrays import Tensor, as_array
-from leadline.core.camera import (
-    centered_camera,
-    explain_impossible_camera,
-    intrinsics_of_matrix,
-    resize_intrinsics,
-)
+from leadline.core.camera import centered_camera, intrinsics_of_matrix
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, unknown
 from leadline.core.image_checks import advice_on_channels, explain_range, wrong_type
 from leadline.core.paths import StrPath
 from leadline.inference.backends import Predictor, scope_words
+from leadline.inference.given_camera import given_camera
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama
 from leadline.io.images import Photograph, decode_photograph, read_photograph
+from leadline.io.outputs import check_not_ours
 
 if TYPE_CHECKING:
     from leadline.models.base import DepthModel
@@ -105,6 +102,7 @@ def _is_model(thing: object) -> bool:
 def _photograph(image: Any, panorama: Panorama) -> Photograph:
     """Convert an image of any accepted type to what reading it from a file returns."""
     if isinstance(image, str | os.PathLike):
+        check_not_ours(image)
         return read_photograph(image, panorama=panorama)
     if isinstance(image, Image.Image):
         # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
@@ -140,6 +138,8 @@ def _from_tensor(tensor: Tensor) -> np.ndarray:
     """Check (3, H, W) numbers, and convert them to what a `Photograph` holds."""
     if advice := _advice_on_shape(tensor.shape, channels=0):
         raise BadInput(f"A tensor of shape {tuple(tensor.shape)} is no photograph (3, H, W): {advice}.")
+    if tensor.is_meta:
+        raise BadInput("A tensor of the meta device holds no pixels.")
     array = as_array(tensor)
     if array.dtype.kind not in "fu":
         raise BadInput(wrong_type(tensor.dtype))
@@ -194,6 +194,4 @@ def _given_camera(intrinsics: Any, photo: Photograph) -> CameraInfo:
         raise BadInput(f"Intrinsics of shape {tuple(numbers.shape)}: give fx, fy, cx, cy, or the 3 × 3 matrix.")
     middle = np.array([np.nan, np.nan, *centered_camera(1.0, photo.size)[2:]], np.float32)
     camera = np.where(np.isnan(numbers), middle, numbers)
-    if fault := explain_impossible_camera(camera.tolist(), photo.size):
-        raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-    return photo.camera.given(resize_intrinsics(camera, photo.size, photo.shape))  # pyright: ignore[reportArgumentType]
+    return given_camera(camera, photo)

@@ -29,7 +29,7 @@ from leadline.io.colormaps import depth_color_scale, fit_color_scale, render
 from leadline.io.depth_maps import DEPTH_SUFFIXES, DepthMap, write_depth
 from leadline.io.discovery import FoundFiles, find_by_stem
 from leadline.io.exif import Panorama
-from leadline.io.images import Photograph, read_photograph, write_image
+from leadline.io.images import Photograph, is_of_8_bits, read_photograph, write_image
 from leadline.io.locks import file_lock
 from leadline.io.outputs import checksum
 from leadline.models.names import OUT_OF_SCOPE
@@ -281,7 +281,7 @@ def _is_large(source: Path) -> bool:
 
 def _rounding(model: Predictor, photo: Photograph) -> list[str]:
     """What an exported file leaves of the photograph's colours, where that is less than all."""
-    if photo.pixels.dtype == np.uint8 or not isinstance(model, ExportedModel):
+    if not isinstance(model, ExportedModel) or is_of_8_bits(photo.pixels):
         return []
     return ["Its colours of more than 8 bits were rounded to 8 for this exported file; --backend torch takes all."]
 

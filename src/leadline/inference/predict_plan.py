@@ -38,7 +38,7 @@ class Job:
 
     def marks(self, request: str) -> dict[str, str]:
         """Return the metadata by which the files are known later: their photograph, and how they were made."""
-        return {"photograph": photograph_digest(self.source), "source": _source_digest(self.source), "request": request}
+        return {"photograph": photograph_digest(self.source), "source": source_digest(self.source), "request": request}
 
     def is_done(self, request: str) -> bool:
         """Return whether the files are there and were made by the same request."""
@@ -133,14 +133,18 @@ def _check_target(path: Path, source: Path, overwrite: bool) -> None:
     marks = {} if path.is_dir() else read_leadline_metadata(path)
     if not marks:
         raise BadInput(f"{path} is there, and this Leadline did not write it: choose another --out, or remove it.")
-    is_of_it = marks.get("source") == _source_digest(source) or marks.get("photograph") == photograph_digest(source)
+    is_of_it = marks.get("source") == source_digest(source) or marks.get("photograph") == photograph_digest(source)
     if not (is_of_it or overwrite):
         raise BadInput(f"{path} is not of {source}: choose another --out, or --overwrite what Leadline wrote there.")
 
 
-def _source_digest(source: Path) -> str:
-    """A hash of a photograph's path, which does not reveal the names of its owner's folders."""
-    return hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
+def source_digest(source: StrPath) -> str:
+    """Return a hash of a file's path, which does not reveal the names of its owner's folders.
+
+    Args:
+        source: a photograph or a video.
+    """
+    return hashlib.sha256(os.fsencode(Path(source).resolve())).hexdigest()[:16]
 
 
 def _folded(path: Path) -> str:

@@ -37,6 +37,7 @@ def predict_videos(
     camera: CameraOption = UNKNOWN_CAMERA,
     near: float = 0.5,
     far: float = 10.0,
+    overwrite: bool = False,
     on_frame: Callable[[str, int, int | None], None] = lambda video, done, total: None,
 ) -> Iterator[tuple[str, VideoResult | VideoFault]]:
     """Predict videos one after the other, and yield each with its result, or why it was skipped.
@@ -49,6 +50,7 @@ def predict_videos(
         camera: of all frames.
         near: metres at the near end of the colours.
         far: metres at the far end.
+        overwrite: replace the depth of other videos of these names.
         on_frame: called with a video, its frames done and how many there are, about, or None.
 
     Raises:
@@ -56,7 +58,9 @@ def predict_videos(
     """
     names = [Path(video).stem for video in videos]
     if double := next((name for name in names if names.count(name) > 1), None):
-        raise BadInput(f"Two videos are called {double}: their depth would have one name; give them one at a time.")
+        raise BadInput(
+            f"Two videos are called {double}: their depth would have one name; give each an --out of its own."
+        )
     out = Path(out)
     make_folder(out)
     with file_lock(out / ".lock", f"writing to {out}", waits=False):
@@ -64,7 +68,9 @@ def predict_videos(
             tell = partial(on_frame, video)
             result: VideoResult | VideoFault
             try:
-                result = predict_video(model, video, out, config, camera=camera, near=near, far=far, on_frame=tell)
+                result = predict_video(
+                    model, video, out, config, camera=camera, near=near, far=far, overwrite=overwrite, on_frame=tell
+                )
             except BadInput as fault:
                 result = VideoFault(str(fault))
             yield video, result

@@ -1,10 +1,11 @@
 """Load a model for a command: onto a device, and with the backend that runs it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from leadline.core.errors import BadInput, first_line
+from leadline.core.errors import BadInput, check_type, first_line
 from leadline.core.paths import StrPath
 from leadline.inference.backends import ExportedModel, Predictor, is_exported, is_installed, load_exported
 from leadline.models.names import DEFAULT
@@ -34,6 +35,7 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> "DepthModel | E
         BadInput: nothing there, a folder that does not hold a whole model, a file that is no known checkpoint or
             export, or weights that cannot be downloaded.
     """
+    check_type(path, str | os.PathLike, "place or name of a model", 'give one, as "leadline_small"')
     if is_exported(path) and as_name is None:
         return load_exported(path)
     from leadline.models import loading
@@ -62,7 +64,9 @@ def load_predictor(
         BadInput: no such model, device or backend, or a backend that does not run this model.
     """
     is_own = spec == DEFAULT and not Path(spec).exists() and as_name is None
-    if is_own and backend in ("auto", "onnx", "openvino") and device in ("auto", "cpu"):
+    if is_own and backend == "onnx" and device not in ("auto", "cpu"):
+        raise BadInput(f"{spec} by onnx is run on the CPU: leave --device {device} out, or give --backend torch.")
+    if is_own and backend in ("auto", "onnx") and device in ("auto", "cpu"):
         own: Predictor = load_exported(embedded_file(), backend)
         _say(spec, own.provenance.notes, is_said=says)
         return own

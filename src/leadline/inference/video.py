@@ -3,8 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from importlib.metadata import version
 from itertools import islice
@@ -21,6 +21,7 @@ from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.ranges import AtLeastOne, Probability, check_fields
 from leadline.inference.backends import Predictor, scope_words
+from leadline.inference.predict_plan import source_digest
 from leadline.inference.session import as_predictor
 from leadline.inference.temporal import SMOOTHING, Smoother
 from leadline.io.atomic import atomic_write, clean_stale, make_folder
@@ -77,7 +78,8 @@ class VideoResult:
         """What is to be said of frames outside; empty if there are none."""
         if not self.outside:
             return ""
-        return f"{self.outside} frames look outside of what this network learnt from: do not trust their depth."
+        frames = "1 frame looks" if self.outside == 1 else f"{self.outside} frames look"
+        return f"{frames} outside of what this network learnt from: do not trust their depth."
 
 
 def predict_video(
@@ -89,6 +91,7 @@ def predict_video(
     camera: CameraOption = UNKNOWN_CAMERA,
     near: float = 0.5,
     far: float = 10.0,
+    overwrite: bool = False,
     on_frame: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> VideoResult:
     """Write a video of a video's frames beside their depth in colours, on one scale from its first frame to its last.
@@ -104,10 +107,12 @@ def predict_video(
         camera: of all frames; unset: the canonical one, as a video states none.
         near: metres at the near end of the colours.
         far: metres at the far end. Depth without unit has the range of the first frame.
+        overwrite: replace the depth of another video of this name.
         on_frame: called with the frames done and how many there are, about, or None.
 
     Raises:
-        BadInput: a file that Leadline did not write is in the way, or an option out of its range.
+        BadInput: a file that Leadline did not write, or the depth of another video, is in the way; or an option out of
+            its range.
         UnreadableFile: no video.
     """
     config = config or VideoConfig()
@@ -122,15 +127,22 @@ def predict_video(
     held = read_video_metadata(target) if target.is_file() else {}
     if target.exists() and not held.get(_REQUEST):
         raise BadInput(f"{target} is there, and Leadline did not write it: choose another --out, or remove it.")
-    if held.get(_REQUEST) == request:
+    if held.get(_REQUEST) == request and not overwrite:
         count = int(held.get(PREFIX + "frames", 0))
         outside = held.get(PREFIX + "outside")
         return VideoResult(
             target, count, count, int(held.get(PREFIX + "cuts", 0)), None if outside is None else int(outside)
         )
     work = out / f".{path.stem}.video"
+    origin = {_SOURCE: source_digest(path), _CONTENT: file_sha256(path)[:16]}
+    if not overwrite:
+        for place, marks in ((target, held), (work, _State.origin_in(work))):
+            if any(key in marks for key in origin) and not any(marks.get(key) == origin[key] for key in origin):
+                raise BadInput(
+                    f"{place} is not of {path}: choose another --out, or --overwrite what Leadline wrote there."
+                )
     job = _Job(model, config, camera, info, near, far, out / path.stem)
-    state = _State.load(work, request) or _State.new(work, request, model.kind, config)
+    state = _State.load(work, request) or _State.new(work, request, model.kind, config, origin)
     resumed_at = state.done
     frames = read_frames(path, state.done)
     while batch := list(islice(frames, 1)):
@@ -138,7 +150,7 @@ def predict_video(
     if not state.pieces:
         raise BadInput(f"{path} has no frames.")
     pieces = [(work / name, Fraction(begin)) for name, begin, _ in state.pieces]
-    marks = {_REQUEST: request, PREFIX + "frames": str(state.done), PREFIX + "cuts": str(state.smoother.cuts)}
+    marks = {**origin, _REQUEST: request, PREFIX + "frames": str(state.done), PREFIX + "cuts": str(state.smoother.cuts)}
     if state.outside is not None:
         marks[PREFIX + "outside"] = str(state.outside)
     join_videos(pieces, target, path if config.sound else None, marks)
@@ -146,7 +158,7 @@ def predict_video(
     return VideoResult(target, state.done, resumed_at, state.smoother.cuts, state.outside)
 
 
-_REQUEST = PREFIX + "request"
+_REQUEST, _SOURCE, _CONTENT = PREFIX + "request", PREFIX + "source", PREFIX + "content"
 
 
 _PIECE = 100
@@ -186,13 +198,25 @@ class _State:
     """Name of each, the seconds at which it begins, as a fraction, and the SHA-256 of its file."""
     outside: int | None = None
     """As `VideoResult.outside`, of the frames that are done."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Which video it is of."""
 
     @classmethod
-    def new(cls, folder: Path, request: str, kind: DepthKind, config: VideoConfig) -> "_State":
+    def new(
+        cls, folder: Path, request: str, kind: DepthKind, config: VideoConfig, origin: Mapping[str, str]
+    ) -> "_State":
         if folder.exists():
             shutil.rmtree(folder)
         make_folder(folder)
-        return cls(folder, request, Smoother(kind, config.smoothing), pieces=[])
+        return cls(folder, request, Smoother(kind, config.smoothing), pieces=[], origin=origin)
+
+    @staticmethod
+    def origin_in(folder: Path) -> Mapping[str, str]:
+        """Return which video an interrupted run in the folder is of; nothing where that is not known."""
+        try:
+            return dict(json.loads((folder / "state.json").read_bytes())["origin"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     @classmethod
     def load(cls, folder: Path, request: str) -> "_State | None":
@@ -210,7 +234,8 @@ class _State:
             clean_stale(folder)
             smoother = Smoother(DepthKind(about["kind"]), about["smoothing"], known, grey, about["cuts"])
             scale = ColorScale(**{**about["scale"], "marks": tuple(about["scale"]["marks"])})
-            return cls(folder, request, smoother, scale, about["done"], pieces, about["outside"])
+            origin = dict(about.get("origin", {}))
+            return cls(folder, request, smoother, scale, about["done"], pieces, about["outside"], origin)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -231,6 +256,7 @@ class _State:
             "done": self.done,
             "pieces": self.pieces,
             "outside": self.outside,
+            "origin": dict(self.origin),
         }
         with atomic_write(self.folder / "state.json") as half:
             half.write_text(json.dumps(about), encoding="utf-8")

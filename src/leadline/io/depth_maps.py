@@ -3,7 +3,9 @@
 import io
 import json
 import math
+import os
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leadline.core.arrays import Depth, Intrinsics, Mask, as_array, held, tensor_field
-from leadline.core.camera import centered_camera, focal_length, parse_camera, ray_lengths
+from leadline.core.camera import centered_camera, explain_unlikely_view, focal_length, parse_camera, ray_lengths
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput, UnreadableFile, check_known, check_type, unknown
 from leadline.core.paths import StrPath
@@ -209,7 +211,10 @@ class DepthMap:
         if field_of_view is not None:
             if not isinstance(field_of_view, Real) or not 0 < field_of_view < 180:
                 raise BadInput(f"field_of_view={field_of_view!r:.80}: give the degrees between the edges, 0 to 180.")
-            return list(centered_camera(focal_length(field_of_view, self.shape[1]), self.shape))
+            camera = centered_camera(focal_length(field_of_view, self.shape[1]), self.shape)
+            if doubt := explain_unlikely_view(float(field_of_view)):
+                warnings.warn(f"{doubt[0].upper()}{doubt[1:]}.", stacklevel=3)
+            return list(camera)
         if self.camera is None or not np.isfinite(self.camera).all():
             raise BadInput(
                 "Points need the camera, and it is not known: give field_of_view=…, the degrees between the picture's "
@@ -229,6 +234,7 @@ class DepthMap:
     def _picture(self, image: StrPath | Image.Image | np.ndarray | None) -> UInt8[np.ndarray, "h w 3"]:
         if image is None:
             return np.asarray(self.colorize())
+        check_type(image, str | os.PathLike | Image.Image | np.ndarray, "photograph", "give its path, picture or array")
         if isinstance(image, np.ndarray):
             if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
                 raise BadInput(

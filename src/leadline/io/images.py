@@ -60,8 +60,13 @@ class Photograph:
 
     @property
     def note(self) -> str:
-        """A sentence where the file holds more pictures, else empty."""
-        return f"The file holds {self.pictures} pictures: this is the first one." if self.pictures > 1 else ""
+        """Sentences where the file holds more pictures, or 8-bit numbers in 16 bits; else empty."""
+        told = []
+        if self.pictures > 1:
+            told.append(f"The file holds {self.pictures} pictures: this is the first one.")
+        if self.pixels.dtype == np.uint16 and 0 < self.pixels.max() <= np.iinfo(np.uint8).max:
+            told.append("Its 16-bit numbers are 255 at most, nearly black: if they are 8-bit ones, give uint8.")
+        return " ".join(told)
 
     @property
     def image(self) -> ImageTensor:
@@ -658,6 +663,24 @@ def _as_colour(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] == 3 and not is_float:
         return pixels
     return np.ascontiguousarray(as_float_image(pixels).transpose(1, 2, 0))
+
+
+def is_of_8_bits(pixels: np.ndarray) -> bool:
+    """Return whether numbers of a photograph lose nothing when they are rounded to 8 bits.
+
+    Args:
+        pixels: 8- or 16-bit integers, or floats in [0, 1].
+    """
+    if pixels.dtype == np.uint8:
+        return True
+    if pixels.dtype == np.uint16:
+        return not (pixels % 257).any()  # 16-bit white by 8-bit white
+    steps = pixels * np.float32(255)
+    return bool(np.abs(steps - np.rint(steps)).max(initial=0) < _SAME_STEP)
+
+
+_SAME_STEP = 1e-3
+"""Of 8 bits, by which floats that were made of them may be off."""
 
 
 def _must_be_in_unit_range(image: np.ndarray) -> None:

@@ -54,6 +54,8 @@ def _named(held: Mapping[str, Any]) -> Any:
     """Return the intrinsics among the named numbers of a file."""
     if {"fx", "fy", "cx", "cy"} <= held.keys():
         return [held[key] for key in ("fx", "fy", "cx", "cy")]
+    if "fx" in held and (lacking := [key for key in ("fy", "cx", "cy") if key not in held]):
+        raise ValueError(f"it has fx, and no {' and no '.join(lacking)}")
     found = [held[name] for name in INTRINSICS_KEYS if name in held] or (list(held.values()) if len(held) == 1 else [])
     if not found:
         raise ValueError(f"it has no {', '.join(INTRINSICS_KEYS[:-1])} or {INTRINSICS_KEYS[-1]}")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, UnreadableFile
 from leadline.core.paths import StrPath
 from leadline.io.json_text import parse_json
 
@@ -63,6 +63,20 @@ def file_sha256(path: StrPath) -> str:
     """Return the SHA-256 of a file's content as hex digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_not_ours(path: StrPath) -> None:
+    """Refuse a depth map or a picture that Leadline wrote where a photograph is needed.
+
+    Args:
+        path: the file, which need not exist.
+
+    Raises:
+        UnreadableFile: Leadline wrote it.
+    """
+    path = Path(path)
+    if path.is_file() and read_leadline_metadata(path):
+        raise UnreadableFile(f"{path} was written by Leadline, and is no photograph.")
 
 
 def png_text(metadata: Mapping[str, str]) -> PngInfo:

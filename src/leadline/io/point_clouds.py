@@ -14,6 +14,7 @@ from PIL import Image
 from leadline.core.camera import unproject
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
+from leadline.core.ranges import Within, check_value
 from leadline.io.atomic import atomic_write
 from leadline.io.outputs import PREFIX, printable
 
@@ -110,6 +111,9 @@ def point_cloud(
         picture: the photograph, of any size.
         max_points: keep each n-th row and column, so that there are no more; None: all.
         max_slant: degrees from which on a surface seen at a grazing angle counts as a depth jump; 90 cuts nothing.
+
+    Raises:
+        BadInput: no point may stay.
     """
     surface = mesh(depth, camera, picture, max_points=max_points, max_slant=max_slant)
     return PointCloud(surface.points, surface.colours, surface.normals)
@@ -131,7 +135,12 @@ def mesh(
         picture: the photograph, of any size.
         max_points: as for `point_cloud`.
         max_slant: as for `point_cloud`.
+
+    Raises:
+        BadInput: no point may stay.
     """
+    if max_points is not None:
+        check_value("max_points", max_points, [Within(1)], is_whole=True)
     fx, fy, cx, cy = camera
     height, width = depth.shape
     step = 1

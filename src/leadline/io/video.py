@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from leadline.core.errors import BadInput, UnreadableFile
+from leadline.core.errors import BadInput, UnreadableFile, first_line
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_write
 from leadline.io.images import MAX_PIXELS
@@ -289,6 +289,8 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         raise UnreadableFile(f"{path} needs the library PyAV: pip install 'leadline[video]'.") from problem
     if not path.is_file():
         raise UnreadableFile(f"No file {path}.")
+    if not path.stat().st_size:
+        raise UnreadableFile(f"{path} is empty.")
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
@@ -300,4 +302,9 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             stream.thread_type = "AUTO"
             yield container, stream
     except (FFmpegError, OverflowError) as problem:
-        raise UnreadableFile(f"{path} cannot be read as a video ({problem}): is it whole?") from problem
+        raise UnreadableFile(f"{path} cannot be read as a video ({_reason(problem)}): is it whole?") from problem
+
+
+def _reason(problem: BaseException) -> str:
+    """Return what a library says of a file, without the number of the error and the file's name."""
+    return str(getattr(problem, "strerror", None) or first_line(problem))

@@ -4,7 +4,7 @@ import fnmatch
 import os
 from pathlib import Path
 
-from leadline.core.errors import BadInput, check_known, check_type
+from leadline.core.errors import BadInput, check_known
 from leadline.core.paths import StrPath
 from leadline.core.specs import parse_options, parse_spec
 from leadline.models.base import DepthModel
@@ -28,7 +28,6 @@ def load(path: StrPath = DEFAULT, as_name: str | None = None) -> DepthModel:
         BadInput: nothing there, a folder that does not hold a whole model, a file that is no known checkpoint, or
             weights that cannot be downloaded.
     """
-    check_type(path, str | os.PathLike, "place or name of a model", 'give one, as "leadline_small"')
     path = os.fspath(path)
     if path in HUB_MODELS and not Path(path).exists():
         path = HUB_MODELS[path].spec

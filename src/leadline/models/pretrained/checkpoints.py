@@ -107,6 +107,11 @@ def _reason(problem: Exception) -> str:
     return next(filter(None, marked), lines[0])[:200].rstrip(". ")
 
 
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".bin")
+_CHECKPOINT_STARTS = (b"PK", b"\x80")
+"""How zip archives and pickles begin, which are what torch.save writes."""
+
+
 def _tensors(file: Path) -> dict[str, Tensor]:
     """The file's tensors by name, mapped rather than read where it is a zip archive (all but the oldest are)."""
     if not file.is_file():
@@ -115,6 +120,14 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         raise BadInput(f"{file} is an exported model, which only predicts: give the model that it was made of.")
     if file.suffix.lower() == ".bin" and (whole := file.with_suffix(".xml")).is_file():
         raise BadInput(f"{file} holds the weights of {whole}, an exported model: give that file.")
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if not start.startswith(_CHECKPOINT_STARTS):
+        if file.suffix.lower() in _CHECKPOINT_SUFFIXES:
+            raise UnreadableFile(f"{file} is damaged, or no checkpoint of PyTorch: download it again.")
+        raise UnreadableFile(
+            f"{file} is no model: a saved one is a folder, others are checkpoints of PyTorch or exported files."
+        )
     try:
         with safe_globals(_ARRAY):
             held = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
