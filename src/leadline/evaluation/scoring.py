@@ -136,17 +136,16 @@ def score_pair(pair: Pair, kind: DepthKind, protocol: EvalProtocol, *, steps: fl
     else:
         metres, is_reversed = protocol.compare_pixels(predicted, target, kind)
     scores = MetricAccumulator.of_pixels(metres, target)
-    outside = 0
-    if protocol.alignment == "none":
-        too_near, too_far = is_depth & (predicted < protocol.min_depth), is_depth & (predicted > protocol.cap)
-        outside = np.count_nonzero(too_near) + np.count_nonzero(too_far)
+    unusable = int(predicted.size - np.count_nonzero(is_depth))
+    # What is no depth is held to the range as well.
+    held = np.count_nonzero(metres != predicted) if protocol.alignment == "none" else unusable
     return ScoredPair(
         pair.name,
         scores,
         is_reversed,
-        unusable=int(predicted.size - np.count_nonzero(is_depth)),
+        unusable=unusable,
         is_empty=is_empty,
-        outside=int(outside),
+        outside=int(held - unusable),
         target=CountedTarget.of(target, steps),
     )
 
