@@ -418,7 +418,7 @@ def test_a_published_layout_is_recognised_and_its_own_files_are_named(sequence, 
     assert main(["data", "doctor", str(sequence)]) == 1
     assert f"\n    {spoiled}\n" in capsys.readouterr().out
     assert main(["data", "inspect", str(sequence)]) == 0
-    assert f"1 of 6 could not be read: Cannot read {spoiled}" in capsys.readouterr().out
+    assert f"1 with a file that cannot be read: Cannot read {spoiled}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,12 @@ import torch
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.sample import Sample
-from leadline.data.datasets import Dataset
+from leadline.data.datasets import Dataset, open_data
 from leadline.data.datasets.rooms import rooms
+from leadline.data.mixing import AlternatingDatasets
 from leadline.data.transforms import Augmentation
 from leadline.evaluation.protocols import protocol
+from leadline.io.images import write_image
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import build
@@ -130,6 +132,22 @@ def test_a_finished_run_returns_its_best_weights_at_once(whole):
     assert (whole / "log.jsonl").read_bytes() == before
     best = load(whole / "best").state_dict()
     assert all(torch.equal(tensor, best[key]) for key, tensor in again.state_dict().items())
+
+
+def test_a_size_that_the_network_cannot_take_is_refused_before_a_folder_is_written(tmp_path):
+    with pytest.raises(BadInput, match="size=64:70: hybrid takes sides that divide by 32"):
+        run(tmp_path / "run", replace(CONFIG, size=(64, 70)), model=model())
+    assert not (tmp_path / "run").exists()
+
+
+def test_photographs_without_depth_are_no_training_data(tmp_path):
+    """Their steps would teach nothing, and count as a loss of 0."""
+    write_image(tmp_path / "photos" / "a.png", torch.rand(3, 64, 64))
+    photos, measured = open_data(f"photos:{tmp_path / 'photos'}", "train"), rooms("train", count=4, height=64, width=64)
+    for data in (photos, AlternatingDatasets([(measured, 1.0), (photos, 1.0)])):
+        with pytest.raises(BadInput, match="photos of photos has no measured depth to learn from"):
+            run(tmp_path / "run", train=data)
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 class _LastChanged:

@@ -19,6 +19,7 @@ from leadline.cli.main import main
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.threads import map_in_threads, usable_cores
+from leadline.inference.predict import predict
 from leadline.inference.predict_files import PredictOptions, open_run
 from leadline.inference.session import load_predictor
 from leadline.inference.tensors import predict_tensor
@@ -27,6 +28,7 @@ from leadline.io.discovery import find_images
 from leadline.io.locks import file_lock
 from leadline.io.outputs import read_leadline_metadata
 from leadline.models.base import DepthModel
+from leadline.models.names import DEFAULT
 from leadline.models.registry import build
 from leadline.models.saving import save
 
@@ -745,3 +747,12 @@ def test_no_bar_is_drawn_where_there_is_no_terminal(measure, tmp_path):
     errors = measure(tmp_path / "in")[2]
     assert "\r" not in errors
     assert len(errors.splitlines()) == 3
+
+
+@pytest.mark.parametrize("size", [(240, 1), (20, 1), (1, 60), (1, 1)])
+def test_a_line_of_pixels_is_answered_as_by_the_exported_file(size):
+    """PyTorch smooths to a single column of one number."""
+    pixels = np.linspace(0, 1, size[0] * size[1], dtype=np.float32).reshape(*size, 1).repeat(3, axis=2)
+    eight = (pixels * 255).round().astype(np.uint8)
+    depth = [predict(load_predictor(DEFAULT, backend=backend, says=False), eight) for backend in ("torch", "onnx")]
+    np.testing.assert_allclose(*(each.numpy() for each in depth), atol=2e-3)

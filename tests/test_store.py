@@ -406,6 +406,11 @@ def test_a_folders_val_that_stands_for_its_test_is_kept_once(source: str, whole:
     assert not (whole / "test").exists()
 
 
+def test_a_split_that_stands_for_another_is_counted_once(whole: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["data", "inspect", f"store:{whole}"]) == 0
+    assert "9 frames of 2 scenes (train 7, val 2)" in capsys.readouterr().out
+
+
 def test_the_manifest_says_where_all_comes_from(source: str, whole: Path) -> None:
     manifest = json.loads((whole / "manifest.json").read_text())
     train = manifest["splits"]["train"]

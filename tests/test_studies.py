@@ -124,6 +124,31 @@ def test_a_record_whose_figures_do_not_follow_is_found_wherever_they_stand(tmp_p
     assert found[2].startswith(f"{page}:")
 
 
+def test_what_is_no_record_is_told_from_an_old_or_a_damaged_one(tmp_path):
+    with pytest.raises(BadInput, match=r"No record at .*none\.json: a study writes"):
+        check_record(tmp_path / "none.json")
+    with pytest.raises(BadInput, match="No record at"):
+        check_record(tmp_path)
+    file = tmp_path / "made.json"
+    file.write_text('{"title": "scores"}')
+    with pytest.raises(BadInput, match="is no record of a study"):
+        check_record(file)
+    file.write_text("{")
+    with pytest.raises(BadInput, match=r"is damaged .*: restore it from a copy"):
+        check_record(file)
+    file.write_text(json.dumps(record()))
+    assert check_record(file) == [f"{tmp_path / 'made.md'} is missing: --write writes it."]
+
+
+def test_a_block_quotes_the_record_at_its_path_and_none_of_the_same_name(tmp_path):
+    (tmp_path / "own").mkdir()
+    file, document = tmp_path / "own" / "made.json", tmp_path / "text.md"
+    file.write_text(json.dumps(record()))
+    (tmp_path / "own" / "made.md").write_text(record_markdown(record()))
+    document.write_text("<!-- record made.json:rows -->\n\nof another study\n\n<!-- end -->\n")
+    assert check_record(file, [document]) == []
+
+
 def test_blocks_that_quote_nothing_yet_are_filled_each(tmp_path):
     """The first of two empty blocks swallowed the second."""
     file, document = tmp_path / "made.json", tmp_path / "text.md"

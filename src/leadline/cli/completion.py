@@ -21,7 +21,9 @@ class CompletionCommand:
     """Print a script that lets a shell complete commands, options, and the values that an option may have.
 
     bash: leadline completion bash > ~/.local/share/bash-completion/completions/leadline
+
     zsh:  leadline completion zsh > ~/.leadline.zsh; echo 'source ~/.leadline.zsh' >> ~/.zshrc
+
     fish: leadline completion fish > ~/.config/fish/completions/leadline.fish
     """
 

@@ -27,6 +27,7 @@ class EvaluateCommand:
     """Score a model on a dataset, or anyone's depth maps against measured ones, under a named protocol.
 
     leadline evaluate --model runs/mine/best --data rooms
+
     leadline evaluate --predictions DIR --ground-truth DIR --depth-scale 1000 --protocol nyu_eigen --json FILE
     """
 

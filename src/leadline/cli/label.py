@@ -55,5 +55,6 @@ class LabelCommand:
         print(f"{len(store)} {store.kind.value} labels in {self.out}")
         if store.manifest["alignment"] == "truth":
             without = sum(math.isnan(scale) for scale, _ in store.alignments())
-            print(f"{without} of them have too little measured depth to be aligned to: their confidence is 0")
+            if without:
+                print(f"{without} of them have too little measured depth to be aligned to: their confidence is 0")
         return 0

@@ -102,8 +102,7 @@ def _unread(card: DatasetCard) -> list[str]:
     """How much is not on the card."""
     return [
         *(
-            f"{_name(scene)}: {len(scene.unreadable)} of {scene.frames + scene.unpaired} could not be read: "
-            f"{scene.unreadable[0]}"
+            f"{_name(scene)}: {len(scene.unreadable)} with a file that cannot be read: {scene.unreadable[0]}"
             for scene in card.scenes
             if scene.unreadable
         ),

@@ -19,6 +19,7 @@ from leadline.data.datasets.folder import FolderDataset, Pair, folder
 from leadline.data.datasets.licences import licence_of, stated_licence
 from leadline.data.datasets.pair_files import FoundPair, find_pairs, is_wanted
 from leadline.data.datasets.pairs import FilePairs
+from leadline.data.datasets.store import ArrowDataset
 
 Camera = tuple[float, ...]
 """fx, fy, cx, cy in pixels of the photograph."""
@@ -201,6 +202,7 @@ def _collected_samples(spec: str, name: str, split: str | None, frames: int | No
     entries, kind, licence, reading = [], DepthKind.METRIC, "", DepthReading(1.0)
     absent: list[BadInput] = []
     refused: dict[str, BadInput] = {}
+    stored: list[ArrowDataset] = []
     for each in (split,) if split else SPLITS:
         try:
             dataset = open_data(spec, each)
@@ -210,6 +212,10 @@ def _collected_samples(spec: str, name: str, split: str | None, frames: int | No
         except BadInput as reason:
             refused[each] = reason
             continue
+        if isinstance(dataset, ArrowDataset):
+            if dataset in stored:  # a split that stands for another one, as val does for an absent test
+                continue
+            stored.append(dataset)
         kind, licence = dataset.kind, licence_of(spec, dataset)
         reading = dataset.reading if isinstance(dataset, FolderDataset) else reading
         entries += _first_of_each_scene(list(_made(each, name, dataset)), frames)

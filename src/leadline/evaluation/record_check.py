@@ -32,7 +32,7 @@ def check_record(path: StrPath, documents: Sequence[StrPath] = (), *, rewrites: 
 
     Args:
         path: the record, NAME.json; NAME.md beside it is its page.
-        documents: Markdown files; blocks of other records are passed over.
+        documents: Markdown files; blocks of other records, by their path from the document, are passed over.
         rewrites: write pages and blocks as they should be.
 
     Returns:
@@ -49,7 +49,7 @@ def check_record(path: StrPath, documents: Sequence[StrPath] = (), *, rewrites: 
         if not document.is_file():
             raise BadInput(f"No document at {document}.")
         text = document.read_text(encoding="utf-8")
-        problems += _compared(document, _with_blocks(text, path.name, record), rewrites=rewrites)
+        problems += _compared(document, _with_blocks(text, document, path, record), rewrites=rewrites)
     return problems
 
 
@@ -63,6 +63,8 @@ def _compared(file: Path, expected: str, *, rewrites: bool) -> list[str]:
     found = file.read_text(encoding="utf-8") if file.is_file() else ""
     if found == expected:
         return []
+    if not file.is_file() and not rewrites:
+        return [f"{file} is missing: --write writes it."]
     if rewrites:
         with atomic_write(file) as half:
             half.write_text(expected, encoding="utf-8")
@@ -72,9 +74,12 @@ def _compared(file: Path, expected: str, *, rewrites: bool) -> list[str]:
     return [f"{file}:{place + 1}: {lines[place][0]!r:.200} stands there, and {lines[place][1]!r:.200} follows"]
 
 
-def _with_blocks(text: str, name: str, record: Record) -> str:
+def _with_blocks(text: str, document: Path, path: Path, record: Record) -> str:
+    """Return a document's text with its blocks of this record as they follow from it."""
+
     def block(found: "re.Match[str]") -> str:
-        if _file_name(found["spec"]) != name:
+        quoted = document.parent / parse_spec(found["spec"])[0]
+        if quoted.resolve() != path.resolve():
             return found[0]
         return f"{found[1]}\n{_rendered(found['spec'], record)}\n{found[4]}"
 

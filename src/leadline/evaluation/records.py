@@ -34,7 +34,12 @@ def read_record(path: StrPath) -> dict[str, Any]:
     Raises:
         BadInput: it is none, or of another format.
     """
-    record = read_configuration(Path(path))
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"No record at {path}: a study writes NAME.json and NAME.md with --record FOLDER.")
+    record = read_configuration(path, "restore it from a copy")
+    if "format" not in record:
+        raise BadInput(f"{path} is no record of a study: `leadline study … --record FOLDER` writes those.")
     if record.get("format") != FORMAT:
         raise BadInput(
             f"{path} is no record of format {FORMAT}: earlier ones keep no figures of single seeds, from which alone "

@@ -213,4 +213,9 @@ def _run(
 def _resized(
     images: Float[Tensor, "B C h w"], size: tuple[Side, Side], interpolation: Interpolation
 ) -> Float[Tensor, "B C H W"]:
-    return images if images.shape[-2:] == size else interpolate(images, size, interpolation)
+    if images.shape[-2:] == size:
+        return images
+    if size[1] == 1:
+        # PyTorch 2.15 smooths to a single column of one number; to a single row it does it rightly.
+        return interpolate(images.mT.contiguous(), (1, size[0]), interpolation).mT
+    return interpolate(images, size, interpolation)

@@ -435,7 +435,7 @@ def write_depth(
     path = Path(path)
     if depth_scale is not None:
         _must_be_positive("depth_scale", depth_scale)
-    write = _format(path).write
+    write = _format(path, is_written=True).write
     if write is None:
         raise BadInput(f"{path}: {path.suffix} is read, not written: choose .png, .npz, .tiff or .pfm.")
     values, valid = depth.values[0].astype(np.float32, copy=False), depth.mask[0]
@@ -493,9 +493,10 @@ _MOST_NUMBERS = 2 * 89_478_485
 """Pixels of a map, as many as Pillow takes: what declares more is refused before memory is allocated."""
 
 
-def _format(path: Path) -> "_Format":
+def _format(path: Path, *, is_written: bool = False) -> "_Format":
     if path.suffix.lower() not in _FORMATS:
-        raise BadInput(f"{path} is no known depth format: choose one of {', '.join(sorted(_FORMATS))}.")
+        usable = sorted(suffix for suffix, each in _FORMATS.items() if each.write or not is_written)
+        raise BadInput(f"{path} is no known depth format: choose one of {', '.join(usable)}.")
     return _FORMATS[path.suffix.lower()]
 
 

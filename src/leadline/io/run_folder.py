@@ -53,13 +53,16 @@ def create_or_read(
     return read_configuration(file)
 
 
-def read_configuration(file: Path) -> dict[str, Any]:
+def read_configuration(file: Path, advice: str = "restore it, or delete its folder and start again") -> dict[str, Any]:
     """Return the JSON object in `file`.
+
+    Args:
+        file: a JSON file.
+        advice: what to do about a damaged one.
 
     Raises:
         BadInput: it is damaged.
     """
-    advice = "restore it, or delete its folder and start again"
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as problem:

@@ -81,7 +81,9 @@ def score_over_seeds(
     return rows, baselines
 
 
-def describe_budget(options: TrainOptions, samples: int, *, unlabelled: int = 0, remark: str) -> str:
+def describe_budget(
+    options: TrainOptions, samples: int, *, unlabelled: int = 0, remark: str, names_network: bool = True
+) -> str:
     """Say what each training was given.
 
     Args:
@@ -89,13 +91,14 @@ def describe_budget(options: TrainOptions, samples: int, *, unlabelled: int = 0,
         samples: how many have a target depth.
         unlabelled: how many images without one there are beside them.
         remark: what else the reader has to know of the trainings.
+        names_network: whether the options' network is that of all trainings.
     """
     config = options.config
     besides = f", and {unlabelled:,} unlabelled images where the name of a row says so" if unlabelled else ""
     return (
         f"Each run had {config.steps} optimiser steps of {config.batch_size} images, "
-        f"{config.steps * config.batch_size:,} in all, from {samples:,} measured samples{besides}; {remark}. "
-        f"Network: {options.model}."
+        f"{config.steps * config.batch_size:,} in all, from {samples:,} measured samples{besides}; {remark}."
+        + (f" Network: {options.model}." if names_network else "")
     )
 
 

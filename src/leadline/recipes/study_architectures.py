@@ -110,7 +110,7 @@ def study_architectures(study: ArchitecturesStudyOptions, command: str = "") -> 
                 factors = {"network": name, "images": str(count), "budget": words}
                 arms[arm] = Arm(f"{title}, {count:,} images{about}", run, factors=factors, seeds=study.seeds)
     notes = [
-        describe_budget(study.options, len(data.train), remark=BEST_WEIGHTS).partition(" Network:")[0],
+        describe_budget(study.options, len(data.train), remark=BEST_WEIGHTS, names_network=False),
         "Multiply-adds of an image: " + ", ".join(f"{name} {cost / 1e6:.0f} M" for name, cost in costs.items()) + ".",
     ]
     report, record = finish_study(study, DESIGN, arms, data, notes=notes, command=command)

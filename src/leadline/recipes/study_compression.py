@@ -145,7 +145,7 @@ def study_compression(study: CompressionStudyOptions, command: str = "") -> tupl
     ]
     fixed = [(key, replace(row, name="the original") if key == "original" else row) for key, row in fixed]
     notes = [
-        describe_budget(study.options, len(train), remark=BEST_WEIGHTS),
+        describe_budget(study.options, len(train), remark=BEST_WEIGHTS, names_network=study.original is None),
         f"The original had {study.original_steps} steps before." if study.original is None else f"Original: {spec}.",
         "Times: one image of the native size, PyTorch on one thread of this machine, median of turns in alternation. "
         "Quantised weights are multiplied out when a model is loaded, so these networks take the original's time. "

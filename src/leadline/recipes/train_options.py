@@ -1,5 +1,6 @@
 """Training options that commands and studies share."""
 
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -114,11 +115,13 @@ def parse_parts(words: str) -> list[tuple[str, float]]:
     Raises:
         BadInput: a weight is no positive number.
     """
-    return [_weighted(part) for part in words.split(" + ")]
+    return [_weighted(part) for part in re.split(r" \+(?: |$)", words)]
 
 
 def _weighted(words: str) -> tuple[str, float]:
     """`redweb:data/redweb*0.5` → the dataset's specification and its fraction."""
+    if not words.strip():
+        raise BadInput("Nothing stands beside a + of the data: name a dataset there, or leave the + out.")
     name, star, share = words.strip().rpartition("*")
     try:
         part, weight = (name, float(share)) if star else (words.strip(), 1.0)

@@ -32,7 +32,7 @@ from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed,
 from leadline.core.sample import Sample
 from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import let_forks_use_one_thread
-from leadline.data.datasets import Dataset, check_dataset, check_samples
+from leadline.data.datasets import Dataset, check_dataset, check_samples, subsample_evenly
 from leadline.data.loader import batches, identity
 from leadline.data.transforms import Augmentation, resize
 from leadline.evaluation.alignment import ALIGNMENTS
@@ -48,7 +48,7 @@ from leadline.models.lora import add_adapters
 from leadline.models.quantisation import add_quantisers
 from leadline.models.saving import load_folder, save, weights_sha256
 from leadline.training.compiling import compile_checked
-from leadline.training.objectives import Objective
+from leadline.training.objectives import Objective, Supervised
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -218,6 +218,10 @@ class Trainer:
                 f"{model.name} outputs {model.kind.value} depth, which the protocol {protocol.words} cannot compare "
                 f"with metres. {_MADE_COMPARABLE[model.kind]}"
             )
+        multiple = model.preprocessing.multiple
+        if config.size and any(side % multiple for side in config.size):
+            height, width = config.size
+            raise BadInput(f"size={height}:{width}: {model.name} takes sides that divide by {multiple}.")
         self.fixed = _fix_weights(model, frozen, lora, config.seed)
         """Modules that stay in evaluation mode, so that their statistics are kept."""
         self.model, self.objective, self.protocol, self.frozen, self.lora = model, objective, protocol, frozen, lora
@@ -234,6 +238,10 @@ class Trainer:
         with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
             for dataset in (self.train, self.validation):
                 check_samples(dataset)
+            learns_from = [self.train] if isinstance(self.objective, Supervised) else []
+            for dataset in (*learns_from, self.validation):
+                for part in getattr(dataset, "parts", (dataset,)):
+                    _check_depth(part)
             _claim(self.out, self._configuration)
             if (self.out / _DONE).exists():
                 return _load_best(self.out)
@@ -686,6 +694,23 @@ def fixed_parts(model: DepthModel, frozen: Sequence[str]) -> list[nn.Module]:
     if len(fixed) < len(frozen):
         raise BadInput("Name a part to freeze, such as encoder.")
     return fixed
+
+
+def _check_depth(dataset: Dataset) -> None:
+    """Refuse samples of which none has depth, as photographs: they would be steps that teach nothing.
+
+    Raises:
+        BadInput: none of some evenly spread samples has any.
+    """
+    if not any(dataset[index].valid.any() for index in subsample_evenly(range(len(dataset)), _LOOKED_AT)):
+        raise BadInput(
+            f"{dataset.name} has no measured depth to learn from or to be scored by: a teacher can label photographs "
+            "(`leadline label`, `leadline distil`)."
+        )
+
+
+_LOOKED_AT = 64
+"""Samples that are looked at for depth, at most; the first one that has any ends the search."""
 
 
 def _fix_weights(model: DepthModel, frozen: tuple[str, ...], lora: int, seed: int) -> list[nn.Module]:

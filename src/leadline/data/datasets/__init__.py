@@ -121,6 +121,8 @@ def open_data(spec: StrPath, split: str, *, cache: StrPath | None = None) -> Dat
         NoSplit: the data has no such split.
     """
     spec = os.fspath(spec)
+    if " + " in spec and not Path(spec).exists():
+        raise BadInput(f"{spec!r} names several datasets, which trainings take: give one.")
     place = spec.partition(",")[0]
     if (known := parse_spec(spec)[0]) not in DATASETS and not Path(place).exists():
         raise BadInput(f"No folder or file {place}.") if "/" in place else unknown("dataset", known, DATASETS)

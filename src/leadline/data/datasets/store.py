@@ -114,8 +114,11 @@ def store(split: str, *, path: StrPath) -> ArrowDataset:
     if manifest is None:
         raise BadInput(f"No store of samples at {path} (it has no {MANIFEST}): `leadline data prepare` makes one.")
     if split not in manifest["splits"]:
-        known = ", ".join(manifest["splits"])
-        raise NoSplit(f"{path} has no {split} split, only {known}: `leadline data prepare --split {split}` adds it.")
+        known_splits = manifest["splits"]
+        known = ", ".join(known_splits)
+        added = f"`leadline data prepare --split {split}` adds it where the data has one"
+        other = f"else give --split {next(iter(known_splits))}"
+        raise NoSplit(f"{path} has no {split} split, only {known}: {added}; {other}.")
     part = manifest["splits"][split]
     if part["shards"] is None:
         raise BadInput(f"The {split} split of {path} is not finished: the same `leadline data prepare` continues it.")
