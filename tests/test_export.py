@@ -27,7 +27,7 @@ from leadline.export.exporting import FORMATS, check_calibration, check_place, e
 from leadline.export.onnx_file import in_half, nodes_in_8_bits, quantise, save
 from leadline.export.onnx_graph import whole_graph
 from leadline.export.parity import TOLERANCES, Parity, compare, difference
-from leadline.inference.backends import METADATA_KEY, ExportedModel, load_exported
+from leadline.inference.backends import CONTENT_SHA256, METADATA_KEY, ExportedModel, load_exported
 from leadline.inference.openvino_runner import import_openvino
 from leadline.inference.predict import predict
 from leadline.inference.session import embedded_file, load_for_command
@@ -306,6 +306,19 @@ def test_an_export_replaces_no_file_of_another_program(to, there, tmp_path, caps
     assert main(["export", "leadline_small", "--to", to, "--out", str(out), "--check", "rooms,count=1"]) == 1
     assert f"{there} is there, and Leadline did not write it" in capsys.readouterr().err
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {there: "my own notes"}
+
+
+def test_a_damaged_onnx_file_is_refused_and_one_of_an_older_version_is_read(tmp_path):
+    """Damage in its weights leaves a file that runs."""
+    whole = embedded_file().read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2 : len(whole) // 2 + 2000] = bytes(2000)
+    (tmp_path / "spoilt.onnx").write_bytes(spoilt)
+    with pytest.raises(BadInput, match=r"spoilt\.onnx is damaged: copy it again, or export anew"):
+        load_exported(tmp_path / "spoilt.onnx")
+    older = whole.replace(CONTENT_SHA256.encode(), b"content_sha_xx")
+    (tmp_path / "older.onnx").write_bytes(older)
+    assert CONTENT_SHA256 not in load_exported(tmp_path / "older.onnx").export
 
 
 def test_an_export_replaces_an_older_one_and_no_folder(tmp_path):

@@ -38,7 +38,7 @@ def read_record(path: StrPath) -> dict[str, Any]:
     if not path.is_file():
         raise BadInput(f"No record at {path}: a study writes NAME.json and NAME.md with --record FOLDER.")
     record = read_configuration(path, "restore it from a copy")
-    if "format" not in record:
+    if "format" not in record and ("rows" not in record or "metrics" in record):
         raise BadInput(f"{path} is no record of a study: `leadline study … --record FOLDER` writes those.")
     if record.get("format") != FORMAT:
         raise BadInput(

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from leadline.core.errors import BadInput
 from leadline.export.network import network_graph, quiet
 from leadline.export.onnx_graph import scope_head, whole_graph
-from leadline.inference.backends import METADATA_KEY
+from leadline.inference.backends import CONTENT_SHA256, METADATA_KEY, NO_SHA256, content_sha256
 from leadline.models.base import DepthModel
 
 LARGEST = 2**31 - 2**20
@@ -76,9 +76,12 @@ def save(graph: Any, path: Path, about: Mapping[str, Any]) -> None:
         about: the metadata.
     """
     del graph.metadata_props[:]
+    about = {**about, "export": {**about["export"], CONTENT_SHA256: NO_SHA256}}
     helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
     graph.producer_name = "leadline"
     graph.doc_string = ""
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    helper.set_model_props(graph, {METADATA_KEY: json.dumps(about).replace(NO_SHA256, content_sha256(path))})
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
 

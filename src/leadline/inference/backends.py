@@ -1,6 +1,7 @@
 """Backends: a network in an exported file, and what runs it: ONNX Runtime, OpenVINO or PyTorch."""
 
 import hashlib
+import mmap
 import os
 import re
 from abc import ABC, abstractmethod
@@ -31,6 +32,9 @@ METADATA_KEY = "leadline"
 
 WEIGHTS_SHA256 = "weights_sha256"
 """The key, in `ExportedModel.export`, of the hash of OpenVINO's file of weights; older versions wrote none."""
+
+CONTENT_SHA256 = "content_sha256"
+"""The key, in `ExportedModel.export`, of the hash of an ONNX file; older versions wrote none."""
 
 Scored = tuple[Float[np.ndarray, "B 1 H W"], Float[np.ndarray, "B"] | None]
 """Depth of images, and how far each is from what the network learnt, between 0 and 1; None: the model says nothing."""
@@ -247,11 +251,35 @@ def load_exported(path: StrPath, backend: str = "auto") -> ExportedModel:
         raise BadInput(f"{path} is no model that `leadline export` wrote: export the model anew.")
     made = said.get("export")
     made = made if isinstance(made, dict) else {}
+    described = parse_description(said["model"], path)
+    if path.suffix.lower() == ".onnx" and CONTENT_SHA256 in made and content_sha256(path) != made[CONTENT_SHA256]:
+        raise BadInput(f"{path} is damaged: copy it again, or export anew.")
     stated = made.get(WEIGHTS_SHA256)
     for weights in exported_files(path)[1:]:
         if stated is not None and file_sha256(weights) != stated:
             raise BadInput(f"{weights} is damaged, or of another model than {path}: copy both again, or export anew.")
-    return ExportedModel(path, chosen, parse_description(said["model"], path), made, run)
+    return ExportedModel(path, chosen, described, made, run)
+
+
+def content_sha256(path: StrPath) -> str:
+    """Return the SHA-256 of an ONNX file but for the place in its metadata that holds it, as hex digits.
+
+    Args:
+        path: the file, which states `CONTENT_SHA256` once, or zeros there.
+    """
+    told = hashlib.sha256()
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        marker = f'"{CONTENT_SHA256}": "'.encode()
+        start = content.find(marker) + len(marker)
+        with memoryview(content) as whole:
+            told.update(whole[:start])
+            told.update(NO_SHA256.encode())
+            told.update(whole[start + len(NO_SHA256) :])
+    return told.hexdigest()
+
+
+NO_SHA256 = "0" * 64
+"""What stands for a SHA-256 where it is not computed yet."""
 
 
 def is_installed(backend: str) -> bool:
