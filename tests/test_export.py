@@ -260,6 +260,7 @@ def test_a_backend_that_does_not_run_a_model_is_refused_with_what_to_do(tmp_path
     write_brightness(Brightness(RULES[0]), tmp_path / "model.onnx")
     with pytest.raises(BadInput, match="is run by onnx, not by torch"):
         load_exported(tmp_path / "model.onnx", "torch")
+    (tmp_path / "cnn").mkdir()
     with pytest.raises(BadInput, match=r"leadline export .*cnn --to onnx"):
         load_for_command(str(tmp_path / "cnn"), backend="onnx")
     with pytest.raises(BadInput, match="run on the CPU"):
@@ -306,6 +307,12 @@ def test_an_export_replaces_no_file_of_another_program(to, there, tmp_path, caps
     assert main(["export", "leadline_small", "--to", to, "--out", str(out), "--check", "rooms,count=1"]) == 1
     assert f"{there} is there, and Leadline did not write it" in capsys.readouterr().err
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {there: "my own notes"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, capsys):
+    assert main(["export", "leadline_small", "--out", "/proc/model.onnx", "--check", "rooms,count=1"]) == 1
+    assert "Cannot write /proc/model.onnx: " in (said := capsys.readouterr().err)
+    assert "choose another folder" in said
 
 
 def test_a_damaged_onnx_file_is_refused_and_one_of_an_older_version_is_read(tmp_path):

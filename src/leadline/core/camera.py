@@ -157,8 +157,8 @@ class CameraOption:
             return self.intrinsics
         if self.intrinsics is not None:
             raise BadInput("Give the camera by one of --field-of-view and --intrinsics.")
-        if not 0 < self.field_of_view < 180:
-            raise BadInput(f"--field-of-view {self.field_of_view:g}: give the degrees between the edges, 0 to 180.")
+        if not isinstance(self.field_of_view, int | float) or not 0 < self.field_of_view < 180:
+            raise BadInput(f"--field-of-view {self.field_of_view}: give the degrees between the edges, 0 to 180.")
         return centered_camera(focal_length(self.field_of_view, size[1]), size)
 
     def doubt(self, size: tuple[int, int]) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from leadline.export.network import quiet
 from leadline.export.parity import Parity, compare, images_of
 from leadline.inference.backends import METADATA_KEY, ExportedModel, exported_files, load_exported
 from leadline.inference.torch_backend import TorchPredictor
-from leadline.io.atomic import atomic_write, make_folder
+from leadline.io.atomic import atomic_write, folder_beside, make_folder
 from leadline.io.outputs import check_replaceable
 from leadline.models.base import DepthModel
 from leadline.models.description import describe
@@ -88,7 +87,7 @@ def export_model(
         raise BadInput(f"{target}: a file of {to} ends in {form.suffix}.")
     check_place(target)
     make_folder(target.parent)
-    with TemporaryDirectory(prefix=f".{target.stem}.", suffix=".half", dir=target.parent) as folder:
+    with folder_beside(target) as folder:
         original = TorchPredictor(model)
         about: dict[str, Any] = {
             "model": describe(model.name, model.arguments, model.kind, model.preprocessing, model.provenance),

@@ -1,6 +1,7 @@
 """Backends: a network in an exported file, and what runs it: ONNX Runtime, OpenVINO or PyTorch."""
 
 import hashlib
+import logging
 import mmap
 import os
 import re
@@ -348,10 +349,16 @@ def _with_openvino(path: Path) -> tuple[Run, str]:
 def _with_torch(path: Path) -> tuple[Run, str]:
     runtime = _library("torch")
     extra = {METADATA_KEY: ""}
+    # It logs the traceback of each way to read a file that fails.
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         program = runtime.export.load(path, extra_files=extra).module()
     except Exception as problem:
         raise _cannot_run(path, f"PyTorch {runtime.__version__}", problem) from problem
+    finally:
+        logger.setLevel(level)
 
     def run(images: np.ndarray, focals: np.ndarray) -> Scored:
         if min(images.shape[1:3]) < _LEAST_SIDE:

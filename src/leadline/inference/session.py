@@ -108,7 +108,7 @@ def load_for_command(
         return load_exported(spec, backend)
     if backend == "openvino" and not is_installed(backend):
         raise BadInput("openvino is not installed: pip install 'leadline[cpu]'")
-    if backend in ("onnx", "openvino"):
+    if backend in ("onnx", "openvino") and _is_there(spec):
         raise BadInput(
             f"Backend {backend} runs exported files: leadline export {spec} --to {backend}, and give that file."
         )
@@ -122,6 +122,13 @@ def load_for_command(
         model.forward_scored = torch.compile(model.forward_scored)
     _say(spec, model.provenance.notes, is_said=says and (spec == DEFAULT or Path(spec).is_file()))
     return model
+
+
+def _is_there(spec: str) -> bool:
+    """Tell whether a model may be meant; what is surely none is refused where it is loaded."""
+    from leadline.models.loading import list_models
+
+    return Path(spec).exists() or spec.startswith("hub:") or spec in list_models()
 
 
 def embedded_file() -> Path:

@@ -37,8 +37,8 @@ def predict_tensor(
     Args:
         model: the model.
         image: (3, H, W) or (B, 3, H, W), RGB; floats in [0, 1], or 8- or 16-bit integers without sign.
-        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, NaN or None where unknown. A model with a
-            canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
+        intrinsics: (4,) or (B, 4) fx, fy, cx, cy in pixels of the image, rows of NaN where unknown; None: all are. A
+            model with a canonical camera predicts metres more accurately with them (see `DepthModel.forward`).
         scale: factor on the sides of the network's input, 0.1 to 10, for the mean over scales.
 
     Returns:

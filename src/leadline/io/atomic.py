@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from leadline.core.errors import BadInput
 
@@ -78,6 +79,19 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         advice = _advice(error, folder.parent)
         raise BadInput(f"Cannot create the folder {folder}: {error.strerror or error}; {advice}.") from error
+
+
+def folder_beside(path: Path) -> "TemporaryDirectory[str]":
+    """Create a hidden folder beside a file that is made in it, to be used in a `with` statement.
+
+    Args:
+        path: the file.
+
+    Raises:
+        BadInput: its folder cannot be written to.
+    """
+    with _writing(path):
+        return TemporaryDirectory(prefix=f".{path.stem}.", suffix=".half", dir=path.parent)
 
 
 def clean_stale(folder: Path) -> None:

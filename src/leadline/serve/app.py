@@ -323,7 +323,12 @@ class _Handlers:
                 measured = measured.scaled(column, row, metres)
             apart = measured.distance(places[0], places[1]) if len(places) > 1 else None
             where = [list(measured.point(column, row)) for column, row in places]
-            return {"points": where, "distance": apart, "scaled": measured.said}
+            return {
+                "points": where,
+                "distance": apart,
+                "warning": measured.warning,
+                "scaled": measured.said,
+            }
 
     def forget(self, request: gr.Request) -> None:
         """Remove a session's files."""

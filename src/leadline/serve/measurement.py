@@ -52,6 +52,8 @@ class Measurement:
     camera: str
     anchors: tuple[tuple[float, float, float], ...] = ()
     """Column, row and metres of the points that were told."""
+    warning: str = ""
+    """Doubts about the photograph, its camera and its depth."""
     said: str = ""
     """How well the anchors agree."""
 
@@ -151,6 +153,7 @@ class Measurement:
             "max": round(high, 4),
             "camera": self.camera,
             "camera_is_a_guess": self.is_guess,
+            "warning": self.warning,
             "scaled": self.said,
         }
 
@@ -202,9 +205,9 @@ def measure(model: "Predictor | DepthModel", path: StrPath, field_of_view: float
     told = f"{source}, {across:.1f} degrees across"
     trained_on = predictor.provenance.training_data or "nothing"
     about = {"model": predictor.name, "trained_on": trained_on, "camera": told, **scope}
-    said = " ".join(filter(None, [*doubts, photo.note, scope.get("warning")]))
+    warning = " ".join(filter(None, [*doubts, photo.note, scope.get("warning")]))
     predicted = DepthMap(depth, known, predictor.kind, used, about)  # pyright: ignore[reportArgumentType]
-    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told, said=said)
+    return Measurement(_stem(path), as_rgb8(photo.pixels), predicted, predicted, camera is None, told, warning=warning)
 
 
 def explain(measurement: Measurement) -> str:
@@ -215,7 +218,8 @@ def explain(measurement: Measurement) -> str:
     else:
         depth = f"{about['kind']} depth, which has no metres: tap a point and tell its distance"
     guess = " **The camera is a guess**: give the degrees across if you know them." if measurement.is_guess else ""
-    return f"{depth}. Camera {measurement.camera}.{guess} {measurement.said}".strip()
+    told = " ".join(filter(None, [measurement.warning, measurement.said]))
+    return f"{depth}. Camera {measurement.camera}.{guess} {told}".strip()
 
 
 def pointer_element(measurements: Mapping[str, Measurement]) -> str:
