@@ -754,5 +754,7 @@ def test_a_line_of_pixels_is_answered_as_by_the_exported_file(size):
     """PyTorch smooths to a single column of one number."""
     pixels = np.linspace(0, 1, size[0] * size[1], dtype=np.float32).reshape(*size, 1).repeat(3, axis=2)
     eight = (pixels * 255).round().astype(np.uint8)
-    depth = [predict(load_predictor(DEFAULT, backend=backend, says=False), eight) for backend in ("torch", "onnx")]
-    np.testing.assert_allclose(*(each.numpy() for each in depth), atol=2e-3)
+    by_torch, by_file = (
+        predict(load_predictor(DEFAULT, backend=backend, says=False), eight).numpy() for backend in ("torch", "onnx")
+    )
+    np.testing.assert_allclose(by_torch, by_file, atol=2e-3)
