@@ -21,6 +21,7 @@ from leadline.core.sample import Sample
 from leadline.data.datasets import Dataset, open_data
 from leadline.data.loader import IDENTIFYING_SAMPLES, identity
 from leadline.inference.tensors import predict_tensor
+from leadline.io.depth_maps import DepthMap, write_depth
 from leadline.io.images import write_image
 from leadline.models.registry import build
 from leadline.models.saving import save
@@ -424,7 +425,15 @@ def test_a_command_says_how_many_labels_could_not_be_aligned(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "store")]) == 0
     printed = capsys.readouterr().out
     assert "2 metric labels in" in printed
-    assert "0 of them have too little measured depth" in printed
+    assert "too little measured depth" not in printed
+    for number in range(3):
+        sample = view(number)
+        write_image(tmp_path / "data" / "rgb" / f"{number}.png", sample.image)
+        measured = torch.where(torch.tensor(number == 1), 0, sample.depth)
+        write_depth(tmp_path / "data" / "depth" / f"{number}.png", DepthMap(measured, measured > 0))
+    words[words.index("--data") + 1] = str(tmp_path / "data")
+    assert main([*words, "--out", str(tmp_path / "holes")]) == 0
+    assert "1 of them have too little measured depth" in capsys.readouterr().out
 
 
 def test_a_labelled_dataset_may_forget_what_was_measured(tmp_path):
