@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.sample import Sample
+from leadline.data.datasets import Dataset
 from leadline.models.base import DepthModel, ModelSpec, Preprocessing, Provenance, Resize
 
 
@@ -42,6 +43,19 @@ class Listed:
 
     def __getitem__(self, index: int) -> Sample:
         return self.samples[index]
+
+
+class Changed:
+    """A dataset, each of whose samples is what `change` makes of its index and of the sample."""
+
+    def __init__(self, dataset: Dataset, change: Callable[[int, Sample], Sample]) -> None:
+        self.dataset, self.change, self.name, self.kind = dataset, change, dataset.name, dataset.kind
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.change(index, self.dataset[index])
 
 
 def view(number: int, size: tuple[int, int] = (32, 32), valid: Tensor | None = None) -> Sample:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seer import Changed
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
-from leadline.core.sample import Sample
-from leadline.data.datasets import Dataset, open_data
+from leadline.data.datasets import open_data
 from leadline.data.datasets.rooms import rooms
 from leadline.data.mixing import AlternatingDatasets
 from leadline.data.transforms import Augmentation
@@ -150,20 +150,6 @@ def test_photographs_without_depth_are_no_training_data(tmp_path):
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-class _LastChanged:
-    """A dataset whose last sample is not what it was."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset, self.name, self.kind = dataset, dataset.name, dataset.kind
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        return sample if index < len(self) - 1 else sample.replace(image=1 - sample.image)
-
-
 def test_a_changed_configuration_is_refused_with_the_difference(whole):
     with pytest.raises(BadInput, match=r"config\.batch_size: 2 → 4\n.*delete this one"):
         run(whole, replace(CONFIG, batch_size=4))
@@ -173,8 +159,9 @@ def test_a_changed_configuration_is_refused_with_the_difference(whole):
         run(whole, train=rooms("train", count=4, height=64, width=64))
     with pytest.raises(BadInput, match=r"train\.first sample: .*rooms"):
         run(whole, train=rooms("train", count=8, height=64, width=64, seed=5))
+    data = rooms("train", count=8, height=64, width=64)
     with pytest.raises(BadInput, match=r"\n  train\.samples spread over it: 8 crc32"):
-        run(whole, train=_LastChanged(rooms("train", count=8, height=64, width=64)))
+        run(whole, train=Changed(data, lambda i, sample: sample.replace(image=1 - sample.image) if i == 7 else sample))
     with pytest.raises(BadInput, match=r"model\.arguments\.blocks: 1 → 2"):
         run(
             whole,

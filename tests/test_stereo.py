@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from seer import Changed
 from torch import Tensor
 
 from leadline.cli.main import main
@@ -310,23 +311,8 @@ def test_scale_free_truths_are_scored_where_the_protocol_aligns(pairs):
     with pytest.raises(BadInput, match=r"is scale_free: choose a dataset that measures metres, or align .*scale_free"):
         evaluate(build("cnn", size="tiny", encoder="resnet10t", width=8), data, protocol("indoor"))
     # A truth in another unit scores the same.
-    assert table.rows[0].metrics == pytest.approx(
-        evaluate(model, Doubled(data), protocol("scale_free")).rows[0].metrics
-    )
-
-
-class Doubled:
-    """A dataset in another unit."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset, self.name, self.kind = dataset, dataset.name, dataset.kind
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        return sample.replace(depth=2 * sample.depth)
+    doubled = Changed(data, lambda _, sample: sample.replace(depth=2 * sample.depth))
+    assert table.rows[0].metrics == pytest.approx(evaluate(model, doubled, protocol("scale_free")).rows[0].metrics)
 
 
 def training_run(data: str, network: str = TINY, **settings) -> TrainingRun:

@@ -77,5 +77,4 @@ class BenchmarkCommand:
                 half.write_text(f"<!--{GENERATOR}-->\n{drawn}", encoding="utf-8")
         elif self.chart:
             print_line("No chart: none of the models states how accurate it is.")
-        is_missed = {model: sum(each.model == model for each in reasons) == len(backends) for model in models}
-        return 1 if any(is_missed.values()) else 0
+        return 1 if any(sum(each.model == model for each in reasons) == len(backends) for model in models) else 0

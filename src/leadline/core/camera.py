@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Tensor, as_tensor
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, as_sentence
 
 _Camera = TypeVar("_Camera")
 """fx, fy, cx, cy in pixels, the centre of the top left pixel being (0, 0): a tensor or an array (…, 4), or a tuple of
@@ -175,7 +175,7 @@ class CameraOption:
             if self.field_of_view is None
             else explain_unlikely_view(self.field_of_view)
         )
-        return f"{told[0].upper()}{told[1:]}." if told else ""
+        return as_sentence(told)
 
 
 UNKNOWN_CAMERA = CameraOption()

@@ -21,6 +21,15 @@ def first_line(problem: BaseException) -> str:
     return (str(problem).strip() or repr(problem)).splitlines()[0]
 
 
+def as_sentence(words: str) -> str:
+    """Return words with a capital and a full stop; "" of none.
+
+    Args:
+        words: what is wrong, without either.
+    """
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
     """Raise BadInput, as `unknown` words it, unless a name is one of the known ones.
 

@@ -16,7 +16,7 @@ from leadline.core.camera import (
     focal_length,
     resize_intrinsics,
 )
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, as_sentence
 from leadline.io.exif import CameraInfo
 from leadline.io.images import Photograph
 from leadline.io.intrinsics import read_intrinsics
@@ -72,8 +72,8 @@ class GivenCamera:
         numbers = self.numbers
         if self.field_of_view is not None:
             focal = focal_length(self.field_of_view, photo.shape[1])
-            doubt = explain_unlikely_view(self.field_of_view)
-            told = (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ()
+            doubt = as_sentence(explain_unlikely_view(self.field_of_view))
+            told = (doubt,) if doubt else ()
             return photo.camera.given(np.array(centered_camera(focal, photo.shape), np.float32), told)  # pyright: ignore[reportArgumentType]
         if numbers is None:
             return photo.camera
@@ -97,7 +97,7 @@ def given_camera(whole: Float[np.ndarray, "4"], photo: Photograph) -> CameraInfo
         BadInput: a camera that cannot have taken this photograph.
     """
     if fault := explain_impossible_camera(whole.tolist(), photo.size):
-        raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
-    doubt = explain_unlikely_camera(whole.tolist(), photo.size)
+        raise BadInput(as_sentence(fault))
+    doubt = as_sentence(explain_unlikely_camera(whole.tolist(), photo.size))
     inside = resize_intrinsics(whole, photo.size, photo.shape)
-    return photo.camera.given(inside, (f"{doubt[0].upper()}{doubt[1:]}.",) if doubt else ())  # pyright: ignore[reportArgumentType]
+    return photo.camera.given(inside, (doubt,) if doubt else ())  # pyright: ignore[reportArgumentType]

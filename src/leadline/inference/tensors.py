@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from leadline.core.arrays import Depth, ImageTensor, Intrinsics, Side, as_array
 from leadline.core.camera import centered_camera, crop_intrinsics, explain_impossible_camera, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, check_type
+from leadline.core.errors import BadInput, as_sentence, check_type
 from leadline.core.image_checks import ROUNDING, advice_on_channels, explain_range, wrong_type
 from leadline.core.ranges import Within, check_value
 from leadline.core.threads import let_forks_use_one_thread
@@ -125,7 +125,7 @@ def _as_cameras(
         usual = centered_camera(fx, size)[2:]
         principal = [usual[place] if isnan(number) else number for place, number in enumerate(middle)]
         if fault := explain_impossible_camera([fx, fy, *principal], size, is_crop=True):
-            raise BadInput(f"{fault[0].upper()}{fault[1:]}.")
+            raise BadInput(as_sentence(fault))
     return cameras.expand(len(images), 4)
 
 

@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from leadline.core.arrays import Depth, Intrinsics, Mask, as_array, held, tensor_field
 from leadline.core.camera import centered_camera, explain_unlikely_view, focal_length, parse_camera, ray_lengths
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, UnreadableFile, check_known, check_type, unknown
+from leadline.core.errors import BadInput, UnreadableFile, as_sentence, check_known, check_type, unknown
 from leadline.core.paths import StrPath
 from leadline.io.atomic import atomic_write
 from leadline.io.colormaps import ColorScale, default_color_scale, render
@@ -213,7 +213,7 @@ class DepthMap:
                 raise BadInput(f"field_of_view={field_of_view!r:.80}: give the degrees between the edges, 0 to 180.")
             camera = centered_camera(focal_length(field_of_view, self.shape[1]), self.shape)
             if doubt := explain_unlikely_view(float(field_of_view)):
-                warnings.warn(f"{doubt[0].upper()}{doubt[1:]}.", stacklevel=3)
+                warnings.warn(as_sentence(doubt), stacklevel=3)
             return list(camera)
         if self.camera is None or not np.isfinite(self.camera).all():
             raise BadInput(

@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.tensorboard import SummaryWriter
 
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput, check_type, first_line
+from leadline.core.errors import BadInput, as_sentence, check_type, first_line
 from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
@@ -522,7 +522,7 @@ class _State:
                     json.loads(stored["run"]),
                     self.run,
                     f"{path} is of a run of another configuration",
-                    f"{fix[0].upper()}{fix[1:]}.",
+                    as_sentence(fix),
                 )
             for name in _LEARNING:
                 getattr(self, name).load_state_dict(stored[name])
