@@ -217,6 +217,16 @@ def test_a_study_of_losses_records_only_what_is_finished_when_it_is_told_to(tmp_
     assert json.loads((tmp_path / "losses.json").read_text())["derived"]["claims"][0]["pairs"] == 1
 
 
+@pytest.mark.parametrize(
+    "study", ["architectures", "compression", "distillation", "literature", "losses", "stages --photos examples/photos"]
+)
+def test_a_study_of_arms_that_it_does_not_have_leaves_no_folder(tmp_path, capsys, study):
+    words = [*study.split(), "--out", str(tmp_path / "study"), "--only", "nonsense", *SHORT]
+    assert main(["study", *words]) == 1
+    assert "No arm is called 'nonsense'" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 def test_each_images_own_median_beats_the_training_median_and_scenes_have_theirs():
     test, train = rooms("test", count=4, height=32, width=32), rooms("train", count=4, height=32, width=32)
     rules = protocol("rooms")

@@ -85,7 +85,7 @@ def study_architectures(study: ArchitecturesStudyOptions, command: str = "") -> 
     Raises:
         BadInput: an option, the data or a run folder cannot be used.
     """
-    data = open_study(study)
+    data = open_study(study, DESIGN)
     height, width = data.train[0].size
     networks = {name: f"{network},input_size={height}:{width}" for name, (_, network) in NETWORKS.items()}
     costs = {name: _cost(network) for name, network in networks.items()}

@@ -113,7 +113,7 @@ def study_compression(study: CompressionStudyOptions, command: str = "") -> tupl
         BadInput: an option, the data or a run folder cannot be used, or the network cannot be pruned.
     """
     check_installed()
-    chosen, data = DESIGN.arms(study.only), open_study(study)
+    chosen, data = DESIGN.arms(study.only), open_study(study, DESIGN)
     train, test = as_mixture(data.train), data.test
     run = replace(data.training_run, train=train)
     spec = study.original or str(_trained_original(study, run))

@@ -119,7 +119,7 @@ def study_literature(study: LiteratureStudyOptions, command: str = "") -> tuple[
         BadInput: an option, the data or a run folder cannot be used.
     """
     chosen = DESIGN.arms(study.only)
-    data = open_study(study)
+    data = open_study(study, DESIGN)
     height, width = data.train[0].size
     arms, costs = {}, {}
     for name in chosen:

@@ -79,7 +79,7 @@ def study_losses(study: LossesStudyOptions, command: str = "") -> tuple[Report, 
     Raises:
         BadInput: an option, the data or a run folder cannot be used.
     """
-    data = open_study(study)
+    data = open_study(study, DESIGN)
     arms = {
         name: Arm(
             title,

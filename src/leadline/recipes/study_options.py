@@ -42,13 +42,14 @@ class StudyData:
     training_run: TrainingRun
 
 
-def open_study(study: StudyOptions) -> StudyData:
+def open_study(study: StudyOptions, design: Design) -> StudyData:
     """Open the data of a study and make its training run.
 
     Raises:
-        BadInput: no seeds, or an option or the data cannot be used.
+        BadInput: no seeds, no such arms, or an option or the data cannot be used.
     """
     check_seeds(study.seeds)
+    design.arms(study.only)
     train, validation, test = study.options.splits(study.out / "cache")
     return StudyData(train, test, study.options.training_run(train, validation, seed=0))
 

@@ -64,7 +64,7 @@ def study_stages(study: StagesStudyOptions, command: str = "") -> tuple[Report, 
     Raises:
         BadInput: an option, the data or a run folder cannot be used.
     """
-    photos, data = photo_files(study.photos), open_study(study)
+    photos, data = photo_files(study.photos), open_study(study, DESIGN)
     notes = [
         describe_budget(study.options, len(data.train), remark=BEST_WEIGHTS),
         "The paper claims that end to end wins on every metric (its Figure 2, NYU Depth v2).",
