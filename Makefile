@@ -52,7 +52,7 @@ test-browser: .venv-app/installed
 
 .venv-app/installed: pyproject.toml constraints.txt
 	test -x .venv-app/bin/python || $(PYTHON) -m venv .venv-app
-	grep -v -e '^pillow==' -e '^tomlkit==' constraints.txt > .venv-app/constraints.txt
+	grep -v '^pillow==' constraints.txt > .venv-app/constraints.txt
 	.venv-app/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	.venv-app/bin/uv pip install --quiet --python .venv-app/bin/python --constraint .venv-app/constraints.txt \
 	    --editable '.[app,dev,video]' 'playwright>=1.50'
