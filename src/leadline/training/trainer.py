@@ -93,7 +93,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_type(self.augmentation, Augmentation, "augmentation", "give an Augmentation(…)")
-        check_fields(self.augmentation)
 
 
 @dataclass(frozen=True)
