@@ -283,7 +283,10 @@ def _rounding(model: Predictor, photo: Photograph) -> list[str]:
     """What an exported file leaves of the photograph's colours, where that is less than all."""
     if not isinstance(model, ExportedModel) or is_of_8_bits(photo.pixels):
         return []
-    return ["Its colours of more than 8 bits were rounded to 8 for this exported file; --backend torch takes all."]
+    return [
+        "Its colours are finer than 8 bits (16-bit ones, or transparent ones on white) and were rounded to 8 for this "
+        "exported file; --backend torch takes all."
+    ]
 
 
 def _assumed(model: Predictor, photo: Photograph) -> dict[str, str]:
