@@ -26,7 +26,7 @@ from leadline.io.images import write_image
 from leadline.models.base import DepthModel
 from leadline.models.loading import load
 from leadline.models.registry import build
-from leadline.training.objectives import Supervised
+from leadline.training.objectives import Distilled, Supervised
 from leadline.training.trainer import HardwareConfig, TrainConfig, fit, view
 
 CONFIG = TrainConfig(steps=6, batch_size=2, validate_every=3, learning_rate=1e-3, size=(64, 64))
@@ -263,14 +263,22 @@ def test_a_relative_model_learns_from_metric_depth_by_a_loss_that_ignores_scale_
         Supervised({"ssi": 1.0, "ssi_gradient": 0.5}),
         CONFIG,
         tmp_path / "run",
-        protocol=protocol("rooms", alignment="inverse_scale_shift"),
+        protocol=protocol("relative"),
         hardware=HARDWARE,
     )
     assert trained.kind is DepthKind.RELATIVE
 
 
+@pytest.mark.parametrize("objective", [Supervised(), Supervised({"ssi": 1.0, "l1": 0.1}), Distilled()])
+def test_a_relative_model_is_refused_losses_of_the_scale_that_it_leaves_open(tmp_path, objective):
+    given = {"model": model(kind="relative"), "train": TRAIN, "validation": VALIDATION, "objective": objective}
+    with pytest.raises(BadInput, match=r"up to a scale and a shift, which '(silog|l1)' compares: use ssi and ssi_grad"):
+        fit(**given, config=CONFIG, out=tmp_path / "run", protocol=protocol("relative"), hardware=HARDWARE)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_relative_model_is_refused_before_it_learns_what_no_metres_can_be_compared_with(tmp_path):
-    with pytest.raises(BadInput, match=r"outputs relative depth, .* Build it with kind=metric"):
+    with pytest.raises(BadInput, match=r"outputs relative depth, .* --protocol relative; .* kind=metric"):
         run(tmp_path / "run", model=model(kind="relative"))
     assert not (tmp_path / "run").exists()
 

@@ -12,7 +12,7 @@ class ProtocolOptions:
     """Choose a protocol by name, and changes to it."""
 
     protocol: str = "indoor"
-    """indoor, rooms, nyu_eigen, nyu_full, kitti_garg, kitti_eigen or scale_free."""
+    """indoor, rooms, nyu_eigen, nyu_full, kitti_garg, kitti_eigen, scale_free or relative."""
     cap: float | None = None
     """Metres: farther targets do not count, and farther predictions are clipped to it."""
     min_depth: float | None = None

@@ -188,11 +188,13 @@ PROTOCOLS: Mapping[str, EvalProtocol] = {
     "kitti_garg": EvalProtocol("kitti_garg", crop="kitti_garg", min_depth=1e-3, cap=80.0),
     "nyu_eigen": EvalProtocol("nyu_eigen", crop="nyu_eigen", min_depth=1e-3, cap=10.0),
     "nyu_full": EvalProtocol("nyu_full", crop="none", min_depth=1e-3, cap=10.0),
+    "relative": EvalProtocol("relative", crop="none", min_depth=0.1, cap=10.0, alignment="inverse_scale_shift"),
     "rooms": EvalProtocol("rooms", crop="none", min_depth=0.1, cap=10.0),
     "scale_free": EvalProtocol("scale_free", crop="none", min_depth=0.01, cap=100.0, alignment="median"),
 }
 """Name → protocol. The NYU and KITTI ones are those of BTS's public evaluation (Lee et al. 2019). `scale_free` is for
-predictions and truths without a unit: a truth counts up to 100 times its median, or up to 100 m where it is metres."""
+predictions and truths without a unit: a truth counts up to 100 times its median, or up to 100 m where it is metres.
+`relative` is `indoor` for inverse depth up to a scale and a shift."""
 
 
 def check_protocol(rules: object) -> None:

@@ -32,7 +32,7 @@ class TrainOptions:
     loss: str = "silog=1"
     """Loss terms and their weights: `silog=1,l1=0.5`."""
     protocol: str = "indoor"
-    """How validation is scored."""
+    """How validation is scored: `indoor`, or another of `leadline evaluate`; `relative` of a relative network."""
     frozen: tuple[str, ...] = ()
     """Parts of the network that keep their weights and their statistics: `--frozen encoder`."""
     lora: int = 0

@@ -103,8 +103,10 @@ class Supervised:
         """Return an empty module: nothing is trained beside the network.
 
         Raises:
-            BadInput: a loss needs side outputs that the network does not have.
+            BadInput: a loss needs side outputs that the network does not have, or compares the scale and shift that the
+                network leaves open.
         """
+        _check_invariance(self.weights, model)
         for name in SIDE_TERMS.keys() & self.weights.keys():
             if absent := set(SIDE_TERMS[name].needs) - model.side_outputs:
                 raise BadInput(
@@ -159,7 +161,12 @@ class Distilled:
             raise BadInput(f"{' and '.join(names)} compare features, which needs a running teacher: name it.")
 
     def parts(self, model: DepthModel) -> nn.Module:
-        """Build the discriminator, the projections and the running teacher that the losses need."""
+        """Build the discriminator, the projections and the running teacher that the losses need.
+
+        Raises:
+            BadInput: a loss compares the scale and shift that the network leaves open.
+        """
+        _check_invariance(self.target_losses, model)
         parts = DistillationParts()
         if "holistic" in self.teacher_losses:
             parts["discriminator"] = Discriminator()
@@ -258,6 +265,16 @@ def check_distillation_term(name: str, kind: DepthKind) -> None:
         raise BadInput(
             f"The teacher's labels are {kind.value} and {name!r} compares {compares}: align the "
             "labels to the measured depth, or choose a term that ignores scale and shift, as ssi and ssi_gradient."
+        )
+
+
+def _check_invariance(weights: Iterable[str], model: DepthModel) -> None:
+    """Refuse losses that compare the scale and shift of a model whose depth has neither."""
+    comparing = [name for name in weights if name not in _UNSCALED]
+    if model.kind is DepthKind.RELATIVE and comparing:
+        raise BadInput(
+            f"{model.name} outputs inverse depth up to a scale and a shift, which {comparing[0]!r} compares: use "
+            f"{' and '.join(_UNSCALED)} (--loss ssi=1,ssi_gradient=0.5), or build it with kind=metric."
         )
 
 

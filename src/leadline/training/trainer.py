@@ -231,6 +231,9 @@ class Trainer:
     def fit(self) -> DepthModel:
         """Train to the end, and return the weights that validated best."""
         let_forks_use_one_thread()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            parts = self.objective.parts(self.model)
         fabric = _fabric(self.hardware, precision=_precision(self.config, self.hardware.accelerator))
         # Other processes of this run, one a device, wait for this one.
         is_first = fabric.is_global_zero
@@ -245,14 +248,18 @@ class Trainer:
             if (self.out / _DONE).exists():
                 return _load_best(self.out)
             with StopRequest() as stop:
-                self.setup(fabric)
+                self.setup(fabric, parts)
                 self.resume()
                 self._run(stop)
                 self.finish()
             return load_folder(self.out / "best")
 
-    def setup(self, fabric: Fabric) -> None:
+    def setup(self, fabric: Fabric, parts: nn.Module) -> None:
         """Put the network, what is trained beside it and their optimiser on the devices.
+
+        Args:
+            fabric: the devices.
+            parts: what is trained beside the network, as the objective built it.
 
         Raises:
             BadInput: something is trained beside the network, on several devices.
@@ -262,9 +269,6 @@ class Trainer:
         model, config = self.model, self.config
         learnt_from = [*filter(None, [model.provenance.training_data]), self.train.name]
         model.provenance = replace(model.provenance, training_data=", then ".join(learnt_from), figures={})
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            parts = self.objective.parts(model)
         optimizer = AdamW(_parameter_groups(model, parts, config), fused=True)
         rates = [group["lr"] for group in optimizer.param_groups]
         schedule = OneCycleLR(optimizer, rates, total_steps=config.steps)
@@ -399,7 +403,8 @@ class Trainer:
 
 _MADE_COMPARABLE = {
     DepthKind.METRIC: "Choose another alignment.",
-    DepthKind.RELATIVE: "Build it with kind=metric,head=log, or start from trained weights: --model start:MODEL.",
+    DepthKind.RELATIVE: "Align its depth to what was measured, --protocol relative; or, for metres, build it with "
+    "kind=metric,head=log, or start from trained weights: --model start:MODEL.",
     DepthKind.SCALE_FREE: "Align its depth to what was measured: --protocol scale_free.",
 }
 
