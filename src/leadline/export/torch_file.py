@@ -21,6 +21,7 @@ from leadline.export.network import (
     quiet,
 )
 from leadline.inference.backends import METADATA_KEY
+from leadline.inference.guided import restore_guided
 from leadline.inference.tensors import interpolate
 from leadline.models.base import DepthModel
 from leadline.models.preprocessing import Preprocessing, Resize
@@ -113,7 +114,10 @@ class _Whole(nn.Module):
         scaled = focal * torch.sym_sqrt(rows * columns / (height * width))
         if (zoom := model.zoom(torch.stack([scaled] * 4, 1))) is not None:
             depth = depth * zoom
-        restored = interpolate(depth, (height, width), rule.restore)
+        if rule.restore == "guided":
+            restored = restore_guided(depth, seen, pixels)
+        else:
+            restored = interpolate(depth, (height, width), rule.restore)
         if model.kind is not DepthKind.RELATIVE:
             restored = torch.maximum(restored, depth.amin((1, 2, 3), True))
         return restored, *scores

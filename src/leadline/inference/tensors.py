@@ -17,8 +17,9 @@ from leadline.core.image_checks import ROUNDING, advice_on_channels, explain_ran
 from leadline.core.ranges import Within, check_value
 from leadline.core.threads import let_forks_use_one_thread
 from leadline.inference.backends import ExportedModel
+from leadline.inference.guided import restore_guided
 from leadline.models.base import DepthModel
-from leadline.models.preprocessing import Interpolation
+from leadline.models.preprocessing import Interpolation, Restoring
 
 
 def predict_tensor(
@@ -201,13 +202,32 @@ def _run(
     finally:
         model.train(was_training)
     output = output.float()
-    restored = _resized(output, whole, rule.restore)
+    restored = restore(output, fitted.float(), images, rule.restore)
     depth = restored[..., rows : rows + height, columns : columns + width].to(place)
     if model.kind is not DepthKind.RELATIVE:
         # Cubic interpolation overshoots at edges, and nothing is nearer than zero.
         nearest = output.nan_to_num(nan=torch.inf).amin((1, 2, 3), keepdim=True)
         torch.maximum(depth, nearest.to(place), out=depth)
     return depth, None if scores is None else scores.to(place)
+
+
+def restore(
+    depth: Float[Tensor, "B 1 h w"],
+    seen: Float[Tensor, "B 3 h w"],
+    photograph: Float[Tensor, "B 3 H W"],
+    how: Restoring,
+) -> Float[Tensor, "B 1 H W"]:
+    """Bring a network's depth back to the size of its photographs.
+
+    Args:
+        depth: (B, 1, h, w).
+        seen: (B, 3, h, w), the photographs as the network saw them.
+        photograph: (B, 3, H, W), the photographs.
+        how: as `Preprocessing.restore` names it.
+    """
+    if how == "guided":
+        return restore_guided(depth, seen, photograph)
+    return _resized(depth, (photograph.shape[-2], photograph.shape[-1]), how)
 
 
 def _resized(

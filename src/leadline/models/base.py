@@ -100,7 +100,16 @@ class DepthModel(nn.Module, ABC):
         self._spec = spec
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
-        """Take `preprocessing` as the model's own; the only way to change it."""
+        """Take `preprocessing` as the model's own; the only way to change it.
+
+        Raises:
+            BadInput: restoring by the photograph's edges, of relative depth or of a network with odd sides.
+        """
+        if preprocessing.restore == "guided" and (self.kind is DepthKind.RELATIVE or preprocessing.multiple % 2):
+            raise BadInput(
+                'restore="guided" takes the logarithm of depth, and halves it: it is for metric and scale-free networks '
+                "whose sides are even."
+            )
         self.preprocessing = preprocessing
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
             # On the CPU even where weights are not drawn yet (the meta device): no file brings these.

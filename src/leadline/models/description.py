@@ -11,7 +11,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.io.json_text import parse_json
 from leadline.models.names import PRUNED, SCOPE
-from leadline.models.preprocessing import Interpolation, Preprocessing, Provenance, Resize
+from leadline.models.preprocessing import Interpolation, Preprocessing, Provenance, Resize, Restoring
 
 FORMAT = 3
 """Of the saved folder; a reader refuses what is newer. Models with a scope head are of format 3, pruned and quantised
@@ -236,7 +236,7 @@ _PREPROCESSING: Mapping[str, _Reader] = {
     "multiple": lambda value, field: _whole(value, field, 1, _LARGEST_SIDE),
     "resize": lambda value, field: Resize(_one_of(value, field, tuple(Resize))),
     "interpolation": lambda value, field: _one_of(value, field, get_args(Interpolation)),
-    "restore": lambda value, field: _one_of(value, field, get_args(Interpolation)),
+    "restore": lambda value, field: _one_of(value, field, get_args(Restoring)),
     "mean": lambda value, field: _several(value, field, 3, lambda each, where: _number(each, where, -1e3, 1e3)),
     "std": lambda value, field: _several(value, field, 3, lambda each, where: _number(each, where, _SMALLEST_STD, 1e3)),
     "focal": lambda value, field: None if value is None else _number(value, field, 1e-3, 1e6),

@@ -20,6 +20,10 @@ Interpolation = Literal[
 centres of the corner pixels on each other; `bilinear_inverse` is sharp too, on one over the numbers;
 `area` averages the pixels that each new one covers."""
 
+Restoring = Literal[Interpolation, "guided"]
+"""How depth comes back to the photograph's size: by an interpolation, or `guided` by the photograph's edges, which
+`leadline.inference.guided` explains and which needs positive depth."""
+
 
 class Resize(StrEnum):
     """How a photograph's size becomes the network's; each side is then rounded to the multiple."""
@@ -49,7 +53,7 @@ class Preprocessing:
     resize: Resize = Resize.SAME_AREA
     interpolation: Interpolation = "bilinear"
     """Brings the photograph to the network's size."""
-    restore: Interpolation = "bilinear"
+    restore: Restoring = "bilinear"
     """Brings the prediction back to the photograph's size."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """Of RGB in [0, 1]; the model subtracts it itself."""

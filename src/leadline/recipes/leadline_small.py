@@ -39,6 +39,7 @@ ARGUMENTS: dict[str, Any] = {
     "std": (0.5, 0.5, 0.5),
     "width": 24,
     "kind": DepthKind.METRIC.value,
+    "restore": "guided",
 }
 """Of the `cnn` that is trained: 3.6 million parameters, 0.63 billion multiply-adds at 192 × 256."""
 _ERROR = "log RMS, mean over scenes,"

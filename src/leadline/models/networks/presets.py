@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -20,6 +20,7 @@ from leadline.models.encoders import (
     multiple_of,
 )
 from leadline.models.heads import output_activation
+from leadline.models.preprocessing import Restoring
 from leadline.models.vit import PlainVit, ReassembledPyramid
 
 
@@ -88,6 +89,8 @@ class NetworkConfig(EncoderConfig):
     resize: str = "same_area"
     """How a photograph comes to the native size: "same_area" keeps its aspect; "stretch" squashes it, in training too,
     as the source paper does to 224 × 224."""
+    restore: str = "bilinear"
+    """How depth comes back to the photograph's size: "bilinear", or "guided" by the photograph's edges (metric depth)."""
 
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -195,9 +198,11 @@ def build_network(
         )
     multiple = multiple_of(encoder) * patch
     size = config.input_size or [max(round(side / multiple), 1) * multiple for side in full.input_size]
+    check_known("restore", full.restore, ("bilinear", "guided"))
     preprocessing = encoder_preprocessing(
         full.encoder, size, full.mean, full.std, camera=full.camera, multiple=multiple, resize=full.resize
     )
+    preprocessing = replace(preprocessing, restore=cast("Restoring", full.restore))
     neck = ReassembledPyramid(encoder.dim) if isinstance(encoder, PlainVit) else None
     *finer, last = neck.channels if neck else channels(encoder)
     rows, columns = (side // multiple for side in preprocessing.size)
