@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -172,6 +173,29 @@ def test_a_killed_run_resumes_where_it_stopped_with_the_same_depth(model, tmp_pa
         else:
             assert one.read_text() == other.read_text()
     assert [frame.time for frame in read_frames(resumed.video)] == TIMES
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_frame_waits_until_it_is_whole(model, tmp_path, frames, monkeypatch, number):
+    path = clip(tmp_path / "walk.mp4", frames)
+    predict_video(model, path, tmp_path / "whole", VideoConfig("npz"))
+    smooth, taken = Smoother.next, []
+
+    def smooth_and_stop(self, pixels, depth):
+        values = smooth(self, pixels, depth)
+        taken.append(values)
+        if len(taken) == 4:
+            signal.raise_signal(number)
+        return values
+
+    monkeypatch.setattr(Smoother, "next", smooth_and_stop)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+        predict_video(model, path, tmp_path / "out", VideoConfig("npz"))
+    (tmp_path / "out" / "walk" / f".000004.{2**15}.half.npz").write_bytes(b"half")
+    assert predict_video(model, path, tmp_path / "out", VideoConfig("npz")).resumed_at == 4
+    assert [each.name for each in (tmp_path / "out" / "walk").iterdir() if each.name.startswith(".")] == []
+    for one in (tmp_path / "whole" / "walk").glob("*.npz"):
+        assert torch.equal(read_depth(one).depth, read_depth(tmp_path / "out" / "walk" / one.name).depth), one.name
 
 
 def test_the_depth_of_another_video_is_replaced_only_if_asked(model, tmp_path, frames):

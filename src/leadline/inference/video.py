@@ -20,6 +20,7 @@ from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.core.paths import StrPath
 from leadline.core.ranges import AtLeastOne, Probability, check_fields
+from leadline.core.stopping import StopRequest
 from leadline.inference.backends import Predictor, scope_words
 from leadline.inference.predict_plan import source_digest
 from leadline.inference.session import as_predictor
@@ -143,6 +144,8 @@ def predict_video(
                 )
     job = _Job(model, config, camera, info, near, far, out / path.stem)
     state = _State.load(work, request) or _State.new(work, request, model.kind, config, origin)
+    if job.maps.is_dir():
+        clean_stale(job.maps)
     resumed_at = state.done
     frames = read_frames(path, state.done)
     while batch := list(islice(frames, 1)):
@@ -273,36 +276,40 @@ def _write_piece(
     name, frame = f"{first.index:07}.mp4", first
     writer, times = None, []
     ended: BaseException | None = None
-    try:
-        while True:
-            depth = _measured(job, state, frame)
-            picture = _shown(job, state, frame, depth)
-            if writer is None:
-                writer = VideoWriter(state.folder / name, picture.shape[:2], job.info.rate).__enter__()
-            _write_map(job, frame, depth)
-            writer.write(picture, frame.time - first.time)
-            times.append(f"{frame.index},{float(frame.time):.6f}\n")
-            state.done = frame.index + 1
-            tell()
-            if len(times) == _PIECE:
-                break
-            following = next(frames, None)
-            if following is None:
-                break
-            frame = following
-    except (KeyboardInterrupt, SystemExit) as end:
-        ended = end
-    except BaseException as fault:
-        if writer is not None:
-            writer.__exit__(type(fault), fault, fault.__traceback__)
-        raise
-    if writer is not None and times:
+    # A frame is whole or was never begun: the smoother has taken it as soon as it is measured.
+    with StopRequest() as stop:
+        try:
+            while True:
+                depth = _measured(job, state, frame)
+                picture = _shown(job, state, frame, depth)
+                if writer is None:
+                    writer = VideoWriter(state.folder / name, picture.shape[:2], job.info.rate).__enter__()
+                _write_map(job, frame, depth)
+                writer.write(picture, frame.time - first.time)
+                times.append(f"{frame.index},{float(frame.time):.6f}\n")
+                state.done = frame.index + 1
+                try:
+                    tell()
+                except (KeyboardInterrupt, SystemExit) as end:
+                    ended = end
+                if len(times) == _PIECE or stop.signal or ended:
+                    break
+                following = next(frames, None)
+                if following is None:
+                    break
+                frame = following
+        except BaseException as fault:
+            if writer is not None:
+                writer.__exit__(type(fault), fault, fault.__traceback__)
+            raise
         writer.__exit__(None, None, None)
         state.pieces.append((name, str(first.time), file_sha256(state.folder / name)))
         _note_times(job, first.index, times)
         state.save()
-    if ended is not None:
-        raise ended
+        if ended:
+            raise ended
+        if stop.signal:
+            stop.end(f"{job.maps.name}: stopped after {state.done} frames, which are saved.")
 
 
 def _measured(job: _Job, state: _State, frame: VideoFrame) -> DepthMap:

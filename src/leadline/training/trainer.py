@@ -2,7 +2,6 @@
 
 import errno
 import json
-import signal
 import time
 import warnings
 import zipfile
@@ -12,7 +11,6 @@ from contextlib import closing, nullcontext
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property, partial, wraps
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -30,6 +28,7 @@ from leadline.core.paths import StrPath
 from leadline.core.progress import ProgressBar, print_line
 from leadline.core.ranges import AtLeastOne, NotNegative, OneOf, Positive, Seed, Side, Within, check_fields
 from leadline.core.sample import Sample
+from leadline.core.stopping import StopRequest
 from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import let_forks_use_one_thread
 from leadline.data.datasets import Dataset, check_dataset, check_samples, subsample_evenly
@@ -332,7 +331,7 @@ class Trainer:
             (self.out / _CHECKPOINT).unlink()
         self.fabric.barrier()
 
-    def _run(self, stop: "StopRequest") -> None:
+    def _run(self, stop: StopRequest) -> None:
         """The loop itself."""
         if self.fabric.device.type == "cuda":
             self.stopwatch.wait = torch.cuda.synchronize
@@ -407,41 +406,6 @@ _MADE_COMPARABLE = {
     "kind=metric,head=log, or start from trained weights: --model start:MODEL.",
     DepthKind.SCALE_FREE: "Align its depth to what was measured: --protocol scale_free.",
 }
-
-
-class StopRequest:
-    """Delay the first SIGTERM or SIGINT until `end` while it is entered; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        # Only the main thread of a process may handle signals.
-        if current_thread() is main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.before[number] = signal.signal(number, self._asked)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def end(self, message: str) -> None:
-        """Act on the signal: SIGTERM ends the process with 143, SIGINT interrupts it."""
-        self._restore()
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        print_line(f"{message} The same command continues.")
-        raise SystemExit(128 + self.signal)
-
-    def _asked(self, number: int, _frame: object) -> None:
-        self.signal = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        self.before = {}
 
 
 def view(
