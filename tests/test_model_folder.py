@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from leadline.core.errors import BadInput
@@ -316,3 +317,14 @@ def test_a_checkpoint_of_other_things_is_refused(held: object, tmp_path: Path):
     torch.save(held, tmp_path / "official.pt")
     with pytest.raises(BadInput, match=r"official\.pt"):
         load_checkpoint(tmp_path / "official.pt")
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fill(*_: object, **__: object) -> None:
+        # What safetensors 0.8 says on a disk of two megabytes.
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("leadline.models.saving.save_file", fill)
+    with pytest.raises(BadInput, match=r"Cannot write .*model: No space left on device\. .*free some space there"):
+        save(build("cnn", size="tiny"), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Prediction: photographs of any size and sort in, metres of that size out, and nothing lost on the way."""
 
+import errno
+import io
 import json
 import math
 import os
@@ -23,6 +25,7 @@ from leadline.inference.predict import predict
 from leadline.inference.predict_files import PredictOptions, open_run
 from leadline.inference.session import load_predictor
 from leadline.inference.tensors import predict_tensor
+from leadline.io import atomic
 from leadline.io.depth_maps import read_depth, read_numbers
 from leadline.io.discovery import find_images
 from leadline.io.locks import file_lock
@@ -456,6 +459,38 @@ def test_a_line_of_text_says_where_each_camera_came_from(measure, tmp_path):
     assert "(1.13 radians are 65)" in radians
 
 
+def test_a_full_disk_ends_the_run_at_once_and_keeps_what_is_written(measure, tmp_path, monkeypatch):
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg", "g.jpg", "h.jpg"):
+        photo(tmp_path / "in" / name)
+    flushed, flush = [], atomic._flush
+
+    def fill(path: Path) -> None:
+        flushed.append(path)
+        if len(flushed) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(path)
+
+    monkeypatch.setattr(atomic, "_flush", fill)
+    code, _, errors = measure(tmp_path / "in")
+    assert code == 1
+    assert errors.count("No space left on device") == 1
+    assert "free some space there" in errors
+    assert len(flushed) < 8
+    assert len(names(tmp_path / "out")) == 2
+
+
+def test_a_picture_that_was_turned_in_memory_is_doubted(model):
+    exif = Image.Exif()
+    exif[274] = 6
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(content, "JPEG", exif=exif)
+    opened = Image.open(content)
+    assert "doubts" not in predict(model, opened).provenance
+    turned = opened.transpose(Image.Transpose.ROTATE_270)
+    assert "if it was turned before, give it as np.asarray(image)" in predict(model, turned).provenance["doubts"]
+    assert "doubts" not in predict(model, np.asarray(turned)).provenance
+
+
 def test_a_photograph_that_cannot_be_written_does_not_end_a_folders_run(measure, tmp_path):
     for name in ("a.jpg", "trip/b.jpg", "z.jpg"):
         photo(tmp_path / "in" / name)
@@ -595,9 +630,13 @@ def test_what_is_measured_is_not_measured_again(measure, tmp_path, model):
     photo(tmp_path / "in" / "a.jpg", 20, 20)
     (out / "b.png").write_bytes((out / "b.png").read_bytes()[:-30])
     (out / "c.colour.png").unlink()
+    picture = out / "d.colour.png"
+    picture.write_bytes(picture.read_bytes()[:-40])
     photo(tmp_path / "in" / "e.jpg")
-    assert "5 of 5 images measured (1 of them before)" in measure(tmp_path / "in")[1]
-    assert {name for name, time in times().items() if before.get(name) == time} == {"d.png", "d.colour.png"}
+    photo(tmp_path / "in" / "f.jpg")
+    assert "6 of 6 images measured, 0 skipped" in measure(tmp_path / "in")[1]
+    Image.open(picture).verify()
+    (tmp_path / "in" / "f.jpg").unlink()
     assert read_depth(out / "a.png").depth.shape == (1, 20, 20)
     assert "5 of 5 images measured, 0" in measure(tmp_path / "in", "--field-of-view", 50)[1]
     assert "5 of 5 images measured, 0" in measure(tmp_path / "in", "--field-of-view", 50, "--overwrite")[1]

@@ -12,6 +12,10 @@ class UnreadableFile(BadInput):
     """One file of many cannot be read; `skip_unreadable` continues without it."""
 
 
+class FullDisk(BadInput):
+    """There is no room for what is to be written; nothing else can be written there either."""
+
+
 class NoSplit(BadInput):
     """The dataset has no split of this name; the caller may take it from another split."""
 

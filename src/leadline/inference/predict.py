@@ -20,7 +20,7 @@ from leadline.inference.backends import Predictor, scope_words
 from leadline.inference.given_camera import given_camera
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
-from leadline.io.exif import CameraInfo, Panorama
+from leadline.io.exif import CameraInfo, Panorama, read_orientation
 from leadline.io.images import Photograph, decode_photograph, read_photograph
 from leadline.io.outputs import check_not_ours
 
@@ -99,6 +99,16 @@ def _is_model(thing: object) -> bool:
     return isinstance(thing, Predictor) or hasattr(thing, "forward_canonical")
 
 
+def _turn_doubts(image: Image.Image) -> tuple[str, ...]:
+    """Return what is doubtful about turning a picture that was edited in memory upright."""
+    if read_orientation(image.getexif()) == 1:
+        return ()
+    return (
+        "Its EXIF says that it is not upright, so it was turned; but it was edited in memory: if it was turned before, "
+        "give it as np.asarray(image).",
+    )
+
+
 def _photograph(image: Any, panorama: Panorama) -> Photograph:
     """Convert an image of any accepted type to what reading it from a file returns."""
     if isinstance(image, str | os.PathLike):
@@ -108,7 +118,7 @@ def _photograph(image: Any, panorama: Panorama) -> Photograph:
         # A picture that was cropped, turned or resized in memory keeps the EXIF of the original.
         is_original = isinstance(image, ImageFile)
         photo = decode_photograph(image, "The image", panorama=panorama if is_original else "flat")
-        return photo if is_original else replace(photo, camera=CameraInfo(None))
+        return photo if is_original else replace(photo, camera=CameraInfo(None, doubts=_turn_doubts(image)))
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
     elif hasattr(image, "is_floating_point"):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from leadline.core.camera import fields_of_view, resize_intrinsics
 from leadline.core.depth_kind import DepthKind
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, FullDisk
 from leadline.core.paths import StrPath
 from leadline.core.stopwatch import Stopwatch
 from leadline.core.threads import map_in_threads, usable_cores
@@ -176,6 +176,8 @@ class PhotographRun:
             # Two large photographs at once would take more memory than users were promised.
             with self.for_large if _is_large(job.source) else nullcontext():
                 return PhotographResult(self._measure(job, request, stopwatch))
+        except FullDisk:
+            raise
         except BadInput as fault:
             return PhotographResult({"image": str(job.source), "error": str(fault)})
         except OSError as fault:

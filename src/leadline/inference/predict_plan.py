@@ -52,7 +52,7 @@ class Job:
         if not self.is_done(request):
             return None
         metadata = read_leadline_metadata(self.files[-1])
-        if not _is_whole(self.depth, metadata.get("kind")):
+        if not all(_is_whole(path, metadata.get("kind")) for path in self.files):
             return None
         try:
             return metadata, json.loads(metadata["figures"])
@@ -104,13 +104,13 @@ def photograph_digest(source: StrPath) -> str:
     return file_sha256(source)[:16]
 
 
-def _is_whole(depth: Path, kind: str | None) -> bool:
+def _is_whole(path: Path, kind: str | None) -> bool:
     """Return whether a file of ours can be read; a PNG by its checksums, without its numbers."""
     try:
-        if depth.suffix.lower() != ".png":
-            read_depth(depth, kind=kind)
+        if path.suffix.lower() != ".png":
+            read_depth(path, kind=kind)
         else:
-            with warnings.catch_warnings(), Image.open(depth) as picture:
+            with warnings.catch_warnings(), Image.open(path) as picture:
                 warnings.simplefilter("ignore")
                 picture.verify()
     except (BadInput, OSError, SyntaxError, ValueError):

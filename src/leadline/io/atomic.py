@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from leadline.core.errors import BadInput
+from leadline.core.errors import BadInput, FullDisk
 
 MAX_NAME_BYTES = 255
 """Bytes of a file's name, on nearly every file system."""
@@ -77,21 +77,22 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        advice = _advice(error, folder.parent)
-        raise BadInput(f"Cannot create the folder {folder}: {error.strerror or error}; {advice}.") from error
+        kind, reason, advice = _explained(error, folder.parent)
+        raise kind(f"Cannot create the folder {folder}: {reason}; {advice}.") from error
 
 
-def folder_beside(path: Path) -> "TemporaryDirectory[str]":
-    """Create a hidden folder beside a file that is made in it, to be used in a `with` statement.
+@contextmanager
+def folder_beside(path: Path) -> Iterator[str]:
+    """Create a hidden folder beside a file that is made in it, and remove it at the end.
 
     Args:
         path: the file.
 
     Raises:
-        BadInput: its folder cannot be written to.
+        BadInput: its folder cannot be written to, or the disk is full.
     """
-    with _writing(path):
-        return TemporaryDirectory(prefix=f".{path.stem}.", suffix=".half", dir=path.parent)
+    with _writing(path), TemporaryDirectory(prefix=f".{path.stem}.", suffix=".half", dir=path.parent) as folder:
+        yield folder
 
 
 def clean_stale(folder: Path) -> None:
@@ -111,8 +112,8 @@ def _writing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        advice = _advice(error, path.parent)
-        raise BadInput(f"Cannot write {path}: {error.strerror or error}. Nothing was changed; {advice}.") from error
+        kind, reason, advice = _explained(error, path.parent)
+        raise kind(f"Cannot write {path}: {reason}. Nothing was changed; {advice}.") from error
 
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.(half(\..+)?|before)", re.DOTALL)
@@ -130,8 +131,16 @@ _ADVICE = {
 """What to do about an error, where it is not a matter of permission."""
 
 
-def _advice(error: OSError, folder: Path) -> str:
-    return _ADVICE.get(error.errno or 0, f"make {folder} writable, or choose another folder")
+def _explained(error: OSError, folder: Path) -> tuple[type[BadInput], str, str]:
+    """Return what kind of error it is for the user, the reason and what to do about it."""
+    number = errno.ENOSPC if error.errno is None and _SHORT_WRITE.fullmatch(str(error)) else error.errno
+    advice = _ADVICE.get(number or 0, f"make {folder} writable, or choose another folder")
+    return FullDisk if number in _FULL else BadInput, os.strerror(number) if number else str(error), advice
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+"""What NumPy says where fewer numbers could be written than there are."""
 
 
 def _shortened(stem: str, end: str) -> str:

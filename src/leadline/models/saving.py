@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copymode
@@ -68,11 +70,21 @@ def save(model: DepthModel, directory: StrPath, *, half: bool = False) -> None:
     if model.weight_bits:
         weights |= _quantised(model, model.weight_bits)
     with atomic_folder(Path(directory)) as folder:
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        _save_weights(weights, folder / WEIGHTS)
         description[_CHECKSUM] = file_sha256(folder / WEIGHTS)
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for the owner alone.
         copymode(folder / _DESCRIPTION, folder / WEIGHTS)
+
+
+def _save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights; raises an `OSError` where safetensors has an error of its own, which tells the number only."""
+    try:
+        save_file(dict(weights), path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        if not (number := re.search(r"os error (\d+)", str(error))):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def fingerprint(model: DepthModel) -> str:
