@@ -184,6 +184,10 @@ def test_relative_depth_and_an_unknown_camera_have_no_shape():
     with pytest.raises(BadInput, match="field_of_view="):
         unknown.mesh()
     assert unknown.normals(field_of_view=60).size == (128, 96)
+    nowhere = DepthMap(depth.depth, torch.zeros_like(depth.valid), intrinsics=depth.intrinsics)
+    for name in ("nothing.glb", "nothing.ply"):
+        with pytest.raises(BadInput, match=r"was not written: the surface has no points"):
+            nowhere.mesh().save(name)
     for wrong in (0, -5):
         with pytest.raises(BadInput, match=f"max_points={wrong}: give "):
             depth.point_cloud(picture, max_points=wrong)

@@ -1,6 +1,8 @@
 """The terminal: errors are one line unless --debug is given, and --quiet shows no progress."""
 
 import io
+import json
+import os
 import re
 import socket
 import subprocess
@@ -85,6 +87,19 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line():
     words = f"{sys.executable} -m leadline models > /dev/full"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "leadline models: No space left on device")
+
+
+def test_json_is_json_where_the_output_cannot_hold_all_letters(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "übung.png")
+    words = [sys.executable, "-m", "leadline", "predict", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]
+    printed = {
+        encoding: subprocess.run(
+            words, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+        ).stdout.decode(encoding)
+        for encoding in ("ascii", "utf-8")
+    }
+    assert "übung.png" in printed["utf-8"]
+    assert json.loads(printed["ascii"]) == json.loads(printed["utf-8"])
 
 
 def test_a_page_whose_port_is_taken_says_so_before_it_prints_an_address(capsys):

@@ -1,6 +1,5 @@
 """`leadline data doctor`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import tyro
 
 from leadline.core.progress import track
 from leadline.core.ranges import AtLeastOne, check_fields
+from leadline.core.terminal import print_json
 from leadline.data_quality.checks import CHECKS
 from leadline.data_quality.doctor import SHOWN, diagnose, missing_unit, stats_of
 from leadline.data_quality.frame_stats import FrameStats, collect_photo_stats
@@ -47,7 +47,7 @@ class DoctorCommand:
                 "refused": collection.refused,
                 "unit": missing_unit(collection, frames),
             }
-            print(json.dumps(facts | {"faults": [_plain(fault) for fault in faults]}, indent=1, ensure_ascii=False))
+            print_json(facts | {"faults": [_plain(fault) for fault in faults]}, indent=1)
         else:
             print(
                 "\n".join(

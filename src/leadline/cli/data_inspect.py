@@ -1,6 +1,5 @@
 """`leadline data inspect`."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import tyro
 
 from leadline.core.errors import BadInput
 from leadline.core.ranges import AtLeastOne, check_fields
+from leadline.core.terminal import print_json
 from leadline.data_quality.cards import card_report, card_text
 from leadline.data_quality.doctor import stats_of
 from leadline.data_quality.index import index_data
@@ -40,7 +40,10 @@ class InspectCommand:
         collection = index_data(self.data, frames=self.frames)
         frames = stats_of(collection)
         made = dataset_card(collection, frames)
-        print(json.dumps(asdict(made), indent=1, ensure_ascii=False) if self.json else card_text(made))
+        if self.json:
+            print_json(asdict(made), indent=1)
+        else:
+            print(card_text(made))
         if self.out:
             text = page(card_report(made, collection, frames))
             with atomic_write(self.out) as half:

@@ -1,9 +1,8 @@
 """`leadline models`."""
 
-import json
 from dataclasses import dataclass
 
-from leadline.core.terminal import print_table
+from leadline.core.terminal import print_json, print_table
 from leadline.models.pretrained.hub_models import HUB_MODELS
 from leadline.models.registry import DEFAULT, MODELS
 from leadline.reporting.model_table import entry, models_table
@@ -19,7 +18,7 @@ class ModelsCommand:
     def run(self) -> int:
         entries = [entry(name) for name in (DEFAULT, *MODELS, *HUB_MODELS)]
         if self.json:
-            print(json.dumps(entries, indent=1, ensure_ascii=False))
+            print_json(entries, indent=1)
         else:
             print_table(models_table(entries))
         return 0

@@ -1,6 +1,5 @@
 """`leadline predict`."""
 
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from leadline.core.errors import BadInput
 from leadline.core.progress import print_line, track
 from leadline.core.ranges import Within, check_fields
 from leadline.core.stopwatch import Stopwatch
+from leadline.core.terminal import print_json
 from leadline.inference.backends import Predictor
 from leadline.inference.given_camera import GivenCamera
 from leadline.inference.predict_files import DepthFormat, PhotographRun, PredictOptions, open_run
@@ -187,7 +187,7 @@ class PredictCommand:
 
     def _say(self, about: dict[str, Any]) -> None:
         if self.json:
-            print(json.dumps(about, ensure_ascii=False), flush=True)
+            print_json(about)
         elif "error" in about:
             is_named = about.get("image", "") in about["error"]
             print_line(f"skipped: {'' if is_named else about['image'] + ': '}{about['error']}")

@@ -1,11 +1,11 @@
 """What `leadline predict` prints of videos."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from leadline.core.progress import ProgressBar, print_line
+from leadline.core.terminal import print_json
 from leadline.inference.backends import Predictor
 from leadline.inference.predict_videos import VideoFault, predict_videos
 
@@ -55,7 +55,7 @@ def print_videos(model: Predictor, videos: Sequence[str], out: Path, *, is_json:
 
 def _say(about: dict[str, object], text: str, *, is_json: bool) -> None:
     if is_json:
-        print(json.dumps(about, ensure_ascii=False), flush=True)
+        print_json(about)
     elif "error" in about:
         print_line(text)
     else:

@@ -1,5 +1,6 @@
-"""Tables on a terminal: laid out for its width; into a file or a pipe they go as Markdown."""
+"""What commands print: JSON, and tables for the terminal's width, which go as Markdown into a file or a pipe."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -17,6 +18,17 @@ LARGEST_WIDTH = 180
 """Characters that a table's lines have at most: the eye loses longer ones."""
 _GAP = 3
 """Characters between two columns."""
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a value as JSON, at once; in ASCII where the output cannot hold all letters.
+
+    Args:
+        value: what JSON can hold.
+        indent: spaces for each level; None: one line.
+    """
+    is_unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    print(json.dumps(value, indent=indent, ensure_ascii=not is_unicode), flush=True)
 
 
 @runtime_checkable

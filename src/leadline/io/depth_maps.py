@@ -147,6 +147,10 @@ class DepthMap:
         Returns:
             An RGB picture of the map's size, or higher and maybe wider with a legend.
         """
+        if scale is not None:
+            check_type(
+                scale, ColorScale, "scale of colours", "make one by leadline.io.colormaps.depth_color_scale(near, far)"
+            )
         scale = scale or default_color_scale(self.values, self.mask, self.kind)  # pyright: ignore[reportArgumentType]
         return render(self.values, scale, self.mask, legend=legend)  # pyright: ignore[reportArgumentType]
 
@@ -635,9 +639,10 @@ def _measured(values: np.ndarray, encoding: _Encoding, invalid: Sequence[float])
     return valid
 
 
-def _must_be_positive(name: str, number: float) -> None:
-    if not 0 < number < math.inf:
-        raise BadInput(f"{name}={number:g} must be positive and finite: {_OPTIONS[name]}.")
+def _must_be_positive(name: str, number: object) -> None:
+    if not isinstance(number, Real) or not 0 < float(number) < math.inf:
+        shown = f"{float(number):g}" if isinstance(number, Real) else f"{number!r:.80}"
+        raise BadInput(f"{name}={shown} must be a positive and finite number: {_OPTIONS[name]}.")
 
 
 def _check_metres(path: Path, depth: np.ndarray) -> None:

@@ -89,6 +89,8 @@ class Mesh:
         path = Path(path)
         if path.suffix.lower() not in CLOUD_SUFFIXES:
             raise BadInput(f"{path}: surfaces are written as {' or '.join(CLOUD_SUFFIXES)}.")
+        if not len(self.points):
+            raise BadInput(f"{path} was not written: the surface has no points, for no depth of it is known.")
         if path.suffix.lower() == ".ply":
             _write_ply(path, self.points, self.normals, self.colours, self.triangles, metadata or {})
         else:

@@ -107,8 +107,8 @@ class DepthModel(nn.Module, ABC):
         """
         if preprocessing.restore == "guided" and (self.kind is DepthKind.RELATIVE or preprocessing.multiple % 2):
             raise BadInput(
-                'restore="guided" takes the logarithm of depth, and halves it: it is for metric and scale-free networks '
-                "whose sides are even."
+                'restore="guided" takes the logarithm of depth, and halves it: it is for metric and scale-free '
+                "networks whose sides are even."
             )
         self.preprocessing = preprocessing
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):

@@ -90,7 +90,7 @@ class NetworkConfig(EncoderConfig):
     """How a photograph comes to the native size: "same_area" keeps its aspect; "stretch" squashes it, in training too,
     as the source paper does to 224 × 224."""
     restore: str = "bilinear"
-    """How depth comes back to the photograph's size: "bilinear", or "guided" by the photograph's edges (metric depth)."""
+    """How depth comes back to the photograph's size: "bilinear", or for metric depth "guided" by its edges."""
 
 
 Config = TypeVar("Config", bound=NetworkConfig)
