@@ -302,6 +302,31 @@ def test_a_wall_within_a_sensors_coarse_steps_is_not_saturated_and_a_cut_is(room
     assert ("saturated" in doctored(tmp_path / "data", 1000)) is is_cut
 
 
+def test_sparse_depth_is_not_saturated_by_its_farthest_pixel(rooms, tmp_path):
+    shutil.copytree(rooms / "train", tmp_path / "data" / "train")
+    rng = np.random.default_rng(0)
+    for file in (tmp_path / "data" / "train" / "house" / "depth").iterdir():
+        depth = np.array(Image.open(file)).ravel()
+        kept = rng.choice(np.flatnonzero(depth), 30, replace=False)
+        sparse = np.zeros_like(depth)
+        sparse[kept] = depth[kept]
+        write_numbers(file, sparse.reshape(96, 128))
+    assert "saturated" not in doctored(tmp_path / "data", 1000)
+
+
+def test_a_damaged_photograph_is_listed_and_the_others_examined(rooms, tmp_path, capsys):
+    shutil.copytree(rooms / "train", tmp_path / "data" / "train")
+    file = tmp_path / "data" / "train" / "house" / "rgb" / "0003.png"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 9
+    file.write_bytes(content)
+    assert main(["data", "doctor", f"{tmp_path / 'data'},depth_scale=1000", "--json"]) == 1
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert (fault["check"], fault["files"][0]) == ("unreadable", str(file))
+    main(["data", "inspect", f"{tmp_path / 'data'},depth_scale=1000"])
+    assert "0003.png" in capsys.readouterr().out
+
+
 def test_a_csv_file_is_examined_whether_its_files_exist_or_not(rooms, tmp_path, capsys):
     list_of_pairs = tmp_path / "pairs.csv"
     house = rooms / "train" / "house"

@@ -519,3 +519,23 @@ def test_cameras_beyond_32_bits_and_far_from_the_map_are_refused(tmp_path: Path)
     np.savez(tmp_path / "map.npz", depth=METRES, kind="metric", intrinsics=[5, 5, 1e6, 1])
     with pytest.raises(UnreadableFile, match="principal point far outside of 4 × 3 pixels"):
         read_depth(tmp_path / "map.npz")
+
+
+@pytest.mark.parametrize("exif", [False, True])
+def test_a_depth_png_with_one_wrong_byte_has_no_depth(tmp_path, exif):
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.uniform(900, 4000, (12, 16)), (320, 240)) + rng.normal(0, 3, (240, 320))
+    picture = Image.fromarray(smooth.astype(np.uint16))
+    about = Image.Exif()
+    if exif:
+        about[274] = 3
+    picture.save(tmp_path / "depth.png", exif=about)
+    content = (tmp_path / "depth.png").read_bytes()
+    assert read_depth(tmp_path / "depth.png", depth_scale=1000).shape == (240, 320)
+    begin = content.index(b"IDAT") + 8
+    for place in rng.integers(begin, len(content) - 20, 20).tolist():
+        damaged = bytearray(content)
+        damaged[place] ^= 255
+        (tmp_path / "depth.png").write_bytes(damaged)
+        with pytest.raises(UnreadableFile):
+            read_depth(tmp_path / "depth.png", depth_scale=1000)

@@ -578,3 +578,22 @@ def test_a_cloud_of_the_measured_depth_of_a_photograph(tmp_path: Path, capsys: p
     colours().save(tmp_path / "plain.jpg")
     assert main(["cloud", str(tmp_path / "plain.jpg"), "--measured"]) == 1
     assert "plain.jpg is no HEIC photograph (.heic, .heif, .hif): only those carry depth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "RGBA"])
+def test_a_png_with_one_wrong_byte_is_never_measured_as_if_it_were_whole(tmp_path, mode):
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.integers(0, 256, (12, 16), np.uint8), (320, 240)).astype(np.uint16)
+    noisy = smooth + rng.integers(0, 4, smooth.shape, np.uint16)
+    grey = Image.fromarray(noisy * 200) if mode == "I;16" else Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    content = io.BytesIO()
+    (grey if mode == "I;16" else grey.convert(mode)).save(content, "PNG")
+    begin = content.getvalue().index(b"IDAT") + 8
+    for place in rng.integers(begin, len(content.getvalue()) - 20, 12).tolist():
+        damaged = bytearray(content.getvalue())
+        damaged[place] ^= 9
+        (tmp_path / "photo.png").write_bytes(damaged)
+        with pytest.raises(UnreadableFile):
+            read_image(tmp_path / "photo.png")
+        with pytest.raises(UnreadableFile):
+            decode_image(bytes(damaged), "photo")

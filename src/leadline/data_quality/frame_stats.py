@@ -118,6 +118,8 @@ class FrameStats:
         return None if self.edges is None else float(self.edges[self.edges.shape[0] // 2, self.edges.shape[1] // 2])
 
 
+LEAST_AT_TOP = 25
+"""Pixels at the highest number that may be a cut: of a sparse map the farthest pixel alone is a large share."""
 MIN_TOP = 0.02
 """Fraction of the measured pixels that have the highest number; clean maps have at most 0.0035."""
 TOP_RATIO = 2.0
@@ -233,7 +235,8 @@ def _orientation(path: Path) -> int:
     try:
         with Image.open(path) as picture:
             return picture.getexif().get(274, 1)
-    except Image.UnidentifiedImageError:  # a format that only OpenCV reads; it has no EXIF that would be applied
+    # A format that only OpenCV reads has no EXIF that would be applied, and broken EXIF says nothing.
+    except (OSError, SyntaxError, ValueError, EOFError):
         return 1
 
 
@@ -341,7 +344,9 @@ def _depth_stats(values: np.ndarray, stated: float | None, collection: Collectio
         high=high,
         median=median,
         top=top,
-        is_cut=top > max(MIN_TOP, TOP_RATIO * below_top) and not is_facing_wall(positive, principal_point),
+        is_cut=top > max(MIN_TOP, TOP_RATIO * below_top)
+        and top * measured.size >= LEAST_AT_TOP
+        and not is_facing_wall(positive, principal_point),
         levels=levels.size,
         divisor=int(np.gcd.reduce(levels.astype(np.int64))) if is_integer and levels.size else 1,
         histogram=_histogram(levels, counts),

@@ -640,9 +640,10 @@ def _measured(values: np.ndarray, encoding: _Encoding, invalid: Sequence[float])
 
 
 def _must_be_positive(name: str, number: object) -> None:
-    if not isinstance(number, Real) or not 0 < float(number) < math.inf:
-        shown = f"{float(number):g}" if isinstance(number, Real) else f"{number!r:.80}"
-        raise BadInput(f"{name}={shown} must be a positive and finite number: {_OPTIONS[name]}.")
+    if not isinstance(number, Real):
+        raise BadInput(f"{name}={number!r:.80} must be a number: {_OPTIONS[name]}.")
+    if not 0 < float(number) < math.inf:
+        raise BadInput(f"{name}={float(number):g} must be positive and finite: {_OPTIONS[name]}.")
 
 
 def _check_metres(path: Path, depth: np.ndarray) -> None:
@@ -709,6 +710,9 @@ def _read_picture(path: Path) -> _Stored:
         if picture.mode == "I;16" and picture.format == "PNG" and not _PNG_EXIF & picture.info.keys():
             decoded = decode_whole_png(content)
         if decoded is None:
+            if picture.format == "PNG":
+                with Image.open(io.BytesIO(content)) as checked:
+                    checked.verify()  # of the checksums, at which loading does not look
             picture.load()
     if picture.mode == "P" or len(picture.getbands()) > 1:
         raise BadInput(f"{path} is a picture in colour ({picture.mode}), not a depth map: give the map it shows.")

@@ -438,7 +438,10 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     _must_be_in_bounds(width, height)
     factor = _factor(width, height, max_pixels)
     pictures = _pictures(picture)
-    exif = _exif(picture)  # before loading, which turns a TIFF upright and forgets how it lay
+    is_tiff = isinstance(picture, TiffImageFile)
+    # Before loading, which turns a TIFF upright and forgets how it lay; after it, of others: to look for EXIF loads a
+    # PNG, and what is damaged would count as loaded then.
+    exif = _exif(picture) if is_tiff else Image.Exif()
     if file and max_pixels is not None:
         # libjpeg (to an eighth of the sides at most) and OpenJPEG then take the memory of the result alone.
         if factor > 1 and isinstance(picture, JpegImageFile):
@@ -446,13 +449,12 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
         if isinstance(picture, Jpeg2KImageFile):
             picture.reduce = int(factor > 1)  # a half only: Pillow rounds the sides of a quarter as OpenJPEG does not
         _must_fit_into_memory(_memory_needed(picture, width * height, factor))
-    is_tiff = isinstance(picture, TiffImageFile)
     if is_tiff:
         picture.filename = ""  # Pillow maps a file whose name it knows into memory, and turns the map wrongly
     # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
     picture.load()
     if not is_tiff:
-        exif = _exif(picture)  # in a PNG it may follow the pixels
+        exif = _exif(picture)
     if factor > 1:
         pixels = _reduced(picture, (-(-width // factor), -(-height // factor)))
     elif file and _is_deep_colour(picture, exif, file):

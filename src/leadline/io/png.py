@@ -46,7 +46,7 @@ def decode_whole_png(content: bytes) -> np.ndarray | None:
         content: the file.
 
     Raises:
-        ValueError: pixels are missing.
+        ValueError: pixels are missing, or a checksum is wrong.
     """
     start, name, packed = len(_SIGNATURE), b"", []
     while name != b"IEND":
@@ -56,7 +56,7 @@ def decode_whole_png(content: bytes) -> np.ndarray | None:
             return None
         checked = memoryview(content)[start + 4 : end - 4]
         if _inflater.crc32(checked) != int.from_bytes(content[end - 4 : end]):
-            return None
+            raise ValueError("a checksum in it does not fit what stands there")
         if name == b"IDAT":
             packed.append(checked[4:])
         start = end
