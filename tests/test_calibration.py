@@ -5,6 +5,7 @@ import torch
 from seer import Listed, Seer, views
 
 from leadline.cli.main import main
+from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
 from leadline.evaluation.evaluate import evaluate_metrics
 from leadline.evaluation.protocols import protocol
@@ -94,3 +95,9 @@ def test_an_exported_file_is_refused_with_what_to_give(tmp_path, capsys):
     words = ["calibrate", str(tmp_path / "a.onnx"), "--data", "rooms,count=2", "--out", str(tmp_path / "right")]
     assert main(words) == 1
     assert "give the model that it was made of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [DepthKind.SCALE_FREE, DepthKind.RELATIVE])
+def test_metres_are_not_calibrated_by_depth_that_has_none(kind):
+    with pytest.raises(BadInput, match=rf"ground truth of far is {kind}: metres are calibrated by a dataset"):
+        calibrate(Seer(), Listed(views(4).samples, "far", kind), RULES)

@@ -73,7 +73,7 @@ def test_errors_are_listed_by_the_depth_they_are_made_at():
         ("1 to 2 m", "25.0%", "1.000"),
         ("2 to 4 m", "50.0%", "0.100"),
     ]
-    assert "scores AbsRel 1.125, RMSE" in table.remarks[0]  # of 2.25 m
+    assert "scores, unaligned, AbsRel 1.125, RMSE" in table.remarks[0]  # of 2.25 m
     assert [line[2:] for line in shape.lines] == [("–", "–", "–")] * 2
     assert "Of 1 images, 1 have edges and 0 have intrinsics" in shape.remarks[1]
 

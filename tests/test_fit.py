@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seer import Changed
+from seer import Changed, Listed
 
 from leadline.core.depth_kind import DepthKind
 from leadline.core.errors import BadInput
@@ -275,6 +275,12 @@ def test_a_relative_model_is_refused_losses_of_the_scale_that_it_leaves_open(tmp
     with pytest.raises(BadInput, match=r"up to a scale and a shift, which '(silog|l1)' compares: use ssi and ssi_grad"):
         fit(**given, config=CONFIG, out=tmp_path / "run", protocol=protocol("relative"), hardware=HARDWARE)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_claims_metres_learns_from_some(tmp_path):
+    free = Listed([TRAIN[0], TRAIN[1]], "far train", DepthKind.SCALE_FREE)
+    with pytest.raises(BadInput, match=r"Nothing in far train is in metres, which hybrid would claim to predict"):
+        run(tmp_path / "run", train=free)
 
 
 def test_a_relative_model_is_refused_before_it_learns_what_no_metres_can_be_compared_with(tmp_path):

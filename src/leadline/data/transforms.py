@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from leadline.core.camera import crop_intrinsics, flip_intrinsics, resize_intrinsics
 from leadline.core.errors import BadInput
-from leadline.core.ranges import Probability, Within, check_fields
+from leadline.core.ranges import Probability, Within
 from leadline.core.sample import ImageTensor, OtherView, Sample
 
 
@@ -47,9 +47,6 @@ class Augmentation:
     """Probability of JPEG compression, at a quality of 30 to 95."""
     unknown_camera: Probability = 0.0
     """Probability of hiding the intrinsics, so that the network also learns from photographs of unknown cameras."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def __call__(self, sample: Sample, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """Return a random view of a sample.

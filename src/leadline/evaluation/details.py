@@ -110,7 +110,9 @@ def details(images: Iterable[ComparedImage], ranges: Sequence[float] = RANGES) -
         shapes.append((_Shape.of(image), _Shape.of(constant)))
     own = MetricAccumulator.merged(flat).averaged()
     figures = ", ".join(f"{METRICS[name].label} {METRICS[name].printed(own[name])}" for name in _COLUMNS)
-    median = f"Each image's own median depth, a flat predictor that knows the ground truth, scores {figures}."
+    median = (
+        f"Each image's own median depth, a flat predictor that knows the ground truth, scores, unaligned, {figures}."
+    )
     return _range_table(parts, ranges, median), _shape_table(shapes)
 
 

@@ -73,6 +73,11 @@ def calibrate(model: DepthModel, dataset: Dataset, protocol: EvalProtocol, *, ba
     if protocol.alignment != "none":
         raise BadInput(f"Alignment {protocol.alignment!r} takes the scale out that is looked for: use none.")
     check_alignment(protocol.alignment, model.kind)
+    if dataset.kind is not DepthKind.METRIC:
+        raise BadInput(
+            f"The ground truth of {dataset.name} is {dataset.kind.value}: metres are calibrated by a dataset that "
+            "measures metres."
+        )
     pairs = list(_counted(predict_pairs(model, dataset, protocol, batch_size), protocol))
     if len(pairs) < 2:
         raise BadInput(f"{len(pairs)} images of {dataset.name} count: a scale needs 2, one of which is left out.")

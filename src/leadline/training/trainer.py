@@ -92,6 +92,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_type(self.augmentation, Augmentation, "augmentation", "give an Augmentation(…)")
+        # A copy, in which numbers of NumPy become Python's: the caller's own stays as it is.
+        object.__setattr__(self, "augmentation", replace(self.augmentation))
+        check_fields(self.augmentation)
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,8 @@ class Trainer:
             for dataset in (self.train, self.validation):
                 check_samples(dataset)
             learns_from = [self.train] if isinstance(self.objective, Supervised) else []
+            for dataset in learns_from:
+                _check_metres(self.model, [part.kind for part in getattr(dataset, "parts", (dataset,))], dataset.name)
             for dataset in (*learns_from, self.validation):
                 for part in getattr(dataset, "parts", (dataset,)):
                     _check_depth(part)
@@ -662,6 +667,15 @@ def fixed_parts(model: DepthModel, frozen: Sequence[str]) -> list[nn.Module]:
     if len(fixed) < len(frozen):
         raise BadInput("Name a part to freeze, such as encoder.")
     return fixed
+
+
+def _check_metres(model: DepthModel, kinds: Sequence[DepthKind], name: str) -> None:
+    """Refuse a network that would claim metres and never learn from any."""
+    if model.kind is DepthKind.METRIC and DepthKind.METRIC not in kinds:
+        raise BadInput(
+            f"Nothing in {name} is in metres, which {model.name} would claim to predict: add a dataset that measures "
+            "metres, or build it with kind=relative (--loss ssi=1,ssi_gradient=0.5 --protocol relative)."
+        )
 
 
 def _check_depth(dataset: Dataset) -> None:

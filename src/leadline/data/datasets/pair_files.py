@@ -247,7 +247,9 @@ def _camera_of_each(stated: Any, count: int, frames: str, where: str) -> tuple[S
     if not isinstance(stated, list) or any(isinstance(each, int | float) for each in stated):
         return [stated] * count, ""
     if len(stated) != count:
-        return [None] * count, f"{where} has {len(stated)} cameras for {frames}."
+        return [
+            None
+        ] * count, f"{where} has {len(stated)} cameras for {frames}: one for all is four numbers, fx, fy, cx, cy."
     return stated, ""
 
 
