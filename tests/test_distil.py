@@ -232,8 +232,8 @@ def test_an_interrupted_training_with_parts_that_learn_ends_with_the_same_bits(t
 
 
 def test_a_training_with_other_labels_is_another_training(tmp_path):
-    def run(model: DepthModel) -> None:
-        labelled = PseudoLabelledDataset(TRAIN, label(model, TRAIN, tmp_path / f"labels-{id(model)}"))
+    def run(model: DepthModel, labels: str) -> None:
+        labelled = PseudoLabelledDataset(TRAIN, label(model, TRAIN, tmp_path / labels))
         config = TrainConfig(steps=1, batch_size=2, validate_every=1)
         hardware = HardwareConfig(accelerator="cpu", workers=0)
         fit(
@@ -241,9 +241,9 @@ def test_a_training_with_other_labels_is_another_training(tmp_path):
             protocol=protocol("rooms"), hardware=hardware,
         )  # fmt: skip
 
-    run(network(3))
+    run(network(3), "of the first")
     with pytest.raises(BadInput, match=r"train\.first sample: "):
-        run(network(4))
+        run(network(4), "of the second")
 
 
 class TestTheGate:
