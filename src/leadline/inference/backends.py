@@ -292,13 +292,18 @@ def is_installed(backend: str) -> bool:
 
 def as_rgb8(pixels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     """Return grey or RGB, of 8 or 16 bits or floats in [0, 1], as RGB of 8 bits."""
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
-    elif pixels.dtype != np.uint8:
-        pixels = np.rint(pixels * np.float32(255)).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        factor = np.float32(1 / 257 if pixels.dtype == np.uint16 else 255)
+        rounded = np.empty(pixels.shape, np.uint8)
+        for top in range(0, len(pixels), _STRIP):  # of a large photograph floats are four times the result
+            rows = slice(top, top + _STRIP)
+            rounded[rows] = np.rint(pixels[rows] * factor)
+        pixels = rounded
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
+_STRIP = 256
+"""Rows that are rounded at once."""
 _LARGEST_SIDE_BY_SIDE = 50_000_000
 """Bytes of a file whose network is run for several callers at once."""
 _LEAST_SIDE = 2

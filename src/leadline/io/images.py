@@ -673,6 +673,11 @@ def is_of_8_bits(pixels: np.ndarray) -> bool:
     Args:
         pixels: 8- or 16-bit integers, or floats in [0, 1].
     """
+    # In strips: the first of a finer photograph tells, and of a large one floats would take several times the memory.
+    return all(_strip_is_of_8_bits(pixels[top : top + _STRIP]) for top in range(0, len(pixels), _STRIP))
+
+
+def _strip_is_of_8_bits(pixels: np.ndarray) -> bool:
     if pixels.dtype == np.uint8:
         return True
     if pixels.dtype == np.uint16:
