@@ -29,7 +29,8 @@ from leadline.data_quality.index import Camera, Collection, Entry
 from leadline.io.depth_backgrounds import background_mask
 from leadline.io.depth_maps import read_numbers, stated_scale
 from leadline.io.depth_units import is_plausible
-from leadline.io.images import read_image
+from leadline.io.exif import read_orientation
+from leadline.io.images import read_exif, read_image
 
 BINS_PER_OCTAVE, OCTAVES = 8, (-10, 22)
 """The histogram's bins, in powers of two of the numbers in the file."""
@@ -234,9 +235,8 @@ def _photograph(entry: Entry) -> tuple[ImageTensor | None, int]:
 def _orientation(path: Path) -> int:
     try:
         with Image.open(path) as picture:
-            return picture.getexif().get(274, 1)
-    # A format that only OpenCV reads has no EXIF that would be applied, and broken EXIF says nothing.
-    except (OSError, SyntaxError, ValueError, EOFError):
+            return read_orientation(read_exif(picture))
+    except Image.UnidentifiedImageError:  # a format that only OpenCV reads; it has no EXIF that would be applied
         return 1
 
 

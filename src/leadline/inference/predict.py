@@ -21,7 +21,7 @@ from leadline.inference.given_camera import given_camera
 from leadline.inference.session import as_predictor, load_predictor
 from leadline.io.depth_maps import DepthMap
 from leadline.io.exif import CameraInfo, Panorama, read_orientation
-from leadline.io.images import Photograph, decode_photograph, read_photograph
+from leadline.io.images import Photograph, decode_photograph, read_exif, read_photograph
 from leadline.io.outputs import check_not_ours
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _is_model(thing: object) -> bool:
 
 def _turn_doubts(image: Image.Image) -> tuple[str, ...]:
     """Return what is doubtful about turning a picture that was edited in memory upright."""
-    if read_orientation(image.getexif()) == 1:
+    if read_orientation(read_exif(image)) == 1:
         return ()
     return (
         "Its EXIF says that it is not upright, so it was turned; but it was edited in memory: if it was turned before, "

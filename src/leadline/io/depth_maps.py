@@ -34,7 +34,6 @@ from leadline.io.exif import camera_from_exif, read_orientation
 from leadline.io.images import (
     _LAST_STEP,
     _decoding,
-    _exif,
     _must_exist,
     _opened,
     _upright,
@@ -42,6 +41,7 @@ from leadline.io.images import (
     _xmp,
     as_float_image,
     decode_photograph,
+    read_exif,
     read_photograph,
 )
 from leadline.io.json_text import parse_json
@@ -995,7 +995,7 @@ def _read_heic(path: Path) -> _Stored:
         low, high = float(metadata.get("d_min", 0)), float(metadata.get("d_max", 1))
         if levels.ndim != 2 or not low < high < math.inf:
             raise ValueError(f"it carries depth of {levels.shape} numbers from {low:g} to {high:g}")
-        exif = _exif(picture)
+        exif = read_exif(picture)
         size = _upright_size(picture, exif)
         if not same_aspect(size, levels.shape):
             raise ValueError(

@@ -441,7 +441,7 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     is_tiff = isinstance(picture, TiffImageFile)
     # Before loading, which turns a TIFF upright and forgets how it lay; after it, of others: to look for EXIF loads a
     # PNG, and what is damaged would count as loaded then.
-    exif = _exif(picture) if is_tiff else Image.Exif()
+    exif = read_exif(picture) if is_tiff else Image.Exif()
     if file and max_pixels is not None:
         # libjpeg (to an eighth of the sides at most) and OpenJPEG then take the memory of the result alone.
         if factor > 1 and isinstance(picture, JpegImageFile):
@@ -454,7 +454,7 @@ def _from_picture(picture: Image.Image, file: _File | None, max_pixels: int | No
     # Pillow reads 16-bit colour as 8-bit, but unlike OpenCV it notices that the end is missing.
     picture.load()
     if not is_tiff:
-        exif = _exif(picture)
+        exif = read_exif(picture)
     if factor > 1:
         pixels = _reduced(picture, (-(-width // factor), -(-height // factor)))
     elif file and _is_deep_colour(picture, exif, file):
@@ -481,7 +481,7 @@ def _metadata(file: _File, suffix: str) -> tuple[Image.Exif, bytes, tuple[int, i
     """Return EXIF, XMP, and height and width of the upright photograph, if the file states them."""
     with _opened(file, suffix) as picture:
         if isinstance(picture, Image.Image):
-            exif = _exif(picture)
+            exif = read_exif(picture)
             return exif, _xmp(picture), _upright_size(picture, exif)
     return _tiff_tags(file), b"", None
 
@@ -493,10 +493,11 @@ def _upright_size(picture: Image.Image, exif: Image.Exif) -> tuple[int, int]:
     return (width, height) if is_turned else (height, width)
 
 
-def _exif(picture: Image.Image) -> Image.Exif:
+def read_exif(picture: Image.Image) -> Image.Exif:
+    """Return a picture's EXIF; broken EXIF says nothing, and the photograph can still be read."""
     try:
         return picture.getexif()
-    except _DECODER_ERRORS:  # broken EXIF says nothing, and the photograph can still be read
+    except _DECODER_ERRORS:
         return Image.Exif()
 
 
