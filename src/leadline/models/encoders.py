@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -28,6 +28,7 @@ from leadline.models.base import (
     state_dict_mismatch,
 )
 from leadline.models.densenet import DensePyramid
+from leadline.models.preprocessing import Restoring
 from leadline.models.vit import PlainVit
 
 REDUCTIONS = (4, 8, 16, 32)
@@ -36,6 +37,8 @@ _SOURCES = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretra
 """Ways of timm's to get at weights, which a description from a stranger could name."""
 RESIZES = (Resize.SAME_AREA.value, Resize.STRETCH.value)
 """Ways for a photograph to come to the native size of an own network."""
+RESTORES = ("bilinear", "guided")
+"""Ways for its depth to come back to the photograph's size."""
 CAMERAS = ("canonical", "learned", "any")
 """`canonical`: the network measures through one camera, and its metres follow the focal length of the photograph's;
 `learned`: they follow it to a power that is learned; `any`: it takes every photograph for what it looks like."""
@@ -136,6 +139,7 @@ def encoder_preprocessing(
     camera: str = "canonical",
     multiple: int = 32,
     resize: str = "same_area",
+    restore: str = "bilinear",
 ) -> Preprocessing:
     """Choose the preprocessing of an own network with this encoder.
 
@@ -147,12 +151,14 @@ def encoder_preprocessing(
         camera: "canonical", "learned" or "any".
         multiple: what both sides must divide by.
         resize: "same_area" or "stretch".
+        restore: "bilinear" or "guided".
 
     Raises:
         BadInput: the native size does not divide, mean and std are not three numbers each, or an unknown camera or
-            way to resize.
+            way to resize or to restore.
     """
     check_known("resize", resize, RESIZES)
+    check_known("restore", restore, RESTORES)
     check_known("camera", camera, CAMERAS)
     trained = timm.get_pretrained_cfg(name)
     if len(size) != 2 or any(side < multiple or side % multiple for side in size):
@@ -162,7 +168,13 @@ def encoder_preprocessing(
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadInput(f"mean {mean} and std {std} must be three numbers each, of red, green and blue.")
     focal = round(CANONICAL_FOCAL * sqrt(size[0] * size[1]), 1) if camera != "any" else None
-    return Preprocessing((size[0], size[1]), multiple, Resize(resize), mean=mean, std=std, focal=focal)
+    return Preprocessing(
+        *((size[0], size[1]), multiple, Resize(resize)),
+        restore=cast("Restoring", restore),
+        mean=mean,
+        std=std,
+        focal=focal,
+    )
 
 
 def encoder_provenance(name: str, weights: StrPath | None, *, pretrained: bool) -> Provenance:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -20,7 +20,6 @@ from leadline.models.encoders import (
     multiple_of,
 )
 from leadline.models.heads import output_activation
-from leadline.models.preprocessing import Restoring
 from leadline.models.vit import PlainVit, ReassembledPyramid
 
 
@@ -198,11 +197,13 @@ def build_network(
         )
     multiple = multiple_of(encoder) * patch
     size = config.input_size or [max(round(side / multiple), 1) * multiple for side in full.input_size]
-    check_known("restore", full.restore, ("bilinear", "guided"))
     preprocessing = encoder_preprocessing(
-        full.encoder, size, full.mean, full.std, camera=full.camera, multiple=multiple, resize=full.resize
+        *(full.encoder, size, full.mean, full.std),
+        camera=full.camera,
+        multiple=multiple,
+        resize=full.resize,
+        restore=full.restore,
     )
-    preprocessing = replace(preprocessing, restore=cast("Restoring", full.restore))
     neck = ReassembledPyramid(encoder.dim) if isinstance(encoder, PlainVit) else None
     *finer, last = neck.channels if neck else channels(encoder)
     rows, columns = (side // multiple for side in preprocessing.size)
