@@ -320,9 +320,6 @@ def _guided(graph: _Graph, depth: str, seen: str, brightness: str, whole: Sequen
     def halved(maps: str) -> str:
         return graph("AveragePool", maps, kernel_shape=[2, 2], strides=[2, 2])
 
-    def channels_mean(maps: str) -> str:
-        return graph("ReduceMean", maps, graph.whole([1]), keepdims=1)
-
     def padded(maps: str, pixels: int) -> str:
         return graph("Pad", maps, graph.whole([0, 0, pixels, pixels] * 2), mode="edge")
 
@@ -352,7 +349,7 @@ def _guided(graph: _Graph, depth: str, seen: str, brightness: str, whole: Sequen
         moved = graph("ReduceSum", graph("Mul", weights, away), axes, keepdims=1)
         total = graph("Add", graph("ReduceSum", weights, axes, keepdims=1), graph.number(1.0))
         logs = graph("Add", logs, graph("Div", moved, total))
-    grey = channels_mean(colours)
+    grey = graph("ReduceMean", colours, axes, keepdims=1)
     mean_grey, mean_logs = window_mean(grey), window_mean(logs)
     covariance = graph("Sub", window_mean(graph("Mul", grey, logs)), graph("Mul", mean_grey, mean_logs))
     variance = graph("Sub", window_mean(graph("Mul", grey, grey)), graph("Mul", mean_grey, mean_grey))

@@ -233,21 +233,20 @@ class Trainer:
     def fit(self) -> DepthModel:
         """Train to the end, and return the weights that validated best."""
         let_forks_use_one_thread()
-        with torch.random.fork_rng():
-            torch.manual_seed(self.config.seed)
-            parts = self.objective.parts(self.model)
+        # Before the run folder is made: a refused loss leaves none. A finished run needs no teacher to be loaded.
+        parts = nn.Module() if (self.out / _DONE).exists() else self._parts()
         fabric = _fabric(self.hardware, precision=_precision(self.config, self.hardware.accelerator))
         # Other processes of this run, one a device, wait for this one.
         is_first = fabric.is_global_zero
         with file_lock(self.out / ".lock", f"training in {self.out}", waits=False) if is_first else nullcontext():
             for dataset in (self.train, self.validation):
                 check_samples(dataset)
-            learns_from = [self.train] if isinstance(self.objective, Supervised) else []
-            for dataset in learns_from:
-                _check_metres(self.model, [part.kind for part in getattr(dataset, "parts", (dataset,))], dataset.name)
-            for dataset in (*learns_from, self.validation):
-                for part in getattr(dataset, "parts", (dataset,)):
-                    _check_depth(part)
+            with_depth = _datasets_in(self.validation)
+            if isinstance(self.objective, Supervised):
+                _check_metres(self.model, self.train)
+                with_depth = [*_datasets_in(self.train), *with_depth]
+            for part in with_depth:
+                _check_depth(part)
             _claim(self.out, self._configuration)
             if (self.out / _DONE).exists():
                 return _load_best(self.out)
@@ -257,6 +256,12 @@ class Trainer:
                 self._run(stop)
                 self.finish()
             return load_folder(self.out / "best")
+
+    def _parts(self) -> nn.Module:
+        """Build what is trained beside the network; by a seed of its own, so that nothing drawn before matters."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            return self.objective.parts(self.model)
 
     def setup(self, fabric: Fabric, parts: nn.Module) -> None:
         """Put the network, what is trained beside it and their optimiser on the devices.
@@ -669,12 +674,17 @@ def fixed_parts(model: DepthModel, frozen: Sequence[str]) -> list[nn.Module]:
     return fixed
 
 
-def _check_metres(model: DepthModel, kinds: Sequence[DepthKind], name: str) -> None:
+def _datasets_in(dataset: Dataset) -> list[Dataset]:
+    """Return the datasets that are joined in one, or the dataset itself."""
+    return list(getattr(dataset, "parts", (dataset,)))
+
+
+def _check_metres(model: DepthModel, dataset: Dataset) -> None:
     """Refuse a network that would claim metres and never learn from any."""
-    if model.kind is DepthKind.METRIC and DepthKind.METRIC not in kinds:
+    if model.kind is DepthKind.METRIC and all(each.kind is not DepthKind.METRIC for each in _datasets_in(dataset)):
         raise BadInput(
-            f"Nothing in {name} is in metres, which {model.name} would claim to predict: add a dataset that measures "
-            "metres, or build it with kind=relative (--loss ssi=1,ssi_gradient=0.5 --protocol relative)."
+            f"Nothing in {dataset.name} is in metres, which {model.name} would claim to predict: add a dataset that "
+            "measures metres, or build it with kind=relative (--loss ssi=1,ssi_gradient=0.5 --protocol relative)."
         )
 
 
